@@ -1,0 +1,84 @@
+// Sees to it that what the tests need from the system is there. Runs as root: installs what is missing, on Debian and its
+// descendants. Otherwise: prints the one command that does.
+
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants, rmSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+interface Need {
+  /** A command, looked for in the path, or an absolute path. */
+  readonly command: string
+  readonly debianPackage: string
+}
+
+const NEEDS: readonly Need[] = [
+  { command: 'nginx', debianPackage: 'nginx-light' },
+  // Another gunicorn in the path may belong to a Python that has none of Debian's modules.
+  { command: '/usr/bin/gunicorn', debianPackage: 'gunicorn' },
+  { command: 'curl', debianPackage: 'curl' },
+  { command: 'python3', debianPackage: 'python3' },
+]
+
+/** A package that brings a daemon asks this program whether it may start it; 101 is "no". */
+const POLICY_FILE = '/usr/sbin/policy-rc.d'
+const POLICY = '#!/bin/sh\nexit 101\n'
+
+process.exitCode = main()
+
+function main(): number {
+  const missing = NEEDS.filter(({ command }) => !isThere(command)).map(({ debianPackage }) => debianPackage)
+  if (missing.length === 0) return 0
+  const install = ['apt-get', 'install', '-y', '--no-install-recommends', ...missing]
+  if (process.getuid?.() !== 0) {
+    say(`The tests need ${missing.join(', ')}. Install with:\n\n  sudo ${install.join(' ')}\n`)
+    return 1
+  }
+  say(`Installing what the tests need: ${missing.join(', ')}`)
+  if (withoutDaemons(() => runs(['apt-get', 'update']) && runs(install))) return 0
+  say(`Could not install ${missing.join(', ')}; see above`)
+  return 1
+}
+
+function isThere(command: string): boolean {
+  // Daemons are in sbin, which the path of a user who is not root often lacks.
+  const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']
+  const candidates = command.startsWith('/') ? [command] : directories.map((directory) => join(directory, command))
+  return candidates.some((path) => isExecutable(path))
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function runs([command = '', ...argv]: readonly string[]): boolean {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' }
+  return spawnSync(command, argv, { stdio: ['ignore', 2, 2], env }).status === 0
+}
+
+/** Keeps packages from starting their daemons while `install` runs. A policy that is there already stays. */
+function withoutDaemons(install: () => boolean): boolean {
+  const isOurs = writePolicy()
+  try {
+    return install()
+  } finally {
+    if (isOurs) rmSync(POLICY_FILE, { force: true })
+  }
+}
+
+function writePolicy(): boolean {
+  try {
+    writeFileSync(POLICY_FILE, POLICY, { flag: 'wx', mode: 0o755 })
+    return true
+  } catch {
+    return false
+  }
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`)
+}
