@@ -1,0 +1,152 @@
+// The head of a request (RFC 9112 section 3): method, request target in one of its four forms, version, fields.
+
+import { ASTERISK, AUTHORITY, COLON, CR, LF, SLASH, SP, TARGET, TOKEN } from './bytes.ts'
+import { FIELD } from './field-names.ts'
+import { NEED_MORE } from './field-lines.ts'
+import { BODY, type BodyKind, Head } from './head.ts'
+
+/** Longest method, in bytes. */
+const METHOD_BYTES_MAX = 32
+
+/** A parsed request head; see `Head` for how long it holds. */
+export class RequestHead extends Head {
+  #methodStart = 0
+  #methodEnd = 0
+  #targetStart = 0
+  #targetEnd = 0
+  /** Of an absolute-form target: where its authority starts and ends; equal otherwise. */
+  #authorityStart = 0
+  #authorityEnd = 0
+  /** Index of Host among the fields, -1 when there is none. */
+  #hostIndex = -1
+
+  get method(): string {
+    return this.slice(this.#methodStart, this.#methodEnd)
+  }
+
+  /** The request target as received. */
+  get target(): string {
+    return this.slice(this.#targetStart, this.#targetEnd)
+  }
+
+  /** The target as an origin server is sent it (RFC 9112 section 3.2.1): of an absolute form, what follows the authority. */
+  get originTarget(): string {
+    if (this.#authorityStart === this.#authorityEnd) return this.target
+    const rest = this.slice(this.#authorityEnd, this.#targetEnd)
+    return rest.startsWith('/') ? rest : `/${rest}`
+  }
+
+  /**
+   * The host that the request is for: the authority of an absolute-form target, which overrides Host
+   * (RFC 9112 section 3.2.2), or Host. Undefined in HTTP/1.0 without either.
+   */
+  get host(): string | undefined {
+    if (this.#authorityStart !== this.#authorityEnd) return this.slice(this.#authorityStart, this.#authorityEnd)
+    return this.#hostIndex === -1 ? undefined : this.value(this.#hostIndex)
+  }
+
+  /** How the body ends: a request's never ends with the connection (RFC 9112 section 6.3). */
+  get bodyKind(): BodyKind {
+    if (this.isChunked) return BODY.CHUNKED
+    return this.contentLength > 0 ? BODY.LENGTH : BODY.NONE
+  }
+
+  protected parseStartLine(bytes: Buffer, from: number, end: number): number {
+    const start = this.#skipEmptyLine(bytes, from, end)
+    if (start < 0) return start
+    let at = this.#parseMethod(bytes, start, end)
+    if (at < 0) return at
+    at = this.#parseTarget(bytes, at, end)
+    if (at < 0) return at
+    at = this.parseVersion(bytes, at, end)
+    if (at < 0) return at
+    return this.parseLineEnd(bytes, at, end)
+  }
+
+  /** A server ignores one empty line before the request line (RFC 9112 section 2.2). */
+  #skipEmptyLine(bytes: Buffer, from: number, end: number): number {
+    if (from >= end) return NEED_MORE
+    if (bytes[from] !== CR) return bytes[from] === LF ? this.refuse('bare-lf', from) : from
+    if (from + 1 >= end) return NEED_MORE
+    return bytes[from + 1] === LF ? from + 2 : this.refuse('bare-cr', from)
+  }
+
+  #parseMethod(bytes: Buffer, from: number, end: number): number {
+    let at = from
+    const limit = Math.min(end, from + METHOD_BYTES_MAX + 1)
+    while (at < limit && TOKEN[bytes[at]!] === 1) at++
+    if (at - from > METHOD_BYTES_MAX) return this.refuse('method-invalid', at)
+    if (at >= end) return NEED_MORE
+    if (bytes[at] !== SP || at === from) return this.refuse('method-invalid', at)
+    this.#methodStart = from
+    this.#methodEnd = at
+    return at + 1
+  }
+
+  #parseTarget(bytes: Buffer, from: number, end: number): number {
+    let at = from
+    const limit = Math.min(end, from + this.limits.targetBytesMax + 1)
+    while (at < limit && TARGET[bytes[at]!] === 1) at++
+    if (at - from > this.limits.targetBytesMax) return this.refuse('target-too-long', at)
+    if (at >= end) return NEED_MORE
+    if (bytes[at] === CR || bytes[at] === LF) return this.refuse('start-line-invalid', at)
+    if (bytes[at] !== SP || at === from) return this.refuse('target-invalid', at)
+    this.#targetStart = from
+    this.#targetEnd = at
+    this.#authorityStart = from
+    this.#authorityEnd = from
+    return this.#hasKnownForm(bytes) ? at + 1 : this.refuse('target-invalid', from)
+  }
+
+  /** Whether the target is in a form that its method may use (RFC 9112 section 3.2). */
+  #hasKnownForm(bytes: Buffer): boolean {
+    const from = this.#targetStart
+    if (bytes[from] === SLASH) return true
+    const method = bytes.toString('latin1', this.#methodStart, this.#methodEnd)
+    if (method === 'CONNECT') return isAuthority(bytes, from, this.#targetEnd)
+    if (bytes[from] === ASTERISK) return method === 'OPTIONS' && this.#targetEnd === from + 1
+    return this.#hasAbsoluteForm(bytes)
+  }
+
+  /** `http://authority...` or `https://authority...`, without userinfo (RFC 9110 section 4.2). */
+  #hasAbsoluteForm(bytes: Buffer): boolean {
+    const prefix = bytes
+      .toString('latin1', this.#targetStart, Math.min(this.#targetEnd, this.#targetStart + 8))
+      .toLowerCase()
+    const schemeBytes = prefix === 'https://' ? 8 : prefix.startsWith('http://') ? 7 : 0
+    if (schemeBytes === 0) return false
+    const from = this.#targetStart + schemeBytes
+    let at = from
+    while (at < this.#targetEnd && bytes[at] !== SLASH && bytes[at] !== QUESTION_MARK) at++
+    this.#authorityStart = from
+    this.#authorityEnd = at
+    return at > from && bytes[from] !== COLON && isAuthority(bytes, from, at)
+  }
+
+  protected checkFields(): boolean {
+    this.#hostIndex = -1
+    const { fields } = this
+    for (let index = 0; index < fields.count; index++) {
+      if (fields.id(index) !== FIELD.HOST) continue
+      if (this.#hostIndex !== -1) return this.#refuseHost('host-repeated', fields.nameStart(index))
+      this.#hostIndex = index
+    }
+    if (this.#hostIndex === -1) {
+      return this.minorVersion === 0 || this.#refuseHost('host-missing', this.start)
+    }
+    const from = fields.valueStart(this.#hostIndex)
+    return isAuthority(this.bytes, from, fields.valueEnd(this.#hostIndex)) || this.#refuseHost('host-invalid', from)
+  }
+
+  #refuseHost(reason: 'host-repeated' | 'host-missing' | 'host-invalid', offset: number): false {
+    this.refuse(reason, offset)
+    return false
+  }
+}
+
+const QUESTION_MARK = 0x3f
+
+function isAuthority(bytes: Buffer, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) if (AUTHORITY[bytes[at]!] === 0) return false
+  return true
+}
