@@ -1,0 +1,113 @@
+// The sample file and the reference page, made from the schema that also checks the file.
+
+import { stringify } from 'smol-toml'
+import { type JsonSchema, configJsonSchema } from './schema.ts'
+
+/**
+ * A configuration file with every option at its default and its description beside it. Options that have no default are
+ * commented out with `#`, without a space: taking the `#` away gives a valid line.
+ */
+export function sampleConfig(): string {
+  const lines = ['# Xengate configuration. Everything here is the default: keep what you change.']
+  for (const [key, schema] of scalarsOf(configJsonSchema())) lines.push('', ...sampleOption(key, schema))
+  for (const [name, schema] of tablesOf(configJsonSchema())) lines.push('', ...sampleTable(name, schema))
+  return `${lines.join('\n')}\n`
+}
+
+/** The reference page of the configuration, in Markdown: a table for each table of the file. */
+export function configReference(): string {
+  const root = configJsonSchema()
+  const top: JsonSchema = { properties: Object.fromEntries(scalarsOf(root)) }
+  const lines = [
+    '# Configuration',
+    '',
+    'A TOML file. Relative paths are relative to it. Durations: `ms`, `s`, `m`, `h`.',
+  ]
+  lines.push('', '## Top of the file', '', ...referenceTable(top))
+  for (const [name, schema] of tablesOf(root)) {
+    const heading = schema.items === undefined ? `[${name}]` : `[[${name}]]`
+    lines.push('', `## \`${heading}\``, '', sentence(schema.description), '', ...referenceTable(schema.items ?? schema))
+    for (const [key, option] of Object.entries(schema.properties ?? {})) {
+      const inner = option.additionalProperties
+      if (typeof inner !== 'object' || inner.properties === undefined) continue
+      lines.push(
+        '',
+        `## \`[${name}.${key}."<service>"]\``,
+        '',
+        sentence(option.description),
+        '',
+        ...referenceTable(inner),
+      )
+    }
+  }
+  return `${lines.join('\n')}\n`
+}
+
+type Named = [name: string, schema: JsonSchema]
+
+function scalarsOf(root: JsonSchema): Named[] {
+  return Object.entries(root.properties ?? {}).filter(([, schema]) => !isTable(schema))
+}
+
+function tablesOf(root: JsonSchema): Named[] {
+  return Object.entries(root.properties ?? {}).filter(([, schema]) => isTable(schema))
+}
+
+function isTable(schema: JsonSchema): boolean {
+  return schema.type === 'object' || schema.items?.type === 'object'
+}
+
+function sampleTable(name: string, schema: JsonSchema): string[] {
+  const lines = [`# ${schema.description}`, schema.items === undefined ? `[${name}]` : `[[${name}]]`]
+  const nested: string[] = []
+  for (const [key, option] of Object.entries((schema.items ?? schema).properties ?? {})) {
+    if (option.additionalProperties === undefined) lines.push(...sampleOption(key, option))
+    else nested.push('', ...sampleNested(name, key, option))
+  }
+  return [...lines, ...nested]
+}
+
+function sampleOption(key: string, schema: JsonSchema): string[] {
+  const isDefault = schema.default !== undefined
+  const value = isDefault ? schema.default : schema.examples?.[0]
+  // A required option has no default; what the sample shows is then in force.
+  const isShown = isDefault || (key === 'address' && schema.description?.startsWith('where to listen') === true)
+  return [`# ${schema.description}`, `${isShown ? '' : '#'}${stringify({ [key]: value }).trimEnd()}`]
+}
+
+function sampleNested(table: string, key: string, schema: JsonSchema): string[] {
+  const text = stringify({ [table]: { [key]: schema.examples?.[0] } })
+  const lines = text.split('\n').filter((line) => line !== '')
+  return [`# ${schema.description}`, ...lines.map((line) => `#${line}`)]
+}
+
+function referenceTable(table: JsonSchema): string[] {
+  const rows = Object.entries(table.properties ?? {}).map(([key, schema]) => {
+    const fallback = table.required?.includes(key) === true ? 'required' : inToml(schema.default)
+    return `| \`${key}\` | ${typeOf(schema)} | ${fallback} | ${schema.description} |`
+  })
+  return ['| option | value | default | |', '| --- | --- | --- | --- |', ...rows]
+}
+
+function inToml(value: unknown): string {
+  if (value === undefined || (typeof value === 'object' && value !== null && Object.keys(value).length === 0)) return ''
+  return `\`${stringify({ value })
+    .trimEnd()
+    .replace(/^value = /, '')}\``
+}
+
+function typeOf(schema: JsonSchema): string {
+  if (schema.title !== undefined) return schema.title
+  if (schema.const !== undefined) return `\`${JSON.stringify(schema.const)}\``
+  if (schema.enum !== undefined) return schema.enum.map((value) => `\`${JSON.stringify(value)}\``).join(', ')
+  if (schema.anyOf !== undefined) return schema.anyOf.map((each) => typeOf(each)).join(' or ')
+  if (schema.items !== undefined) return `array of ${typeOf(schema.items)}s`
+  if (schema.type === 'integer') return `${schema.minimum} to ${schema.maximum}`
+  if (typeof schema.additionalProperties === 'object') return `table of ${typeOf(schema.additionalProperties)}s`
+  if (schema.pattern?.includes('ms|s|m|h') === true) return 'duration'
+  return schema.type === 'object' ? 'table' : String(schema.type)
+}
+
+function sentence(clause: string | undefined): string {
+  return clause === undefined ? '' : `${clause.charAt(0).toUpperCase()}${clause.slice(1)}.`
+}

@@ -1,0 +1,256 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { hostname, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { sampleConfig } from './documentation.ts'
+import { ConfigError, type ConfigProblem, loadConfig } from './load.ts'
+import { type Config } from './schema.ts'
+
+const DEFAULTS: Config = {
+  stateDir: '/var/lib/xengate',
+  workers: 'auto',
+  listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 } }],
+  services: { directories: ['/var/xapi/plugin'], methods: ['GET', 'PUT', 'POST'], policy: {} },
+  sessions: { authority: 'embedded', idleTimeoutMs: 86_400_000, maxPerUser: 500, maxPerOriginator: 500 },
+  pool: { name: 'pool', host: hostname(), address: null, registry: 'none', static: {} },
+  limits: {
+    headBytes: 16_384,
+    targetBytes: 8192,
+    connections: 10_000,
+    headTimeoutMs: 10_000,
+    idleTimeoutMs: 75_000,
+    connectTimeoutMs: 5000,
+    responseTimeoutMs: 300_000,
+    bodyIdleTimeoutMs: 60_000,
+    drainTimeoutMs: 30_000,
+  },
+  log: { level: 'info', access: true },
+}
+
+let directory: string
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'xengate-config-'))
+})
+after(() => rm(directory, { recursive: true }))
+
+async function load(text: string): Promise<Config> {
+  const path = join(directory, 'xengate.toml')
+  await writeFile(path, text)
+  return loadConfig(path)
+}
+
+async function problemsOf(text: string): Promise<readonly ConfigProblem[]> {
+  const error = await load(text).catch((reason: unknown) => reason)
+  assert.ok(error instanceof ConfigError, `refused: ${text}`)
+  return error.problems
+}
+
+describe('a configuration that can be used', { timeout: 10_000 }, () => {
+  test('an empty file has every default', async () => {
+    assert.deepEqual(await load(''), DEFAULTS)
+  })
+
+  test('the sample file says the defaults', async () => {
+    assert.deepEqual(await load(sampleConfig()), DEFAULTS)
+  })
+
+  test('every option is read', async () => {
+    const config = await load(`
+      state-dir = "state"
+      workers = 3
+      [[listen]]
+      address = "[::1]:80"
+      proxy-protocol = false
+      [[listen]]
+      address = "unix:run/xengate.sock"
+      [[listen]]
+      address = "gate.example.com:0"
+      [services]
+      directories = ["plugin", "/var/lib/xcp/plugin"]
+      methods = ["GET", "PATCH"]
+      channels = false
+      [services.policy."com.example.backup"]
+      roles = ["pool-admin"]
+      strip-session = true
+      channels = false
+      [services.policy.by-method]
+      roles = { GET = ["read-only"], PATCH = ["pool-operator", "vm-admin"] }
+      [services.policy.constructor]
+      [sessions]
+      authority = "embedded"
+      idle-timeout = "90s"
+      max-per-user = 1
+      max-per-originator = 2
+      stale-grace = "0s"
+      [pool]
+      name = "p"
+      host = "h"
+      address = "https://Host.example:443"
+      registry = "static"
+      [pool.static]
+      "com.example.elsewhere" = "http://[fd00::1]:8080"
+      [limits]
+      head-bytes = 4096
+      target-bytes = 1024
+      connections = 7
+      head-timeout = "250ms"
+      idle-timeout = "1m"
+      connect-timeout = "2s"
+      response-timeout = "1h"
+      body-idle-timeout = "3s"
+      drain-timeout = "0s"
+      [log]
+      level = "debug"
+      access = false
+    `)
+    assert.deepEqual(config, {
+      stateDir: join(directory, 'state'),
+      workers: 3,
+      listen: [
+        { address: { kind: 'tcp', host: '::1', port: 80 } },
+        { address: { kind: 'unix', path: join(directory, 'run/xengate.sock') } },
+        { address: { kind: 'tcp', host: 'gate.example.com', port: 0 } },
+      ],
+      services: {
+        directories: [join(directory, 'plugin'), '/var/lib/xcp/plugin'],
+        methods: ['GET', 'PATCH'],
+        policy: {
+          'com.example.backup': { roles: ['pool-admin'], stripSession: true },
+          'by-method': { roles: { GET: ['read-only'], PATCH: ['pool-operator', 'vm-admin'] }, stripSession: false },
+          constructor: { roles: null, stripSession: false },
+        },
+      },
+      sessions: { authority: 'embedded', idleTimeoutMs: 90_000, maxPerUser: 1, maxPerOriginator: 2 },
+      pool: {
+        name: 'p',
+        host: 'h',
+        address: 'https://host.example',
+        registry: 'static',
+        static: { 'com.example.elsewhere': 'http://[fd00::1]:8080' },
+      },
+      limits: {
+        headBytes: 4096,
+        targetBytes: 1024,
+        connections: 7,
+        headTimeoutMs: 250,
+        idleTimeoutMs: 60_000,
+        connectTimeoutMs: 2000,
+        responseTimeoutMs: 3_600_000,
+        bodyIdleTimeoutMs: 3000,
+        drainTimeoutMs: 0,
+      },
+      log: { level: 'debug', access: false },
+    })
+    assert.deepEqual(JSON.parse(JSON.stringify(config)), structuredClone(config))
+  })
+
+  test('a socket path of 107 bytes is taken', async () => {
+    const path = `/${'a'.repeat(106)}`
+    const { listen } = await load(`[[listen]]\naddress = "unix:${path}"`)
+    assert.deepEqual(listen, [{ address: { kind: 'unix', path } }])
+  })
+})
+
+/** A text with one thing wrong, and where and what the answer must be. */
+const REFUSED: readonly [text: string, key: string, line: number, message: RegExp][] = [
+  ['head-bytes = 1', 'head-bytes', 1, /unknown key `head-bytes`; it belongs in \[limits\]/],
+  [
+    '[limits]\nhead-byte = 1',
+    'limits.head-byte',
+    2,
+    /unknown key `head-byte` in \[limits\]; did you mean `head-bytes`\?$/,
+  ],
+  ['[limit]\nhead-bytes = 1024', 'limit', 1, /unknown key `limit`; did you mean `limits`\?$/],
+  ['limits.x = 1', 'limits.x', 1, /unknown key `x` in \[limits\]$/],
+  ['\n\nworkers = 0', 'workers', 3, /must be at least 1; it is 0$/],
+  ['workers = "many"', 'workers', 1, /must be "auto" or a whole number from 1 to 1024; it is "many"$/],
+  ['state-dir = ""', 'state-dir', 1, /must be a path/],
+  [`state-dir = "/${'a'.repeat(95)}"`, 'state-dir', 1, /may have 95 bytes.* and has 96/],
+  ['listen = []', 'listen', 1, /must have at least 1 value/],
+  ['listen = [{address = "a:1"}, {address = "b"}]', 'listen[1].address', 1, /must be host:port/],
+  ['[[listen]]\n', 'listen[0].address', 1, /is missing; it must be host:port/],
+  ['[[listen]]\naddress = "a:1"\n[[listen]]\naddress = "a:1"', 'listen[1].address', 4, /another listener/],
+  ['[[listen]]\naddress = "a:65536"', 'listen[0].address', 2, /must be host:port/],
+  ['[[listen]]\naddress = "::1:80"', 'listen[0].address', 2, /\[IPv6 address\]:port/],
+  ['[[listen]]\naddress = ":80"', 'listen[0].address', 2, /must be host:port/],
+  [`[[listen]]\naddress = "unix:/${'a'.repeat(107)}"`, 'listen[0].address', 2, /may have 107 bytes, .* has 108/],
+  ['[[listen]]\naddress="a:1"\ntls = { key = "k" }', 'listen[0].tls', 3, /this version does not have TLS/],
+  [
+    '[[listen]]\naddress="a:1"\nproxy-protocol = true',
+    'listen[0].proxy-protocol',
+    3,
+    /does not have the PROXY protocol/,
+  ],
+  ['[services]\nmethods = ["GET", "CONNECT"]', 'services.methods[1]', 2, /must not be CONNECT or TRACE/],
+  ['[services]\nmethods = [\n"GET",\n"TRACE"]', 'services.methods[1]', 4, /must not be CONNECT or TRACE/],
+  ['[services]\nmethods = ["get"]', 'services.methods[0]', 2, /upper case; it is "get"/],
+  ['[services]\ndirectories = "/x"', 'services.directories', 2, /must be an array/],
+  ['[services.policy.".x"]', 'services.policy.".x"', 1, /".x" cannot be the name of a service/],
+  ['[services.policy."a.channel"]', 'services.policy."a.channel"', 1, /cannot be the name of a service/],
+  ['[services.policy.__proto__]\nroles = ["pool-admin"]', 'services.policy.__proto__', 1, /cannot be a key/],
+  ['[services.policy.com.example]\nroles = []', 'services.policy.com.example', 1, /needs quotes: .*"com\.example"\]$/],
+  [
+    '[services.policy.a]\nroles = ["admin"]',
+    'services.policy.a.roles[0]',
+    2,
+    /must be "pool-admin", .*; it is "admin"$/,
+  ],
+  ['[services.policy.a]\nroles = []', 'services.policy.a.roles', 2, /must (be an array of roles|have at least 1)/],
+  ['[services.policy.a.roles]\nget = ["read-only"]', 'services.policy.a.roles.get', 2, /method in upper case/],
+  ['[services.policy.a.roles]\nPATCH = ["read-only"]', 'services.policy.a.roles.PATCH', 2, /one of services\.methods/],
+  ['[services.policy.a]\nrole = []', 'services.policy.a.role', 2, /unknown key `role` .*did you mean `roles`\?$/],
+  ['[sessions]\nauthority = "valkey"', 'sessions.authority', 2, /this version does not have this authority/],
+  ['[sessions]\nauthority = "xapi"', 'sessions.authority', 2, /this version does not have this authority/],
+  ['[sessions]\nauthority = "ldap"', 'sessions.authority', 2, /must be "embedded"; it is "ldap"/],
+  ['[sessions.xapi]\nurl = "x"', 'sessions.xapi', 1, /this version does not have the authority xapi/],
+  ['[sessions]\nidle-timeout = 60', 'sessions.idle-timeout', 2, /must be a duration such as .*; it is 60$/],
+  ['[sessions]\nidle-timeout = "600h"', 'sessions.idle-timeout', 2, /must be between 1ms and 576h; it is "600h"/],
+  ['[sessions]\nmax-per-user = 0', 'sessions.max-per-user', 2, /must be at least 1; it is 0/],
+  ['[sessions]\nmax-per-user = 1.5', 'sessions.max-per-user', 2, /must be a whole number; it is 1\.5/],
+  ['[pool]\nregistry = "xapi"', 'pool.registry', 2, /this version does not have this registry/],
+  ['[pool]\naddress = "https://a/b"', 'pool.address', 2, /without a path/],
+  ['[pool.static]\nx = "ftp://a"', 'pool.static.x', 2, /must be http:\/\/host/],
+  ['[valkey]\nurl = ""', 'valkey', 1, /this version does not have Valkey/],
+  ['[front]\nupstream = ""', 'front', 1, /this version does not have standing in front of xapi/],
+  ['[control]\nmetrics = ""', 'control', 1, /this version does not have the control service/],
+  ['[limits]\nhead-timeout = "0s"', 'limits.head-timeout', 2, /must be between 1ms and 24h; it is "0s"/],
+  ['[limits]\nhead-bytes = 2000000', 'limits.head-bytes', 2, /must be at most 1048576; it is 2000000/],
+  ['[log]\nlevel = "loud"', 'log.level', 2, /must be "trace", .* or "error"; it is "loud"/],
+  ['[log]\naccess = "yes"', 'log.access', 2, /must be true or false; it is "yes"/],
+  ['a = [1\nb = 2', '', 2, /not TOML/],
+]
+
+describe('a configuration that is refused', { timeout: 10_000 }, () => {
+  for (const [text, key, line, message] of REFUSED) {
+    test(JSON.stringify(text).slice(0, 60), async () => {
+      const problems = await problemsOf(text)
+      assert.deepEqual(
+        problems.map((problem) => [problem.key, problem.line]),
+        [[key, line]],
+      )
+      assert.match(String(problems[0]?.message), message)
+    })
+  }
+
+  test('everything that is wrong is said at once, in the order of the file', async () => {
+    const problems = await problemsOf('x = 1\n[log]\nlevel = 1\n[limits]\nconnections = 0\ny = 2')
+    assert.deepEqual(
+      problems.map(({ key, line }) => `${line} ${key}`),
+      ['1 x', '3 log.level', '5 limits.connections', '6 limits.y'],
+    )
+  })
+
+  test('the message of the error has file, line and text', async () => {
+    const path = join(directory, 'xengate.toml')
+    await assert.rejects(load('\nx = 1'), { name: 'ConfigError', message: `${path}:2: unknown key \`x\`` })
+  })
+
+  test('a file that is not there is a problem of the whole file', async () => {
+    const error: unknown = await loadConfig(join(directory, 'none.toml')).catch((reason: unknown) => reason)
+    assert.ok(error instanceof ConfigError)
+    assert.deepEqual(error.problems, [
+      { key: '', line: 0, message: 'cannot read the configuration: there is no such file' },
+    ])
+  })
+})

@@ -1,0 +1,84 @@
+// Reads the configuration file, and says all that is wrong with it at once, each at its line.
+
+import { readFile } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { TomlError, parse } from 'smol-toml'
+import { locateKeys } from './locate.ts'
+import { explainIssues, formatKey } from './problems.ts'
+import { type Config, parseConfig } from './schema.ts'
+
+/** Something wrong in the configuration file. */
+export interface ConfigProblem {
+  /** The key as it would be written, such as `limits.head-bytes`; empty for the file as a whole. */
+  readonly key: string
+  /** Line of the key, or of the table it is missing from, from 1; 0 for the file as a whole. */
+  readonly line: number
+  /** What is wrong and what to do: a clause that names the key, without a full stop. */
+  readonly message: string
+}
+
+/** The configuration cannot be used. `problems` is never empty, and in the order of the file. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  readonly code = 'config-invalid'
+  readonly problems: readonly ConfigProblem[]
+
+  constructor(path: string, problems: readonly ConfigProblem[], options?: ErrorOptions) {
+    const lines = problems.map(({ line, message }) => `${line === 0 ? path : `${path}:${line}`}: ${message}`)
+    super(lines.join('\n'), options)
+    this.problems = problems
+  }
+}
+
+/**
+ * Loads the configuration from the TOML file at `path`. Relative paths in it are relative to its directory.
+ *
+ * @throws {ConfigError} when the file cannot be read, is not TOML, or asks for what cannot be.
+ */
+export async function loadConfig(path: string): Promise<Config> {
+  const text = await readText(path)
+  const input = parseToml(path, text)
+  const parsed = parseConfig(input, dirname(resolve(path)))
+  if (parsed.ok) return parsed.config
+  const lineOf = locateKeys(text)
+  const problems = explainIssues(parsed.issues, input).map((problem) => ({
+    key: formatKey(problem.path),
+    line: lineOf(problem.path) ?? 0,
+    message: problem.message,
+  }))
+  throw new ConfigError(
+    path,
+    problems.toSorted((a, b) => a.line - b.line),
+  )
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path))
+  } catch (cause) {
+    const why = cause instanceof TypeError ? 'it is not UTF-8' : reasonOf(cause)
+    throw new ConfigError(path, [{ key: '', line: 0, message: `cannot read the configuration: ${why}` }], { cause })
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EACCES: 'permission denied',
+  EISDIR: 'it is a directory',
+}
+
+function reasonOf(cause: unknown): string {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  return REASONS[code] ?? String(cause)
+}
+
+function parseToml(path: string, text: string): unknown {
+  try {
+    return parse(text)
+  } catch (cause) {
+    if (!(cause instanceof TomlError)) throw cause
+    const [first = ''] = cause.message.split('\n')
+    const message = `not TOML: ${first.replace(/^Invalid TOML document: /, '')} (column ${cause.column})`
+    throw new ConfigError(path, [{ key: '', line: cause.line, message }], { cause })
+  }
+}

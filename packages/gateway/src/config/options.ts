@@ -1,0 +1,75 @@
+// The kinds of values that options have, as schemas: each says what is wrong in a clause that follows the option's name.
+
+import { z } from 'zod'
+import { parseListenAddress, parseOrigin, type ListenAddress } from './addresses.ts'
+import { DURATION_PATTERN, formatDuration, parseDuration } from './durations.ts'
+
+/** What the schema file declares beside an option's type: one line for operators, and a value for the sample file. */
+export interface OptionMeta {
+  /** One line, lower case, no full stop. */
+  readonly description: string
+  /** What the sample file shows, commented out, for an option that has no default or an empty one. */
+  readonly example?: unknown
+}
+
+/** Attaches `meta` where the JSON Schema, the sample file and the reference page find it. */
+export function option<T extends z.ZodType>(schema: T, meta: OptionMeta): T {
+  return schema.meta({ ...meta })
+}
+
+/** A duration between two bounds (milliseconds), given as text; the result is in milliseconds. */
+export function duration(bounds: { readonly minMs: number; readonly maxMs: number }): z.ZodType<number, string> {
+  const wanted = 'must be a duration such as 250ms, 10s, 5m or 24h'
+  return z
+    .string(wanted)
+    .regex(DURATION_PATTERN, wanted)
+    .transform((text, context): number => {
+      const ms = parseDuration(text) ?? Number.NaN
+      if (ms >= bounds.minMs && ms <= bounds.maxMs) return ms
+      const [min, max] = [formatDuration(bounds.minMs), formatDuration(bounds.maxMs)]
+      context.issues.push({ code: 'custom', input: text, message: `must be between ${min} and ${max}` })
+      return z.NEVER
+    })
+}
+
+/** A whole number between two bounds. */
+export function whole(bounds: { readonly min: number; readonly max: number }): z.ZodInt {
+  return z.int().min(bounds.min).max(bounds.max)
+}
+
+/** A listen address: `host:port`, `[v6]:port` or `unix:/path`. */
+export function listenAddress(): z.ZodType<ListenAddress, string> {
+  return parsed(parseListenAddress, 'must be host:port, [IPv6 address]:port or unix:/path')
+}
+
+/** Another host's address: `http(s)://host[:port]`. */
+export function origin(): z.ZodType<string, string> {
+  return parsed(parseOrigin, 'must be http://host[:port] or https://host[:port], without a path')
+}
+
+/** A path that is not empty; relative ones are resolved later, against the file's directory. */
+export function filePath(): z.ZodType<string, string> {
+  return z.string('must be a path').refine((text) => text !== '' && !text.includes('\0'), 'must be a path')
+}
+
+// CONNECT asks for a tunnel to somewhere else, and TRACE sends the request, with its session id, back to the client.
+const METHODS_REFUSED: readonly string[] = ['CONNECT', 'TRACE']
+
+/** A request method that may be allowed: an upper-case token. */
+export function methodName(): z.ZodType<string, string> {
+  const wanted = 'must be a method in upper case'
+  return z
+    .string(wanted)
+    .regex(/^[A-Z][A-Z0-9-]{0,31}$/, wanted)
+    .refine((text) => !METHODS_REFUSED.includes(text), `must not be ${METHODS_REFUSED.join(' or ')}`)
+    .meta({ title: 'method' })
+}
+
+function parsed<Output>(parse: (text: string) => Output | undefined, message: string): z.ZodType<Output, string> {
+  return z.string(message).transform((text, context): Output => {
+    const value = parse(text)
+    if (value !== undefined) return value
+    context.issues.push({ code: 'custom', input: text, message })
+    return z.NEVER
+  })
+}

@@ -1,0 +1,397 @@
+// The configuration: every option, declared once with its type, bounds, default and one line for operators. The JSON
+// Schema, the sample file and the reference page are made from what stands here.
+
+import { hostname } from 'node:os'
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import { SERVICE_NAME_PATTERN, isServiceName } from '../services/service-name.ts'
+import { ROLES, type Role } from '../sessions/session.ts'
+import { SOCKET_PATH_BYTES_MAX, formatListenAddress, type ListenAddress } from './addresses.ts'
+import { duration, filePath, listenAddress, methodName, option, origin, whole } from './options.ts'
+
+export type { ListenAddress } from './addresses.ts'
+
+/** The configuration, complete and checked: plain data, sent to workers as it is. Paths are absolute. */
+export interface Config {
+  /** Directory of what must outlive the daemon: the database of users and sessions. */
+  readonly stateDir: string
+  /** How many worker processes; `auto` is one for each core. */
+  readonly workers: number | 'auto'
+  /** At least one, no two alike. */
+  readonly listen: readonly ListenConfig[]
+  readonly services: ServicesConfig
+  readonly sessions: SessionsConfig
+  readonly pool: PoolConfig
+  readonly limits: LimitsConfig
+  readonly log: LogConfig
+}
+
+export interface ListenConfig {
+  readonly address: ListenAddress
+}
+
+export interface ServicesConfig {
+  /** Directories of services' sockets, in order. */
+  readonly directories: readonly string[]
+  /** Methods that are passed to services. */
+  readonly methods: readonly string[]
+  /** Policies by service name. Look a name up with `Object.hasOwn`: `constructor` is a name too. */
+  readonly policy: Readonly<Record<string, ServicePolicy>>
+}
+
+export interface ServicePolicy {
+  /** Who may: `null` is any valid session; a table is by method. A higher role includes a lower one. */
+  readonly roles: null | readonly Role[] | Readonly<Record<string, readonly Role[]>>
+  /** Whether the session id is taken out of what the service gets. */
+  readonly stripSession: boolean
+}
+
+export interface SessionsConfig {
+  readonly authority: 'embedded'
+  readonly idleTimeoutMs: number
+  readonly maxPerUser: number
+  readonly maxPerOriginator: number
+}
+
+export interface PoolConfig {
+  readonly name: string
+  /** This host's name. */
+  readonly host: string
+  /** Origin under which clients reach this host; `null` when not given. */
+  readonly address: string | null
+  readonly registry: 'none' | 'static'
+  /** Origins of services on other hosts, by service name; for the registry `static`. */
+  readonly static: Readonly<Record<string, string>>
+}
+
+export interface LimitsConfig {
+  readonly headBytes: number
+  readonly targetBytes: number
+  /** For each worker. */
+  readonly connections: number
+  readonly headTimeoutMs: number
+  readonly idleTimeoutMs: number
+  readonly connectTimeoutMs: number
+  readonly responseTimeoutMs: number
+  readonly bodyIdleTimeoutMs: number
+  readonly drainTimeoutMs: number
+}
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+export interface LogConfig {
+  readonly level: LogLevel
+  /** Whether each request is logged. */
+  readonly access: boolean
+}
+
+/** The keywords of JSON Schema that this schema uses. */
+export interface JsonSchema {
+  readonly $schema?: string
+  readonly title?: string
+  readonly description?: string
+  readonly type?: 'object' | 'array' | 'string' | 'integer' | 'boolean'
+  readonly default?: unknown
+  readonly examples?: readonly unknown[]
+  readonly const?: unknown
+  readonly enum?: readonly unknown[]
+  readonly anyOf?: readonly JsonSchema[]
+  readonly pattern?: string
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly minItems?: number
+  readonly maxItems?: number
+  readonly minLength?: number
+  readonly maxLength?: number
+  readonly items?: JsonSchema
+  readonly properties?: Readonly<Record<string, JsonSchema>>
+  readonly required?: readonly string[]
+  readonly propertyNames?: JsonSchema
+  readonly additionalProperties?: boolean | JsonSchema
+}
+
+const DAY_MS = 86_400_000
+
+// A timer of Node.js takes at most 2^31 - 1 ms, a little more than 24 days.
+const TIMEOUT = { minMs: 1, maxMs: DAY_MS }
+const SESSION_TIMEOUT = { minMs: 1, maxMs: 24 * DAY_MS }
+
+const serviceName = z.string().refine(isServiceName, 'cannot be the name of a service').meta({
+  pattern: SERVICE_NAME_PATTERN.source,
+})
+
+const ROLES_WANTED = 'must be an array of roles, or a table of such arrays by method'
+const roles = z.array(z.enum(ROLES).meta({ title: 'role' })).min(1)
+
+const listen = z.strictObject({
+  address: option(listenAddress(), {
+    description: 'where to listen: host:port, [IPv6 address]:port or unix:/path; port 0 lets the system choose',
+    example: '127.0.0.1:8080',
+  }),
+  'proxy-protocol': option(z.literal(false).prefault(false), {
+    description: 'PROXY protocol from a terminator in front; this version has only false',
+  }),
+})
+
+const policy = z.strictObject({
+  roles: option(z.union([roles, z.record(methodName(), roles)], ROLES_WANTED).optional(), {
+    description: `who may: roles (${ROLES.join(', ')}; a higher one includes a lower) or a table of roles by method; default: any valid session`,
+    example: ['pool-admin', 'pool-operator'],
+  }),
+  channels: option(z.boolean().prefault(true), {
+    description: 'whether connections may be passed to this service; reserved: this version relays all',
+  }),
+  'strip-session': option(z.boolean().prefault(false), {
+    description: 'whether the service does not see the session id',
+  }),
+})
+
+const services = z.strictObject({
+  directories: option(z.array(filePath()).min(1).max(16).prefault(['/var/xapi/plugin']), {
+    description: "where services' sockets are, in order",
+  }),
+  methods: option(z.array(methodName()).min(1).max(32).prefault(['GET', 'PUT', 'POST']), {
+    description: 'request methods that are passed to services',
+  }),
+  channels: option(z.boolean().prefault(true), {
+    description: 'whether connections may be passed to services; reserved: this version relays all',
+  }),
+  policy: option(z.record(serviceName, policy).prefault({}), {
+    description: 'rules for one service, by its name',
+    example: { 'com.example.backup': { roles: ['pool-admin', 'pool-operator'], 'strip-session': true } },
+  }),
+})
+
+const sessions = z.strictObject({
+  authority: option(z.literal('embedded').prefault('embedded'), {
+    description: 'what judges sessions; this version has only embedded: users and sessions in the state directory',
+  }),
+  'idle-timeout': option(duration(SESSION_TIMEOUT).prefault('24h'), {
+    description: 'a session unused for this long is removed',
+  }),
+  'max-per-user': option(whole({ min: 1, max: 1_000_000 }).prefault(500), {
+    description: 'sessions of one user name; past that the least recently active ones go',
+  }),
+  'max-per-originator': option(whole({ min: 1, max: 1_000_000 }).prefault(500), {
+    description: 'sessions of one originator; past that the least recently active ones go',
+  }),
+  'stale-grace': option(duration({ minMs: 0, maxMs: DAY_MS }).prefault('5s'), {
+    description: 'how long a known session is trusted while the authority cannot be reached; no effect with embedded',
+  }),
+})
+
+const pool = z.strictObject({
+  name: option(z.string().min(1).max(100).prefault('pool'), { description: 'name of the pool' }),
+  host: option(z.string().min(1).max(100).optional(), {
+    description: "this host's name, unique in the pool; default: the machine's host name",
+    example: 'host-a',
+  }),
+  address: option(origin().optional(), {
+    description: 'where clients reach this host: http(s)://host[:port]',
+    example: 'https://10.0.0.1',
+  }),
+  registry: option(z.enum(['none', 'static']).prefault('none'), {
+    description: 'how services on other hosts are found; static: from the table pool.static',
+  }),
+  static: option(z.record(serviceName, origin()).prefault({}), {
+    description: 'for the registry static: a service name and the origin of the host that has it',
+    example: { 'com.example.elsewhere': 'https://10.0.0.2' },
+  }),
+})
+
+const limits = z.strictObject({
+  'head-bytes': option(whole({ min: 512, max: 1_048_576 }).prefault(16_384), {
+    description: "bytes of a request's or a response's head",
+  }),
+  'target-bytes': option(whole({ min: 64, max: 1_048_576 }).prefault(8192), {
+    description: "bytes of a request's target",
+  }),
+  connections: option(whole({ min: 1, max: 1_000_000 }).prefault(10_000), {
+    description: "clients' connections of each worker",
+  }),
+  'head-timeout': option(duration(TIMEOUT).prefault('10s'), {
+    description: 'from the first byte of a request to the end of its head',
+  }),
+  'idle-timeout': option(duration(TIMEOUT).prefault('75s'), {
+    description: "how long a client's connection may wait for its next request",
+  }),
+  'connect-timeout': option(duration(TIMEOUT).prefault('5s'), { description: 'for connecting to a service' }),
+  'response-timeout': option(duration(TIMEOUT).prefault('5m'), {
+    description: "how long a service may take until its response's head",
+  }),
+  'body-idle-timeout': option(duration(TIMEOUT).prefault('60s'), {
+    description: 'how long a body may stand still, in either direction',
+  }),
+  'drain-timeout': option(duration({ minMs: 0, maxMs: DAY_MS }).prefault('30s'), {
+    description: 'how long requests may finish when the daemon stops',
+  }),
+})
+
+const log = z.strictObject({
+  level: option(z.enum(LOG_LEVELS).prefault('info'), { description: 'the least important level that is logged' }),
+  access: option(z.boolean().prefault(true), { description: 'whether each request is logged, at the level info' }),
+})
+
+const WORKERS_WANTED = 'must be "auto" or a whole number from 1 to 1024'
+
+/** The file as it is written: kebab-case keys. */
+const file = z
+  .strictObject({
+    'state-dir': option(filePath().prefault('/var/lib/xengate'), {
+      description: 'directory of what must outlive the daemon: users and sessions',
+    }),
+    workers: option(z.union([z.literal('auto'), whole({ min: 1, max: 1024 })], WORKERS_WANTED).prefault('auto'), {
+      description: 'worker processes: auto (one for each core) or a number',
+    }),
+    listen: option(
+      z
+        .array(listen)
+        .min(1)
+        .max(64)
+        .prefault([{ address: '127.0.0.1:8080' }]),
+      {
+        description: 'one table [[listen]] for each listener',
+      },
+    ),
+    services: option(services.prefault({}), { description: 'custom services on this host' }),
+    sessions: option(sessions.prefault({}), { description: 'logins and sessions' }),
+    pool: option(pool.prefault({}), { description: 'this host and the others' }),
+    limits: option(limits.prefault({}), { description: 'what is bounded, and by how much' }),
+    log: option(log.prefault({}), { description: 'the log, on standard output' }),
+  })
+  .meta({ title: 'Xengate configuration', description: 'Configuration of the gateway, a TOML file' })
+
+/** The JSON Schema (draft 2020-12) of the file as it is written. */
+export function configJsonSchema(): JsonSchema {
+  return z.toJSONSchema(file, {
+    io: 'input',
+    override: ({ jsonSchema }) => {
+      if (!('example' in jsonSchema)) return
+      jsonSchema.examples = [jsonSchema['example']]
+      delete jsonSchema['example']
+    },
+  }) as JsonSchema
+}
+
+/** What {@link parseConfig} makes of a file. */
+export type ParsedConfig =
+  | { readonly ok: true; readonly config: Config }
+  | { readonly ok: false; readonly issues: readonly ConfigIssue[] }
+
+/** What the schema finds wrong; `path` holds keys and array indices from the top of the file. */
+export type ConfigIssue = z.core.$ZodIssue
+
+/**
+ * Checks a configuration and completes it with defaults.
+ *
+ * @param input the file's content as plain data, with its kebab-case keys.
+ * @param directory relative paths are resolved against it.
+ */
+export function parseConfig(input: unknown, directory: string): ParsedConfig {
+  const reserved = reservedKeys(input, [])
+  if (reserved.length > 0) return { ok: false, issues: reserved }
+  const parsed = file.safeParse(input)
+  if (!parsed.success) return { ok: false, issues: parsed.error.issues }
+  const config = toConfig(parsed.data, directory)
+  const issues = crossIssues(config)
+  return issues.length === 0 ? { ok: true, config } : { ok: false, issues }
+}
+
+/** Zod leaves out the key `__proto__` without a word, and with it the policy of a service that has this name. */
+function reservedKeys(value: unknown, key: readonly PropertyKey[]): ConfigIssue[] {
+  if (typeof value !== 'object' || value === null) return []
+  return Object.entries(value).flatMap(([name, inner]) =>
+    name === '__proto__' ? [issue([...key, name], 'cannot be a key')] : reservedKeys(inner, [...key, name]),
+  )
+}
+
+function issue(key: PropertyKey[], message: string): ConfigIssue {
+  return { code: 'custom', path: key, message, input: undefined }
+}
+
+function toConfig(input: z.output<typeof file>, directory: string): Config {
+  const { services: s, sessions: n, pool: p, limits: l } = input
+  return {
+    stateDir: resolve(directory, input['state-dir']),
+    workers: input.workers,
+    listen: input.listen.map(({ address }) => ({ address: absolute(address, directory) })),
+    services: {
+      directories: s.directories.map((path) => resolve(directory, path)),
+      methods: [...new Set(s.methods)],
+      policy: mapValues(s.policy, (rule) => ({ roles: rule.roles ?? null, stripSession: rule['strip-session'] })),
+    },
+    sessions: {
+      authority: n.authority,
+      idleTimeoutMs: n['idle-timeout'],
+      maxPerUser: n['max-per-user'],
+      maxPerOriginator: n['max-per-originator'],
+    },
+    pool: {
+      name: p.name,
+      host: p.host ?? hostname(),
+      address: p.address ?? null,
+      registry: p.registry,
+      static: p.static,
+    },
+    limits: {
+      headBytes: l['head-bytes'],
+      targetBytes: l['target-bytes'],
+      connections: l.connections,
+      headTimeoutMs: l['head-timeout'],
+      idleTimeoutMs: l['idle-timeout'],
+      connectTimeoutMs: l['connect-timeout'],
+      responseTimeoutMs: l['response-timeout'],
+      bodyIdleTimeoutMs: l['body-idle-timeout'],
+      drainTimeoutMs: l['drain-timeout'],
+    },
+    log: input.log,
+  }
+}
+
+/** What no single option can tell: rules between options, and those on resolved paths. */
+function crossIssues(config: Config): ConfigIssue[] {
+  return [...stateIssues(config), ...listenIssues(config), ...policyIssues(config)]
+}
+
+/** The daemon's own sockets are in the state directory; the longest name is `xenapi.sock`. */
+function stateIssues({ stateDir }: Config): ConfigIssue[] {
+  const bytesMax = SOCKET_PATH_BYTES_MAX - '/xenapi.sock'.length
+  const bytes = Buffer.byteLength(stateDir)
+  if (bytes <= bytesMax) return []
+  return [issue(['state-dir'], `must be shorter: it may have ${bytesMax} bytes, for a socket in it, and has ${bytes}`)]
+}
+
+function listenIssues(config: Config): ConfigIssue[] {
+  const seen = new Set<string>()
+  return config.listen.flatMap(({ address }, index) => {
+    const issues: ConfigIssue[] = []
+    const key = ['listen', index, 'address']
+    const text = formatListenAddress(address)
+    if (seen.has(text) && !text.endsWith(':0')) issues.push(issue(key, 'must not be the address of another listener'))
+    seen.add(text)
+    const bytes = address.kind === 'unix' ? Buffer.byteLength(address.path) : 0
+    if (bytes > SOCKET_PATH_BYTES_MAX) {
+      const limit = `the path of a Unix socket may have ${SOCKET_PATH_BYTES_MAX} bytes`
+      issues.push(issue(key, `must be shorter: ${limit}, and ${text.slice('unix:'.length)} has ${bytes}`))
+    }
+    return issues
+  })
+}
+
+function policyIssues({ services: { policy: policies, methods } }: Config): ConfigIssue[] {
+  return Object.entries(policies).flatMap(([name, rule]) => {
+    if (rule.roles === null || Array.isArray(rule.roles)) return []
+    return Object.keys(rule.roles)
+      .filter((method) => !methods.includes(method))
+      .map((method) => issue(['services', 'policy', name, 'roles', method], 'must be one of services.methods'))
+  })
+}
+
+function absolute(address: ListenAddress, directory: string): ListenAddress {
+  return address.kind === 'unix' ? { kind: 'unix', path: resolve(directory, address.path) } : address
+}
+
+function mapValues<In, Out>(table: Readonly<Record<string, In>>, change: (value: In) => Out): Record<string, Out> {
+  return Object.fromEntries(Object.entries(table).map(([key, value]) => [key, change(value)]))
+}

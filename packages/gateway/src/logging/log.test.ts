@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { type AccessFields, accessLine } from './access.ts'
+import { type Log, createLog, logFormatFor } from './log.ts'
+import { LINE_BYTES_MAX, shortenLine } from './long-lines.ts'
+
+const WRITER = fileURLToPath(new URL('testing/writer.ts', import.meta.url))
+
+interface Line {
+  readonly [field: string]: unknown
+}
+
+/** The lines that a log wrote when `use` is done with it. */
+async function linesOf(use: (log: Log) => void, level: 'info' | 'debug' = 'info'): Promise<Line[]> {
+  const directory = await mkdtemp(join(tmpdir(), 'xengate-log-'))
+  const path = join(directory, 'log')
+  const fd = openSync(path, 'a')
+  const log = createLog({ level, fd })
+  use(log)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  log.flush(resolve)
+  await promise
+  const written = readFileSync(path, 'utf8')
+  closeSync(fd)
+  await rm(directory, { recursive: true })
+  return linesIn(written)
+}
+
+function linesIn(written: string): Line[] {
+  assert.ok(written.endsWith('\n'))
+  return written
+    .trimEnd()
+    .split('\n')
+    .map((line): Line => JSON.parse(line))
+}
+
+describe('a log', { timeout: 60_000 }, () => {
+  test('processes that share a pipe never mix their lines', async () => {
+    const count = 2000
+    const run = `"$0" "$1" a ${count} & "$0" "$1" b ${count} & wait`
+    const child = spawn('/bin/sh', ['-c', run, process.execPath, WRITER], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const written = await text(child.stdout)
+    for (const line of written.split('\n')) assert.ok(Buffer.byteLength(line) < LINE_BYTES_MAX)
+    const lines = linesIn(written)
+    for (const name of ['a', 'b']) {
+      const own = lines.filter((line) => line['name'] === name)
+      assert.deepEqual(
+        own.map((line) => line['index']),
+        Array.from({ length: count }, (_, index) => index),
+      )
+      assert.ok(own.every((line) => new RegExp(`^${name}*…?$`).test(String(line['text']))))
+    }
+  })
+
+  test('an event is one JSON line with time, level, process and its fields', async () => {
+    const [line, ...others] = await linesOf((log) => {
+      log.child({ worker: 3 }).info({ event: 'worker-started', port: 80 })
+      log.debug({ event: 'unseen' })
+    })
+    assert.deepEqual(others, [])
+    assert.match(String(line?.['time']), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
+    assert.deepEqual(
+      { ...line, time: '' },
+      { level: 'info', time: '', pid: process.pid, worker: 3, event: 'worker-started', port: 80 },
+    )
+  })
+
+  test('an error is logged with its type, code and text', async () => {
+    const [line] = await linesOf((log) => {
+      log.error({ event: 'failed', error: Object.assign(new RangeError('too far'), { code: 'FAR' }) })
+    })
+    assert.deepEqual(
+      { ...Object(line?.['error']), stack: '' },
+      { type: 'RangeError', message: 'too far', code: 'FAR', stack: '' },
+    )
+  })
+
+  test('the level can be changed while it runs', async () => {
+    const lines = await linesOf((log) => {
+      log.level = 'debug'
+      log.debug({ event: 'seen' })
+    })
+    assert.deepEqual(
+      lines.map((line) => line['event']),
+      ['seen'],
+    )
+  })
+
+  test('a terminal gets lines for people, anything else JSON, and NO_COLOR is honoured', () => {
+    assert.equal(logFormatFor({}, {}), 'json')
+    assert.equal(logFormatFor({ isTTY: false }, {}), 'json')
+    assert.equal(logFormatFor({ isTTY: true }, {}), 'colour')
+    assert.equal(logFormatFor({ isTTY: true }, { NO_COLOR: '1' }), 'plain')
+  })
+})
+
+describe('a line that is too long', () => {
+  const head = { level: 'info', time: 't', pid: 1, event: 'e' }
+
+  test('keeps its short fields and the beginning of its texts', () => {
+    const line = `${JSON.stringify({ ...head, status: 200, path: '/'.repeat(9000), err: { stack: 'é'.repeat(9000) } })}\n`
+    const shorter = shortenLine(line)
+    assert.ok(Buffer.byteLength(shorter) <= LINE_BYTES_MAX && shorter.endsWith('\n'))
+    assert.deepEqual(JSON.parse(shorter), {
+      ...head,
+      status: 200,
+      path: `${'/'.repeat(512)}…`,
+      err: { stack: `${'é'.repeat(512)}…` },
+      shortened: Buffer.byteLength(line),
+    })
+  })
+
+  test('keeps what names it when nothing else helps', () => {
+    const line = `${JSON.stringify({ ...head, many: Array.from({ length: 5000 }, () => 1) })}\n`
+    assert.deepEqual(JSON.parse(shortenLine(line)), { ...head, shortened: line.length })
+  })
+
+  test('of 4096 bytes is left as it is', () => {
+    const frame = `${JSON.stringify({ x: '' })}\n`.length
+    for (const [bytes, isKept] of [
+      [LINE_BYTES_MAX, true],
+      [LINE_BYTES_MAX + 1, false],
+    ] as const) {
+      const line = `${JSON.stringify({ x: 'a'.repeat(bytes - frame) })}\n`
+      assert.equal(shortenLine(line) === line, isKept)
+    }
+  })
+})
+
+describe('the access log', { timeout: 10_000 }, () => {
+  const fields: AccessFields = {
+    requestId: '1-a',
+    client: '10.0.0.9',
+    user: 'root',
+    session: '6d1c2e9c-0000-4000-8000-000000000000',
+    service: 'com.example.backup',
+    method: 'GET',
+    path: '/services/plugin/com.example.backup/x?session_id=OpaqueRef:secret&y=1',
+    status: 200,
+    outcome: 'complete',
+    bytesIn: 0,
+    bytesOut: 22,
+    ttfbMs: 0.4,
+    totalMs: 0.5,
+  }
+
+  test('has no query, and so no session id', async () => {
+    const [line] = await linesOf((log) => log.access(fields))
+    assert.doesNotMatch(JSON.stringify(line), /session_id|OpaqueRef|secret/)
+    assert.equal(line?.['path'], '/services/plugin/com.example.backup/x')
+    assert.equal(line['event'], 'request')
+    assert.equal(line['bytesOut'], 22)
+  })
+
+  test('says null for a request that could not be read', () => {
+    assert.equal(accessLine({ ...fields, path: null, method: null })['path'], null)
+  })
+})

@@ -1,0 +1,170 @@
+// The log: events as JSON lines on standard output, or coloured lines when a person watches a terminal.
+//
+// The daemon's processes share one standard output, often a pipe. The kernel keeps a write to a pipe in one piece up to
+// PIPE_BUF, 4096 bytes on Linux, so every write here is whole lines and at most that long: lines of two processes never
+// mix. sonic-boom joins whole lines up to `maxWrite` and never cuts one; a longer line is shortened before it gets there.
+
+import { createRequire } from 'node:module'
+import { isatty } from 'node:tty'
+import pino from 'pino'
+import { type PrettyOptions } from 'pino-pretty'
+import { type LogLevel } from '../config/schema.ts'
+import { type AccessFields, accessLine } from './access.ts'
+import { type LogEvent } from './event.ts'
+import { LINE_BYTES_MAX, shortenLine } from './long-lines.ts'
+
+/** Where events go. */
+export interface Log {
+  /** Threshold; may be set at any time. */
+  level: string
+  trace(event: LogEvent): void
+  debug(event: LogEvent): void
+  info(event: LogEvent): void
+  warn(event: LogEvent): void
+  error(event: LogEvent): void
+  /** Logs a request, as an event of level `info`. */
+  access(fields: AccessFields): void
+  /** A log that adds `fields` to every event. */
+  child(fields: Readonly<Record<string, unknown>>): Log
+  /** Writes what is buffered, then calls `done`. What is still buffered at exit is written by itself. */
+  flush(done?: () => void): void
+}
+
+/** `json` for programs; `colour` and `plain` for people. */
+export type LogFormat = 'json' | 'colour' | 'plain'
+
+/** What a log is made from. */
+export interface LogOptions {
+  readonly level: LogLevel
+  /** Default: what {@link logFormatFor} says of `fd`. */
+  readonly format?: LogFormat
+  /** File descriptor that is written to; default 1, standard output. */
+  readonly fd?: number
+  /** Added to every event, besides `pid`. */
+  readonly fields?: Readonly<Record<string, unknown>>
+}
+
+/** How long an event may wait in the buffer, milliseconds. */
+const FLUSH_MS = 100
+
+/** Bytes at which the buffer is written without waiting; sonic-boom wants less than `maxWrite`. */
+const BUFFER_BYTES = 2048
+
+/** Bytes that may wait for a slow reader; past that, events are dropped and counted. */
+const WAITING_BYTES_MAX = 4_194_304
+
+/** Creates the log of this process. */
+export function createLog(options: LogOptions): Log {
+  const { level, fd = 1, fields = {} } = options
+  const format = options.format ?? logFormatFor({ isTTY: isatty(fd) }, process.env)
+  const settings: pino.LoggerOptions = {
+    level,
+    base: { pid: process.pid, ...fields },
+    timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: pino.stdSerializers.err, error: pino.stdSerializers.err },
+    formatters: { level: (label) => ({ level: label }) },
+  }
+  if (format === 'json') return new EventLog(pino(settings, jsonDestination(fd)))
+  return new EventLog(pino(settings, prettyDestination(fd, format === 'colour')))
+}
+
+/** The format for an output: a terminal is read by a person, anything else by a program. */
+export function logFormatFor(output: { readonly isTTY?: boolean }, env: Readonly<NodeJS.ProcessEnv>): LogFormat {
+  if (output.isTTY !== true) return 'json'
+  return env['NO_COLOR'] === undefined || env['NO_COLOR'] === '' ? 'colour' : 'plain'
+}
+
+/** Pino without its sentences: every method takes one event. */
+class EventLog implements Log {
+  readonly #logger: pino.Logger
+
+  constructor(logger: pino.Logger) {
+    this.#logger = logger
+  }
+
+  get level(): string {
+    return this.#logger.level
+  }
+
+  set level(level: string) {
+    this.#logger.level = level
+  }
+
+  trace(event: LogEvent): void {
+    this.#logger.trace(event)
+  }
+
+  debug(event: LogEvent): void {
+    this.#logger.debug(event)
+  }
+
+  info(event: LogEvent): void {
+    this.#logger.info(event)
+  }
+
+  warn(event: LogEvent): void {
+    this.#logger.warn(event)
+  }
+
+  error(event: LogEvent): void {
+    this.#logger.error(event)
+  }
+
+  access(fields: AccessFields): void {
+    this.#logger.info(accessLine(fields))
+  }
+
+  child(fields: Readonly<Record<string, unknown>>): Log {
+    return new EventLog(this.#logger.child(fields))
+  }
+
+  flush(done?: () => void): void {
+    this.#logger.flush(() => done?.())
+  }
+}
+
+function jsonDestination(fd: number): pino.DestinationStream {
+  const output = pino.destination({
+    dest: fd,
+    sync: false,
+    minLength: BUFFER_BYTES,
+    maxWrite: LINE_BYTES_MAX,
+    maxLength: WAITING_BYTES_MAX,
+    periodicFlush: FLUSH_MS,
+  })
+  let dropped = 0
+  output.on('drop', () => dropped++)
+  output.on('drain', () => {
+    if (dropped === 0) return
+    const line = {
+      level: 'warn',
+      time: new Date().toISOString(),
+      pid: process.pid,
+      event: 'log-dropped',
+      lines: dropped,
+    }
+    dropped = 0
+    output.write(`${JSON.stringify(line)}\n`)
+  })
+  // Pino looks for the last two beside `write`: it flushes on demand, and at once when an event is fatal.
+  const destination = {
+    write: (line: string): void => void output.write(shortenLine(line)),
+    flush: (done?: () => void): void => output.flush(done),
+    flushSync: (): void => output.flushSync(),
+  }
+  return destination
+}
+
+function prettyDestination(fd: number, colorize: boolean): pino.DestinationStream {
+  // Loaded here, because a daemon whose log is read by programs never needs it.
+  const pretty = createRequire(import.meta.url)('pino-pretty') as (options: PrettyOptions) => pino.DestinationStream
+  return pretty({
+    destination: fd,
+    sync: true,
+    colorize,
+    singleLine: true,
+    translateTime: 'SYS:HH:MM:ss.l',
+    ignore: 'pid,event',
+    messageFormat: '{event}',
+  })
+}

@@ -1,0 +1,33 @@
+// Log lines that are too long to be written in one piece: their texts are cut until they fit.
+
+/** Bytes of the longest line, with its line break: PIPE_BUF, what Linux writes to a pipe in one piece. */
+export const LINE_BYTES_MAX = 4096
+
+const TEXT_LENGTHS = [512, 128, 32, 0] as const
+
+/**
+ * The line as it is when it fits; else the same record with its long texts cut, and `shortened` with the bytes that it
+ * had. A record that does not fit even so keeps its level, time, process and event.
+ *
+ * @param line a JSON object and a line break.
+ */
+export function shortenLine(line: string): string {
+  if (line.length <= LINE_BYTES_MAX / 3 || Buffer.byteLength(line) <= LINE_BYTES_MAX) return line
+  const shortened = Buffer.byteLength(line)
+  const record: Record<string, unknown> = JSON.parse(line)
+  for (const length of TEXT_LENGTHS) {
+    const cut = cutTexts(record, length)
+    const shorter = `${JSON.stringify({ ...cut, shortened })}\n`
+    if (Buffer.byteLength(shorter) <= LINE_BYTES_MAX) return shorter
+  }
+  const { level, time, pid } = record
+  const event = String(record['event']).slice(0, 100)
+  return `${JSON.stringify({ level, time, pid, event, shortened })}\n`
+}
+
+function cutTexts(record: Readonly<Record<string, unknown>>, length: number): Record<string, unknown> {
+  const text = JSON.stringify(record, (_key, value: unknown) =>
+    typeof value === 'string' && value.length > Math.max(length, 40) ? `${value.slice(0, length)}…` : value,
+  )
+  return JSON.parse(text) as Record<string, unknown>
+}

@@ -1,0 +1,311 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+import { AuthorityUnavailableError } from '../authority.ts'
+import type { Role } from '../session.ts'
+import type { SignedIn } from './authority.ts'
+import { AccountError } from './errors.ts'
+import { connect, freshPath, startAuthority, type TestAuthority } from './testing/state.ts'
+import { UserStore } from './users.ts'
+
+const REMOVER = fileURLToPath(new URL('testing/remove-user.ts', import.meta.url))
+
+async function withUser(one: TestAuthority, name = 'root', role: Role = 'pool-admin'): Promise<TestAuthority> {
+  await one.authority.users.add(name, `password of ${name}`, role)
+  return one
+}
+
+function signIn({ authority }: TestAuthority, user = 'root', originator = ''): Promise<SignedIn> {
+  return authority.login({ user, password: `password of ${user}`, originator, clientAddress: '192.0.2.1' })
+}
+
+describe('embedded authority', { timeout: 30_000 }, () => {
+  test('signs in, finds the session, and logs out', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const { id, session } = await signIn(one, 'root', 'tests')
+    assert.match(id, /^OpaqueRef:[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/)
+    assert.deepEqual(session, {
+      uuid: session.uuid,
+      user: 'root',
+      subject: 'OpaqueRef:NULL',
+      roles: ['pool-admin'],
+      originator: 'tests',
+      isLocalSuperuser: true,
+    })
+    assert.deepEqual(await one.authority.find(id), session)
+    assert.equal(await one.authority.find(session.uuid), undefined)
+    assert.equal(await one.authority.logout(id), true)
+    assert.equal(await one.authority.find(id), undefined)
+    assert.equal(await one.authority.logout(id), false)
+    assert.deepEqual(one.told, [session.uuid])
+  })
+
+  test('tells subjects from the local superuser', async (t) => {
+    const one = await withUser(await withUser(startAuthority(t), 'alice'), 'root', 'read-only')
+    const { session } = await signIn(one, 'alice')
+    assert.equal(session.isLocalSuperuser, false)
+    assert.equal(session.subject, `OpaqueRef:${one.authority.users.list()[0]?.uuid}`)
+    assert.equal((await signIn(one, 'root')).session.isLocalSuperuser, false)
+  })
+
+  test('stores neither session ids nor passwords', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const { id } = await signIn(one)
+    const bytes = ['', '-wal'].map((suffix) => readFileSync(one.path + suffix, 'latin1')).join('')
+    assert.ok(bytes.includes('$argon2id$'))
+    assert.ok(!bytes.includes(id) && !bytes.includes(id.slice('OpaqueRef:'.length)))
+    assert.ok(!bytes.includes('password of root'))
+  })
+
+  test('keeps sessions over a restart, and tells nobody of what ended before', async (t) => {
+    const path = freshPath(t)
+    const before = await withUser(startAuthority(t, {}, path))
+    const { id, session } = await signIn(before)
+    const { id: other } = await signIn(before)
+    before.authority.close()
+    connect(t, path).exec(`DELETE FROM sessions WHERE uuid <> '${session.uuid}'`)
+    const after = startAuthority(t, {}, path)
+    assert.deepEqual(await after.authority.find(id), session)
+    assert.equal(await after.authority.find(other), undefined)
+    await after.authority.logout(id)
+    assert.deepEqual(after.told, [session.uuid])
+  })
+
+  test('refuses wrong credentials the same way, whether or not there is such a user', async (t) => {
+    const { authority } = await withUser(startAuthority(t))
+    const messages = await Promise.all(
+      ['root', 'nobody', ''].map((user) =>
+        authority.login({ user, password: 'wrong', originator: '', clientAddress: '' }).then(
+          () => assert.fail('signed in'),
+          (error: unknown) => (error instanceof AccountError ? [error.code, error.message] : error),
+        ),
+      ),
+    )
+    for (const message of messages) assert.deepEqual(message, ['SIGN_IN_REFUSED', 'Wrong user name or password'])
+  })
+
+  test('refuses to guess on after five failures, even with the right password', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const guess = (password: string): Promise<unknown> =>
+      one.authority.login({ user: 'root', password, originator: '', clientAddress: '192.0.2.1' })
+    const guesses = await Promise.allSettled(Array.from({ length: 12 }, () => guess('wrong')))
+    const texts = guesses.map((outcome) => (outcome.status === 'rejected' ? String(outcome.reason) : 'in'))
+    assert.equal(texts.filter((text) => text.includes('Wrong user name')).length, 5)
+    assert.equal(texts.filter((text) => text.includes('try again in 1 second')).length, 7)
+    await assert.rejects(signIn(one), /try again in 1 second$/)
+    one.clock.nowMs += 1_000
+    await signIn(one)
+  })
+
+  test('lets many sign in at once', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const signedIn = await Promise.all(Array.from({ length: 12 }, () => signIn(one)))
+    assert.equal(new Set(signedIn.map(({ id }) => id)).size, 12)
+  })
+
+  test('refuses an originator that could not be passed on', async (t) => {
+    const one = await withUser(startAuthority(t))
+    for (const originator of ['a\r\nb', 'a'.repeat(256)]) {
+      await assert.rejects(signIn(one, 'root', originator), { code: 'ORIGINATOR_INVALID' })
+    }
+  })
+
+  test('answers a logout when the listener has', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const { id, session } = await signIn(one)
+    const { promise: everybodyKnows, resolve: confirm } = Promise.withResolvers<void>()
+    const order: string[] = []
+    one.authority.onEnded((uuids) => {
+      order.push(...uuids)
+      return everybodyKnows
+    })
+    const loggedOut = one.authority.logout(id).then(() => order.push('answered'))
+    assert.equal(await one.authority.find(id), undefined)
+    order.push('confirmed')
+    confirm()
+    await loggedOut
+    assert.deepEqual(order, [session.uuid, 'confirmed', 'answered'])
+  })
+
+  test('refuses an idle session before the sweep, and keeps one that is used', async (t) => {
+    const one = await withUser(startAuthority(t, { idleTimeoutMs: 60_000 }))
+    const idle = await signIn(one)
+    const touched = await signIn(one)
+    const found = await signIn(one)
+    one.clock.nowMs += 59_999
+    one.authority.touch([touched.session.uuid, 'no such uuid'])
+    assert.ok(await one.authority.find(found.id))
+    one.clock.nowMs += 1
+    assert.equal(await one.authority.find(idle.id), undefined)
+    one.authority.touch([idle.session.uuid])
+    assert.equal(await one.authority.find(idle.id), undefined)
+    assert.deepEqual(one.told, [])
+    one.authority.sweep()
+    assert.deepEqual(one.told, [idle.session.uuid])
+    assert.ok(await one.authority.find(touched.id))
+    assert.ok(await one.authority.find(found.id))
+  })
+
+  test('sweeps by itself', async (t) => {
+    const one = await withUser(startAuthority(t, { idleTimeoutMs: 400 }))
+    const { session } = await signIn(one)
+    one.clock.nowMs += 400
+    await one.ended(session.uuid)
+  })
+
+  test('shows a record without touching the session', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const { id } = await signIn(one)
+    const createdMs = one.clock.nowMs
+    one.clock.nowMs += 5_000
+    const record = await one.authority.record(id)
+    assert.deepEqual(
+      [record?.createdMs, record?.lastActiveMs, record?.clientAddress],
+      [createdMs, createdMs, '192.0.2.1'],
+    )
+    await one.authority.find(id)
+    assert.equal((await one.authority.record(id))?.lastActiveMs, one.clock.nowMs)
+    assert.equal((await one.authority.records()).length, 1)
+  })
+
+  test('ends the least recently active session of a user beyond the limit', async (t) => {
+    const one = await withUser(await withUser(startAuthority(t, { maxPerUser: 2 })), 'other', 'read-only')
+    const others = await signIn(one, 'other')
+    const first = await signIn(one)
+    const second = await signIn(one)
+    one.clock.nowMs += 1
+    one.authority.touch([first.session.uuid])
+    const third = await signIn(one)
+    assert.deepEqual(one.told, [second.session.uuid])
+    for (const { id } of [others, first, third]) assert.ok(await one.authority.find(id))
+  })
+
+  test('ends the least recently active session of an originator beyond the limit, the empty one too', async (t) => {
+    const one = await withUser(await withUser(startAuthority(t, { maxPerOriginator: 1 })), 'other', 'read-only')
+    const empty = await signIn(one, 'other')
+    const named = await signIn(one, 'other', 'tool')
+    await signIn(one)
+    assert.deepEqual(one.told, [empty.session.uuid])
+    await signIn(one, 'root', 'tool')
+    assert.deepEqual(one.told, [empty.session.uuid, named.session.uuid])
+  })
+
+  test('takes new settings while it runs', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const first = await signIn(one)
+    await signIn(one)
+    one.authority.configure({ idleTimeoutMs: 1_000, maxPerUser: 1, maxPerOriginator: 1 })
+    const { id } = await signIn(one)
+    assert.equal(one.told.length, 2)
+    assert.ok(one.told.includes(first.session.uuid))
+    one.clock.nowMs += 1_000
+    assert.equal(await one.authority.find(id), undefined)
+  })
+
+  test('ends by uuid, and by subject but for the caller and the superuser', async (t) => {
+    const one = await withUser(await withUser(startAuthority(t)), 'alice', 'pool-operator')
+    const root = await signIn(one)
+    const alices = [await signIn(one, 'alice'), await signIn(one, 'alice'), await signIn(one, 'alice')] as const
+    const [alice] = await one.authority.subjectIdentifiers()
+    assert.ok(alice)
+    assert.equal(alices[0].session.subject, `OpaqueRef:${alice}`)
+    assert.equal(await one.authority.logoutUuids([alices[0].session.uuid, 'no such uuid']), 1)
+    assert.equal(await one.authority.logoutSubject(alice, alices[1].session.uuid), 1)
+    assert.deepEqual(one.told, [alices[0].session.uuid, alices[2].session.uuid])
+    const superuser = one.authority.users.list().find(({ name }) => name === 'root')
+    assert.equal(await one.authority.logoutSubject(superuser?.uuid ?? '', ''), 0)
+    assert.equal(await one.authority.logoutSubject('nobody', ''), 0)
+    assert.ok(await one.authority.find(root.id))
+  })
+
+  test('changes a password for who knows the old one; the sessions go on', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const { id } = await signIn(one)
+    await assert.rejects(one.authority.changePassword('root', 'wrong', 'new', ''), { code: 'SIGN_IN_REFUSED' })
+    await assert.rejects(one.authority.changePassword('root', 'password of root', '', ''), { code: 'PASSWORD_INVALID' })
+    await one.authority.changePassword('root', 'password of root', 'new', '')
+    await assert.rejects(signIn(one), { code: 'SIGN_IN_REFUSED' })
+    assert.ok(await one.authority.find(id))
+  })
+
+  test('calls those who watch a session once, when it ends', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const { id, session } = await signIn(one)
+    const calls: string[] = []
+    one.authority.watch(session.uuid, () => calls.push('first'))
+    one.authority.watch(session.uuid, () => calls.push('stopped'))()
+    await one.authority.logout(id)
+    await one.authority.logout(id)
+    assert.deepEqual(calls, ['first'])
+  })
+
+  test('answers nothing once it is closed', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const { id, session } = await signIn(one)
+    one.authority.close()
+    one.authority.close()
+    one.authority.touch([session.uuid])
+    one.authority.sweep()
+    for (const answer of [one.authority.find(id), one.authority.logout(id), one.authority.record(id), signIn(one)]) {
+      await assert.rejects(answer, AuthorityUnavailableError)
+    }
+  })
+
+  test('cannot tell when the database fails', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const { id } = await signIn(one)
+    connect(t, one.path).exec('ALTER TABLE sessions RENAME COLUMN id_hash TO elsewhere')
+    await assert.rejects(one.authority.find(id), AuthorityUnavailableError)
+  })
+})
+
+describe('another process', { timeout: 30_000 }, () => {
+  test('removes a user: the sessions end, and only those', async (t) => {
+    const one = await withUser(await withUser(startAuthority(t)), 'alice', 'read-only')
+    const root = await signIn(one)
+    const alices = [await signIn(one, 'alice'), await signIn(one, 'alice')]
+    const told = Promise.all(alices.map(({ session }) => one.ended(session.uuid)))
+    await promisify(execFile)(process.execPath, [REMOVER, one.path, 'alice'])
+    await told
+    assert.equal(one.told.length, 2)
+    for (const { id } of alices) assert.equal(await one.authority.find(id), undefined)
+    assert.ok(await one.authority.find(root.id))
+  })
+
+  test('changes a role: noticed within 250 ms', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const { session } = await signIn(one)
+    const users = new UserStore(connect(t, one.path))
+    users.setRole('root', 'pool-admin')
+    users.setRole('root', 'vm-admin')
+    const startMs = performance.now()
+    await one.ended(session.uuid)
+    assert.ok(performance.now() - startMs < 250)
+    assert.deepEqual((await signIn(one)).session.roles, ['vm-admin'])
+  })
+
+  test('removes the user while the password is being checked: nobody is signed in', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const signingIn = signIn(one)
+    new UserStore(connect(t, one.path)).remove('root')
+    await assert.rejects(signingIn, { code: 'SIGN_IN_REFUSED' })
+  })
+
+  test('holds the database: activity is written when it lets go', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const { id, session } = await signIn(one)
+    const other = connect(t, one.path)
+    other.exec('BEGIN IMMEDIATE')
+    one.clock.nowMs += 1_000
+    const startMs = performance.now()
+    one.authority.touch([session.uuid])
+    assert.ok(performance.now() - startMs < 500, 'touching waits for the other process')
+    other.exec('COMMIT')
+    one.authority.touch([])
+    assert.equal((await one.authority.record(id))?.lastActiveMs, one.clock.nowMs)
+  })
+})

@@ -1,0 +1,353 @@
+// The embedded session authority: users and sessions in one SQLite file, and no copy of them in memory.
+//
+// A session ends by its row being deleted, whoever deletes it and why: logout, idleness, a limit, a removed user, a
+// changed role, here or in another process. A trigger notes its uuid in `endings`; the authority takes the notes after
+// each deletion of its own, and when it sees that another process has written, and tells the one listener.
+
+import { randomUUID } from 'node:crypto'
+import type { DatabaseSync } from 'node:sqlite'
+
+import { AuthorityUnavailableError, type EndedListener, type SessionAuthority } from '../authority.ts'
+import type { Session } from '../session.ts'
+import { ActivityWriter } from './activity.ts'
+import { integerOf, transaction } from './database.ts'
+import { AccountError } from './errors.ts'
+import { PasswordGate, wrongCredentials } from './password-gate.ts'
+import { SessionRows, type SessionRecord } from './session-rows.ts'
+import { UserStore, type UserRecord } from './users.ts'
+
+/** How often other processes' writes are looked for; one look takes a few microseconds. */
+const WATCH_INTERVAL_MS = 100
+
+const SWEEP_INTERVAL_MS_MIN = 100
+const SWEEP_INTERVAL_MS_MAX = 30_000
+
+const ORIGINATOR_CHARACTERS_MAX = 255
+
+/** Rules that the operator sets. */
+export interface EmbeddedSettings {
+  /** A session unused for this long ends. */
+  readonly idleTimeoutMs: number
+  /** Sessions of one user at once; past it the least recently active end. */
+  readonly maxPerUser: number
+  /** Sessions of one originator at once; the empty originator counts as one. */
+  readonly maxPerOriginator: number
+}
+
+/** What an `EmbeddedAuthority` is built from. */
+export interface EmbeddedAuthorityOptions {
+  /** From `openDatabase`; stays the caller's, who closes it after the authority. */
+  readonly db: DatabaseSync
+  readonly settings: EmbeddedSettings
+  /** Wall clock, ms since 1970: what it gave is stored and compared after a restart. */
+  readonly clock: () => number
+  /** Given failures of background work. Default: a warning of the process. */
+  readonly report?: (error: unknown) => void
+}
+
+/** What a client signs in with. */
+export interface Credentials {
+  readonly user: string
+  readonly password: string
+  /** 0 to 255 characters, no control characters. */
+  readonly originator: string
+  /** The client's IP address; empty for a local socket. */
+  readonly clientAddress: string
+}
+
+/** A new session: the id goes to the client and nowhere else. */
+export interface SignedIn {
+  readonly id: string
+  readonly session: Session
+}
+
+/** Sessions in SQLite. See `SessionAuthority` for `start`, `find`, `touch`, `onEnded` and `close`. */
+export class EmbeddedAuthority implements SessionAuthority {
+  readonly users: UserStore
+  readonly #db: DatabaseSync
+  readonly #rows: SessionRows
+  readonly #activity: ActivityWriter
+  readonly #passwords: PasswordGate
+  readonly #clock: () => number
+  readonly #report: (error: unknown) => void
+  readonly #watchers = new Map<string, Set<() => void>>()
+  #settings: EmbeddedSettings
+  #listener: EndedListener = () => Promise.resolve()
+  #timers: NodeJS.Timeout[] = []
+  #started = false
+  #closed = false
+  /** SQLite's counter of other connections' commits, as last seen. */
+  #dataVersion = 0
+
+  constructor({ db, settings, clock, report = warn }: EmbeddedAuthorityOptions) {
+    this.users = new UserStore(db)
+    this.#db = db
+    this.#rows = new SessionRows(db)
+    this.#activity = new ActivityWriter(db, this.#rows)
+    this.#passwords = new PasswordGate(this.users, clock)
+    this.#clock = clock
+    this.#report = report
+    this.#settings = settings
+  }
+
+  /** Begins expiry, and watching for what other processes do. Endings from before are nobody's: no worker knew them. */
+  start(): void {
+    if (this.#started || this.#closed) return
+    this.#started = true
+    this.#dataVersion = this.#readDataVersion()
+    this.#rows.takeEndings()
+    this.#arm()
+  }
+
+  /** Replaces the rules, from now on: lower limits apply at the next sign-in, a shorter idle time at the next sweep. */
+  configure(settings: EmbeddedSettings): void {
+    this.#settings = settings
+    if (this.#started && !this.#closed) this.#arm()
+  }
+
+  onEnded(listener: EndedListener): void {
+    this.#listener = listener
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#disarm()
+    this.#watchers.clear()
+  }
+
+  async find(id: string): Promise<Session | undefined> {
+    return this.#ask(() => {
+      const found = this.#live(id)
+      if (found !== undefined) this.touch([found.session.uuid])
+      return found?.session
+    })
+  }
+
+  /**
+   * The record of a live session. Unlike `find`, it is no activity of the session.
+   *
+   * @throws {AuthorityUnavailableError}
+   */
+  async record(id: string): Promise<SessionRecord | undefined> {
+    return this.#ask(() => this.#live(id))
+  }
+
+  /** Records of all sessions, oldest first. @throws {AuthorityUnavailableError} */
+  async records(): Promise<SessionRecord[]> {
+    return this.#ask(() => this.#rows.all())
+  }
+
+  touch(uuids: readonly string[]): void {
+    if (this.#closed) return
+    this.#activity.note(uuids)
+    this.#writeActivity()
+  }
+
+  /**
+   * Signs a user in.
+   *
+   * Ends the least recently active sessions beyond the limits; the listener has been told, not waited for.
+   *
+   * @throws {AccountError} `SIGN_IN_REFUSED` (with a text for the user), `ORIGINATOR_INVALID`, `BUSY`.
+   * @throws {AuthorityUnavailableError}
+   */
+  async login({ user, password, originator, clientAddress }: Credentials): Promise<SignedIn> {
+    checkOriginator(originator)
+    const verified = await this.#check(user, password, clientAddress)
+    const signedIn = this.#ask(() => this.#open(verified, originator, clientAddress))
+    this.#tellInBackground()
+    return signedIn
+  }
+
+  /**
+   * Ends the session with this id; resolves when the listener's promise has. Answers whether there was one.
+   *
+   * @throws {AuthorityUnavailableError} @throws what the listener rejects with: the session is gone here all the same.
+   */
+  async logout(id: string): Promise<boolean> {
+    const ended = this.#ask(() => this.#rows.deleteById(id))
+    await this.#tellEndings()
+    return ended
+  }
+
+  /** Ends sessions by uuid; resolves when the listener's promise has. Answers how many there were. */
+  async logoutUuids(uuids: readonly string[]): Promise<number> {
+    const ended = this.#ask(() => this.#rows.deleteByUuids(uuids))
+    await this.#tellEndings()
+    return ended
+  }
+
+  /**
+   * Ends the sessions of one subject but the one with `exceptUuid`, and never a local superuser's, as in xapi.
+   * Resolves when the listener's promise has. Answers how many there were.
+   */
+  async logoutSubject(identifier: string, exceptUuid: string): Promise<number> {
+    const ended = this.#ask(() => {
+      const user = this.users.byUuid(identifier)
+      return user === undefined || isLocalSuperuser(user) ? 0 : this.#rows.deleteByUser(identifier, exceptUuid)
+    })
+    await this.#tellEndings()
+    return ended
+  }
+
+  /** Identifiers of the subjects that have sessions, each once; a local superuser is no subject. */
+  async subjectIdentifiers(): Promise<string[]> {
+    const records = await this.records()
+    const subjects = records.filter(({ session }) => !session.isLocalSuperuser)
+    return [...new Set(subjects.map(({ userUuid }) => userUuid))]
+  }
+
+  /**
+   * Gives a user another password, if the old one is right. Guessing is throttled like signing in.
+   *
+   * @throws {AccountError} `SIGN_IN_REFUSED`, `PASSWORD_INVALID`, `USER_UNKNOWN`, `BUSY`.
+   */
+  async changePassword(user: string, oldPassword: string, newPassword: string, clientAddress: string): Promise<void> {
+    const { name } = await this.#check(user, oldPassword, clientAddress)
+    await this.users.setPassword(name, newPassword)
+  }
+
+  /** Calls `ended` once if the session with `uuid` ends. Answers what stops that; the caller must call it. */
+  watch(uuid: string, ended: () => void): () => void {
+    const callbacks = this.#watchers.get(uuid) ?? new Set()
+    this.#watchers.set(uuid, callbacks.add(ended))
+    return () => {
+      callbacks.delete(ended)
+      if (callbacks.size === 0 && this.#watchers.get(uuid) === callbacks) this.#watchers.delete(uuid)
+    }
+  }
+
+  /** Ends what has been idle for too long. A timer calls it; nothing is lost when it is called more often. */
+  sweep(): void {
+    if (this.#closed) return
+    try {
+      this.#writeActivity()
+      this.#rows.deleteIdle(this.#clock() - this.#settings.idleTimeoutMs)
+      this.#tellInBackground()
+    } catch (error) {
+      this.#report(error)
+    }
+  }
+
+  #arm(): void {
+    this.#disarm()
+    const sweepMs = Math.min(SWEEP_INTERVAL_MS_MAX, Math.max(SWEEP_INTERVAL_MS_MIN, this.#settings.idleTimeoutMs / 4))
+    const sweeping = setInterval(() => {
+      this.sweep()
+    }, sweepMs)
+    const watching = setInterval(() => {
+      this.#lookAtOthers()
+    }, WATCH_INTERVAL_MS)
+    this.#timers = [sweeping.unref(), watching.unref()]
+  }
+
+  #disarm(): void {
+    for (const timer of this.#timers) clearInterval(timer)
+    this.#timers = []
+  }
+
+  /** Finds what other processes have ended. The counter is read before the look, so that nothing falls in between. */
+  #lookAtOthers(): void {
+    try {
+      this.#writeActivity()
+      const dataVersion = this.#readDataVersion()
+      if (dataVersion === this.#dataVersion) return
+      // A look that fails leaves the counter alone, so that the next look is not skipped.
+      const uuids = this.#rows.takeEndings()
+      this.#dataVersion = dataVersion
+      this.#tell(uuids).catch(this.#report)
+    } catch (error) {
+      this.#report(error)
+    }
+  }
+
+  #readDataVersion(): number {
+    return integerOf(this.#db.prepare('PRAGMA data_version').get() ?? {}, 'data_version')
+  }
+
+  #live(id: string): SessionRecord | undefined {
+    const record = this.#rows.byId(id)
+    if (record === undefined) return undefined
+    return this.#clock() - record.lastActiveMs < this.#settings.idleTimeoutMs ? record : undefined
+  }
+
+  /** Runs what reads or writes the database, for callers who must tell "no" from "cannot tell". */
+  #ask<T>(question: () => T): T {
+    if (this.#closed) throw new AuthorityUnavailableError('ask the embedded authority: it is closed')
+    try {
+      return question()
+    } catch (error) {
+      if (error instanceof AccountError) throw error
+      throw new AuthorityUnavailableError('ask the embedded authority: the database failed', { cause: error })
+    }
+  }
+
+  async #check(user: string, password: string, clientAddress: string): Promise<UserRecord> {
+    if (this.#closed) throw new AuthorityUnavailableError('sign in: the embedded authority is closed')
+    return this.#passwords.check(user, password, clientAddress)
+  }
+
+  #open(verified: UserRecord, originator: string, clientAddress: string): SignedIn {
+    const { maxPerUser, maxPerOriginator } = this.#settings
+    const id = `OpaqueRef:${randomUUID()}`
+    const record = transaction(this.#db, () => {
+      // Checking the password took a while: the user may be gone, or have another role, by now.
+      if (this.users.byUuid(verified.uuid) === undefined) {
+        throw wrongCredentials()
+      }
+      this.#rows.deleteBeyondUser(verified.uuid, maxPerUser - 1)
+      this.#rows.deleteBeyondOriginator(originator, maxPerOriginator - 1)
+      const nowMs = this.#clock()
+      this.#rows.insert({ id, uuid: randomUUID(), userUuid: verified.uuid, originator, clientAddress, nowMs })
+      return this.#rows.byId(id)
+    })
+    if (record === undefined) throw new TypeError('sign in: the new session is not there')
+    return { id, session: record.session }
+  }
+
+  #writeActivity(): void {
+    const nowMs = this.#clock()
+    try {
+      this.#activity.write(nowMs, nowMs - this.#settings.idleTimeoutMs)
+    } catch (error) {
+      this.#report(error)
+    }
+  }
+
+  /**
+   * Takes what ended and tells it; resolves when everybody knows. The taking is synchronous: who calls this in the same
+   * turn as a deletion tells that deletion.
+   */
+  async #tellEndings(): Promise<void> {
+    await this.#tell(this.#ask(() => this.#rows.takeEndings()))
+  }
+
+  #tell(uuids: readonly string[]): Promise<void> {
+    if (uuids.length === 0) return Promise.resolve()
+    this.#activity.forget(uuids)
+    for (const uuid of uuids) {
+      const callbacks = this.#watchers.get(uuid)
+      this.#watchers.delete(uuid)
+      for (const ended of callbacks ?? []) ended()
+    }
+    return this.#listener(uuids)
+  }
+
+  #tellInBackground(): void {
+    this.#tellEndings().catch(this.#report)
+  }
+}
+
+function isLocalSuperuser(user: UserRecord): boolean {
+  return user.name === 'root' && user.role === 'pool-admin'
+}
+
+function checkOriginator(originator: string): void {
+  if (originator.length <= ORIGINATOR_CHARACTERS_MAX && originator.isWellFormed() && !/\p{Cc}/u.test(originator)) return
+  const text = `sign in: an originator has at most ${ORIGINATOR_CHARACTERS_MAX} characters and no control characters`
+  throw new AccountError('ORIGINATOR_INVALID', text)
+}
+
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error))
+}

@@ -1,0 +1,56 @@
+// The one way to have a password checked: through the throttle.
+
+import { AuthorityUnavailableError } from '../authority.ts'
+import { AccountError } from './errors.ts'
+import { SignInThrottle, type Attempt } from './throttle.ts'
+import { isName, type UserRecord, type UserStore } from './users.ts'
+
+/** Checks passwords for signing in and for changing a password. */
+export class PasswordGate {
+  readonly #users: UserStore
+  readonly #throttle: SignInThrottle
+
+  constructor(users: UserStore, clock: () => number) {
+    this.#users = users
+    this.#throttle = new SignInThrottle(clock)
+  }
+
+  /**
+   * The user with this name and password.
+   *
+   * @throws {AccountError} `SIGN_IN_REFUSED`, with a text for the user, or `BUSY`.
+   * @throws {AuthorityUnavailableError}
+   */
+  async check(user: string, password: string, clientAddress: string): Promise<UserRecord> {
+    // All impossible names share one key: none of them can be guessed.
+    const admission = await this.#throttle.enter(isName(user) ? user : '', clientAddress)
+    if (admission.kind === 'refused') throw tooMany(admission.seconds)
+    const verified = await this.#decide(admission.attempt, user, password)
+    if (verified === undefined) throw wrongCredentials()
+    return verified
+  }
+
+  async #decide(attempt: Attempt, user: string, password: string): Promise<UserRecord | undefined> {
+    let verified: UserRecord | undefined
+    try {
+      verified = await this.#users.verify(user, password)
+    } catch (error) {
+      attempt.cancelled()
+      if (error instanceof AccountError) throw error
+      throw new AuthorityUnavailableError('check password: the database failed', { cause: error })
+    }
+    if (verified === undefined) attempt.failed()
+    else attempt.succeeded()
+    return verified
+  }
+}
+
+/** Says the same whether or not there is such a user. */
+export function wrongCredentials(): AccountError {
+  return new AccountError('SIGN_IN_REFUSED', 'Wrong user name or password')
+}
+
+function tooMany(seconds: number): AccountError {
+  const text = `Too many failed attempts; try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}`
+  return new AccountError('SIGN_IN_REFUSED', text)
+}

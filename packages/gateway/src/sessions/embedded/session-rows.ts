@@ -1,0 +1,152 @@
+// The SQL of sessions: rows in and out. No rules, no clock, no listener; those are the authority's.
+
+import { hash } from 'node:crypto'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+
+import { isRole, type Session } from '../session.ts'
+import { integerOf, textOf, type Row } from './database.ts'
+
+/** A session with what its XenAPI record and the control service show beside it. It holds no session id. */
+export interface SessionRecord {
+  readonly session: Session
+  /** The user's uuid: `auth_user_sid` and the subject identifier of the XenAPI. */
+  readonly userUuid: string
+  /** Address that the client signed in from; empty for a local socket. */
+  readonly clientAddress: string
+  /** When the user signed in, in ms since 1970. */
+  readonly createdMs: number
+  /** When the session was last used, in ms since 1970. */
+  readonly lastActiveMs: number
+}
+
+/** A session to be stored. */
+export interface NewSession {
+  readonly id: string
+  readonly uuid: string
+  readonly userUuid: string
+  readonly originator: string
+  readonly clientAddress: string
+  readonly nowMs: number
+}
+
+const SELECT = `
+SELECT sessions.uuid, users.uuid AS user_uuid, users.name, users.role, originator, client_address,
+  sessions.created_ms, last_active_ms
+FROM sessions JOIN users ON users.uuid = user_uuid`
+
+/** Deletes all but the most recently active of what a condition selects, leaving room for one. */
+function deleteBeyond(condition: string): string {
+  return `DELETE FROM sessions WHERE seq IN (
+    SELECT seq FROM sessions WHERE ${condition} ORDER BY last_active_ms DESC, seq DESC LIMIT -1 OFFSET ?)`
+}
+
+/** Sessions in the database. Every method is one statement. */
+export class SessionRows {
+  readonly #byId: StatementSync
+  readonly #all: StatementSync
+  readonly #insert: StatementSync
+  readonly #touch: StatementSync
+  readonly #deleteById: StatementSync
+  readonly #deleteByUuids: StatementSync
+  readonly #deleteByUser: StatementSync
+  readonly #deleteIdle: StatementSync
+  readonly #deleteBeyondUser: StatementSync
+  readonly #deleteBeyondOriginator: StatementSync
+  readonly #takeEndings: StatementSync
+
+  constructor(db: DatabaseSync) {
+    this.#byId = db.prepare(`${SELECT} WHERE id_hash = ?`)
+    this.#all = db.prepare(`${SELECT} ORDER BY seq`)
+    this.#insert = db.prepare(
+      `INSERT INTO sessions (id_hash, uuid, user_uuid, originator, client_address, created_ms, last_active_ms)
+      VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    )
+    this.#touch = db.prepare(
+      `UPDATE sessions SET last_active_ms = ?
+      WHERE uuid IN (SELECT value FROM json_each(?)) AND last_active_ms > ? AND last_active_ms <> ?`,
+    )
+    this.#deleteById = db.prepare('DELETE FROM sessions WHERE id_hash = ?')
+    this.#deleteByUuids = db.prepare('DELETE FROM sessions WHERE uuid IN (SELECT value FROM json_each(?))')
+    this.#deleteByUser = db.prepare('DELETE FROM sessions WHERE user_uuid = ? AND uuid <> ?')
+    this.#deleteIdle = db.prepare('DELETE FROM sessions WHERE last_active_ms <= ?')
+    this.#deleteBeyondUser = db.prepare(deleteBeyond('user_uuid = ?'))
+    this.#deleteBeyondOriginator = db.prepare(deleteBeyond('originator = ?'))
+    this.#takeEndings = db.prepare('DELETE FROM endings RETURNING uuid')
+  }
+
+  byId(id: string): SessionRecord | undefined {
+    const row = this.#byId.get(hashOf(id))
+    return row && recordOf(row)
+  }
+
+  all(): SessionRecord[] {
+    return this.#all.all().map(recordOf)
+  }
+
+  insert({ id, uuid, userUuid, originator, clientAddress, nowMs }: NewSession): void {
+    this.#insert.run(hashOf(id), uuid, userUuid, originator, clientAddress, nowMs, nowMs)
+  }
+
+  /** Sets the last activity of those that were active after `aliveAfterMs`. */
+  touch(uuids: readonly string[], nowMs: number, aliveAfterMs: number): void {
+    this.#touch.run(nowMs, JSON.stringify(uuids), aliveAfterMs, nowMs)
+  }
+
+  deleteById(id: string): boolean {
+    return this.#deleteById.run(hashOf(id)).changes === 1
+  }
+
+  deleteByUuids(uuids: readonly string[]): number {
+    return Number(this.#deleteByUuids.run(JSON.stringify(uuids)).changes)
+  }
+
+  deleteByUser(userUuid: string, exceptUuid: string): number {
+    return Number(this.#deleteByUser.run(userUuid, exceptUuid).changes)
+  }
+
+  /** Deletes those last active at `activeUntilMs` or before. */
+  deleteIdle(activeUntilMs: number): void {
+    this.#deleteIdle.run(activeUntilMs)
+  }
+
+  /** Deletes the user's least recently active sessions but `keep`. */
+  deleteBeyondUser(userUuid: string, keep: number): void {
+    this.#deleteBeyondUser.run(userUuid, keep)
+  }
+
+  /** Deletes the originator's least recently active sessions but `keep`. */
+  deleteBeyondOriginator(originator: string, keep: number): void {
+    this.#deleteBeyondOriginator.run(originator, keep)
+  }
+
+  /** Uuids of sessions that were deleted, by any process, since this was last called; each is given once. */
+  takeEndings(): string[] {
+    return this.#takeEndings.all().map((row) => textOf(row, 'uuid'))
+  }
+}
+
+function hashOf(id: string): Buffer {
+  return hash('sha256', id, 'buffer')
+}
+
+function recordOf(row: Row): SessionRecord {
+  const user = textOf(row, 'name')
+  const role = textOf(row, 'role')
+  const userUuid = textOf(row, 'user_uuid')
+  if (!isRole(role)) throw new TypeError(`read session: "${role}" is not a role`)
+  const isLocalSuperuser = user === 'root' && role === 'pool-admin'
+  return {
+    session: {
+      uuid: textOf(row, 'uuid'),
+      user,
+      subject: isLocalSuperuser ? 'OpaqueRef:NULL' : `OpaqueRef:${userUuid}`,
+      roles: [role],
+      originator: textOf(row, 'originator'),
+      isLocalSuperuser,
+    },
+    userUuid,
+    clientAddress: textOf(row, 'client_address'),
+    createdMs: integerOf(row, 'created_ms'),
+    lastActiveMs: integerOf(row, 'last_active_ms'),
+  }
+}

@@ -1,0 +1,82 @@
+// What the tests of the embedded authority share: a fresh directory, a database in it, a clock set by hand.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { DatabaseSync } from 'node:sqlite'
+import type { TestContext } from 'node:test'
+
+import { EmbeddedAuthority, type EmbeddedSettings } from '../authority.ts'
+import { openDatabase } from '../database.ts'
+
+export const SETTINGS: EmbeddedSettings = { idleTimeoutMs: 86_400_000, maxPerUser: 500, maxPerOriginator: 500 }
+
+/** A path in a directory that goes away with the test. */
+export function freshPath(t: TestContext, name = 'xengate.db'): string {
+  const directory = mkdtempSync(join(tmpdir(), 'xg-'))
+  t.after(() => {
+    rmSync(directory, { recursive: true, force: true })
+  })
+  return join(directory, name)
+}
+
+/** Another connection to the database at `path`, as another process has it. */
+export function connect(t: TestContext, path: string): DatabaseSync {
+  const db = openDatabase(path)
+  t.after(() => {
+    if (db.isOpen) db.close()
+  })
+  return db
+}
+
+/** A clock that stands until it is moved. */
+export class HandClock {
+  nowMs = 1_700_000_000_000
+  readonly read = (): number => this.nowMs
+}
+
+export interface TestAuthority {
+  readonly authority: EmbeddedAuthority
+  readonly clock: HandClock
+  readonly path: string
+  /** What the listener was told, in order. */
+  readonly told: string[]
+  /** Resolves when the listener has been told of `uuid`. */
+  readonly ended: (uuid: string) => Promise<void>
+}
+
+/** A started authority, with a listener that answers at once. */
+export function startAuthority(
+  t: TestContext,
+  settings: Partial<EmbeddedSettings> = {},
+  path: string = freshPath(t),
+): TestAuthority {
+  const clock = new HandClock()
+  const told: string[] = []
+  const waiting = new Map<string, () => void>()
+  const db = openDatabase(path)
+  const authority = new EmbeddedAuthority({
+    db,
+    settings: { ...SETTINGS, ...settings },
+    clock: clock.read,
+    report: (error) => {
+      throw error
+    },
+  })
+  authority.onEnded((uuids) => {
+    told.push(...uuids)
+    for (const uuid of uuids) waiting.get(uuid)?.()
+    return Promise.resolve()
+  })
+  authority.start()
+  t.after(() => {
+    authority.close()
+    db.close()
+  })
+  const ended = (uuid: string): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    waiting.set(uuid, resolve)
+    return told.includes(uuid) ? Promise.resolve() : promise
+  }
+  return { authority, clock, path, told, ended }
+}
