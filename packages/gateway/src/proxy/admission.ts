@@ -1,0 +1,181 @@
+// The way of one request to its decision: session (403), role (403), service (404), method (405), other host (302).
+// The order is the specification's and never depends on the service.
+
+import { FIELD, type RequestHead } from '@xengate/http1'
+import { isPermitted, type Policies } from '../services/policy.ts'
+import type { ServiceRegistry } from '../services/registry.ts'
+import { isServiceName } from '../services/service-name.ts'
+import type { Answer, SessionEntry, SessionTable } from '../sessions/table.ts'
+import { SEC_FETCH_SITE } from './field-ids.ts'
+import {
+  AUTHORITY_UNAVAILABLE,
+  CROSS_SITE,
+  elsewhere,
+  GATEWAY_BUSY,
+  methodNotAllowed,
+  PATH_UNKNOWN,
+  type Refusal,
+  ROLE_INSUFFICIENT,
+  SERVICE_SLOW,
+  SERVICE_UNKNOWN,
+  SERVICE_UNREACHABLE,
+  SESSION_INVALID,
+  SESSION_MISSING,
+} from './refusals.ts'
+import type { ServiceConnection } from './service-connection.ts'
+import type { Connected, ServicePool } from './service-pool.ts'
+import { presentedSession } from './session-id.ts'
+
+/** Where every request for a custom service starts. */
+const SERVICES_PREFIX = '/services/plugin/'
+/** Where the XenAPI is served, to POST. */
+const XENAPI_PATHS = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])
+/** The XenAPI endpoint's name in the pool of connections; no service can have it. */
+export const XENAPI = '/xenapi'
+
+/** What a decision rests on. */
+export interface AdmissionRules {
+  readonly sessions: SessionTable
+  readonly policies: Policies
+  readonly registry: ServiceRegistry
+  readonly pool: ServicePool
+  /** Methods that services may be reached with. */
+  readonly methods: readonly string[]
+}
+
+/** What was learned for this very request while it waited. */
+export interface Learned {
+  answer: { readonly id: string; readonly answer: Answer } | null
+  connected: Connected | null
+}
+
+/** What becomes of a request. */
+export type Decision =
+  | {
+      readonly kind: 'refuse'
+      readonly refusal: Refusal
+      readonly name: string | null
+      readonly entry: SessionEntry | null
+    }
+  /** Ask about this session, then decide again. */
+  | { readonly kind: 'ask'; readonly id: string }
+  /** Connect to this service, then decide again. */
+  | { readonly kind: 'connect'; readonly name: string }
+  | {
+      readonly kind: 'relay'
+      readonly connection: ServiceConnection
+      readonly name: string
+      /** The caller; null for the XenAPI, which asks for its own proof. */
+      readonly entry: SessionEntry | null
+      readonly stripSession: boolean
+    }
+
+/** Decides on the request `head`; takes a connection out of the pool or out of `learned` when it is to be relayed. */
+export function decide(rules: AdmissionRules, head: RequestHead, learned: Learned): Decision {
+  const target = head.originTarget
+  if (!target.startsWith(SERVICES_PREFIX) && !isBarePrefix(target)) return decideXenapi(rules, head, target, learned)
+
+  const presented = presentedSession(head, target)
+  if (presented === undefined) return refuse(SESSION_MISSING)
+  const answer = answerOn(rules.sessions, presented.id, learned)
+  if (answer === undefined) return { kind: 'ask', id: presented.id }
+  if (answer.kind === 'nobody') return refuse(SESSION_INVALID)
+  if (answer.kind === 'unavailable') return refuse(AUTHORITY_UNAVAILABLE)
+  if (answer.kind === 'busy') return refuse(GATEWAY_BUSY)
+  const { entry } = answer
+  if (presented.isFromCookie && head.first(SEC_FETCH_SITE)?.toLowerCase() === 'cross-site') {
+    return refuse(CROSS_SITE, null, entry)
+  }
+  return decideService(rules, head, target, entry, learned)
+}
+
+/** `/services/plugin` alone, which names no service: with a session it is 404, without one 403, as below it. */
+function isBarePrefix(target: string): boolean {
+  return pathOf(target) === SERVICES_PREFIX.slice(0, -1)
+}
+
+function decideService(
+  rules: AdmissionRules,
+  head: RequestHead,
+  target: string,
+  entry: SessionEntry,
+  learned: Learned,
+): Decision {
+  const name = serviceNameIn(target)
+  const { method } = head
+  const policy = rules.policies.of(name)
+  if (policy.roles !== null && !isPermitted(policy, method, entry.session.roles)) {
+    return refuse(ROLE_INSUFFICIENT, name, entry)
+  }
+  if (!isServiceName(name)) return refuse(SERVICE_UNKNOWN, null, entry)
+
+  const connected = takeConnection(rules.pool, name, learned)
+  if (connected === undefined) return { kind: 'connect', name }
+  if (connected.kind === 'unreachable') return refuse(SERVICE_UNREACHABLE, name, entry)
+  if (connected.kind === 'too-slow') return refuse(SERVICE_SLOW, name, entry)
+
+  const origin = connected.kind === 'not-running' ? rules.registry.whereIs(name) : undefined
+  if (connected.kind === 'not-running' && origin === undefined) return refuse(SERVICE_UNKNOWN, name, entry)
+  if (!rules.methods.includes(method)) {
+    if (connected.kind === 'connected') rules.pool.putBack(name, connected.connection)
+    return refuse(methodNotAllowed(rules.methods), name, entry)
+  }
+  if (connected.kind !== 'connected') return refuse(elsewhere(`${origin}${target}`), name, entry)
+  return { kind: 'relay', connection: connected.connection, name, entry, stripSession: policy.stripSession }
+}
+
+function decideXenapi(rules: AdmissionRules, head: RequestHead, target: string, learned: Learned): Decision {
+  const path = pathOf(target)
+  // A page at `/` is somebody else's; only its POST is the XenAPI's.
+  if (!XENAPI_PATHS.has(path) || (path === '/' && head.method !== 'POST')) return refuse(PATH_UNKNOWN)
+  if (head.method !== 'POST') return refuse(methodNotAllowed(['POST']))
+  const connected = takeConnection(rules.pool, XENAPI, learned)
+  if (connected === undefined) return { kind: 'connect', name: XENAPI }
+  if (connected.kind !== 'connected') return refuse(AUTHORITY_UNAVAILABLE)
+  return { kind: 'relay', connection: connected.connection, name: XENAPI, entry: null, stripSession: false }
+}
+
+function answerOn(sessions: SessionTable, id: string, learned: Learned): Answer | undefined {
+  if (id === '') return { kind: 'nobody' }
+  const entry = sessions.find(id)
+  if (entry !== undefined) return { kind: 'session', entry }
+  // An answer that names a session is in the table, unless the session ended since: then it is nobody's.
+  if (learned.answer?.id !== id) return undefined
+  return learned.answer.answer.kind === 'session' ? { kind: 'nobody' } : learned.answer.answer
+}
+
+function takeConnection(pool: ServicePool, name: string, learned: Learned): Connected | undefined {
+  const { connected } = learned
+  if (connected !== null) {
+    learned.connected = null
+    return connected
+  }
+  const connection = pool.takeIdle(name)
+  return connection === undefined ? undefined : { kind: 'connected', connection }
+}
+
+function pathOf(target: string): string {
+  const query = target.indexOf('?')
+  return query === -1 ? target : target.slice(0, query)
+}
+
+function serviceNameIn(target: string): string {
+  let end = SERVICES_PREFIX.length
+  while (end < target.length && target[end] !== '/' && target[end] !== '?') end++
+  return target.slice(SERVICES_PREFIX.length, end)
+}
+
+function refuse(refusal: Refusal, name: string | null = null, entry: SessionEntry | null = null): Decision {
+  return { kind: 'refuse', refusal, name, entry }
+}
+
+/** Upgrades that would carry further HTTP requests, which the gateway would not see: they are not passed on. */
+const HTTP_IN_DISGUISE = /(?:^|[\s,])(?:h2c?|http|tls)(?:[\s,/]|$)/i
+
+/** The protocols that `head` asks to switch to, if that may be passed on (RFC 9110 section 7.8); else undefined. */
+export function wantedUpgrade(head: RequestHead): string | undefined {
+  if (!head.hasConnectionUpgrade || head.method !== 'GET' || head.minorVersion === 0) return undefined
+  if (head.isChunked || head.contentLength > 0) return undefined
+  const value = head.first(FIELD.UPGRADE)
+  return value === undefined || value === '' || HTTP_IN_DISGUISE.test(value) ? undefined : value
+}

@@ -1,0 +1,543 @@
+// One client's connection.
+//
+//   from         to            method
+//   IDLE         HEAD          #readHead           the first bytes of a request are there
+//   IDLE, HEAD   WAITING       #wait               the head is complete; a session or a connection is asked for
+//   WAITING      HEAD          #learn              the answer is there: the same head is read and decided on again
+//   IDLE, HEAD   EXCHANGE      #relay              a relay owns the connection; after 101 a tunnel does
+//   IDLE, HEAD   DISCARDING    #refuse             refused with a short body to come, which is dropped
+//   EXCHANGE     IDLE          exchangeEnded       complete; the next request may come, or is there already
+//   EXCHANGE     DISCARDING    exchangeEnded       the service answered early; the rest of the body is dropped
+//   DISCARDING   IDLE          #discard            the body has ended
+//   any          LINGERING     #linger             the last answer is written and our side ended; what comes is dropped
+//   any          CLOSED        destroy, or the socket closed
+//
+// IDLE: nothing of the next request is there. HEAD: `#unread` has its beginning. WAITING, EXCHANGE: `#unread` has what
+// came beyond what is taken, and while it is not empty nothing more is read. Requests are answered in order because the
+// next one is not looked at before.
+
+import type { Socket } from 'node:net'
+import { BODY, BodyDecoder, FIELD, HEAD, type RequestHead, STEP } from '@xengate/http1'
+import type { SessionEntry } from '../sessions/table.ts'
+import { decide, type Learned, wantedUpgrade } from './admission.ts'
+import type { Exchange } from './exchange.ts'
+import { ACCEPT } from './field-ids.ts'
+import type { Gateway } from './gateway.ts'
+import { Outgoing } from './outgoing.ts'
+import {
+  AUTHORITY_UNAVAILABLE,
+  DRAINING,
+  malformed,
+  type Refusal,
+  refusalResponse,
+  REQUEST_SLOW,
+  SERVICE_SLOW,
+} from './refusals.ts'
+import { Relay, type RelayedRequest } from './relay.ts'
+import { requestText } from './request-text.ts'
+import type { ServiceConnection } from './service-connection.ts'
+import type { Tunnel } from './tunnel.ts'
+
+const STATE = { IDLE: 0, HEAD: 1, WAITING: 2, EXCHANGE: 3, DISCARDING: 4, LINGERING: 5, CLOSED: 6 } as const
+
+/** A refused request's body up to this length is read and dropped so that the connection can go on. */
+const DISCARD_BYTES_MAX = 65_536
+/** How much is read and dropped, and for how long, of a client that still sends while it is being told to stop. */
+const LINGER_BYTES_MAX = 16 * 1024 * 1024
+const LINGER_MS = 5000
+/** How long an answer about a session is waited for. */
+const ANSWER_TIMEOUT_MS = 5000
+/** How long a connection without a request is kept once the gateway drains. */
+const DRAIN_GRACE_MS = 1000
+
+/** `#step` took nothing: what is there is kept. */
+const KEEP = -1
+
+export class ClientConnection {
+  readonly socket: Socket
+  readonly outgoing: Outgoing
+  /** Address of the client, empty on a Unix socket. */
+  readonly address: string
+  /** `X-Forwarded-For` and `X-Forwarded-Proto`, each with its CRLF. */
+  readonly #forwardedLines: string
+  readonly #gateway: Gateway
+  #state: number = STATE.IDLE
+  #exchange: Exchange | null = null
+  /** Bytes that came and are not taken; owned. */
+  #unread: Buffer | null = null
+  #learned: Learned = { answer: null, connected: null }
+  /** Counts waits, so that an answer which comes too late finds that nobody waits for it. */
+  #waits = 0
+  #isWaitingForSession = false
+  /** On the gateway's clock; the sweep calls `timedOut` after it. */
+  #deadlineMs = 0
+  #hasEnded = false
+  #isConsuming = false
+  #isReading = true
+  /** Whether the exchange cannot take more now. */
+  #isPaused = false
+  #discarding: BodyDecoder | null = null
+  #droppedBytes = 0
+  #requests = 0
+
+  constructor(gateway: Gateway, socket: Socket) {
+    this.#gateway = gateway
+    this.socket = socket
+    this.outgoing = new Outgoing(socket)
+    this.address = plainAddress(socket.remoteAddress)
+    this.#forwardedLines = `${this.address === '' ? '' : `X-Forwarded-For: ${this.address}\r\n`}X-Forwarded-Proto: http\r\n`
+    this.expectWithin(gateway.limits.headTimeoutMs)
+    socket.on('data', (chunk: Buffer) => this.#bytes(chunk))
+    socket.on('end', () => this.#ended())
+    socket.on('drain', () => this.#drained())
+    socket.on('error', () => {}) // 'close' follows
+    socket.on('close', () => this.#closed())
+  }
+
+  /** Whether the client has ended its side and everything that it sent is taken. */
+  get hasEnded(): boolean {
+    return this.#hasEnded && this.#unread === null
+  }
+
+  /** Whether `exchange` owns the connection. */
+  isIn(exchange: Exchange): boolean {
+    return this.#exchange === exchange
+  }
+
+  /** Sets the deadline of the present state, in milliseconds from now. */
+  expectWithin(ms: number): void {
+    this.#deadlineMs = this.#gateway.clock.nowMs + ms
+  }
+
+  /** Stops reading until `resume`: the exchange cannot take more. */
+  pause(): void {
+    this.#isPaused = true
+    this.#updateReading()
+  }
+
+  resume(): void {
+    this.#isPaused = false
+    this.#updateReading()
+  }
+
+  // ── bytes ──
+
+  #bytes(chunk: Buffer): void {
+    if (this.#unread === null) this.#consume(chunk)
+    else {
+      const whole = Buffer.concat([this.#unread, chunk])
+      this.#unread = null
+      this.#consume(whole)
+    }
+  }
+
+  /** Takes what there is, one step after the other, and keeps the rest. */
+  #consume(bytes: Buffer): void {
+    this.#isConsuming = true
+    let at = 0
+    while (at < bytes.length) {
+      const next = this.#step(bytes, at)
+      if (next === KEEP) break
+      at = next
+    }
+    this.#isConsuming = false
+    if (at < bytes.length && this.#state !== STATE.CLOSED) this.#unread = Buffer.from(bytes.subarray(at))
+    if (this.#exchange instanceof Relay) this.#exchange.flush()
+    this.#updateReading()
+  }
+
+  #step(bytes: Buffer, at: number): number {
+    switch (this.#state) {
+      case STATE.IDLE:
+      case STATE.HEAD:
+        return this.socket.writableNeedDrain ? KEEP : this.#readHead(bytes, at)
+      case STATE.WAITING:
+        return KEEP
+      case STATE.EXCHANGE:
+        return this.#exchange?.wantsBytes === true ? this.#exchange.clientBytes(bytes, at, bytes.length) : KEEP
+      case STATE.DISCARDING:
+        return this.#discard(bytes, at)
+      case STATE.LINGERING:
+        return this.#drop(bytes.length - at, bytes.length)
+      default:
+        return bytes.length
+    }
+  }
+
+  /** Goes on with what is kept, after something that stood in its way is gone. */
+  #advance(): void {
+    const bytes = this.#unread
+    this.#unread = null
+    if (bytes === null) this.#updateReading()
+    else this.#consume(bytes)
+    if (this.#state === STATE.IDLE && (this.hasEnded || this.#gateway.isDraining)) this.#linger()
+    else if (this.#state === STATE.HEAD && this.#hasEnded) this.#refuse(malformed('head-truncated'), null)
+  }
+
+  #updateReading(): void {
+    const isHeld =
+      this.#unread !== null &&
+      (this.#state === STATE.WAITING || this.#state === STATE.EXCHANGE || this.socket.writableNeedDrain)
+    const reads = !isHeld && !this.#isPaused
+    if (reads === this.#isReading) return
+    this.#isReading = reads
+    if (reads) this.socket.resume()
+    else this.socket.pause()
+  }
+
+  // ── a request ──
+
+  #readHead(bytes: Buffer, from: number): number {
+    const head = this.#gateway.requestHead
+    const status = head.parse(bytes, from, bytes.length)
+    if (status === HEAD.COMPLETE) return this.#decide(head) ? head.end : KEEP
+    if (status === HEAD.INVALID) {
+      this.#refuse(malformed(head.reason), null)
+      return bytes.length
+    }
+    if (this.#state === STATE.IDLE) {
+      this.#state = STATE.HEAD
+      this.expectWithin(this.#gateway.limits.headTimeoutMs)
+    }
+    return KEEP
+  }
+
+  /** @returns whether the head is done with; otherwise it is to be kept and read again */
+  #decide(head: RequestHead): boolean {
+    const decision = decide(this.#gateway.rules, head, this.#learned)
+    switch (decision.kind) {
+      case 'ask': {
+        const { id } = decision
+        const wait = this.#wait(ANSWER_TIMEOUT_MS, true)
+        this.#gateway.sessions.question(id, (answer) => this.#learn(wait, { answer: { id, answer }, connected: null }))
+        return false
+      }
+      case 'connect': {
+        const wait = this.#wait(this.#gateway.limits.connectTimeoutMs + ANSWER_TIMEOUT_MS, false)
+        const { answer } = this.#learned
+        this.#gateway.pool.connect(decision.name, (connected) => {
+          if (this.#learn(wait, { answer, connected }) || connected.kind !== 'connected') return
+          this.#gateway.pool.putBack(decision.name, connected.connection)
+        })
+        return false
+      }
+      case 'refuse':
+        this.#requests++
+        this.#learned = NOTHING_LEARNED
+        this.#refuse(decision.refusal, head, decision.name, decision.entry)
+        return true
+      case 'relay':
+        this.#requests++
+        this.#learned = NOTHING_LEARNED
+        this.#relay(head, decision.connection, decision.name, decision.entry, decision.stripSession)
+        return true
+    }
+  }
+
+  #wait(timeoutMs: number, isForSession: boolean): number {
+    this.#state = STATE.WAITING
+    this.#isWaitingForSession = isForSession
+    this.expectWithin(timeoutMs)
+    return ++this.#waits
+  }
+
+  /** Takes what was waited for. @returns whether anybody still waits for it */
+  #learn(wait: number, learned: Learned): boolean {
+    if (this.#state !== STATE.WAITING || wait !== this.#waits) return false
+    this.#learned = learned
+    this.#state = STATE.HEAD
+    // Called while the head is being looked at, the answer is found there; otherwise the head is taken up again.
+    if (!this.#isConsuming) this.#advance()
+    else queueMicrotask(() => this.#advance())
+    return true
+  }
+
+  #relay(
+    head: RequestHead,
+    connection: ServiceConnection,
+    service: string,
+    entry: SessionEntry | null,
+    stripSession: boolean,
+  ): void {
+    const requestId = this.#gateway.nextRequestId()
+    const upgrade = wantedUpgrade(head)
+    const { bodyKind, method } = head
+    const request: RelayedRequest = {
+      id: requestId,
+      method,
+      path: pathOf(head.originTarget),
+      service,
+      entry,
+      text: requestText(head, {
+        entry,
+        stripSession,
+        forwardedLines: this.#forwardedLines,
+        requestId,
+        upgrade,
+      }),
+      decoder:
+        bodyKind === BODY.NONE ? null : new BodyDecoder(bodyKind, head.contentLength, this.#gateway.trailerLines),
+      isChunked: head.isChunked,
+      minorVersion: head.minorVersion,
+      isPersistent: head.isPersistent,
+      expectsContinue: expectsContinue(head),
+      upgrade,
+      accept: head.first(ACCEPT),
+      startedMs: performance.now(),
+    }
+    const relay = new Relay(this.#gateway, this, connection, request)
+    this.#state = STATE.EXCHANGE
+    this.#exchange = relay
+    relay.start()
+  }
+
+  /** The exchange is now a tunnel. What the client has sent since its request goes through it. */
+  tunnelStarted(tunnel: Tunnel): void {
+    this.#exchange = tunnel
+    this.#deadlineMs = Number.POSITIVE_INFINITY
+    this.#gateway.tunnelStarted(tunnel)
+    this.#advance()
+  }
+
+  /**
+   * The exchange is over and its response is written.
+   * @param keeps whether the client was told that its connection stays open
+   * @param rest decoder of a body that is still coming, which is to be dropped
+   */
+  exchangeEnded(keeps: boolean, rest: BodyDecoder | null): void {
+    this.#exchange = null
+    this.#isPaused = false
+    if (!keeps) {
+      this.#linger()
+    } else if (rest === null) {
+      this.#enterIdle()
+    } else {
+      this.#enterDiscarding(rest)
+    }
+    if (!this.#isConsuming) this.#advance()
+  }
+
+  #enterIdle(): void {
+    this.#state = STATE.IDLE
+    this.expectWithin(this.#gateway.limits.idleTimeoutMs)
+  }
+
+  // ── refusals and ends ──
+
+  /** Refuses a request that was read from `head`, or bytes that are none when that is null. */
+  #refuse(
+    refused: Refusal,
+    head: RequestHead | null,
+    name: string | null = null,
+    entry: SessionEntry | null = null,
+  ): void {
+    const requestId = this.#gateway.nextRequestId()
+    const decoder =
+      head === null || head.bodyKind === BODY.NONE
+        ? null
+        : new BodyDecoder(head.bodyKind, head.contentLength, this.#gateway.trailerLines)
+    const keeps = head !== null && head.isPersistent && this.#canDiscard(decoder, expectsContinue(head))
+    this.#answer(refused, {
+      requestId,
+      accept: head?.first(ACCEPT),
+      isToHead: head?.method === 'HEAD',
+      keeps,
+      minorVersion: head?.minorVersion ?? 1,
+      rest: decoder,
+    })
+    this.#gateway.logRefusal(this, refused, {
+      requestId,
+      method: head?.method ?? null,
+      path: head === null ? null : pathOf(head.originTarget),
+      service: name,
+      entry,
+    })
+  }
+
+  /** Refuses a request that was being relayed, nothing of whose response has gone out. */
+  refuseRelayed(refused: Refusal, request: RelayedRequest): void {
+    this.#exchange = null
+    this.#isPaused = false
+    const rest = request.decoder === null || request.decoder.isDone ? null : request.decoder
+    this.#answer(refused, {
+      requestId: request.id,
+      accept: request.accept,
+      isToHead: request.method === 'HEAD',
+      keeps: request.isPersistent && !this.#hasEnded && this.#canDiscard(rest, request.expectsContinue),
+      minorVersion: request.minorVersion,
+      rest,
+    })
+    if (!this.#isConsuming) this.#advance()
+  }
+
+  /** Whether the connection can go on after a refusal: what still comes of the body is short, and certain to come. */
+  #canDiscard(rest: BodyDecoder | null, hasExpectation: boolean): boolean {
+    if (this.#gateway.isDraining || this.hasEnded) return false
+    return rest === null || (!hasExpectation && rest.left !== -1 && rest.left <= DISCARD_BYTES_MAX)
+  }
+
+  #answer(
+    refused: Refusal,
+    to: {
+      requestId: string
+      accept: string | undefined
+      isToHead: boolean
+      keeps: boolean
+      minorVersion: number
+      rest: BodyDecoder | null
+    },
+  ): void {
+    this.outgoing.text(
+      refusalResponse(refused, {
+        requestId: to.requestId,
+        accept: to.accept,
+        isToHead: to.isToHead,
+        connectionLine: this.connectionLine(to.keeps, to.minorVersion),
+        nowMs: Date.now(),
+      }),
+    )
+    this.outgoing.flush()
+    if (!to.keeps) this.#linger()
+    else if (to.rest === null) this.#enterIdle()
+    else this.#enterDiscarding(to.rest)
+  }
+
+  /** The Connection line that tells a client of this version whether its connection stays open. */
+  connectionLine(keeps: boolean, minorVersion: number): string {
+    if (!keeps) return 'Connection: close\r\n'
+    return minorVersion === 0 ? 'Connection: keep-alive\r\n' : ''
+  }
+
+  #enterDiscarding(rest: BodyDecoder): void {
+    this.#state = STATE.DISCARDING
+    this.#discarding = rest
+    this.#droppedBytes = 0
+    this.expectWithin(LINGER_MS)
+  }
+
+  #discard(bytes: Buffer, from: number): number {
+    const decoder = this.#discarding
+    if (decoder === null) return bytes.length
+    let at = from
+    for (;;) {
+      const step = decoder.step(bytes, at, bytes.length)
+      at = decoder.at
+      if (step === STEP.DATA) continue
+      if (step === STEP.INVALID) this.destroy()
+      else if (step === STEP.DONE) this.#enterIdle()
+      else return this.#drop(at - from, at)
+      return step === STEP.DONE ? at : bytes.length
+    }
+  }
+
+  #drop(count: number, next: number): number {
+    this.#droppedBytes += count
+    if (this.#droppedBytes > LINGER_BYTES_MAX) this.destroy()
+    return next
+  }
+
+  /** Ends our side, and reads on for a while: a client that is still sending would otherwise lose the answer to a reset. */
+  #linger(): void {
+    if (this.#state === STATE.LINGERING || this.#state === STATE.CLOSED) return
+    this.#state = STATE.LINGERING
+    this.#unread = null
+    this.#droppedBytes = 0
+    this.expectWithin(this.#gateway.limits.bodyIdleTimeoutMs)
+    this.socket.end(() => this.expectWithin(LINGER_MS))
+    this.#updateReading()
+  }
+
+  /** Ends the connection after what is written has gone out. */
+  destroySoon(): void {
+    this.#exchange = null
+    this.#isPaused = false
+    this.#linger()
+  }
+
+  /** Ends the connection now. */
+  destroy(): void {
+    this.#state = STATE.CLOSED
+    this.#exchange = null
+    this.#unread = null
+    this.socket.destroy()
+  }
+
+  #ended(): void {
+    this.#hasEnded = true
+    if (this.#state === STATE.EXCHANGE) this.#exchange?.clientEnded()
+    else if (this.#state === STATE.DISCARDING) this.#linger()
+    else this.#advance()
+  }
+
+  #drained(): void {
+    if (this.#exchange === null) this.#advance()
+    else this.#exchange.clientDrained()
+  }
+
+  #closed(): void {
+    const exchange = this.#exchange
+    this.#state = STATE.CLOSED
+    this.#exchange = null
+    this.#unread = null
+    this.#gateway.connectionClosed(this)
+    exchange?.clientClosed()
+  }
+
+  // ── time ──
+
+  /** Called by the sweep: acts if the deadline has passed. */
+  sweep(nowMs: number): void {
+    if (nowMs >= this.#deadlineMs) this.#timedOut()
+  }
+
+  #timedOut(): void {
+    switch (this.#state) {
+      case STATE.HEAD:
+        this.#refuse(REQUEST_SLOW, null)
+        break
+      case STATE.WAITING:
+        this.#learned = NOTHING_LEARNED
+        this.#refuse(this.#isWaitingForSession ? AUTHORITY_UNAVAILABLE : SERVICE_SLOW, null)
+        break
+      case STATE.EXCHANGE:
+        this.#exchange?.timedOut()
+        break
+      case STATE.IDLE:
+        this.#linger()
+        break
+      default:
+        this.destroy()
+    }
+  }
+
+  /** The gateway takes no more connections: this one ends as soon as no request is under way on it. */
+  drain(): void {
+    if (this.#state !== STATE.IDLE) return
+    if (this.#requests > 0) this.#linger()
+    else this.expectWithin(Math.min(DRAIN_GRACE_MS, this.#gateway.limits.headTimeoutMs))
+  }
+
+  /** The gateway stops now. */
+  drainTimedOut(): void {
+    if (this.#state === STATE.EXCHANGE) this.#exchange?.drainTimedOut()
+    else if (this.#state === STATE.WAITING) this.#refuse(DRAINING, null)
+    else this.destroy()
+  }
+}
+
+const NOTHING_LEARNED: Learned = Object.freeze({ answer: null, connected: null })
+
+function expectsContinue(head: RequestHead): boolean {
+  return head.minorVersion === 1 && head.first(FIELD.EXPECT)?.toLowerCase() === '100-continue'
+}
+
+function pathOf(target: string): string {
+  const query = target.indexOf('?')
+  return query === -1 ? target : target.slice(0, query)
+}
+
+/** An IPv4 address that a dual-stack socket shows as IPv6 is shown as IPv4; none (a Unix socket) as an empty text. */
+function plainAddress(address: string | undefined): string {
+  if (address === undefined) return ''
+  return address.startsWith('::ffff:') ? address.slice(7) : address
+}

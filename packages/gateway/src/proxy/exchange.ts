@@ -1,0 +1,22 @@
+// What a client's connection is given to while a request is under way: a relay, or a tunnel after 101.
+
+/** Hears what happens on the client's connection while it owns it. */
+export interface Exchange {
+  /** Whether it takes bytes of the client now. What it does not take is kept for the next request. */
+  readonly wantsBytes: boolean
+  /**
+   * Takes bytes of the client, borrowed until this returns.
+   * @returns the offset of the first byte that is not taken
+   */
+  clientBytes(bytes: Buffer, from: number, to: number): number
+  /** The client will send no more. */
+  clientEnded(): void
+  /** The client's connection is gone. */
+  clientClosed(): void
+  /** What was written to the client has gone out: write on. */
+  clientDrained(): void
+  /** The connection's deadline has passed. */
+  timedOut(): void
+  /** The gateway stops now. */
+  drainTimedOut(): void
+}

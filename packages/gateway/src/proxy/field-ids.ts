@@ -1,0 +1,70 @@
+// Field names that the gateway looks at, beside the codec's own, and which of them are not passed on.
+
+import { FIELD, FIRST_OWN_ID, FieldNames } from '@xengate/http1'
+
+const NAMES = [
+  'cookie',
+  'accept',
+  'sec-fetch-site',
+  'x-xen-session-user',
+  'x-xen-session-subject',
+  'x-xen-session-roles',
+  'x-xen-session-originator',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'x-request-id',
+] as const
+
+/** The names in a client's request that mean something to the gateway. */
+export const REQUEST_FIELDS: FieldNames = new FieldNames(NAMES)
+
+/** The names in a service's response that mean something to the gateway. */
+export const RESPONSE_FIELDS: FieldNames = new FieldNames()
+
+/** Ids of the names above. */
+export const COOKIE: number = FIRST_OWN_ID
+export const ACCEPT: number = FIRST_OWN_ID + 1
+export const SEC_FETCH_SITE: number = FIRST_OWN_ID + 2
+const FIRST_IDENTITY_ID = FIRST_OWN_ID + 3
+
+const HOP_BY_HOP = [
+  FIELD.CONNECTION,
+  FIELD.TRANSFER_ENCODING,
+  FIELD.UPGRADE,
+  FIELD.KEEP_ALIVE,
+  FIELD.PROXY_CONNECTION,
+  FIELD.TE,
+]
+
+/** A table with 1 at each id that is left out of a message. */
+function drops(ids: readonly number[]): Uint8Array {
+  const table = new Uint8Array(256)
+  for (const id of ids) table[id] = 1
+  return table
+}
+
+/**
+ * Left out of a request: hop-by-hop fields, those that the gateway writes itself (framing, Host, who the client is), and
+ * known names disguised with `_`, which a CGI or WSGI service would take for the real ones.
+ */
+export const REQUEST_DROPS: Uint8Array = drops([
+  ...HOP_BY_HOP,
+  FIELD.DISGUISED,
+  FIELD.HOST,
+  FIELD.CONTENT_LENGTH,
+  ...NAMES.slice(FIRST_IDENTITY_ID - FIRST_OWN_ID).map((_, index) => FIRST_IDENTITY_ID + index),
+])
+
+/** `drops` with one id more. */
+export function withDrop(table: Uint8Array, id: number): Uint8Array {
+  const more = table.slice()
+  more[id] = 1
+  return more
+}
+
+/** Left out of a response: hop-by-hop fields. */
+export const RESPONSE_DROPS: Uint8Array = drops(HOP_BY_HOP)
+
+/** Left out of a response that has no body by its status (1xx, 204): its length as well (RFC 9110 section 8.6). */
+export const RESPONSE_DROPS_WITHOUT_BODY: Uint8Array = drops([...HOP_BY_HOP, FIELD.CONTENT_LENGTH])

@@ -1,0 +1,195 @@
+// Every answer that the gateway gives itself: one catalogue, one writer.
+
+import { REASONS, type Reason, statusOfReason } from '@xengate/http1'
+
+/** An answer of the gateway's own. */
+export interface Refusal {
+  readonly status: number
+  /** What went wrong, for programs: stable, in the log and in JSON bodies. */
+  readonly code: string
+  /** What went wrong and what to do, for people. */
+  readonly text: string
+  /** Field lines of this answer alone, each with its CRLF. */
+  readonly lines: string
+}
+
+function refusal(status: number, code: string, text: string, lines = ''): Refusal {
+  return { status, code, text, lines }
+}
+
+const RETRY_SOON = 'Retry-After: 1\r\n'
+
+/** A request that the codec refuses. */
+export function malformed(reason: Reason): Refusal {
+  return refusal(statusOfReason(reason), reason, `The request is refused: ${REASONS[reason]}.`)
+}
+
+export const SESSION_MISSING: Refusal = refusal(
+  403,
+  'session-missing',
+  'No session_id: log in through the XenAPI (session.login_with_password) and send the session as the cookie session_id or as the query parameter session_id.',
+)
+
+export const SESSION_INVALID: Refusal = refusal(
+  403,
+  'session-invalid',
+  'The session_id names no live session: log in again through the XenAPI (session.login_with_password).',
+)
+
+export const CROSS_SITE: Refusal = refusal(
+  403,
+  'cross-site',
+  'A page of another site may not use the session cookie: call the service from a page of this host, or send session_id in the query.',
+)
+
+export const ROLE_INSUFFICIENT: Refusal = refusal(
+  403,
+  'role-insufficient',
+  'The role of this session may not do this on this service: ask an administrator, or log in as another user.',
+)
+
+export const SERVICE_UNKNOWN: Refusal = refusal(
+  404,
+  'service-unknown',
+  'No such service is running here or on a known host: check the name in /services/plugin/<name>, and that the service is started.',
+)
+
+export const PATH_UNKNOWN: Refusal = refusal(
+  404,
+  'path-unknown',
+  'Nothing is here: services are at /services/plugin/<name>, the XenAPI is at / and /jsonrpc (POST).',
+)
+
+/** @param allowed the methods that may be used */
+export function methodNotAllowed(allowed: readonly string[]): Refusal {
+  const list = allowed.join(', ')
+  return refusal(405, 'method-not-allowed', `This method may not be used here: use ${list}.`, `Allow: ${list}\r\n`)
+}
+
+/** @param location the same target on the host that has the service */
+export function elsewhere(location: string): Refusal {
+  return refusal(
+    302,
+    'service-elsewhere',
+    'The service runs on another host: follow Location.',
+    `Location: ${location}\r\n`,
+  )
+}
+
+export const REQUEST_SLOW: Refusal = refusal(
+  408,
+  'request-slow',
+  'The request did not arrive in time: send its head, and then its body, without long pauses.',
+)
+
+export const SERVICE_DIED: Refusal = refusal(
+  502,
+  'service-died',
+  'The service closed the connection before it answered: see the log of the service.',
+)
+
+export const SERVICE_UNREACHABLE: Refusal = refusal(
+  502,
+  'service-unreachable',
+  'The socket of the service exists but cannot be used by the gateway: check its permissions.',
+)
+
+/** @param reason what is wrong with the service's response */
+export function responseInvalid(reason: Reason): Refusal {
+  return refusal(502, 'response-invalid', `The service did not answer valid HTTP/1.1: ${REASONS[reason]}.`)
+}
+
+export const SWITCH_UNASKED: Refusal = refusal(
+  502,
+  'switch-unasked',
+  'The service answered 101 Switching Protocols to a request that did not ask for it.',
+)
+
+export const SERVICE_SLOW: Refusal = refusal(
+  504,
+  'service-slow',
+  'The service did not answer in time: try again, or see the log of the service.',
+)
+
+export const AUTHORITY_UNAVAILABLE: Refusal = refusal(
+  503,
+  'authority-unavailable',
+  'It cannot be told now whether the session is valid: try again shortly.',
+  RETRY_SOON,
+)
+
+export const GATEWAY_BUSY: Refusal = refusal(
+  503,
+  'gateway-busy',
+  'The gateway is at a limit: try again shortly.',
+  RETRY_SOON,
+)
+
+export const DRAINING: Refusal = refusal(503, 'draining', 'The gateway is stopping: try again shortly.', RETRY_SOON)
+
+const PHRASES: Readonly<Record<number, string>> = {
+  302: 'Found',
+  400: 'Bad Request',
+  403: 'Forbidden',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  408: 'Request Timeout',
+  414: 'URI Too Long',
+  431: 'Request Header Fields Too Large',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+  504: 'Gateway Timeout',
+  505: 'HTTP Version Not Supported',
+}
+
+/** What the writer of a refusal has to know of the request. */
+export interface RefusalContext {
+  readonly requestId: string
+  /** The value of Accept, if the request had one. */
+  readonly accept: string | undefined
+  readonly isToHead: boolean
+  /** The Connection line, with its CRLF, or nothing. */
+  readonly connectionLine: string
+  /** Now, in milliseconds since 1970. */
+  readonly nowMs: number
+}
+
+/** The refusal as a whole HTTP/1.1 response. */
+export function refusalResponse(refused: Refusal, context: RefusalContext): string {
+  const isJson = prefersJson(context.accept)
+  const body = isJson
+    ? `${JSON.stringify({ error: { code: refused.code, message: refused.text, requestId: context.requestId } })}\n`
+    : `${refused.text}\n`
+  return (
+    `HTTP/1.1 ${refused.status} ${PHRASES[refused.status] ?? ''}\r\n` +
+    `Date: ${new Date(context.nowMs).toUTCString()}\r\n` +
+    `Content-Type: ${isJson ? 'application/json' : 'text/plain; charset=utf-8'}\r\n` +
+    `Content-Length: ${body.length}\r\n` +
+    'Cache-Control: no-store\r\n' +
+    `X-Request-Id: ${context.requestId}\r\n${refused.lines}${context.connectionLine}\r\n` +
+    (context.isToHead ? '' : body)
+  )
+}
+
+/** Whether Accept ranks JSON above plain text (RFC 9110 section 12.5.1). */
+function prefersJson(accept: string | undefined): boolean {
+  return accept !== undefined && accept.includes('json') && quality(accept, JSON_RANGES) > quality(accept, TEXT_RANGES)
+}
+
+const JSON_RANGES = ['application/json', 'application/*', '*/*']
+const TEXT_RANGES = ['text/plain', 'text/*', '*/*']
+
+/** Weight, 0 to 1, of the most specific of `ranges` that Accept has. */
+function quality(accept: string, ranges: readonly string[]): number {
+  const weights = new Map<string, number>()
+  for (const part of accept.toLowerCase().split(',')) {
+    const [range = '', ...parameters] = part.split(';').map((text) => text.trim())
+    const weight = parameters.find((text) => text.startsWith('q='))
+    weights.set(range, weight === undefined ? 1 : Number(weight.slice(2)) || 0)
+  }
+  for (const range of ranges) {
+    const weight = weights.get(range)
+    if (weight !== undefined) return weight
+  }
+  return 0
+}

@@ -1,0 +1,44 @@
+// The head of the request that a service gets: what the client sent end to end, and who the client is.
+
+import { FIELD, type RequestHead } from '@xengate/http1'
+import type { SessionEntry } from '../sessions/table.ts'
+import { COOKIE, REQUEST_DROPS, withDrop } from './field-ids.ts'
+import { framingLine, keptLines } from './kept-lines.ts'
+import { cookieLineWithoutSession, targetWithoutSession } from './session-id.ts'
+
+/** What a request's head is made from, beside the head that came. */
+export interface RequestContext {
+  /** The caller, or null where the XenAPI is asked. */
+  readonly entry: SessionEntry | null
+  readonly stripSession: boolean
+  /** `X-Forwarded-For` and `X-Forwarded-Proto` of the connection, each with its CRLF. */
+  readonly forwardedLines: string
+  readonly requestId: string
+  /** Value of Upgrade to pass on, if any. */
+  readonly upgrade: string | undefined
+}
+
+/** Host of a request that came without one, in HTTP/1.0: HTTP/1.1 asks for some. */
+const HOST_UNKNOWN = 'localhost'
+
+const DROPS_OF_HTTP_1_0 = withDrop(REQUEST_DROPS, FIELD.EXPECT)
+
+/** The head as text, up to and with its empty line. */
+export function requestText(head: RequestHead, context: RequestContext): string {
+  const { entry, stripSession } = context
+  const target = stripSession ? targetWithoutSession(head.originTarget) : head.originTarget
+  const { host } = head
+  // An HTTP/1.0 client cannot be sent the 100 that Expect would ask for.
+  const drops = head.minorVersion === 1 ? REQUEST_DROPS : DROPS_OF_HTTP_1_0
+  return (
+    `${head.method} ${target} HTTP/1.1\r\nHost: ${host ?? HOST_UNKNOWN}\r\n` +
+    keptLines(head, stripSession ? withDrop(drops, COOKIE) : drops) +
+    (stripSession ? cookieLineWithoutSession(head) : '') +
+    (entry === null ? '' : entry.identityLines) +
+    context.forwardedLines +
+    (host === undefined ? '' : `X-Forwarded-Host: ${host}\r\n`) +
+    `X-Request-Id: ${context.requestId}\r\n` +
+    framingLine(head.bodyKind, head.contentLength) +
+    (context.upgrade === undefined ? '\r\n' : `Connection: Upgrade\r\nUpgrade: ${context.upgrade}\r\n\r\n`)
+  )
+}

@@ -1,0 +1,149 @@
+// One connection to a service.
+//
+//   from        to          method
+//   IDLE        BUSY        take          an exchange (or tunnel) owns the connection and hears all that happens on it
+//   BUSY        IDLE        release       the exchange is complete in both directions; the pool keeps the connection
+//   any         CLOSED      destroy, or the socket closed
+//
+// While IDLE nothing may arrive: a byte, an end or an error closes the connection, so that nothing left over from one
+// response ever reaches the next.
+
+import { Socket } from 'node:net'
+import { Outgoing } from './outgoing.ts'
+
+/** What the owner of a busy connection hears. */
+export interface ServiceListener {
+  /** Bytes arrived; they are borrowed until this returns. */
+  serviceBytes(bytes: Buffer, from: number, to: number): void
+  /** The service will send no more. */
+  serviceEnded(): void
+  /** The connection is gone; after this the listener hears nothing more. */
+  serviceClosed(): void
+  /** What was written has gone out: write on. */
+  serviceDrained(): void
+}
+
+/** How long a connection that is being closed may take to write what it has. */
+const CLOSE_TIMEOUT_MS = 5000
+
+/** Where reads land; every connection of the process shares it, since bytes are borrowed only within the read's turn. */
+const READ_BUFFER = Buffer.allocUnsafeSlow(65_536)
+
+/**
+ * A socket that reads what has arrived before it gives in to a failed write. A service may answer early and close while a
+ * body is still being sent to it; the write then fails although the answer is there to be read. The service is gone by
+ * then, so that all it said is in the socket's buffer: the next turns of the event loop read it.
+ */
+class PatientSocket extends Socket {
+  #isGivingIn = false
+
+  override destroy(error?: Error): this {
+    const isWriteFailed = error !== undefined && 'code' in error && error.code === 'EPIPE'
+    if (!isWriteFailed || this.#isGivingIn) return super.destroy(error)
+    this.#isGivingIn = true
+    setImmediate(() => setImmediate(() => super.destroy(error)))
+    return this
+  }
+}
+
+/** A connection to a service; see the diagram above. */
+export class ServiceConnection {
+  readonly socket: Socket
+  readonly outgoing: Outgoing
+  /** How many exchanges were on this connection before. */
+  exchangesBefore = 0
+  /** While idle: since when, on the gateway's clock, in milliseconds. */
+  idleSinceMs = 0
+  #listener: ServiceListener | null = null
+  #hasEnded = false
+  #isClosed = false
+  #onClosed: (() => void) | null = null
+
+  /**
+   * @param path the service's Unix socket
+   * @param connected called once: without an error when the connection is there, with it when it cannot be had
+   */
+  constructor(path: string, connected: (error: NodeJS.ErrnoException | undefined) => void) {
+    let isConnected = false
+    this.socket = new PatientSocket({
+      allowHalfOpen: true,
+      onread: {
+        buffer: READ_BUFFER,
+        callback: (count: number, buffer: Uint8Array) => {
+          this.#bytes(buffer as Buffer, count) // the buffer given above
+          return true
+        },
+      },
+    })
+    this.outgoing = new Outgoing(this.socket)
+    this.socket.on('connect', () => {
+      isConnected = true
+      connected(undefined)
+    })
+    this.socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (!isConnected) connected(error)
+    })
+    this.socket.on('end', () => this.#ended())
+    this.socket.on('drain', () => this.#listener?.serviceDrained())
+    this.socket.on('close', () => this.#closed())
+    this.socket.connect({ path })
+  }
+
+  /** Whether the connection can take an exchange. */
+  get isUsable(): boolean {
+    return !this.#hasEnded && !this.#isClosed
+  }
+
+  /** Whether the service has ended its side. */
+  get hasEnded(): boolean {
+    return this.#hasEnded
+  }
+
+  /** Gives the connection to `listener`. */
+  take(listener: ServiceListener): void {
+    this.#listener = listener
+  }
+
+  /** Takes the connection back from its listener, which is done with it. */
+  release(): void {
+    this.#listener = null
+    this.exchangesBefore++
+  }
+
+  /** Ends the connection now; its listener hears nothing more. */
+  destroy(): void {
+    this.#listener = null
+    this.socket.destroy()
+  }
+
+  /** Ends the connection after what is written has gone out, or a while later; its listener hears nothing more. */
+  close(): void {
+    this.#listener = null
+    this.socket.setTimeout(CLOSE_TIMEOUT_MS, () => this.socket.destroy())
+    this.socket.destroySoon()
+  }
+
+  /** `listener` is called when the connection closes. */
+  onClosed(listener: () => void): void {
+    this.#onClosed = listener
+  }
+
+  #bytes(bytes: Buffer, count: number): void {
+    if (this.#listener === null) this.destroy()
+    else this.#listener.serviceBytes(bytes, 0, count)
+  }
+
+  #ended(): void {
+    this.#hasEnded = true
+    if (this.#listener === null) this.destroy()
+    else this.#listener.serviceEnded()
+  }
+
+  #closed(): void {
+    this.#isClosed = true
+    const listener = this.#listener
+    this.#listener = null
+    this.#onClosed?.()
+    listener?.serviceClosed()
+  }
+}

@@ -1,0 +1,144 @@
+// Connections to services: the idle ones of each, taken last-in first-out, and the making of new ones.
+//
+// Whether a service runs is what connecting to its socket says, at the time of the request: no table of services can be
+// stale, and a socket file with nobody behind it is the same as none.
+
+import { join } from 'node:path'
+import type { Clock } from './clock.ts'
+import { ServiceConnection } from './service-connection.ts'
+
+/** Idle connections kept for each service. */
+const IDLE_MAX = 256
+/** How long one is kept: less than the 5 s after which services on node:http close, so that they do not close first. */
+const IDLE_TIMEOUT_MS = 4000
+/** Pauses between tries while a service's queue of connections is full. */
+const RETRY_FIRST_MS = 1
+const RETRY_LAST_MS = 50
+
+/** Why there is no connection. */
+export type ConnectFailure = 'not-running' | 'unreachable' | 'too-slow'
+
+/** What became of `connect`. */
+export type Connected =
+  | { readonly kind: 'connected'; readonly connection: ServiceConnection }
+  | { readonly kind: ConnectFailure }
+
+/** Codes by which connecting says that nobody listens at a path. */
+const NOBODY_THERE = new Set([
+  'ENOENT',
+  'ECONNREFUSED',
+  'ENOTDIR',
+  'ENOTSOCK',
+  'ENAMETOOLONG',
+  'EINVAL',
+  'ELOOP',
+  'EPROTOTYPE',
+])
+
+/** Connections of one worker to everything it relays to. */
+export class ServicePool {
+  readonly #idle = new Map<string, ServiceConnection[]>()
+  readonly #open = new Set<ServiceConnection>()
+  readonly #pathsOf: (name: string) => readonly string[]
+  readonly #connectTimeoutMs: number
+  readonly #clock: Clock
+
+  /** @param pathsOf where the socket of a service can be, in the order to try */
+  constructor(pathsOf: (name: string) => readonly string[], connectTimeoutMs: number, clock: Clock) {
+    this.#pathsOf = pathsOf
+    this.#connectTimeoutMs = connectTimeoutMs
+    this.#clock = clock
+  }
+
+  /** The idle connection to `name` that was used last, if there is one. */
+  takeIdle(name: string): ServiceConnection | undefined {
+    const idle = this.#idle.get(name)
+    if (idle === undefined) return undefined
+    for (let connection = idle.pop(); connection !== undefined; connection = idle.pop()) {
+      if (connection.isUsable) return connection
+    }
+    return undefined
+  }
+
+  /** Makes a connection to `name`. `then` is called once. */
+  connect(name: string, then: (connected: Connected) => void): void {
+    this.#tryPath(this.#pathsOf(name), 0, RETRY_FIRST_MS, this.#clock.nowMs + this.#connectTimeoutMs, then)
+  }
+
+  #tryPath(
+    paths: readonly string[],
+    index: number,
+    pauseMs: number,
+    deadlineMs: number,
+    then: (connected: Connected) => void,
+  ): void {
+    const path = paths[index]
+    if (path === undefined) {
+      then({ kind: 'not-running' })
+      return
+    }
+    const connection = new ServiceConnection(path, (error) => {
+      if (error === undefined) {
+        this.#open.add(connection)
+        connection.onClosed(() => this.#open.delete(connection))
+        then({ kind: 'connected', connection })
+      } else if (NOBODY_THERE.has(error.code ?? '')) {
+        this.#tryPath(paths, index + 1, pauseMs, deadlineMs, then)
+      } else if (error.code !== 'EAGAIN') {
+        then({ kind: 'unreachable' })
+      } else if (this.#clock.nowMs >= deadlineMs) {
+        then({ kind: 'too-slow' })
+      } else {
+        // EAGAIN: the service runs, and its queue of connections is full.
+        const nextPauseMs = Math.min(pauseMs * 2, RETRY_LAST_MS)
+        setTimeout(() => this.#tryPath(paths, index, nextPauseMs, deadlineMs, then), pauseMs)
+      }
+    })
+  }
+
+  /** Takes back a connection whose exchange is complete. */
+  keep(name: string, connection: ServiceConnection): void {
+    connection.release()
+    this.putBack(name, connection)
+  }
+
+  /** Takes back a connection that was taken and not used. */
+  putBack(name: string, connection: ServiceConnection): void {
+    let idle = this.#idle.get(name)
+    if (idle === undefined) {
+      idle = []
+      this.#idle.set(name, idle)
+    }
+    if (idle.length >= IDLE_MAX || !connection.isUsable) {
+      connection.destroy()
+      return
+    }
+    connection.idleSinceMs = this.#clock.nowMs
+    idle.push(connection)
+  }
+
+  /** Closes connections that have been idle for too long; called now and then. */
+  sweep(): void {
+    const oldestMs = this.#clock.nowMs - IDLE_TIMEOUT_MS
+    for (const [name, idle] of this.#idle) {
+      const kept = idle.filter((connection) => {
+        if (connection.isUsable && connection.idleSinceMs > oldestMs) return true
+        connection.destroy()
+        return false
+      })
+      if (kept.length === 0) this.#idle.delete(name)
+      else if (kept.length < idle.length) this.#idle.set(name, kept)
+    }
+  }
+
+  /** Closes everything. */
+  destroy(): void {
+    for (const connection of this.#open) connection.destroy()
+    this.#idle.clear()
+  }
+}
+
+/** Where the socket of the service `name` can be, given the configured directories. */
+export function socketPaths(directories: readonly string[], name: string): readonly string[] {
+  return directories.map((directory) => join(directory, name))
+}
