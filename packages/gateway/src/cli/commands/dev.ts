@@ -1,0 +1,98 @@
+// xengate dev: a gateway with everything embedded, to try it and to write services against.
+
+import { mkdir } from 'node:fs/promises'
+import { join, relative, resolve } from 'node:path'
+import { SOCKET_PATH_BYTES_MAX } from '../../config/addresses.ts'
+import { type Config, parseConfig } from '../../config/schema.ts'
+import { type DemoProcess, startDemo } from '../../demo/child.ts'
+import { DEMO_SERVICE } from '../../demo/service.ts'
+import { type Log, createLog } from '../../logging/log.ts'
+import { startPrimary } from '../../process/primary.ts'
+import { DEV_USER, type DevUser, prepareUser } from '../dev-user.ts'
+import { CliError } from '../errors.ts'
+import { type Io, print } from '../io.ts'
+import { DEV_STATE } from '../state.ts'
+
+export interface DevOptions {
+  /** 0 lets the system choose. */
+  readonly port: number
+  readonly state?: string
+}
+
+export async function dev(options: DevOptions, io: Io): Promise<number> {
+  const stateDir = resolve(io.cwd, options.state ?? DEV_STATE)
+  const plugin = join(stateDir, 'plugin')
+  checkPathLength(join(plugin, DEMO_SERVICE))
+  await mkdir(plugin, { recursive: true, mode: 0o700 })
+  const user = await prepareUser(stateDir)
+  const config = devConfig(options.port, stateDir, plugin)
+  const log = createLog(config.log)
+  const demo = await startDemoService(join(plugin, DEMO_SERVICE), log)
+  try {
+    const primary = await startPrimary({ config, log, print: (line) => print(io, line) })
+    for (const line of linesToPaste(String(primary.urls[0]), user, io)) print(io, line)
+    return await primary.stopped
+  } finally {
+    await demo.close()
+  }
+}
+
+function checkPathLength(path: string): void {
+  const bytes = Buffer.byteLength(path)
+  if (bytes <= SOCKET_PATH_BYTES_MAX) return
+  const limit = `the path of a Unix socket may have ${SOCKET_PATH_BYTES_MAX} bytes`
+  throw new CliError('state-unusable', `cannot make the socket ${path}: ${limit}, and this has ${bytes}`)
+}
+
+function devConfig(port: number, stateDir: string, plugin: string): Config {
+  const parsed = parseConfig(
+    {
+      'state-dir': stateDir,
+      workers: 1,
+      listen: [{ address: `127.0.0.1:${port}` }],
+      services: { directories: [plugin] },
+    },
+    stateDir,
+  )
+  if (parsed.ok) return parsed.config
+  throw new CliError(
+    'state-unusable',
+    `cannot use ${stateDir}: ${parsed.issues.map(({ message }) => message).join('; ')}`,
+  )
+}
+
+async function startDemoService(path: string, log: Log): Promise<DemoProcess> {
+  const demo = await startDemo(path).catch((cause: unknown) => {
+    if (cause instanceof Error && cause.name === 'ListenError') throw cause
+    throw new CliError('demo-failed', `cannot start the demo service: ${String(cause)}`, { cause })
+  })
+  void demo.ended.then((code) => log.info({ event: 'demo-ended', code }))
+  return demo
+}
+
+function linesToPaste(url: string, user: DevUser, io: Io): string[] {
+  const service = `${url}/services/plugin/${DEMO_SERVICE}`
+  const file = shellWord(relative(io.cwd, user.passwordFile) || user.passwordFile)
+  const login = `{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["${DEV_USER}","'"$(cat ${file})"'"]}`
+  const id = `sed 's/.*"result":"\\([^"]*\\)".*/\\1/'`
+  const password = user.password === undefined ? 'that was set last' : `${user.password} (kept in ${file})`
+  return [
+    '',
+    `User ${DEV_USER}, password ${password}`,
+    '',
+    'Log in, and keep the session id:',
+    `  session=$(curl -s -H 'Content-Type: application/json' -d '${login}' ${url}/jsonrpc | ${id})`,
+    'Ask the demo service who you are:',
+    `  curl -sS -b "session_id=$session" ${service}`,
+    'Send it something, and get it back:',
+    `  echo hello | curl -sS -b "session_id=$session" -T - ${service}/echo`,
+    'Watch its clock:',
+    `  curl -sS -N -b "session_id=$session" ${service}/clock`,
+    '',
+  ]
+}
+
+/** A word of the shell: quoted only when it must be. */
+function shellWord(text: string): string {
+  return /^[A-Za-z0-9_./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`
+}

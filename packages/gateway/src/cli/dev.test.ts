@@ -1,0 +1,87 @@
+// The real command as a child process, and the lines that it prints run by a shell.
+
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, readdir, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { after, before, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url))
+
+interface Dev {
+  readonly child: ChildProcess
+  readonly url: string
+  /** What it printed until the last line to paste. */
+  readonly lines: readonly string[]
+}
+
+let cwd: string
+before(async () => {
+  cwd = await mkdtemp(join(tmpdir(), 'xengate-dev-'))
+})
+after(() => rm(cwd, { recursive: true }))
+
+async function startDev(): Promise<Dev> {
+  const argv = ['-C', '@xengate/source', MAIN, 'dev', '--port', '0']
+  const child = spawn(process.execPath, argv, { cwd, stdio: ['ignore', 'pipe', 'inherit'] })
+  const lines: string[] = []
+  for await (const line of createInterface({ input: child.stdout })) {
+    lines.push(line)
+    if (line.includes('/clock')) break
+  }
+  child.stdout.resume()
+  const ready = lines.find((line) => line.startsWith('xengate ready at '))
+  assert.ok(ready !== undefined, lines.join('\n'))
+  return { child, url: ready.slice('xengate ready at '.length), lines }
+}
+
+async function stopDev({ child }: Dev): Promise<number | null> {
+  child.kill('SIGTERM')
+  await once(child, 'exit')
+  return child.exitCode
+}
+
+describe('xengate dev', { timeout: 60_000 }, () => {
+  test('what it says to paste works as it stands, and it stops clean', async () => {
+    const dev = await startDev()
+    try {
+      assert.match(dev.url, /^http:\/\/127\.0\.0\.1:[1-9]\d*$/)
+      const password = (await readFile(join(cwd, '.xengate/password'), 'utf8')).trim()
+      assert.ok(dev.lines.some((line) => line.includes(password) && line.includes('.xengate/password')))
+      assert.equal((await stat(join(cwd, '.xengate'))).mode & 0o777, 0o700)
+      assert.equal((await stat(join(cwd, '.xengate/password'))).mode & 0o777, 0o600)
+
+      const script = dev.lines
+        .filter((line) => line.startsWith('  '))
+        .join('\n')
+        .replace(/(curl.*clock)$/, '$1 | head -n 1')
+      const { stdout } = await promisify(execFile)('/bin/sh', ['-c', script], { cwd, timeout: 30_000 })
+      assert.match(stdout, /^Hello root\.[^]*roles +pool-admin\n[^]*\nhello\ndata: \d{4}-/)
+    } finally {
+      assert.equal(await stopDev(dev), 0)
+    }
+    assert.deepEqual(await readdir(join(cwd, '.xengate/plugin')), [])
+  })
+
+  test('the next start keeps the password', async () => {
+    const password = await readFile(join(cwd, '.xengate/password'), 'utf8')
+    const dev = await startDev()
+    await stopDev(dev)
+    assert.equal(await readFile(join(cwd, '.xengate/password'), 'utf8'), password)
+    assert.ok(dev.lines.some((line) => line.includes(password.trim())))
+  })
+
+  test('the demo service ends with a gateway that was killed', async () => {
+    const dev = await startDev()
+    dev.child.kill('SIGKILL')
+    // Whoever holds the other end of standard output keeps it open: it ends when the last process has.
+    assert.ok(dev.child.stdout !== null)
+    await once(dev.child, 'close')
+    assert.deepEqual(await readdir(join(cwd, '.xengate/plugin')), [])
+  })
+})

@@ -1,0 +1,96 @@
+// What can go wrong on the command line: one catalogue, from which a failure's exit code and advice come.
+
+import { type Io, say } from './io.ts'
+
+/** Exit codes of the command. */
+export const EXIT = { ok: 0, failed: 1, usage: 2 } as const
+
+/** A failure's code. Codes of errors from other parts are the same in kebab-case. */
+export type FailureCode =
+  | 'config-invalid'
+  | 'state-missing'
+  | 'state-empty'
+  | 'state-unusable'
+  | 'demo-failed'
+  | 'listen-failed'
+  | 'password-differs'
+  | 'password-unreadable'
+  | 'user-exists'
+  | 'user-unknown'
+  | 'user-name-invalid'
+  | 'password-invalid'
+  | 'role-invalid'
+  | 'database-unreadable'
+  | 'database-foreign'
+  | 'database-newer'
+  | 'busy'
+
+interface Entry {
+  readonly exit: number
+  /** What to try: a clause that a person can follow. Empty when the text says it all. */
+  readonly advice: string
+}
+
+const failed = (advice: string): Entry => ({ exit: EXIT.failed, advice })
+
+const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
+  'config-invalid': failed('xengate config-schema --sample prints a file with every option'),
+  'state-missing': failed('give --config FILE or --state DIR, or start xengate dev here first'),
+  'state-empty': failed('add the first user with xengate user add'),
+  'state-unusable': failed('give another directory with --state DIR'),
+  'demo-failed': failed('see what the demo service said above'),
+  'listen-failed': failed('stop the other program, or listen elsewhere: --port, or [[listen]] in the configuration'),
+  'password-differs': failed('type the same password twice'),
+  'password-unreadable': { exit: EXIT.usage, advice: 'give --password-stdin and the password on standard input' },
+  'user-exists': failed('change it with xengate user passwd, or remove it first'),
+  'user-unknown': failed('see xengate user list'),
+  'user-name-invalid': failed(''),
+  'password-invalid': failed(''),
+  'role-invalid': failed(''),
+  'database-unreadable': failed('check who owns the state directory, and run this as that user'),
+  'database-foreign': failed('give another directory with --state DIR'),
+  'database-newer': failed('use the version of xengate that wrote it, or a newer one'),
+  busy: failed('try again in a moment'),
+}
+
+/** A command cannot do what it was asked. */
+export class CliError extends Error {
+  override readonly name = 'CliError'
+  readonly code: FailureCode
+
+  constructor(code: FailureCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/**
+ * Says why a command failed: its code, what happened, and what to try.
+ *
+ * @returns the exit code. An error that the catalogue does not know is a bug, and shown with its stack.
+ */
+export function reportFailure(error: unknown, io: Io): number {
+  const code = codeOf(error)
+  if (code === undefined || !(error instanceof Error)) {
+    say(io, `xengate: unexpected error, please report it\n${error instanceof Error ? error.stack : String(error)}`)
+    return EXIT.failed
+  }
+  const { exit, advice } = CATALOGUE[code]
+  // All that is wrong with a configuration is a line each; the last one is the sentence.
+  if (code === 'config-invalid') say(io, error.message)
+  const sentence = code === 'config-invalid' ? 'the configuration cannot be used' : error.message
+  say(io, `xengate: ${sentence} [${code}]`)
+  if (advice !== '') say(io, `try: ${advice}`)
+  return exit
+}
+
+function codeOf(error: unknown): FailureCode | undefined {
+  if (!(error instanceof Error)) return undefined
+  if (error.name === 'ListenError') return 'listen-failed'
+  const code = 'code' in error ? String(error.code).toLowerCase().replaceAll('_', '-') : ''
+  return isFailureCode(code) ? code : undefined
+}
+
+function isFailureCode(code: string): code is FailureCode {
+  return Object.hasOwn(CATALOGUE, code)
+}

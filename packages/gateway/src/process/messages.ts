@@ -1,0 +1,32 @@
+// What the primary and a worker say to each other, over the IPC channel that Node.js makes with the process.
+
+import type { Config } from '../config/schema.ts'
+import type { Session } from '../sessions/session.ts'
+
+/** From the primary to a worker. */
+export type ToWorker =
+  /** The first message: what to serve, and the inherited descriptors of the listening sockets. */
+  | {
+      readonly type: 'start'
+      readonly config: Config
+      readonly listenFds: readonly number[]
+      readonly xenapiPath: string
+    }
+  /** The answer to `find`: the session, null when there is none, `unavailable` when nobody can tell. */
+  | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
+  /** These sessions are over; to be confirmed with the same number. */
+  | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
+  /** Take no more connections, finish, and exit. */
+  | { readonly type: 'drain' }
+
+/** From a worker to the primary. */
+export type ToPrimary =
+  | { readonly type: 'ready' }
+  /** The worker cannot serve, and exits: what failed, in words. */
+  | { readonly type: 'failed'; readonly problem: string }
+  /** Is there a session with this id? */
+  | { readonly type: 'find'; readonly id: string }
+  /** These sessions were active since the last such message. */
+  | { readonly type: 'touched'; readonly uuids: readonly string[] }
+  /** No request of the sessions of this ending is admitted any more. */
+  | { readonly type: 'confirmed'; readonly ending: number }

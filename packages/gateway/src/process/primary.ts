@@ -1,0 +1,272 @@
+// The primary process: it owns the configuration, the listening sockets, the authority and the XenAPI endpoint, and
+// starts, replaces, reloads and drains the workers.
+//
+// Start order: state directory, database, authority, XenAPI endpoint, listening sockets, workers. Stop is the reverse.
+
+import { mkdirSync } from 'node:fs'
+import type { Server } from 'node:http'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import type { Config, ListenConfig } from '../config/schema.ts'
+import type { Log } from '../logging/log.ts'
+import { EmbeddedAuthority } from '../sessions/embedded/authority.ts'
+import { openDatabase } from '../sessions/embedded/database.ts'
+import { identity } from '../sessions/embedded/identity.ts'
+import { createXenApiServer } from '../xenapi/server.ts'
+import { bindListener, type ListeningSocket, removeStaleSocket } from './listening-socket.ts'
+import { SessionBroker } from './session-broker.ts'
+import { WorkerGroup } from './worker-group.ts'
+
+/** What the primary is started with. */
+export interface PrimaryOptions {
+  readonly config: Config
+  readonly log: Log
+  /** Reads the configuration again, at SIGHUP; rejects when it is not valid. Absent: SIGHUP is ignored. */
+  readonly reload?: () => Promise<Config>
+  /** Prints one line for people and programs that wait for it. */
+  readonly print: (line: string) => void
+}
+
+/** A primary that serves. */
+export interface RunningPrimary {
+  /** Where it listens, as printed. */
+  readonly urls: readonly string[]
+  /** Resolves with the exit code when everything has stopped. */
+  readonly stopped: Promise<number>
+}
+
+/**
+ * Starts everything, and serves until SIGTERM or SIGINT; a second one stops at once. SIGHUP reloads.
+ * @throws with what was started stopped again, when something cannot be had
+ */
+export async function startPrimary(options: PrimaryOptions): Promise<RunningPrimary> {
+  const primary = new Primary(options)
+  try {
+    await primary.start()
+  } catch (error) {
+    await primary.stop(true)
+    throw error
+  }
+  for (const url of primary.urls) options.print(`xengate ready at ${url}`)
+  return { urls: primary.urls, stopped: primary.serve() }
+}
+
+const XENAPI_SOCKET = 'xenapi.sock'
+const DATABASE = 'xengate.db'
+/** One Ctrl-C can arrive twice, from the terminal and passed on by npm: within this time it is the same one. */
+const SAME_SIGNAL_MS = 300
+
+class Primary {
+  readonly #options: PrimaryOptions
+  readonly #log: Log
+  #config: Config
+  readonly #listeners = new Map<string, ListeningSocket>()
+  #db: ReturnType<typeof openDatabase> | null = null
+  #authority: EmbeddedAuthority | null = null
+  #broker: SessionBroker | null = null
+  #xenapi: Server | null = null
+  #group: WorkerGroup | null = null
+  /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
+  readonly #otherGroups = new Set<WorkerGroup>()
+  /** Aborts when the daemon stops: calls that wait for events are answered then. */
+  readonly #draining = new AbortController()
+  #isReloading = false
+  #isStopping = false
+
+  constructor(options: PrimaryOptions) {
+    this.#options = options
+    this.#log = options.log
+    this.#config = options.config
+  }
+
+  get urls(): readonly string[] {
+    return this.#config.listen.flatMap((listen) => this.#listeners.get(keyOf(listen))?.url ?? [])
+  }
+
+  async start(): Promise<void> {
+    const config = this.#config
+    mkdirSync(config.stateDir, { recursive: true, mode: 0o700 })
+    await removeStaleSocket(this.#xenapiPath)
+    this.#db = openDatabase(join(config.stateDir, DATABASE))
+    this.#authority = new EmbeddedAuthority({
+      db: this.#db,
+      settings: config.sessions,
+      clock: Date.now,
+      report: (error) => this.#log.error({ event: 'authority-failed', error: String(error) }),
+    })
+    this.#broker = new SessionBroker(this.#authority, (uuids) => this.#broadcast(uuids))
+    this.#authority.start()
+    await this.#startXenapi(this.#authority)
+    for (const listen of config.listen) await this.#bind(listen)
+    this.#group = this.#newGroup(config, this.#broker, this.#authority)
+    await this.#group.start()
+    this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config) })
+  }
+
+  get #xenapiPath(): string {
+    return join(this.#config.stateDir, XENAPI_SOCKET)
+  }
+
+  async #startXenapi(authority: EmbeddedAuthority): Promise<void> {
+    const { pool } = this.#config
+    if (this.#db === null) return
+    const server = createXenApiServer({
+      authority,
+      pool: {
+        ...identity(this.#db),
+        poolName: pool.name,
+        hostName: pool.host,
+        hostAddress: pool.address === null ? '127.0.0.1' : new URL(pool.address).hostname,
+      },
+      clock: Date.now,
+      log: this.#log,
+      draining: this.#draining.signal,
+    })
+    this.#xenapi = server
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(this.#xenapiPath, resolve)
+    })
+  }
+
+  async #bind(listen: ListenConfig): Promise<void> {
+    this.#listeners.set(keyOf(listen), await bindListener(listen.address))
+  }
+
+  #newGroup(config: Config, broker: SessionBroker, authority: EmbeddedAuthority): WorkerGroup {
+    return new WorkerGroup({
+      config,
+      workers: workerCount(config),
+      listenFds: config.listen.flatMap((listen) => this.#listeners.get(keyOf(listen))?.fd ?? []),
+      xenapiPath: this.#xenapiPath,
+      log: this.#log,
+      find: (id) => broker.find(id),
+      touch: (uuids) => authority.touch(uuids),
+    })
+  }
+
+  /** Tells the workers of every configuration that sessions ended. */
+  async #broadcast(uuids: readonly string[]): Promise<void> {
+    const groups = this.#group === null ? this.#otherGroups : [this.#group, ...this.#otherGroups]
+    await Promise.all([...groups].map((group) => group.ended(uuids)))
+  }
+
+  /** Waits for signals. Resolves with the exit code. */
+  serve(): Promise<number> {
+    return new Promise((resolve) => {
+      let firstMs = 0
+      const onStop = (signal: NodeJS.Signals): void => {
+        const nowMs = performance.now()
+        if (this.#isStopping && nowMs - firstMs < SAME_SIGNAL_MS) return
+        const isSecond = this.#isStopping
+        this.#isStopping = true
+        firstMs = nowMs
+        this.#log.info({ event: 'stopping', signal, isSecond })
+        void end(isSecond)
+      }
+      const end = async (isNow: boolean): Promise<void> => {
+        const code = await this.stop(isNow)
+        process.off('SIGTERM', onStop).off('SIGINT', onStop).off('SIGHUP', onReload)
+        resolve(code)
+      }
+      const onReload = (): void => void this.#reload()
+      process.on('SIGTERM', onStop).on('SIGINT', onStop).on('SIGHUP', onReload)
+    })
+  }
+
+  /** Stops everything, in the reverse order of the start. @param isNow whether requests under way are cut */
+  async stop(isNow: boolean): Promise<number> {
+    this.#isStopping = true
+    this.#draining.abort()
+    const groups = this.#group === null ? [...this.#otherGroups] : [this.#group, ...this.#otherGroups]
+    if (isNow) for (const group of groups) group.destroy()
+    await Promise.all(groups.map((group) => group.drain()))
+    for (const listener of this.#listeners.values()) listener.close()
+    this.#listeners.clear()
+    this.#xenapi?.close()
+    this.#xenapi?.closeAllConnections()
+    this.#authority?.close()
+    if (this.#db?.isOpen === true) this.#db.close()
+    this.#log.info({ event: 'stopped' })
+    this.#log.flush()
+    return 0
+  }
+
+  /**
+   * Takes a new configuration: new workers are started with it, and when they are ready those of the old one finish.
+   * A configuration that is not valid, or that cannot be served, changes nothing.
+   */
+  async #reload(): Promise<void> {
+    const { reload } = this.#options
+    if (reload === undefined || this.#isReloading || this.#isStopping) {
+      this.#log.warn({ event: 'reload-ignored' })
+      return
+    }
+    this.#isReloading = true
+    try {
+      await this.#take(await reload())
+      this.#log.info({ event: 'reloaded', listen: this.urls })
+    } catch (error) {
+      this.#log.error({ event: 'reload-refused', problem: error instanceof Error ? error.message : String(error) })
+    } finally {
+      this.#isReloading = false
+    }
+  }
+
+  async #take(config: Config): Promise<void> {
+    const [broker, authority, old] = [this.#broker, this.#authority, this.#group]
+    if (broker === null || authority === null || old === null) throw new Error('the daemon is not running')
+    if (config.stateDir !== this.#config.stateDir) {
+      throw new Error('state-dir cannot be changed by a reload: restart the daemon')
+    }
+    const added = config.listen.filter((listen) => !this.#listeners.has(keyOf(listen)))
+    const group = await this.#startGroup(config, added, broker, authority)
+    const removed = [...this.#listeners.keys()].filter((key) => !config.listen.some((listen) => keyOf(listen) === key))
+    authority.configure(config.sessions)
+    this.#log.level = config.log.level
+    this.#config = config
+    this.#group = group
+    void this.#retire(old, removed)
+  }
+
+  /** Lets the workers of an earlier configuration finish, and then closes the listeners that only it had. */
+  async #retire(group: WorkerGroup, listenerKeys: readonly string[]): Promise<void> {
+    this.#otherGroups.add(group)
+    await group.drain()
+    this.#otherGroups.delete(group)
+    for (const key of listenerKeys) this.#closeListener(key)
+  }
+
+  /** Starts workers with a new configuration, beside the old ones; whatever fails, its new listeners are closed again. */
+  async #startGroup(
+    config: Config,
+    added: readonly ListenConfig[],
+    broker: SessionBroker,
+    authority: EmbeddedAuthority,
+  ): Promise<WorkerGroup> {
+    try {
+      for (const listen of added) await this.#bind(listen)
+      const group = this.#newGroup(config, broker, authority)
+      // From its first request on it has to hear of endings.
+      this.#otherGroups.add(group)
+      await group.start().finally(() => this.#otherGroups.delete(group))
+      return group
+    } catch (error) {
+      for (const listen of added) this.#closeListener(keyOf(listen))
+      throw error
+    }
+  }
+
+  #closeListener(key: string): void {
+    this.#listeners.get(key)?.close()
+    this.#listeners.delete(key)
+  }
+}
+
+function keyOf({ address }: ListenConfig): string {
+  return address.kind === 'tcp' ? `${address.host} ${address.port}` : address.path
+}
+
+function workerCount(config: Config): number {
+  return config.workers === 'auto' ? availableParallelism() : config.workers
+}

@@ -1,0 +1,38 @@
+// Between the authority and the workers: questions one way, endings the other, and neither overtakes the other.
+
+import { AuthorityUnavailableError, type SessionAuthority } from '../sessions/authority.ts'
+import type { Session } from '../sessions/session.ts'
+
+/** Answers workers' questions about sessions. */
+export class SessionBroker {
+  readonly #authority: SessionAuthority
+  /** For each question under way: the sessions that ended since it was asked. */
+  readonly #endedSince = new Set<Set<string>>()
+
+  /**
+   * @param broadcast tells every worker that sessions ended; resolves when each has confirmed
+   */
+  constructor(authority: SessionAuthority, broadcast: (uuids: readonly string[]) => Promise<void>) {
+    this.#authority = authority
+    authority.onEnded((uuids) => {
+      for (const ended of this.#endedSince) for (const uuid of uuids) ended.add(uuid)
+      return broadcast(uuids)
+    })
+  }
+
+  /** The session with this id; null when there is none, `unavailable` when nobody can tell. */
+  async find(id: string): Promise<Session | null | 'unavailable'> {
+    const ended = new Set<string>()
+    this.#endedSince.add(ended)
+    try {
+      const session = await this.#authority.find(id)
+      // The authority may have found it just before it ended, and the news of that may be out already.
+      return session === undefined || ended.has(session.uuid) ? null : session
+    } catch (error) {
+      if (error instanceof AuthorityUnavailableError) return 'unavailable'
+      throw error
+    } finally {
+      this.#endedSince.delete(ended)
+    }
+  }
+}

@@ -1,0 +1,190 @@
+// The worker processes of one configuration: as many as it asks for, each replaced when it dies.
+
+import { type ChildProcess, fork } from 'node:child_process'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Config } from '../config/schema.ts'
+import type { Log } from '../logging/log.ts'
+import type { Session } from '../sessions/session.ts'
+import type { ToPrimary, ToWorker } from './messages.ts'
+
+/** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
+const CONFIRM_TIMEOUT_MS = 2000
+/** Beyond the drain timeout, what a worker gets to exit by itself. */
+const EXIT_GRACE_MS = 2000
+/** Pause before a worker that died is replaced: doubled, up to the last, while workers die before they are ready. */
+const REPLACE_FIRST_MS = 10
+const REPLACE_LAST_MS = 5000
+
+/** Descriptors 0 to 2 are the usual ones and 3 is the channel to the primary; the listening sockets follow. */
+const FIRST_LISTEN_FD = 4
+
+const WORKER_MAIN = fileURLToPath(new URL(`./worker-main${extname(import.meta.filename)}`, import.meta.url))
+
+/** What a group is made from. */
+export interface WorkerGroupOptions {
+  readonly config: Config
+  readonly workers: number
+  /** Descriptors, in this process, of the listening sockets. */
+  readonly listenFds: readonly number[]
+  readonly xenapiPath: string
+  readonly log: Log
+  readonly find: (id: string) => Promise<Session | null | 'unavailable'>
+  readonly touch: (uuids: readonly string[]) => void
+}
+
+interface Worker {
+  readonly child: ChildProcess
+  readonly confirmations: Map<number, () => void>
+  isReady: boolean
+}
+
+/** See the head of this file. */
+export class WorkerGroup {
+  readonly #options: WorkerGroupOptions
+  readonly #workers = new Set<Worker>()
+  #endings = 0
+  #isDraining = false
+  #replaceMs = REPLACE_FIRST_MS
+  #onReady: (() => void) | null = null
+  #onFailed: ((problem: string) => void) | null = null
+  #onGone: (() => void) | null = null
+
+  constructor(options: WorkerGroupOptions) {
+    this.#options = options
+  }
+
+  /** Process ids of the live workers. */
+  get pids(): readonly number[] {
+    return [...this.#workers].flatMap(({ child }) => child.pid ?? [])
+  }
+
+  /** Starts the workers. Resolves when all are ready; rejects, with none left, when one cannot serve. */
+  async start(): Promise<void> {
+    const { workers } = this.#options
+    const ready = new Promise<void>((resolve, reject) => {
+      this.#onReady = () => {
+        if ([...this.#workers].filter((worker) => worker.isReady).length === workers) resolve()
+      }
+      this.#onFailed = (problem) => reject(new Error(problem))
+    })
+    for (let count = 0; count < workers; count++) this.#spawn()
+    try {
+      await ready
+    } catch (error) {
+      this.destroy()
+      throw error
+    } finally {
+      this.#onFailed = null
+    }
+  }
+
+  #spawn(): void {
+    const { config, listenFds, xenapiPath, log } = this.#options
+    const child = fork(WORKER_MAIN, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds] })
+    const worker: Worker = { child, confirmations: new Map(), isReady: false }
+    this.#workers.add(worker)
+    child.on('message', (message: ToPrimary) => this.#heard(worker, message))
+    child.on('error', (error) => log.error({ event: 'worker-error', pid: child.pid, error: error.message }))
+    child.once('exit', (code, signal) => this.#exited(worker, code, signal))
+    const fds = listenFds.map((_, index) => FIRST_LISTEN_FD + index)
+    this.#tell(worker, { type: 'start', config, listenFds: fds, xenapiPath })
+  }
+
+  #tell(worker: Worker, message: ToWorker): void {
+    // An error means that the worker is gone: its exit says so too.
+    if (worker.child.connected) worker.child.send(message, () => {})
+  }
+
+  #heard(worker: Worker, message: ToPrimary): void {
+    switch (message.type) {
+      case 'ready':
+        worker.isReady = true
+        this.#replaceMs = REPLACE_FIRST_MS
+        this.#options.log.info({ event: 'worker-ready', pid: worker.child.pid })
+        this.#onReady?.()
+        break
+      case 'failed':
+        this.#options.log.error({ event: 'worker-failed', pid: worker.child.pid, problem: message.problem })
+        this.#onFailed?.(message.problem)
+        worker.child.kill('SIGKILL')
+        break
+      case 'find':
+        void this.#answer(worker, message.id)
+        break
+      case 'touched':
+        this.#options.touch(message.uuids)
+        break
+      case 'confirmed':
+        worker.confirmations.get(message.ending)?.()
+        break
+    }
+  }
+
+  async #answer(worker: Worker, id: string): Promise<void> {
+    let session: Session | null | 'unavailable'
+    try {
+      session = await this.#options.find(id)
+    } catch (error) {
+      this.#options.log.error({ event: 'session-lookup-failed', error: String(error) })
+      session = 'unavailable'
+    }
+    this.#tell(worker, { type: 'found', id, session })
+  }
+
+  #exited(worker: Worker, code: number | null, signal: NodeJS.Signals | null): void {
+    this.#workers.delete(worker)
+    for (const confirm of worker.confirmations.values()) confirm()
+    if (this.#isDraining) {
+      this.#options.log.info({ event: 'worker-stopped', pid: worker.child.pid })
+      if (this.#workers.size === 0) this.#onGone?.()
+      return
+    }
+    this.#options.log.error({ event: 'worker-died', pid: worker.child.pid, code, signal })
+    const pauseMs = this.#replaceMs
+    this.#replaceMs = Math.min(this.#replaceMs * 2, REPLACE_LAST_MS)
+    setTimeout(() => {
+      if (!this.#isDraining) this.#spawn()
+    }, pauseMs)
+  }
+
+  /** Tells every worker that sessions ended. Resolves when none of them admits these any more. */
+  async ended(uuids: readonly string[]): Promise<void> {
+    const ending = this.#endings++
+    await Promise.all([...this.#workers].map((worker) => this.#endedIn(worker, ending, uuids)))
+  }
+
+  #endedIn(worker: Worker, ending: number, uuids: readonly string[]): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#options.log.error({ event: 'worker-silent', pid: worker.child.pid })
+        worker.child.kill('SIGKILL')
+      }, CONFIRM_TIMEOUT_MS)
+      worker.confirmations.set(ending, () => {
+        clearTimeout(timer)
+        worker.confirmations.delete(ending)
+        resolve()
+      })
+      this.#tell(worker, { type: 'ended', ending, uuids })
+    })
+  }
+
+  /** Lets the workers finish what is under way, and exit. Resolves when all are gone. */
+  async drain(): Promise<void> {
+    this.#isDraining = true
+    if (this.#workers.size === 0) return
+    const gone = new Promise<void>((resolve) => {
+      this.#onGone = resolve
+    })
+    for (const worker of this.#workers) this.#tell(worker, { type: 'drain' })
+    const timer = setTimeout(() => this.destroy(), this.#options.config.limits.drainTimeoutMs + EXIT_GRACE_MS)
+    await gone
+    clearTimeout(timer)
+  }
+
+  /** Ends the workers now. */
+  destroy(): void {
+    this.#isDraining = true
+    for (const { child } of this.#workers) child.kill('SIGKILL')
+  }
+}

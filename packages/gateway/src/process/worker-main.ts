@@ -1,0 +1,5 @@
+// Entry of a worker process.
+
+import { runWorker } from './worker.ts'
+
+runWorker(process)

@@ -1,0 +1,116 @@
+// A worker process: one gateway, on the primary's listening sockets, with a table of sessions that the primary fills.
+
+import { randomBytes } from 'node:crypto'
+import { accessLine } from '../logging/access.ts'
+import { createLog, type Log, logFormatFor } from '../logging/log.ts'
+import { Gateway } from '../proxy/gateway.ts'
+import { Policies } from '../services/policy.ts'
+import { staticRegistry } from '../services/registry.ts'
+import { SessionTable } from '../sessions/table.ts'
+import type { ToPrimary, ToWorker } from './messages.ts'
+
+/** Longest time until the primary hears of a session's activity, and the part of the idle timeout that it may be. */
+const TOUCH_INTERVAL_MS_MAX = 1000
+const TOUCH_INTERVAL_PART = 4
+
+type StartMessage = Extract<ToWorker, { type: 'start' }>
+
+/** Serves until the primary says otherwise, or is gone. */
+export function runWorker(self: NodeJS.Process): void {
+  const tell = (message: ToPrimary): void => {
+    if (self.connected) self.send?.(message)
+  }
+  // A terminal's Ctrl-C and a service manager's stop reach every process of the group: the primary decides.
+  self.on('SIGINT', () => {})
+  self.on('SIGTERM', () => {})
+  self.on('SIGHUP', () => {})
+  // Without the primary no logout would be heard of: nothing may be admitted any more.
+  self.on('disconnect', () => self.exit(1))
+
+  let worker: Worker | undefined
+  self.on('message', (message: ToWorker) => {
+    if (message.type === 'start') {
+      worker = new Worker(message, tell)
+      worker.start(message.listenFds).catch((error: unknown) => {
+        tell({ type: 'failed', problem: error instanceof Error ? error.message : String(error) })
+      })
+    } else {
+      worker?.take(message)
+    }
+  })
+}
+
+class Worker {
+  readonly #gateway: Gateway
+  readonly #sessions: SessionTable
+  readonly #log: Log
+  readonly #tell: (message: ToPrimary) => void
+  readonly #touchTimer: NodeJS.Timeout
+
+  constructor({ config, xenapiPath }: StartMessage, tell: (message: ToPrimary) => void) {
+    this.#tell = tell
+    this.#log = createLog({ ...config.log, format: logFormatFor(process.stdout, process.env) })
+    this.#sessions = new SessionTable(
+      (id) => tell({ type: 'find', id }),
+      (uuid) => this.#gateway.sessionEnded(uuid),
+    )
+    const { services, pool, limits } = config
+    this.#gateway = new Gateway({
+      limits,
+      methods: services.methods,
+      directories: services.directories,
+      policies: new Policies(services.policy),
+      registry: staticRegistry(pool.registry === 'static' ? pool.static : {}, pool.address),
+      sessions: this.#sessions,
+      xenapiPath,
+      idPrefix: randomBytes(6).toString('hex'),
+      access: config.log.access ? (line) => this.#log.info(accessLine(line)) : null,
+    })
+    this.#touchTimer = setInterval(
+      () => this.#reportTouched(),
+      Math.min(TOUCH_INTERVAL_MS_MAX, config.sessions.idleTimeoutMs / TOUCH_INTERVAL_PART),
+    )
+  }
+
+  async start(listenFds: readonly number[]): Promise<void> {
+    for (const fd of listenFds) await this.#gateway.listen({ fd })
+    this.#tell({ type: 'ready' })
+  }
+
+  take(message: Exclude<ToWorker, StartMessage>): void {
+    switch (message.type) {
+      case 'found':
+        this.#sessions.answered(message.id, message.session)
+        break
+      case 'ended':
+        this.#sessions.ended(message.uuids)
+        this.#tell({ type: 'confirmed', ending: message.ending })
+        break
+      case 'drain':
+        this.#gateway.drain().then(
+          () => this.#exit(),
+          (error: unknown) => this.#fail(error),
+        )
+        break
+    }
+  }
+
+  #reportTouched(): void {
+    const uuids = this.#sessions.takeTouched()
+    if (uuids.length > 0) this.#tell({ type: 'touched', uuids })
+  }
+
+  #exit(): void {
+    clearInterval(this.#touchTimer)
+    this.#reportTouched()
+    this.#log.flush()
+    // What was told has to be out before the channel closes; nothing else keeps the process.
+    process.removeAllListeners('disconnect')
+    process.disconnect?.()
+  }
+
+  #fail(error: unknown): void {
+    this.#log.error({ event: 'drain-failed', error })
+    process.exit(1)
+  }
+}
