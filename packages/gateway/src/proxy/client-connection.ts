@@ -172,6 +172,7 @@ export class ClientConnection {
     else this.#consume(bytes)
     if (this.#state === STATE.IDLE && (this.hasEnded || this.#gateway.isDraining)) this.#linger()
     else if (this.#state === STATE.HEAD && this.#hasEnded) this.#refuse(malformed('head-truncated'), null)
+    else if (this.#state === STATE.EXCHANGE && this.hasEnded) this.#exchange?.clientEnded()
   }
 
   #updateReading(): void {
@@ -452,6 +453,16 @@ export class ClientConnection {
     this.#exchange = null
     this.#isPaused = false
     this.#linger()
+  }
+
+  /** Ends the connection by a reset: an orderly end could make a response look complete. */
+  cut(): void {
+    this.#state = STATE.CLOSED
+    this.#exchange = null
+    this.#unread = null
+    // A Unix socket has no reset.
+    if (this.socket.remoteAddress === undefined) this.socket.destroy()
+    else this.socket.resetAndDestroy()
   }
 
   /** Ends the connection now. */

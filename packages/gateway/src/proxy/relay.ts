@@ -436,7 +436,7 @@ export class Relay implements Exchange, ServiceListener {
       this.#client.refuseRelayed(refusal, this.request)
     } else {
       this.#log('service-failed', refusal.code)
-      this.#client.destroy()
+      this.#client.cut()
     }
   }
 

@@ -1,7 +1,7 @@
 // The embedded session authority: users and sessions in one SQLite file, and no copy of them in memory.
 //
 // A session ends by its row being deleted, whoever deletes it and why: logout, idleness, a limit, a removed user, a
-// changed role, here or in another process. A trigger notes its uuid in `endings`; the authority takes the notes after
+// changed role, here or in another process. A trigger notes its uuid in `endings`; the authority takes the notes with
 // each deletion of its own, and when it sees that another process has written, and tells the one listener.
 
 import { randomUUID } from 'node:crypto'
@@ -154,8 +154,8 @@ export class EmbeddedAuthority implements SessionAuthority {
   async login({ user, password, originator, clientAddress }: Credentials): Promise<SignedIn> {
     checkOriginator(originator)
     const verified = await this.#check(user, password, clientAddress)
-    const signedIn = this.#ask(() => this.#open(verified, originator, clientAddress))
-    this.#tellInBackground()
+    const [signedIn, uuids] = this.#end(() => this.#open(verified, originator, clientAddress))
+    this.#tell(uuids).catch(this.#report)
     return signedIn
   }
 
@@ -165,15 +165,15 @@ export class EmbeddedAuthority implements SessionAuthority {
    * @throws {AuthorityUnavailableError} @throws what the listener rejects with: the session is gone here all the same.
    */
   async logout(id: string): Promise<boolean> {
-    const ended = this.#ask(() => this.#rows.deleteById(id))
-    await this.#tellEndings()
+    const [ended, uuids] = this.#end(() => this.#rows.deleteById(id))
+    await this.#tell(uuids)
     return ended
   }
 
   /** Ends sessions by uuid; resolves when the listener's promise has. Answers how many there were. */
   async logoutUuids(uuids: readonly string[]): Promise<number> {
-    const ended = this.#ask(() => this.#rows.deleteByUuids(uuids))
-    await this.#tellEndings()
+    const [ended, gone] = this.#end(() => this.#rows.deleteByUuids(uuids))
+    await this.#tell(gone)
     return ended
   }
 
@@ -182,11 +182,11 @@ export class EmbeddedAuthority implements SessionAuthority {
    * Resolves when the listener's promise has. Answers how many there were.
    */
   async logoutSubject(identifier: string, exceptUuid: string): Promise<number> {
-    const ended = this.#ask(() => {
+    const [ended, uuids] = this.#end(() => {
       const user = this.users.byUuid(identifier)
       return user === undefined || isLocalSuperuser(user) ? 0 : this.#rows.deleteByUser(identifier, exceptUuid)
     })
-    await this.#tellEndings()
+    await this.#tell(uuids)
     return ended
   }
 
@@ -222,8 +222,10 @@ export class EmbeddedAuthority implements SessionAuthority {
     if (this.#closed) return
     try {
       this.#writeActivity()
-      this.#rows.deleteIdle(this.#clock() - this.#settings.idleTimeoutMs)
-      this.#tellInBackground()
+      const [, uuids] = this.#end(() => {
+        this.#rows.deleteIdle(this.#clock() - this.#settings.idleTimeoutMs)
+      })
+      this.#tell(uuids).catch(this.#report)
     } catch (error) {
       this.#report(error)
     }
@@ -282,25 +284,26 @@ export class EmbeddedAuthority implements SessionAuthority {
     }
   }
 
+  /** Runs what deletes sessions, and takes their notes in the same transaction: none is deleted and not told. */
+  #end<T>(deletion: () => T): [T, string[]] {
+    return this.#ask(() => transaction(this.#db, () => [deletion(), this.#rows.takeEndings()]))
+  }
+
   async #check(user: string, password: string, clientAddress: string): Promise<UserRecord> {
     if (this.#closed) throw new AuthorityUnavailableError('sign in: the embedded authority is closed')
     return this.#passwords.check(user, password, clientAddress)
   }
 
+  /** Runs within a transaction. */
   #open(verified: UserRecord, originator: string, clientAddress: string): SignedIn {
-    const { maxPerUser, maxPerOriginator } = this.#settings
+    // Checking the password took a while: the user may be gone, or have another role, by now.
+    if (this.users.byUuid(verified.uuid) === undefined) throw wrongCredentials()
+    this.#rows.deleteBeyondUser(verified.uuid, this.#settings.maxPerUser - 1)
+    this.#rows.deleteBeyondOriginator(originator, this.#settings.maxPerOriginator - 1)
     const id = `OpaqueRef:${randomUUID()}`
-    const record = transaction(this.#db, () => {
-      // Checking the password took a while: the user may be gone, or have another role, by now.
-      if (this.users.byUuid(verified.uuid) === undefined) {
-        throw wrongCredentials()
-      }
-      this.#rows.deleteBeyondUser(verified.uuid, maxPerUser - 1)
-      this.#rows.deleteBeyondOriginator(originator, maxPerOriginator - 1)
-      const nowMs = this.#clock()
-      this.#rows.insert({ id, uuid: randomUUID(), userUuid: verified.uuid, originator, clientAddress, nowMs })
-      return this.#rows.byId(id)
-    })
+    const nowMs = this.#clock()
+    this.#rows.insert({ id, uuid: randomUUID(), userUuid: verified.uuid, originator, clientAddress, nowMs })
+    const record = this.#rows.byId(id)
     if (record === undefined) throw new TypeError('sign in: the new session is not there')
     return { id, session: record.session }
   }
@@ -314,14 +317,7 @@ export class EmbeddedAuthority implements SessionAuthority {
     }
   }
 
-  /**
-   * Takes what ended and tells it; resolves when everybody knows. The taking is synchronous: who calls this in the same
-   * turn as a deletion tells that deletion.
-   */
-  async #tellEndings(): Promise<void> {
-    await this.#tell(this.#ask(() => this.#rows.takeEndings()))
-  }
-
+  /** Tells those who watch, and the listener; resolves when everybody knows. */
   #tell(uuids: readonly string[]): Promise<void> {
     if (uuids.length === 0) return Promise.resolve()
     this.#activity.forget(uuids)
@@ -331,10 +327,6 @@ export class EmbeddedAuthority implements SessionAuthority {
       for (const ended of callbacks ?? []) ended()
     }
     return this.#listener(uuids)
-  }
-
-  #tellInBackground(): void {
-    this.#tellEndings().catch(this.#report)
   }
 }
 

@@ -1,0 +1,157 @@
+// A gateway in the test's own process, on a real port, and services in literal bytes on real Unix sockets.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import net from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { Policies, type PolicySetting } from '../../services/policy.ts'
+import { staticRegistry } from '../../services/registry.ts'
+import type { Session } from '../../sessions/session.ts'
+import { SessionTable } from '../../sessions/table.ts'
+import { type AccessLine, Gateway, type GatewayLimits } from '../gateway.ts'
+import { Arrivals, Peer } from './peer.ts'
+
+export const ROOT_ID: string = 'OpaqueRef:11111111-1111-4111-8111-111111111111'
+export const READER_ID: string = 'OpaqueRef:22222222-2222-4222-8222-222222222222'
+/** Cookie line of root's session. */
+export const COOKIE: string = `Cookie: session_id=${ROOT_ID}\r\n`
+
+const LIMITS: GatewayLimits = {
+  headBytes: 16_384,
+  targetBytes: 8192,
+  connections: 1000,
+  headTimeoutMs: 10_000,
+  idleTimeoutMs: 10_000,
+  connectTimeoutMs: 5000,
+  responseTimeoutMs: 10_000,
+  bodyIdleTimeoutMs: 10_000,
+  drainTimeoutMs: 5000,
+}
+
+function session(uuid: string, user: string, role: Session['roles'][number]): Session {
+  const isRoot = user === 'root'
+  const subject = isRoot ? 'OpaqueRef:NULL' : `OpaqueRef:${uuid}`
+  return { uuid, user, subject, roles: [role], originator: 'test', isLocalSuperuser: isRoot }
+}
+
+/** What a test may set. */
+export interface FixtureOptions {
+  readonly limits?: Partial<GatewayLimits>
+  readonly methods?: readonly string[]
+  readonly policies?: Readonly<Record<string, PolicySetting>>
+  readonly elsewhere?: Readonly<Record<string, string>>
+  /** Takes a question about an id instead of answering it at once. */
+  readonly onQuestion?: (id: string, answer: (found: Session | null | 'unavailable') => void) => void
+}
+
+/** A service in literal bytes: its connections, in the order of arrival. */
+export interface RawService {
+  readonly connections: Arrivals<Peer>
+  readonly server: net.Server
+  readonly path: string
+  close(): Promise<void>
+}
+
+export interface Fixture {
+  readonly gateway: Gateway
+  readonly sessions: SessionTable
+  /** Live sessions by id; change it at will. */
+  readonly live: Map<string, Session>
+  readonly directory: string
+  readonly port: number
+  readonly accessLines: Arrivals<AccessLine>
+  readonly client: () => Peer
+  readonly service: (name: string) => Promise<RawService>
+}
+
+/** Starts a gateway; everything ends with the test. */
+export async function fixture(t: TestContext, options: FixtureOptions = {}): Promise<Fixture> {
+  const directory = mkdtempSync(join(tmpdir(), 'xg-'))
+  const live = new Map<string, Session>([
+    [ROOT_ID, session('11111111', 'root', 'pool-admin')],
+    [READER_ID, session('22222222', 'reader', 'read-only')],
+  ])
+  const accessLines = new Arrivals<AccessLine>()
+  const onQuestion =
+    options.onQuestion ??
+    ((id: string, answer: (found: Session | null) => void) => queueMicrotask(() => answer(live.get(id) ?? null)))
+  const sessions: SessionTable = new SessionTable(
+    (id) => onQuestion(id, (found) => sessions.answered(id, found)),
+    (uuid) => gateway.sessionEnded(uuid),
+  )
+  const gateway: Gateway = new Gateway({
+    limits: { ...LIMITS, ...options.limits },
+    methods: options.methods ?? ['GET', 'PUT', 'POST'],
+    directories: [join(directory, 'first'), directory],
+    policies: new Policies(options.policies ?? {}),
+    registry: staticRegistry(options.elsewhere ?? {}, null),
+    sessions,
+    xenapiPath: join(directory, 'xenapi.sock'),
+    idPrefix: 'test',
+    access: (line) => accessLines.push(line),
+  })
+  const address = await gateway.listen({ host: '127.0.0.1', port: 0 })
+  const port = typeof address === 'string' ? 0 : address.port
+  const peers: Peer[] = []
+  const services: RawService[] = []
+  t.after(async () => {
+    gateway.destroy()
+    for (const peer of peers) peer.destroy()
+    await Promise.all(services.map((service) => service.close()))
+    rmSync(directory, { recursive: true, force: true })
+  })
+  return {
+    gateway,
+    sessions,
+    live,
+    directory,
+    port,
+    accessLines,
+    client: () => {
+      const peer = Peer.connect({ port })
+      peers.push(peer)
+      return peer
+    },
+    service: async (name) => {
+      const service = await rawService(join(directory, name))
+      services.push(service)
+      return service
+    },
+  }
+}
+
+async function rawService(path: string): Promise<RawService> {
+  const connections = new Arrivals<Peer>()
+  const peers: Peer[] = []
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    const peer = new Peer(socket)
+    peers.push(peer)
+    connections.push(peer)
+  })
+  await new Promise<void>((resolve) => server.listen(path, resolve))
+  return {
+    connections,
+    server,
+    path,
+    close: () => {
+      for (const peer of peers) peer.destroy()
+      return new Promise((resolve) => server.close(() => resolve()))
+    },
+  }
+}
+
+/** The text of a request for the service `svc`, with root's cookie. */
+export function request(method: string, path = '/', lines = '', body = ''): string {
+  return `${method} /services/plugin/svc${path} HTTP/1.1\r\nHost: h\r\n${COOKIE}${lines}\r\n${body}`
+}
+
+/** The text of a 200 with `body`. */
+export function response(body: string, lines = ''): string {
+  return `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n${lines}\r\n${body}`
+}
+
+/** The status code of a response's text. */
+export function statusOf(text: string): number {
+  return Number(/^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1])
+}
