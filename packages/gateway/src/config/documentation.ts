@@ -101,11 +101,16 @@ function typeOf(schema: JsonSchema): string {
   if (schema.const !== undefined) return `\`${JSON.stringify(schema.const)}\``
   if (schema.enum !== undefined) return schema.enum.map((value) => `\`${JSON.stringify(value)}\``).join(', ')
   if (schema.anyOf !== undefined) return schema.anyOf.map((each) => typeOf(each)).join(' or ')
-  if (schema.items !== undefined) return `array of ${typeOf(schema.items)}s`
+  if (schema.items !== undefined) return `array of ${plural(typeOf(schema.items))}`
   if (schema.type === 'integer') return `${schema.minimum} to ${schema.maximum}`
-  if (typeof schema.additionalProperties === 'object') return `table of ${typeOf(schema.additionalProperties)}s`
+  if (typeof schema.additionalProperties === 'object') return `table of ${plural(typeOf(schema.additionalProperties))}`
   if (schema.pattern?.includes('ms|s|m|h') === true) return 'duration'
   return schema.type === 'object' ? 'table' : String(schema.type)
+}
+
+/** `array of roles` as the plural of `array of …` too. */
+function plural(noun: string): string {
+  return noun.startsWith('array of ') ? noun.replace(/^array/, 'arrays') : `${noun}s`
 }
 
 function sentence(clause: string | undefined): string {

@@ -85,7 +85,7 @@ export class WorkerGroup {
     const worker: Worker = { child, confirmations: new Map(), isReady: false }
     this.#workers.add(worker)
     child.on('message', (message: ToPrimary) => this.#heard(worker, message))
-    child.on('error', (error) => log.error({ event: 'worker-error', pid: child.pid, error: error.message }))
+    child.on('error', (error) => log.error({ event: 'worker-error', worker: child.pid, error: error.message }))
     child.once('exit', (code, signal) => this.#exited(worker, code, signal))
     const fds = listenFds.map((_, index) => FIRST_LISTEN_FD + index)
     this.#tell(worker, { type: 'start', config, listenFds: fds, xenapiPath })
@@ -101,11 +101,11 @@ export class WorkerGroup {
       case 'ready':
         worker.isReady = true
         this.#replaceMs = REPLACE_FIRST_MS
-        this.#options.log.info({ event: 'worker-ready', pid: worker.child.pid })
+        this.#options.log.info({ event: 'worker-ready', worker: worker.child.pid })
         this.#onReady?.()
         break
       case 'failed':
-        this.#options.log.error({ event: 'worker-failed', pid: worker.child.pid, problem: message.problem })
+        this.#options.log.error({ event: 'worker-failed', worker: worker.child.pid, problem: message.problem })
         this.#onFailed?.(message.problem)
         worker.child.kill('SIGKILL')
         break
@@ -136,11 +136,11 @@ export class WorkerGroup {
     this.#workers.delete(worker)
     for (const confirm of worker.confirmations.values()) confirm()
     if (this.#isDraining) {
-      this.#options.log.info({ event: 'worker-stopped', pid: worker.child.pid })
+      this.#options.log.info({ event: 'worker-stopped', worker: worker.child.pid })
       if (this.#workers.size === 0) this.#onGone?.()
       return
     }
-    this.#options.log.error({ event: 'worker-died', pid: worker.child.pid, code, signal })
+    this.#options.log.error({ event: 'worker-died', worker: worker.child.pid, code, signal })
     const pauseMs = this.#replaceMs
     this.#replaceMs = Math.min(this.#replaceMs * 2, REPLACE_LAST_MS)
     setTimeout(() => {
@@ -157,7 +157,7 @@ export class WorkerGroup {
   #endedIn(worker: Worker, ending: number, uuids: readonly string[]): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
-        this.#options.log.error({ event: 'worker-silent', pid: worker.child.pid })
+        this.#options.log.error({ event: 'worker-silent', worker: worker.child.pid })
         worker.child.kill('SIGKILL')
       }, CONFIRM_TIMEOUT_MS)
       worker.confirmations.set(ending, () => {
