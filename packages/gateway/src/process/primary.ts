@@ -3,7 +3,7 @@
 //
 // Start order: state directory, database, authority, XenAPI endpoint, listening sockets, workers. Stop is the reverse.
 
-import { mkdirSync } from 'node:fs'
+import { chmodSync, mkdirSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -127,6 +127,8 @@ class Primary {
       server.once('error', reject)
       server.listen(this.#xenapiPath, resolve)
     })
+    // Only workers may reach it: it believes what they say of the client.
+    chmodSync(this.#xenapiPath, 0o600)
   }
 
   async #bind(listen: ListenConfig): Promise<void> {
@@ -151,7 +153,7 @@ class Primary {
     await Promise.all([...groups].map((group) => group.ended(uuids)))
   }
 
-  /** Waits for signals. Resolves with the exit code. */
+  /** Waits for signals, and keeps taking them until the process is gone. Resolves with the exit code. */
   serve(): Promise<number> {
     return new Promise((resolve) => {
       let firstMs = 0
@@ -165,24 +167,25 @@ class Primary {
         void end(isSecond)
       }
       const end = async (isNow: boolean): Promise<void> => {
-        const code = await this.stop(isNow)
-        process.off('SIGTERM', onStop).off('SIGINT', onStop).off('SIGHUP', onReload)
-        resolve(code)
+        resolve(await this.stop(isNow))
       }
       const onReload = (): void => void this.#reload()
       process.on('SIGTERM', onStop).on('SIGINT', onStop).on('SIGHUP', onReload)
     })
   }
 
-  /** Stops everything, in the reverse order of the start. @param isNow whether requests under way are cut */
+  /**
+   * Stops everything, in the reverse order of the start, but for the listeners: what is not accepted is refused from now on.
+   * @param isNow whether requests under way are cut
+   */
   async stop(isNow: boolean): Promise<number> {
     this.#isStopping = true
     this.#draining.abort()
     const groups = this.#group === null ? [...this.#otherGroups] : [this.#group, ...this.#otherGroups]
     if (isNow) for (const group of groups) group.destroy()
-    await Promise.all(groups.map((group) => group.drain()))
     for (const listener of this.#listeners.values()) listener.close()
     this.#listeners.clear()
+    await Promise.all(groups.map((group) => group.drain()))
     this.#xenapi?.close()
     this.#xenapi?.closeAllConnections()
     this.#authority?.close()

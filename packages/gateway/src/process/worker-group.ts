@@ -48,7 +48,8 @@ export class WorkerGroup {
   #replaceMs = REPLACE_FIRST_MS
   #onReady: (() => void) | null = null
   #onFailed: ((problem: string) => void) | null = null
-  #onGone: (() => void) | null = null
+  readonly #gone = Promise.withResolvers<void>()
+  #drained: Promise<void> | null = null
 
   constructor(options: WorkerGroupOptions) {
     this.#options = options
@@ -137,7 +138,7 @@ export class WorkerGroup {
     for (const confirm of worker.confirmations.values()) confirm()
     if (this.#isDraining) {
       this.#options.log.info({ event: 'worker-stopped', worker: worker.child.pid })
-      if (this.#workers.size === 0) this.#onGone?.()
+      if (this.#workers.size === 0) this.#gone.resolve()
       return
     }
     this.#options.log.error({ event: 'worker-died', worker: worker.child.pid, code, signal })
@@ -170,15 +171,17 @@ export class WorkerGroup {
   }
 
   /** Lets the workers finish what is under way, and exit. Resolves when all are gone. */
-  async drain(): Promise<void> {
+  drain(): Promise<void> {
+    this.#drained ??= this.#drain()
+    return this.#drained
+  }
+
+  async #drain(): Promise<void> {
     this.#isDraining = true
     if (this.#workers.size === 0) return
-    const gone = new Promise<void>((resolve) => {
-      this.#onGone = resolve
-    })
     for (const worker of this.#workers) this.#tell(worker, { type: 'drain' })
     const timer = setTimeout(() => this.destroy(), this.#options.config.limits.drainTimeoutMs + EXIT_GRACE_MS)
-    await gone
+    await this.#gone.promise
     clearTimeout(timer)
   }
 

@@ -47,7 +47,7 @@ const LINGER_BYTES_MAX = 16 * 1024 * 1024
 const LINGER_MS = 5000
 /** How long an answer about a session is waited for. */
 const ANSWER_TIMEOUT_MS = 5000
-/** How long a connection without a request is kept once the gateway drains. */
+/** How long a connection is kept without a request once the gateway drains: one may be on its way. */
 const DRAIN_GRACE_MS = 1000
 
 /** `#step` took nothing: what is there is kept. */
@@ -78,7 +78,6 @@ export class ClientConnection {
   #isPaused = false
   #discarding: BodyDecoder | null = null
   #droppedBytes = 0
-  #requests = 0
 
   constructor(gateway: Gateway, socket: Socket) {
     this.#gateway = gateway
@@ -170,7 +169,7 @@ export class ClientConnection {
     this.#unread = null
     if (bytes === null) this.#updateReading()
     else this.#consume(bytes)
-    if (this.#state === STATE.IDLE && (this.hasEnded || this.#gateway.isDraining)) this.#linger()
+    if (this.#state === STATE.IDLE && this.hasEnded) this.#linger()
     else if (this.#state === STATE.HEAD && this.#hasEnded) this.#refuse(malformed('head-truncated'), null)
     else if (this.#state === STATE.EXCHANGE && this.hasEnded) this.#exchange?.clientEnded()
   }
@@ -223,12 +222,10 @@ export class ClientConnection {
         return false
       }
       case 'refuse':
-        this.#requests++
         this.#learned = NOTHING_LEARNED
         this.#refuse(decision.refusal, head, decision.name, decision.entry)
         return true
       case 'relay':
-        this.#requests++
         this.#learned = NOTHING_LEARNED
         this.#relay(head, decision.connection, decision.name, decision.entry, decision.stripSession)
         return true
@@ -320,7 +317,8 @@ export class ClientConnection {
 
   #enterIdle(): void {
     this.#state = STATE.IDLE
-    this.expectWithin(this.#gateway.limits.idleTimeoutMs)
+    const { idleTimeoutMs } = this.#gateway.limits
+    this.expectWithin(this.#gateway.isDraining ? Math.min(DRAIN_GRACE_MS, idleTimeoutMs) : idleTimeoutMs)
   }
 
   // ── refusals and ends ──
@@ -521,11 +519,9 @@ export class ClientConnection {
     }
   }
 
-  /** The gateway takes no more connections: this one ends as soon as no request is under way on it. */
+  /** The gateway takes no more connections: this one ends with its next response, or when none comes. */
   drain(): void {
-    if (this.#state !== STATE.IDLE) return
-    if (this.#requests > 0) this.#linger()
-    else this.expectWithin(Math.min(DRAIN_GRACE_MS, this.#gateway.limits.headTimeoutMs))
+    if (this.#state === STATE.IDLE) this.#enterIdle()
   }
 
   /** The gateway stops now. */

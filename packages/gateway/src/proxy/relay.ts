@@ -328,7 +328,7 @@ export class Relay implements Exchange, ServiceListener {
     this.status = 101
     this.firstByteMs = performance.now()
     const { outgoing } = this.#client
-    outgoing.text(`HTTP/1.1 101 ${head.reasonPhrase}\r\n${keptLines(head, RESPONSE_DROPS)}`)
+    outgoing.text(`HTTP/1.1 101 ${head.reasonPhrase}\r\n${keptLines(head, RESPONSE_DROPS_WITHOUT_BODY)}`)
     outgoing.text(`Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`)
     const tunnel = new Tunnel(this.#gateway, this.#client, service, this)
     service.take(tunnel)
