@@ -162,7 +162,7 @@ async function replyTo(routes: ReadonlyMap<string, Run>, request: IncomingMessag
   if (request.method !== 'POST') return plain(405, 'The XenAPI takes POST', { Allow: 'POST' })
   try {
     const body = await readBody(request)
-    if (body === undefined) return plain(413, 'The body is larger than 1 MiB')
+    if (body === undefined) return plain(413, 'The body is larger than 64 KiB')
     return await run(body, clientAddressOf(request), gone)
   } catch (error) {
     if (error instanceof MalformedCallError) return plain(500, `The request is malformed: ${error.message}`)
