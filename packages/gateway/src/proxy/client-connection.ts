@@ -21,6 +21,7 @@ import { BODY, BodyDecoder, FIELD, HEAD, type RequestHead, STEP } from '@xengate
 import type { SessionEntry } from '../sessions/table.ts'
 import { decide, type Learned, wantedUpgrade } from './admission.ts'
 import type { Exchange } from './exchange.ts'
+import { adopted } from './borrowed-reads.ts'
 import { ACCEPT } from './field-ids.ts'
 import type { Gateway } from './gateway.ts'
 import { Outgoing } from './outgoing.ts'
@@ -79,14 +80,15 @@ export class ClientConnection {
   #discarding: BodyDecoder | null = null
   #droppedBytes = 0
 
-  constructor(gateway: Gateway, socket: Socket) {
+  /** @param accepted a socket that is paused since it was accepted; the connection is its owner from now on */
+  constructor(gateway: Gateway, accepted: Socket) {
+    const socket = adopted(accepted, (bytes, count) => this.#bytes(bytes, count))
     this.#gateway = gateway
     this.socket = socket
     this.outgoing = new Outgoing(socket)
     this.address = plainAddress(socket.remoteAddress)
     this.#forwardedLines = `${this.address === '' ? '' : `X-Forwarded-For: ${this.address}\r\n`}X-Forwarded-Proto: http\r\n`
     this.expectWithin(gateway.limits.headTimeoutMs)
-    socket.on('data', (chunk: Buffer) => this.#bytes(chunk))
     socket.on('end', () => this.#ended())
     socket.on('drain', () => this.#drained())
     socket.on('error', () => {}) // 'close' follows
@@ -121,45 +123,45 @@ export class ClientConnection {
 
   // ── bytes ──
 
-  #bytes(chunk: Buffer): void {
-    if (this.#unread === null) this.#consume(chunk)
+  #bytes(bytes: Buffer, count: number): void {
+    if (this.#unread === null) this.#consume(bytes, count)
     else {
-      const whole = Buffer.concat([this.#unread, chunk])
+      const whole = Buffer.concat([this.#unread, bytes.subarray(0, count)])
       this.#unread = null
-      this.#consume(whole)
+      this.#consume(whole, whole.length)
     }
   }
 
-  /** Takes what there is, one step after the other, and keeps the rest. */
-  #consume(bytes: Buffer): void {
+  /** Takes what there is, up to `to`, one step after the other, and keeps the rest. */
+  #consume(bytes: Buffer, to: number): void {
     this.#isConsuming = true
     let at = 0
-    while (at < bytes.length) {
-      const next = this.#step(bytes, at)
+    while (at < to) {
+      const next = this.#step(bytes, at, to)
       if (next === KEEP) break
       at = next
     }
     this.#isConsuming = false
-    if (at < bytes.length && this.#state !== STATE.CLOSED) this.#unread = Buffer.from(bytes.subarray(at))
+    if (at < to && this.#state !== STATE.CLOSED) this.#unread = Buffer.from(bytes.subarray(at, to))
     if (this.#exchange instanceof Relay) this.#exchange.flush()
     this.#updateReading()
   }
 
-  #step(bytes: Buffer, at: number): number {
+  #step(bytes: Buffer, at: number, to: number): number {
     switch (this.#state) {
       case STATE.IDLE:
       case STATE.HEAD:
-        return this.socket.writableNeedDrain ? KEEP : this.#readHead(bytes, at)
+        return this.socket.writableNeedDrain ? KEEP : this.#readHead(bytes, at, to)
       case STATE.WAITING:
         return KEEP
       case STATE.EXCHANGE:
-        return this.#exchange?.wantsBytes === true ? this.#exchange.clientBytes(bytes, at, bytes.length) : KEEP
+        return this.#exchange?.wantsBytes === true ? this.#exchange.clientBytes(bytes, at, to) : KEEP
       case STATE.DISCARDING:
-        return this.#discard(bytes, at)
+        return this.#discard(bytes, at, to)
       case STATE.LINGERING:
-        return this.#drop(bytes.length - at, bytes.length)
+        return this.#drop(to - at, to)
       default:
-        return bytes.length
+        return to
     }
   }
 
@@ -168,7 +170,7 @@ export class ClientConnection {
     const bytes = this.#unread
     this.#unread = null
     if (bytes === null) this.#updateReading()
-    else this.#consume(bytes)
+    else this.#consume(bytes, bytes.length)
     if (this.#state === STATE.IDLE && this.hasEnded) this.#linger()
     else if (this.#state === STATE.HEAD && this.#hasEnded) this.#refuse(malformed('head-truncated'), null)
     else if (this.#state === STATE.EXCHANGE && this.hasEnded) this.#exchange?.clientEnded()
@@ -187,13 +189,13 @@ export class ClientConnection {
 
   // ── a request ──
 
-  #readHead(bytes: Buffer, from: number): number {
+  #readHead(bytes: Buffer, from: number, to: number): number {
     const head = this.#gateway.requestHead
-    const status = head.parse(bytes, from, bytes.length)
+    const status = head.parse(bytes, from, to)
     if (status === HEAD.COMPLETE) return this.#decide(head) ? head.end : KEEP
     if (status === HEAD.INVALID) {
       this.#refuse(malformed(head.reason), null)
-      return bytes.length
+      return to
     }
     if (this.#state === STATE.IDLE) {
       this.#state = STATE.HEAD
@@ -414,18 +416,18 @@ export class ClientConnection {
     this.expectWithin(LINGER_MS)
   }
 
-  #discard(bytes: Buffer, from: number): number {
+  #discard(bytes: Buffer, from: number, to: number): number {
     const decoder = this.#discarding
-    if (decoder === null) return bytes.length
+    if (decoder === null) return to
     let at = from
     for (;;) {
-      const step = decoder.step(bytes, at, bytes.length)
+      const step = decoder.step(bytes, at, to)
       at = decoder.at
       if (step === STEP.DATA) continue
       if (step === STEP.INVALID) this.destroy()
       else if (step === STEP.DONE) this.#enterIdle()
       else return this.#drop(at - from, at)
-      return step === STEP.DONE ? at : bytes.length
+      return step === STEP.DONE ? at : to
     }
   }
 

@@ -108,7 +108,9 @@ export class Gateway {
 
   /** Accepts connections at `where`; resolves with the address when it listens. */
   listen(where: { host: string; port: number } | { path: string } | { fd: number }): Promise<AddressInfo | string> {
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
+    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) =>
+      this.#accept(socket),
+    )
     this.#servers.push(server)
     return new Promise((resolve, reject) => {
       server.once('error', reject)

@@ -9,6 +9,7 @@
 // response ever reaches the next.
 
 import { Socket } from 'node:net'
+import { borrowedReads } from './borrowed-reads.ts'
 import { Outgoing } from './outgoing.ts'
 
 /** What the owner of a busy connection hears. */
@@ -25,9 +26,6 @@ export interface ServiceListener {
 
 /** How long a connection that is being closed may take to write what it has. */
 const CLOSE_TIMEOUT_MS = 5000
-
-/** Where reads land; every connection of the process shares it, since bytes are borrowed only within the read's turn. */
-const READ_BUFFER = Buffer.allocUnsafeSlow(65_536)
 
 /**
  * A socket that reads what has arrived before it gives in to a failed write. A service may answer early and close while a
@@ -67,13 +65,7 @@ export class ServiceConnection {
     let isConnected = false
     this.socket = new PatientSocket({
       allowHalfOpen: true,
-      onread: {
-        buffer: READ_BUFFER,
-        callback: (count: number, buffer: Uint8Array) => {
-          this.#bytes(buffer as Buffer, count) // the buffer given above
-          return true
-        },
-      },
+      onread: borrowedReads((bytes, count) => this.#bytes(bytes, count)),
     })
     this.outgoing = new Outgoing(this.socket)
     this.socket.on('connect', () => {
