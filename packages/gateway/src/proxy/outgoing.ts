@@ -5,6 +5,24 @@ import type { Socket } from 'node:net'
 /** Data up to this many bytes is copied into the text that is being gathered; more goes out as a buffer of its own. */
 const INLINE_BYTES_MAX = 4096
 
+/** As long as the longest read; what was kept of several reads takes more than one. */
+const BLOCK_BYTES = 65_536
+/** Free blocks that are kept. */
+const FREE_BLOCKS_MAX = 32
+/**
+ * Blocks that data is copied into while it waits to be written. They are used again and again: as garbage, one a read, they
+ * made a worker grow by 60 MiB while 1 GiB passed.
+ */
+const freeBlocks: Buffer[] = []
+
+function takeBlock(): Buffer {
+  return freeBlocks.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES)
+}
+
+function giveBack(block: Buffer): void {
+  if (freeBlocks.length < FREE_BLOCKS_MAX) freeBlocks.push(block)
+}
+
 /**
  * Gathers what one turn has to say to `socket`, and writes it at `flush`. Bytes given are borrowed: what cannot be
  * written at once is copied.
@@ -34,7 +52,11 @@ export class Outgoing {
       this.#socket.cork()
     }
     this.#writeText()
-    this.#socket.write(Buffer.from(bytes.subarray(from, to)))
+    for (let at = from; at < to; at += BLOCK_BYTES) {
+      const block = takeBlock()
+      const count = bytes.copy(block, 0, at, Math.min(to, at + BLOCK_BYTES))
+      this.#socket.write(block.subarray(0, count), () => giveBack(block))
+    }
   }
 
   /** Writes what was gathered. */
