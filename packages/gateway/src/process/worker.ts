@@ -1,7 +1,6 @@
 // A worker process: one gateway, on the primary's listening sockets, with a table of sessions that the primary fills.
 
 import { randomBytes } from 'node:crypto'
-import { accessLine } from '../logging/access.ts'
 import { createLog, type Log, logFormatFor } from '../logging/log.ts'
 import { Gateway } from '../proxy/gateway.ts'
 import { Policies } from '../services/policy.ts'
@@ -64,7 +63,7 @@ class Worker {
       sessions: this.#sessions,
       xenapiPath,
       idPrefix: randomBytes(6).toString('hex'),
-      access: config.log.access ? (line) => this.#log.info(accessLine(line)) : null,
+      access: config.log.access ? (line) => this.#log.access(line) : null,
     })
     this.#touchTimer = setInterval(
       () => this.#reportTouched(),

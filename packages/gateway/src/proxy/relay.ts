@@ -173,12 +173,19 @@ export class Relay implements Exchange, ServiceListener {
 
   clientEnded(): void {
     if (this.#isRequestSent) return
+    this.#letServiceGo()
     this.#fail(malformed('body-truncated'))
   }
 
   clientClosed(): void {
-    this.#dropService()
+    this.#letServiceGo()
     this.#log('client-gone')
+  }
+
+  /** The client is gone: the service gets what it sent, to the last byte, and then sees that there is no more. */
+  #letServiceGo(): void {
+    this.#service?.close(this.#gateway.limits.bodyIdleTimeoutMs)
+    this.#service = null
   }
 
   clientDrained(): void {

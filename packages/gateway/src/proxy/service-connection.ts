@@ -24,9 +24,6 @@ export interface ServiceListener {
   serviceDrained(): void
 }
 
-/** How long a connection that is being closed may take to write what it has. */
-const CLOSE_TIMEOUT_MS = 5000
-
 /**
  * A socket that reads what has arrived before it gives in to a failed write. A service may answer early and close while a
  * body is still being sent to it; the write then fails although the answer is there to be read. The service is gone by
@@ -55,6 +52,7 @@ export class ServiceConnection {
   #listener: ServiceListener | null = null
   #hasEnded = false
   #isClosed = false
+  #isClosing = false
   #onClosed: (() => void) | null = null
 
   /**
@@ -108,10 +106,15 @@ export class ServiceConnection {
     this.socket.destroy()
   }
 
-  /** Ends the connection after what is written has gone out, or a while later; its listener hears nothing more. */
-  close(): void {
+  /**
+   * Ends the connection after what is written has gone out; its listener hears nothing more, and what arrives is dropped.
+   * @param idleTimeoutMs how long the service may take nothing before the rest is given up
+   */
+  close(idleTimeoutMs: number): void {
     this.#listener = null
-    this.socket.setTimeout(CLOSE_TIMEOUT_MS, () => this.socket.destroy())
+    this.#isClosing = true
+    this.socket.resume()
+    this.socket.setTimeout(idleTimeoutMs, () => this.socket.destroy())
     this.socket.destroySoon()
   }
 
@@ -121,12 +124,14 @@ export class ServiceConnection {
   }
 
   #bytes(bytes: Buffer, count: number): void {
+    if (this.#isClosing) return
     if (this.#listener === null) this.destroy()
     else this.#listener.serviceBytes(bytes, 0, count)
   }
 
   #ended(): void {
     this.#hasEnded = true
+    if (this.#isClosing) return
     if (this.#listener === null) this.destroy()
     else this.#listener.serviceEnded()
   }

@@ -93,7 +93,7 @@ export class Tunnel implements Exchange, ServiceListener {
     this.#gateway.tunnelEnded(this)
     this.#gateway.logExchange(this.#client, this.#relay, 'complete', undefined)
     if (isPolite) {
-      this.#service.close()
+      this.#service.close(this.#gateway.limits.bodyIdleTimeoutMs)
       this.#client.destroySoon()
     } else {
       this.#service.destroy()
