@@ -1,0 +1,123 @@
+// Child processes of a test: what they print is kept, and they are gone when the test is.
+
+import { type ChildProcess, spawn, type SpawnOptions } from 'node:child_process'
+import { once } from 'node:events'
+import { DEADLINE_MS, within } from './deadline.ts'
+import type { Scope } from './scope.ts'
+
+/** How long a process may take to end after SIGTERM, before it is killed. */
+const STOP_MS = 5000
+
+/** How a process ended. */
+export interface Exit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+/** A running program. */
+export class Child {
+  readonly process: ChildProcess
+  /** Resolves when the program has ended and all that it printed is here. */
+  readonly exited: Promise<Exit>
+  /** What it printed so far. */
+  stdout = ''
+  stderr = ''
+  readonly #listeners = new Set<() => void>()
+  readonly #command: string
+  #isForced = false
+
+  constructor(scope: Scope, command: string, argv: readonly string[], options: SpawnOptions = {}) {
+    this.#command = [command, ...argv].join(' ')
+    this.process = spawn(command, argv, { stdio: ['pipe', 'pipe', 'pipe'], ...options })
+    this.process.stdout?.setEncoding('utf8').on('data', (text: string) => this.#printed(() => (this.stdout += text)))
+    this.process.stderr?.setEncoding('utf8').on('data', (text: string) => this.#printed(() => (this.stderr += text)))
+    this.exited = once(this.process, 'close').then((of) => ({ code: of[0], signal: of[1] }))
+    this.exited.then(
+      () => this.#printed(() => {}),
+      () => {}, // whoever awaits `exited` is told
+    )
+    scope.defer(async () => {
+      if ((await this.stop()).signal === 'SIGKILL' && this.#isForced)
+        throw new Error(`"${this.#command}" had to be killed`)
+    })
+  }
+
+  get pid(): number {
+    if (this.process.pid === undefined) throw new Error(`"${this.#command}" did not start`)
+    return this.process.pid
+  }
+
+  get hasEnded(): boolean {
+    return this.process.exitCode !== null || this.process.signalCode !== null
+  }
+
+  #printed(note: () => void): void {
+    note()
+    for (const listener of this.#listeners) listener()
+  }
+
+  /** Waits until `find` finds something in what was printed. */
+  async printed<Found>(
+    find: (child: Child) => Found | undefined,
+    what: string,
+    ms: number = DEADLINE_MS,
+  ): Promise<Found> {
+    const { promise, resolve, reject } = Promise.withResolvers<Found>()
+    const look = (): void => {
+      const found = find(this)
+      if (found !== undefined) resolve(found)
+      else if (this.hasEnded && this.process.stdout?.readableEnded !== false) {
+        reject(new Error(`"${this.#command}" ended before ${what}:\n${this.stdout}${this.stderr}`))
+      }
+    }
+    this.#listeners.add(look)
+    this.process.once('error', reject)
+    look()
+    try {
+      return await within(promise, `${what} of "${this.#command}"`, ms)
+    } finally {
+      this.#listeners.delete(look)
+      this.process.off('error', reject)
+    }
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.process.kill(name)
+  }
+
+  /** Ends the program: politely, then by force. */
+  async stop(): Promise<Exit> {
+    if (this.hasEnded || this.process.pid === undefined) return this.exited
+    this.signal('SIGTERM')
+    const timer = setTimeout(() => {
+      this.#isForced = true
+      this.signal('SIGKILL')
+    }, STOP_MS)
+    try {
+      return await within(this.exited, `the end of "${this.#command}"`, 2 * STOP_MS)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}
+
+/** What a program that ran to its end has to say. */
+export interface Ran extends Exit {
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs a program to its end; `input` is its standard input. */
+export async function run(
+  scope: Scope,
+  command: string,
+  argv: readonly string[],
+  options: SpawnOptions & { readonly input?: string | Uint8Array; readonly deadlineMs?: number } = {},
+): Promise<Ran> {
+  const { input = '', deadlineMs = DEADLINE_MS, ...rest } = options
+  const child = new Child(scope, command, argv, rest)
+  child.process.stdin?.on('error', () => {}) // it need not read all of it
+  child.process.stdin?.end(input)
+  const exit = await within(child.exited, `"${command} ${argv.join(' ')}" to end`, deadlineMs)
+  return { ...exit, stdout: child.stdout, stderr: child.stderr }
+}

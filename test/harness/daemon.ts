@@ -1,0 +1,208 @@
+// The real daemon, run from source as a child process in a fresh directory.
+
+import { readFileSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Child, type Exit, run } from './child.ts'
+import { DEADLINE_MS } from './deadline.ts'
+import { exchange } from './raw.ts'
+import type { Scope } from './scope.ts'
+
+/** How node runs the command line from source. */
+export const XENGATE: readonly string[] = [
+  '-C',
+  '@xengate/source',
+  fileURLToPath(new URL('../../packages/gateway/src/main.ts', import.meta.url)),
+]
+
+/** Lines of output that are shown when a test fails. */
+const LAST_LINES = 20
+
+/** The user that every daemon has. */
+export const USER = { name: 'alice', password: 'correct horse battery', role: 'pool-admin' } as const
+
+/** What a daemon is configured with; each text is TOML. */
+export interface DaemonSettings {
+  /** Default: 1. */
+  readonly workers?: number
+  /** Default: a free port of 127.0.0.1. Relative paths are in the daemon's directory. */
+  readonly listen?: readonly string[]
+  /** More keys of [services]. */
+  readonly services?: string
+  /** More tables. */
+  readonly tables?: string
+}
+
+/** Event of the daemon's log. */
+export type LogEvent = Readonly<Record<string, unknown>> & { readonly event: string }
+
+/** A directory with a configuration, a state directory and a directory for services' sockets. */
+export class Place {
+  readonly directory: string
+  readonly #scope: Scope
+
+  private constructor(scope: Scope, directory: string) {
+    this.#scope = scope
+    this.directory = directory
+  }
+
+  static async make(scope: Scope, settings: DaemonSettings = {}): Promise<Place> {
+    const place = new Place(scope, await scope.directory())
+    await mkdir(place.plugin)
+    await place.configure(settings)
+    return place
+  }
+
+  get configuration(): string {
+    return join(this.directory, 'xengate.toml')
+  }
+
+  get state(): string {
+    return join(this.directory, 'state')
+  }
+
+  /** Where services' sockets are. */
+  get plugin(): string {
+    return join(this.directory, 'plugin')
+  }
+
+  /** Path of the socket of the service `name`. */
+  socket(name: string): string {
+    return join(this.plugin, name)
+  }
+
+  async configure(settings: DaemonSettings): Promise<void> {
+    await writeFile(this.configuration, configurationText(settings))
+  }
+
+  /** Runs `xengate …` to its end. */
+  async command(argv: readonly string[], input = ''): ReturnType<typeof run> {
+    return run(this.#scope, process.execPath, [...XENGATE, ...argv, '--config', this.configuration], {
+      cwd: this.directory,
+      input,
+    })
+  }
+
+  async addUser(name: string, password: string, role: string): Promise<void> {
+    const ran = await this.command(['user', 'add', name, '--role', role, '--password-stdin'], `${password}\n`)
+    if (ran.code !== 0) throw new Error(`cannot add a user: ${ran.stderr}`)
+  }
+
+  /** Starts the daemon here; it need not get ready. */
+  spawn(): Child {
+    return new Child(this.#scope, process.execPath, [...XENGATE, 'serve', '--config', this.configuration], {
+      cwd: this.directory,
+    })
+  }
+
+  /** Starts the daemon here, and waits until it is ready. */
+  async start(): Promise<Daemon> {
+    const daemon = new Daemon(this, this.spawn())
+    this.#scope.onFailure(() => {
+      const last = daemon.child.stdout.trimEnd().split('\n').slice(-LAST_LINES).join('\n')
+      return `the daemon in ${this.directory}, configured with\n${readFileSync(this.configuration, 'utf8')}\nprinted last\n${last}\n${daemon.child.stderr}`
+    })
+    await daemon.event((event) => event.event === 'started', 'its start')
+    return daemon
+  }
+}
+
+function configurationText({
+  workers = 1,
+  listen = ['127.0.0.1:0'],
+  services = '',
+  tables = '',
+}: DaemonSettings): string {
+  const listeners = listen.map((address) => `[[listen]]\naddress = "${address}"\n`).join('\n')
+  return `state-dir = "state"
+workers = ${workers}
+
+${listeners}
+[services]
+directories = ["plugin"]
+${services}
+
+${tables}`
+}
+
+/** A daemon that has become ready. */
+export class Daemon {
+  readonly place: Place
+  readonly child: Child
+
+  constructor(place: Place, child: Child) {
+    this.place = place
+    this.child = child
+  }
+
+  /** Where it listens, as it printed. */
+  get urls(): readonly string[] {
+    return [...this.child.stdout.matchAll(/^xengate ready at (.*)$/gm)].map(([, url = '']) => url)
+  }
+
+  /** Its first listener. */
+  get url(): string {
+    const [url] = this.urls
+    if (url === undefined) throw new Error('the daemon did not say where it listens')
+    return url
+  }
+
+  /** What it logged so far. */
+  get events(): readonly LogEvent[] {
+    const lines = this.child.stdout.split('\n').slice(0, -1)
+    return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as LogEvent)
+  }
+
+  /** Waits for an event; of those logged already it is the first that fits. */
+  event(fits: (event: LogEvent) => boolean, what: string, ms: number = DEADLINE_MS): Promise<LogEvent> {
+    return this.child.printed(() => this.events.find(fits), `${what} in the log`, ms)
+  }
+
+  /** Process ids of workers, in the order in which they became ready. */
+  get workerPids(): readonly number[] {
+    return this.events.filter(({ event }) => event === 'worker-ready').map(({ worker }) => Number(worker))
+  }
+
+  /** Calls a method of the XenAPI; the answer is JSON-RPC 2.0. */
+  async call(method: string, params: readonly unknown[]): Promise<RpcAnswer> {
+    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
+    const response = await exchange(
+      this.url,
+      'POST /jsonrpc HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n' +
+        `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    )
+    if (response.status !== 200) throw new Error(`${method}: ${response.head}\n${response.text}`)
+    return JSON.parse(response.text) as RpcAnswer
+  }
+
+  /** Logs in, and answers the session id. */
+  async login(name: string = USER.name, password: string = USER.password): Promise<string> {
+    const { result, error } = await this.call('session.login_with_password', [name, password, '1.0', 'test'])
+    if (typeof result !== 'string') throw new Error(`cannot log in: ${JSON.stringify(error)}`)
+    return result
+  }
+
+  async logout(session: string): Promise<void> {
+    const { error } = await this.call('session.logout', [session])
+    if (error !== undefined) throw new Error(`cannot log out: ${JSON.stringify(error)}`)
+  }
+
+  /** Ends the daemon as an operator does. */
+  stop(): Promise<Exit> {
+    return this.child.stop()
+  }
+}
+
+/** A JSON-RPC 2.0 response. */
+export interface RpcAnswer {
+  readonly result?: unknown
+  readonly error?: { readonly message: string; readonly data: readonly unknown[] }
+}
+
+/** Starts a daemon in a fresh place, where USER is a user. */
+export async function startDaemon(scope: Scope, settings: DaemonSettings = {}): Promise<Daemon> {
+  const place = await Place.make(scope, settings)
+  await place.addUser(USER.name, USER.password, USER.role)
+  return place.start()
+}
