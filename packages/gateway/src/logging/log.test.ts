@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { openSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -28,7 +28,7 @@ async function linesOf(use: (log: Log) => void, level: 'info' | 'debug' = 'info'
   log.flush(resolve)
   await promise
   const written = readFileSync(path, 'utf8')
-  closeSync(fd)
+  // The descriptor stays open: a log has no end, and may still flush.
   await rm(directory, { recursive: true })
   return linesIn(written)
 }
