@@ -1,11 +1,12 @@
 // Sees to it that what the tests need from the system is there. Runs as root: installs what is missing, on Debian and its
-// descendants. Otherwise: prints the one command that does.
+// descendants. Otherwise: prints the one command that does. The benchmark does the same with `provide`.
 
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-interface Need {
+/** Something that has to be there. */
+export interface Need {
   /** A command, looked for in the path, or an absolute path. */
   readonly command: string
   readonly debianPackage: string
@@ -23,17 +24,18 @@ const NEEDS: readonly Need[] = [
 const POLICY_FILE = '/usr/sbin/policy-rc.d'
 const POLICY = '#!/bin/sh\nexit 101\n'
 
-process.exitCode = main()
+if (import.meta.main) process.exitCode = provide(NEEDS, 'The tests')
 
-function main(): number {
-  const missing = NEEDS.filter(({ command }) => !isThere(command)).map(({ debianPackage }) => debianPackage)
+/** @param who what needs it, for the messages. @returns the exit code: 0 when all of `needs` is there */
+export function provide(needs: readonly Need[], who: string): number {
+  const missing = needs.filter(({ command }) => !isThere(command)).map(({ debianPackage }) => debianPackage)
   if (missing.length === 0) return 0
   const install = ['apt-get', 'install', '-y', '--no-install-recommends', ...missing]
   if (process.getuid?.() !== 0) {
-    say(`The tests need ${missing.join(', ')}. Install with:\n\n  sudo ${install.join(' ')}\n`)
+    say(`${who} need ${missing.join(', ')}. Install with:\n\n  sudo ${install.join(' ')}\n`)
     return 1
   }
-  say(`Installing what the tests need: ${missing.join(', ')}`)
+  say(`${who} need ${missing.join(', ')}: installing`)
   if (withoutDaemons(() => runs(['apt-get', 'update']) && runs(install))) return 0
   say(`Could not install ${missing.join(', ')}; see above`)
   return 1

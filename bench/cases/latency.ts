@@ -1,0 +1,29 @@
+// Latency at a rate that all compared peers can take with ease: half of what the slowest of them can do at most.
+
+import { runLoad } from '../load.ts'
+import type { Results } from '../results.ts'
+import type { Case } from './case.ts'
+import { keepAlive } from './requests.ts'
+
+/** Peers whose saturation sets the rate. */
+export const COMPARED: readonly string[] = ['xengate', 'nginx', 'haproxy']
+
+/** Half the lowest saturating rate of those compared, in requests/s; undefined when none of them was measured. */
+export function offeredRate(results: Results): number | undefined {
+  const rates = COMPARED.flatMap((peer) => results.median(keepAlive.name, peer, 'requestsPerSecond') ?? [])
+  return rates.length === 0 ? undefined : Math.round(Math.min(...rates) / 2)
+}
+
+export const latency: Case = {
+  name: 'latency',
+  title: () => 'Latency at half the saturating rate',
+  how: 'Requests at Poisson times, the same for each peer, at half of the lowest requests/s that Xengate, nginx (auth_request) and HAProxy reach kept alive. A latency counts from the time that a request was due. `native/load.c -r`, 64 connections.',
+  plots: ['p50Us', 'p99Us'],
+  async measure({ bench, options, running, results }) {
+    const rate = offeredRate(results)
+    if (rate === undefined) throw new Error(`latency needs the rate of one of ${COMPARED.join(', ')}`)
+    await runLoad(bench, running, { seconds: options.warmSeconds })
+    const { p50Us, p99Us } = await runLoad(bench, running, { seconds: options.seconds, rate })
+    return { p50Us, p99Us, offeredRate: rate }
+  },
+}

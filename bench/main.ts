@@ -1,0 +1,80 @@
+// npm run bench: Xengate beside what people would pick instead, on this machine. See README.md.
+
+import { setUp } from './bench.ts'
+import { Host } from './host.ts'
+import { describeMachine } from './machine.ts'
+import { HELP, type Options, readOptions, UsageError } from './options.ts'
+import { PLAN } from './plan.ts'
+import { writeReport } from './report.ts'
+import { Results } from './results.ts'
+import { planned, runAll } from './run.ts'
+import { provideSystemPackages } from './system-packages.ts'
+
+process.exitCode = await main(process.argv.slice(2))
+
+async function main(argv: readonly string[]): Promise<number> {
+  let options: Options
+  try {
+    options = readOptions(argv, knownNames())
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    process.stderr.write(`${error.message}\n\n${HELP}`)
+    return 2
+  }
+  if (options.isHelp) {
+    process.stdout.write(HELP)
+    return 0
+  }
+  return provideSystemPackages() ? run(options, argv) : 1
+}
+
+async function run(options: Options, argv: readonly string[]): Promise<number> {
+  const plan = planned(PLAN, options)
+  if (plan.length === 0) {
+    say('none of these peers takes any of these cases')
+    return 2
+  }
+  const host = new Host()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      host.close()
+      process.exit(130)
+    })
+  }
+  const startedMs = performance.now()
+  const machine = describeMachine(host, `npm run bench${argv.length === 0 ? '' : ` -- ${argv.join(' ')}`}`)
+  const results = new Results()
+  const write = (isComplete: boolean): string => writeReport({ results, plan, options, machine, isComplete })
+  try {
+    await runAll({ bench: await setUp(host), options, say, results }, plan)
+    const path = write(true)
+    say(`${Math.round((performance.now() - startedMs) / 1000)} s; the results are in ${path}`)
+    return 0
+  } catch (error) {
+    say(explained(error))
+    if (results.rows.length > 0) say(`what was measured before is in ${write(false)}`)
+    return 1
+  } finally {
+    host.close()
+  }
+}
+
+/** Names of all cases and peers, of a quick run and of a whole one. */
+function knownNames(): { readonly cases: readonly string[]; readonly peers: readonly string[] } {
+  const names = { cases: [], peers: [] }
+  const quick = readOptions(['--quick'], names)
+  const whole = readOptions([], names)
+  return {
+    cases: PLAN.flatMap(({ cases }) => cases.map(({ name }) => name)),
+    peers: [...new Set(PLAN.flatMap(({ peers }) => [...peers(whole), ...peers(quick)].map(({ name }) => name)))],
+  }
+}
+
+function explained(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return error.cause === undefined ? error.message : `${error.message}: ${explained(error.cause)}`
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`)
+}

@@ -1,0 +1,102 @@
+// Xengate: the real daemon with the embedded authority, from source, started as an operator would.
+
+import { randomUUID } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { openDatabase, transaction } from '../../packages/gateway/src/sessions/embedded/database.ts'
+import { SessionRows } from '../../packages/gateway/src/sessions/embedded/session-rows.ts'
+import { UserStore } from '../../packages/gateway/src/sessions/embedded/users.ts'
+import { type Bench, newSessionId, writeSessions } from '../bench.ts'
+import type { Host, Started } from '../host.ts'
+import { fillTable } from '../load.ts'
+import type { Peer, Running } from './peer.ts'
+
+const USER = 'bench'
+const PASSWORD = 'correct horse battery'
+
+/** How one Xengate differs from another. */
+interface Variant {
+  readonly name: string
+  readonly title: string
+  readonly workers?: number
+  /** Runs on both cores, beside the load. */
+  readonly isUnpinned?: boolean
+  readonly logsAccess?: boolean
+  /** Live sessions, all in the worker's table; default: one, from a login. */
+  readonly sessions?: number
+}
+
+/** The peer, or a variant of it. */
+export function xengate(variant: Variant): Peer {
+  return { ...variant, isGuarded: true, start: (bench) => start(bench, variant) }
+}
+
+const XENGATE = ['-C', '@xengate/source', join(import.meta.dirname, '../../packages/gateway/src/main.ts')]
+
+async function start(bench: Bench, variant: Variant): Promise<Running> {
+  const { host } = bench
+  const directory = host.makeDirectory('xengate')
+  const path = join(directory, 'xengate.toml')
+  mkdirSync(join(directory, 'state'))
+  writeFileSync(path, configuration(bench.services, variant))
+  const add = ['user', 'add', USER, '--role', 'pool-admin', '--password-stdin', '--config', path]
+  await host.run('both', process.execPath, [...XENGATE, ...add], `${PASSWORD}\n`)
+  const written = variant.sessions === undefined ? null : writeRows(host, directory, variant.sessions)
+  const place = variant.isUnpinned === true ? 'both' : 'peer'
+  const started = host.start(place, process.execPath, [...XENGATE, 'serve', '--config', path])
+  const url = await readUrl(host, started)
+  const sessions = written ?? writeSessions(host, [await login(url)])
+  const running = { url, pids: [started.pid], sessions, stop: started.stop }
+  if (variant.sessions !== undefined) await fillTable(bench, running, variant.sessions)
+  return running
+}
+
+function configuration(services: string, { workers = 1, logsAccess = false }: Variant): string {
+  return `state-dir = "state"
+workers = ${workers}
+[[listen]]
+address = "127.0.0.1:0"
+[services]
+directories = ["${services}"]
+[sessions]
+max-per-user = 1000000
+max-per-originator = 1000000
+[limits]
+connections = 20000
+[log]
+access = ${logsAccess}
+`
+}
+
+function readUrl(host: Host, started: Started): Promise<string> {
+  return host.printed(started, (output) => /^xengate ready at (http:.*)$/m.exec(output)?.[1])
+}
+
+async function login(url: string): Promise<string> {
+  const call = { jsonrpc: '2.0', id: 1, method: 'session.login_with_password', params: [USER, PASSWORD] }
+  const headers = { 'content-type': 'application/json' }
+  const response = await fetch(`${url}/jsonrpc`, { method: 'POST', headers, body: JSON.stringify(call) })
+  const { result } = (await response.json()) as { result?: unknown }
+  if (typeof result !== 'string') throw new Error(`cannot log in to Xengate: it answers ${response.status}`)
+  return result
+}
+
+/** Writes sessions straight into the database: a million logins would hash a million passwords. */
+function writeRows(host: Host, directory: string, count: number): string {
+  const db = openDatabase(join(directory, 'state', 'xengate.db'))
+  const ids = Array.from({ length: count }, () => newSessionId())
+  try {
+    const [user] = new UserStore(db).list()
+    const rows = new SessionRows(db)
+    const nowMs = Date.now()
+    db.exec('PRAGMA synchronous = OFF')
+    transaction(db, () => {
+      for (const id of ids) {
+        rows.insert({ id, uuid: randomUUID(), userUuid: user?.uuid ?? '', originator: '', clientAddress: '', nowMs })
+      }
+    })
+  } finally {
+    db.close()
+  }
+  return writeSessions(host, ids)
+}

@@ -1,0 +1,69 @@
+// What is measured on whom.
+
+import type { Group } from './cases/case.ts'
+import { bulkGet, bulkPut } from './cases/bulk.ts'
+import { idle } from './cases/idle.ts'
+import { latency } from './cases/latency.ts'
+import { cPlugin, plugins, pythonPlugin } from './cases/plugins.ts'
+import {
+  accessLog,
+  connectionPerRequest,
+  headers,
+  keepAlive,
+  manyServices,
+  oneService,
+  post64k,
+  response64k,
+  sessions,
+  workers,
+} from './cases/requests.ts'
+import type { Options } from './options.ts'
+import { caddy } from './peers/caddy.ts'
+import { direct } from './peers/direct.ts'
+import { fastify } from './peers/fastify.ts'
+import { haproxy } from './peers/haproxy.ts'
+import { nginx, nginxCached } from './peers/nginx.ts'
+import type { Peer } from './peers/peer.ts'
+import { xengate } from './peers/xengate.ts'
+
+const gateway = xengate({ name: 'xengate', title: 'Xengate' })
+const logging = xengate({ name: 'xengate-log', title: 'Xengate, access log on', logsAccess: true })
+const everyone = [direct, gateway, nginx, nginxCached, haproxy, caddy, fastify]
+
+function withSessions({ sessionCounts }: Options): Peer[] {
+  return sessionCounts.map((count) =>
+    xengate({
+      name: `xengate-${count}-sessions`,
+      title: `Xengate, ${count.toLocaleString('en')} sessions`,
+      sessions: count,
+    }),
+  )
+}
+
+const scaled = [1, 2].map((count) =>
+  xengate({
+    name: `xengate-${count}-workers`,
+    title: `Xengate, ${count} worker${count === 1 ? '' : 's'} on both cores`,
+    workers: count,
+    isUnpinned: true,
+  }),
+)
+
+/** Everything that can be measured, in this order. */
+export const PLAN: readonly Group[] = [
+  {
+    peers: () => everyone,
+    cases: [keepAlive, connectionPerRequest, headers, response64k, post64k],
+  },
+  // Needs the rates of the group before.
+  { peers: () => [direct, gateway, nginx, nginxCached, haproxy], cases: [latency] },
+  // Memory is measured in processes that have done nothing else.
+  { peers: () => everyone, cases: [bulkGet] },
+  { peers: () => everyone, cases: [bulkPut] },
+  { peers: () => everyone.filter((peer) => peer !== direct), cases: [idle] },
+  { peers: () => [gateway], cases: [oneService, manyServices] },
+  { peers: withSessions, cases: [sessions], isStartedOnce: true },
+  { peers: () => scaled, cases: [workers] },
+  { peers: () => [gateway, logging], cases: [accessLog] },
+  { peers: () => [pythonPlugin, cPlugin], cases: [plugins] },
+]

@@ -1,0 +1,114 @@
+// Writes the results: JSON for programs, Markdown with tables and plots for people.
+
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Case, type Group, METRICS, type MetricName } from './cases/case.ts'
+import type { Machine } from './machine.ts'
+import type { Options } from './options.ts'
+import { drawPlot } from './plots.ts'
+import { type Results, type Row, summaryOf } from './results.ts'
+import { judge, type Target } from './targets.ts'
+
+/** What is written. */
+export interface Report {
+  readonly results: Results
+  readonly plan: readonly Group[]
+  readonly options: Options
+  readonly machine: Machine
+  /** Whether nothing of the plan is missing. */
+  readonly isComplete: boolean
+}
+
+const RESULTS = join(import.meta.dirname, 'results')
+/** Where anything but a whole run goes, so that it does not replace one. */
+const TRIAL = join(RESULTS, 'trial')
+
+const METRIC_NAMES = Object.keys(METRICS) as MetricName[]
+
+/** @returns the Markdown's path */
+export function writeReport(report: Report): string {
+  const { results, options, machine, plan, isComplete } = report
+  const isWhole = isComplete && !options.isQuick && options.cases === null && options.peers === null
+  const directory = isWhole ? RESULTS : TRIAL
+  mkdirSync(directory, { recursive: true })
+  for (const name of readdirSync(directory)) if (/\.(?:svg|md|json)$/.test(name)) rmSync(join(directory, name))
+  const targets = judge(results, options)
+  const rows = results.rows.map((row) => ({
+    case: row.case,
+    peer: row.peer,
+    title: row.title,
+    metrics: Object.fromEntries(METRIC_NAMES.map((metric) => [metric, summaryOf(row, metric)])),
+  }))
+  writeFileSync(join(directory, 'results.json'), `${JSON.stringify({ machine, options, targets, rows }, null, 2)}\n`)
+  const path = join(directory, 'results.md')
+  const cases = plan.flatMap((group) => group.cases)
+  const sections = cases.map((of) => section(directory, of, results, options))
+  writeFileSync(path, [introduction(machine, options), targetTable(targets), ...sections].join('\n\n').concat('\n'))
+  return path
+}
+
+function introduction(machine: Machine, options: Options): string {
+  const versions = Object.entries(machine.versions).map(([name, version]) => `${name} ${version}`)
+  const warning = options.isQuick
+    ? '\n\n**A quick run: it shows that the benchmark works. Its numbers prove nothing.**'
+    : ''
+  return `# Benchmark
+
+\`${machine.command}\` on ${machine.date.slice(0, 10)}, commit ${machine.commit}.${warning}
+
+| | |
+| --- | --- |
+| processor | ${machine.processor}, ${machine.cores} cores; the peer on core ${machine.peerCore}, load and service on core ${machine.loadCore} |
+| memory | ${machine.memoryGib} GiB |
+| system | ${machine.system}, ${machine.kernel} |
+| versions | ${versions.join('; ')} |
+| rounds | ${options.rounds} of ${options.seconds} s each, after ${options.warmSeconds} s to get warm; the order rotates |
+
+Each number is the median of all rounds, with the least and the most in parentheses. The README of
+bench/ says how it is measured, and what is fair.`
+}
+
+function targetTable(targets: readonly Target[]): string {
+  const rows = targets.map(
+    ({ what, wanted, measured, isReached }) =>
+      `| ${what} | ${wanted} | ${measured} | ${isReached ? 'yes' : '**no**'} |`,
+  )
+  return [
+    '## What is to be reached',
+    '',
+    '| what | wanted | measured | reached |',
+    '| --- | --- | --- | --- |',
+    ...rows,
+  ].join('\n')
+}
+
+function section(directory: string, of: Case, results: Results, options: Options): string {
+  const rows = results.rows.filter((row) => row.case === of.name)
+  const metrics = METRIC_NAMES.filter((metric) => rows.some((row) => summaryOf(row, metric) !== undefined))
+  const title = of.title(options)
+  const plots = of.plots.flatMap((metric) => {
+    const file = drawPlot(directory, of.name, title, metric, rows)
+    return file === undefined ? [] : [`![${title}: ${METRICS[metric].title}](${file})`]
+  })
+  return [
+    `## ${title}`,
+    '',
+    of.how,
+    '',
+    `| | ${metrics.map((metric) => `${METRICS[metric].title} (${METRICS[metric].unit})`).join(' | ')} |`,
+    `| --- |${' ---: |'.repeat(metrics.length)}`,
+    ...rows.map((row) => `| ${row.title} | ${metrics.map((metric) => cell(row, metric)).join(' | ')} |`),
+    '',
+    ...plots,
+  ].join('\n')
+}
+
+function cell(row: Row, metric: MetricName): string {
+  const summary = summaryOf(row, metric)
+  if (summary === undefined) return ''
+  const { digits } = METRICS[metric]
+  const shown = (value: number): string =>
+    value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+  const { median, min, max, values } = summary
+  return values.length === 1 ? shown(median) : `${shown(median)} (${shown(min)}–${shown(max)})`
+}

@@ -1,0 +1,96 @@
+// The rounds: each peer of each group in turn, in an order that rotates.
+
+import type { Bench } from './bench.ts'
+import type { Case, Group } from './cases/case.ts'
+import { latency } from './cases/latency.ts'
+import { keepAlive } from './cases/requests.ts'
+import type { Options } from './options.ts'
+import { checkPeer, type Peer, type Running } from './peers/peer.ts'
+import type { Results } from './results.ts'
+
+/** Says what is going on, to a person. */
+export type Say = (text: string) => void
+
+/** The part of `plan` that the options ask for: groups without peers or cases are left out. */
+export function planned(plan: readonly Group[], options: Options): readonly Group[] {
+  const { peers, cases } = options
+  const wanted = cases === null || !cases.includes(latency.name) ? cases : [keepAlive.name, ...cases]
+  return plan
+    .map((group) => ({
+      ...group,
+      peers: () => group.peers(options).filter(({ name }) => peers === null || peers.includes(name)),
+      cases: group.cases.filter(({ name }) => wanted === null || wanted.includes(name)),
+    }))
+    .filter((group) => group.cases.length > 0 && group.peers().length > 0)
+}
+
+/** Peers that a quick run asks for the first case only. */
+const SKIPPED_IN_QUICK: ReadonlySet<string> = new Set(['direct', 'nginx-cached', 'caddy', 'fastify'])
+
+function isMeasured(of: Case, peer: Peer, { isQuick, peers }: Options): boolean {
+  return !isQuick || peers !== null || of === keepAlive || !SKIPPED_IN_QUICK.has(peer.name)
+}
+
+/** What a run works with. */
+export interface Run {
+  readonly bench: Bench
+  readonly options: Options
+  readonly say: Say
+  /** Takes what is measured. */
+  readonly results: Results
+}
+
+/** Measures everything in `plan`. */
+export async function runAll(run: Run, plan: readonly Group[]): Promise<void> {
+  for (const group of plan) await (group.isStartedOnce === true ? takeTurns(run, group) : startEachTime(run, group))
+}
+
+async function startEachTime(run: Run, group: Group): Promise<void> {
+  for (let round = 0; round < run.options.rounds; round++) {
+    for (const peer of rotated(group.peers(run.options), round)) {
+      const cases = group.cases.filter((each) => isMeasured(each, peer, run.options))
+      if (cases.length === 0) continue
+      const running = await started(run.bench, peer)
+      for (const each of cases) await measure(run, round, each, peer, running)
+      await running.stop()
+    }
+  }
+}
+
+async function takeTurns(run: Run, group: Group): Promise<void> {
+  const all: { readonly peer: Peer; readonly running: Running }[] = []
+  for (const peer of group.peers(run.options)) {
+    run.say(`starting ${peer.title}`)
+    all.push({ peer, running: await started(run.bench, peer) })
+  }
+  for (let round = 0; round < run.options.rounds; round++) {
+    for (const { peer, running } of rotated(all, round)) {
+      for (const each of group.cases) await measure(run, round, each, peer, running)
+    }
+  }
+  for (const { running } of all) await running.stop()
+}
+
+async function started(bench: Bench, peer: Peer): Promise<Running> {
+  const running = await peer.start(bench)
+  if (running.url !== '') await checkPeer(peer, running)
+  return running
+}
+
+async function measure(run: Run, round: number, of: Case, peer: Peer, running: Running): Promise<void> {
+  const { bench, options, results, say } = run
+  try {
+    const measurement = await of.measure({ bench, options, peer, running, results })
+    results.add(of.name, peer, measurement)
+    const values = Object.entries(measurement).map(([name, value]) => `${name} ${value.toPrecision(4)}`)
+    say(`round ${round + 1}/${options.rounds}  ${of.name}  ${peer.name}: ${values.join(', ')}`)
+  } catch (error) {
+    throw new Error(`cannot measure ${of.name} of ${peer.name}`, { cause: error })
+  }
+}
+
+/** `all`, beginning with another one in each round. */
+function rotated<Item>(all: readonly Item[], round: number): readonly Item[] {
+  const first = round % all.length
+  return [...all.slice(first), ...all.slice(0, first)]
+}
