@@ -19,6 +19,7 @@ const KEYS = [
   'level',
   'method',
   'outcome',
+  'reason',
   'path',
   'pid',
   'requestId',

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { type AccessFields, accessLine } from './access.ts'
+import { type AccessFields, accessJson, accessLine } from './access.ts'
 import { type Log, createLog, logFormatFor } from './log.ts'
 import { LINE_BYTES_MAX, shortenLine } from './long-lines.ts'
 
@@ -145,6 +145,7 @@ describe('the access log', { timeout: 10_000 }, () => {
     path: '/services/plugin/com.example.backup/x?session_id=OpaqueRef:secret&y=1',
     status: 200,
     outcome: 'complete',
+    reason: null,
     bytesIn: 0,
     bytesOut: 22,
     ttfbMs: 0.4,
@@ -157,6 +158,31 @@ describe('the access log', { timeout: 10_000 }, () => {
     assert.equal(line?.['path'], '/services/plugin/com.example.backup/x')
     assert.equal(line['event'], 'request')
     assert.equal(line['bytesOut'], 22)
+  })
+
+  test('is the same event written by hand as by pino, whatever the texts hold', () => {
+    for (const text of ['plain', 'a"b\\c', '\u0000\n\t\u001f', 'caf\u00e9 \u{1f600}', '\ud800', '', '\u2028']) {
+      const odd = { ...fields, user: text, path: `/${text}`, service: null, reason: text, ttfbMs: 0.001 }
+      const nowMs = Date.UTC(2026, 0, 2, 3, 4, 5, 6)
+      assert.deepEqual(JSON.parse(accessJson(odd, 7, nowMs)), {
+        level: 'info',
+        time: '2026-01-02T03:04:05.006Z',
+        pid: 7,
+        ...accessLine(odd),
+      })
+    }
+  })
+
+  test('is silent above its level', async () => {
+    const lines = await linesOf((log) => {
+      log.level = 'warn'
+      log.access(fields)
+      log.warn({ event: 'seen' })
+    })
+    assert.deepEqual(
+      lines.map((line) => line['event']),
+      ['seen'],
+    )
   })
 
   test('says null for a request that could not be read', () => {

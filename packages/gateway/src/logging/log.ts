@@ -3,13 +3,16 @@
 // The daemon's processes share one standard output, often a pipe. The kernel keeps a write to a pipe in one piece up to
 // PIPE_BUF, 4096 bytes on Linux, so every write here is whole lines and at most that long: lines of two processes never
 // mix. sonic-boom joins whole lines up to `maxWrite` and never cuts one; a longer line is shortened before it gets there.
+// A file takes any write in one piece and never keeps a writer waiting for a reader: there the writes are longer, and done at
+// once instead of on another thread.
 
+import { fstatSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { isatty } from 'node:tty'
 import pino from 'pino'
 import { type PrettyOptions } from 'pino-pretty'
 import { type LogLevel } from '../config/schema.ts'
-import { type AccessFields, accessLine } from './access.ts'
+import { type AccessFields, accessJson, accessLine } from './access.ts'
 import { type LogEvent } from './event.ts'
 import { LINE_BYTES_MAX, shortenLine } from './long-lines.ts'
 
@@ -48,7 +51,8 @@ export interface LogOptions {
 const FLUSH_MS = 100
 
 /** Bytes at which the buffer is written without waiting; sonic-boom wants less than `maxWrite`. */
-const BUFFER_BYTES = 2048
+const BUFFER_BYTES = 3072
+const FILE_BUFFER_BYTES = 16_384
 
 /** Bytes that may wait for a slow reader; past that, events are dropped and counted. */
 const WAITING_BYTES_MAX = 4_194_304
@@ -64,8 +68,9 @@ export function createLog(options: LogOptions): Log {
     serializers: { err: pino.stdSerializers.err, error: pino.stdSerializers.err },
     formatters: { level: (label) => ({ level: label }) },
   }
-  if (format === 'json') return new EventLog(pino(settings, jsonDestination(fd)))
-  return new EventLog(pino(settings, prettyDestination(fd, format === 'colour')))
+  if (format !== 'json') return new EventLog(pino(settings, prettyDestination(fd, format === 'colour')), null)
+  const destination = jsonDestination(fd)
+  return new EventLog(pino(settings, destination), destination)
 }
 
 /** The format for an output: a terminal is read by a person, anything else by a program. */
@@ -77,9 +82,12 @@ export function logFormatFor(output: { readonly isTTY?: boolean }, env: Readonly
 /** Pino without its sentences: every method takes one event. */
 class EventLog implements Log {
   readonly #logger: pino.Logger
+  /** Where lines of JSON go; null when they are not JSON. */
+  readonly #destination: pino.DestinationStream | null
 
-  constructor(logger: pino.Logger) {
+  constructor(logger: pino.Logger, destination: pino.DestinationStream | null) {
     this.#logger = logger
+    this.#destination = destination
   }
 
   get level(): string {
@@ -111,11 +119,12 @@ class EventLog implements Log {
   }
 
   access(fields: AccessFields): void {
-    this.#logger.info(accessLine(fields))
+    if (this.#destination === null) this.#logger.info(accessLine(fields))
+    else if (this.#logger.isLevelEnabled('info')) this.#destination.write(accessJson(fields, process.pid, Date.now()))
   }
 
   child(fields: Readonly<Record<string, unknown>>): Log {
-    return new EventLog(this.#logger.child(fields))
+    return new EventLog(this.#logger.child(fields), null)
   }
 
   flush(done?: () => void): void {
@@ -124,11 +133,12 @@ class EventLog implements Log {
 }
 
 function jsonDestination(fd: number): pino.DestinationStream {
+  const isFile = fstatSync(fd).isFile()
   const output = pino.destination({
     dest: fd,
-    sync: false,
-    minLength: BUFFER_BYTES,
-    maxWrite: LINE_BYTES_MAX,
+    sync: isFile,
+    minLength: isFile ? FILE_BUFFER_BYTES : BUFFER_BYTES,
+    maxWrite: isFile ? 2 * FILE_BUFFER_BYTES : LINE_BYTES_MAX,
     maxLength: WAITING_BYTES_MAX,
     periodicFlush: FLUSH_MS,
   })

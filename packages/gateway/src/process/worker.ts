@@ -1,16 +1,18 @@
 // A worker process: one gateway, on the primary's listening sockets, with a table of sessions that the primary fills.
 
 import { randomBytes } from 'node:crypto'
-import { createLog, type Log, logFormatFor } from '../logging/log.ts'
+import { createLog, type Log } from '../logging/log.ts'
 import { Gateway } from '../proxy/gateway.ts'
 import { Policies } from '../services/policy.ts'
 import { staticRegistry } from '../services/registry.ts'
 import { SessionTable } from '../sessions/table.ts'
 import type { ToPrimary, ToWorker } from './messages.ts'
 
-/** Longest time until the primary hears of a session's activity, and the part of the idle timeout that it may be. */
-const TOUCH_INTERVAL_MS_MAX = 1000
-const TOUCH_INTERVAL_PART = 4
+/** How often activity of one session is noted, and how often the primary is told what was noted: at most this late each. */
+const TOUCH_INTERVAL_MS = 10_000
+const TELL_INTERVAL_MS = 1000
+/** Neither is more than this part of the idle timeout. */
+const IDLE_TIMEOUT_PARTS = 8
 
 type StartMessage = Extract<ToWorker, { type: 'start' }>
 
@@ -48,10 +50,11 @@ class Worker {
 
   constructor({ config, xenapiPath }: StartMessage, tell: (message: ToPrimary) => void) {
     this.#tell = tell
-    this.#log = createLog({ ...config.log, format: logFormatFor(process.stdout, process.env) })
+    this.#log = createLog(config.log)
     this.#sessions = new SessionTable(
       (id) => tell({ type: 'find', id }),
       (uuid) => this.#gateway.sessionEnded(uuid),
+      Math.min(TOUCH_INTERVAL_MS, config.sessions.idleTimeoutMs / IDLE_TIMEOUT_PARTS),
     )
     const { services, pool, limits } = config
     this.#gateway = new Gateway({
@@ -67,7 +70,7 @@ class Worker {
     })
     this.#touchTimer = setInterval(
       () => this.#reportTouched(),
-      Math.min(TOUCH_INTERVAL_MS_MAX, config.sessions.idleTimeoutMs / TOUCH_INTERVAL_PART),
+      Math.min(TELL_INTERVAL_MS, config.sessions.idleTimeoutMs / IDLE_TIMEOUT_PARTS),
     )
   }
 

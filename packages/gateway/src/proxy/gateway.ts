@@ -3,6 +3,7 @@
 import type { AddressInfo, Server, Socket } from 'node:net'
 import { createServer } from 'node:net'
 import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
+import type { AccessFields } from '../logging/access.ts'
 import type { Policies } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
@@ -41,30 +42,7 @@ export interface GatewayOptions {
   /** Short text that tells this worker's request ids from others'. */
   readonly idPrefix: string
   /** Takes a line for each request; null when access is not logged. */
-  readonly access: ((line: AccessLine) => void) | null
-}
-
-/** What is logged of one request. Never a session id, never a query. */
-export interface AccessLine {
-  readonly requestId: string
-  readonly client: string
-  readonly user: string | null
-  /** The session's uuid. */
-  readonly session: string | null
-  readonly service: string | null
-  /** null when the request could not be read. */
-  readonly method: string | null
-  readonly path: string | null
-  readonly status: number
-  /** How the exchange ended; and why, by the refusal's code, where it failed. */
-  readonly outcome: Outcome
-  readonly reason?: string
-  /** Body bytes from and to the client, without framing. */
-  readonly bytesIn: number
-  readonly bytesOut: number
-  /** From the complete request head to the response's head, and to the end; milliseconds. */
-  readonly ttfbMs: number
-  readonly totalMs: number
+  readonly access: ((line: AccessFields) => void) | null
 }
 
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
@@ -190,26 +168,32 @@ export class Gateway {
     if (this.#connections.size === 0) this.#drained?.()
   }
 
+  /** Notes activity of a session. */
+  touch(entry: SessionEntry): void {
+    this.sessions.touch(entry, this.clock.nowMs)
+  }
+
   nextRequestId(): string {
     return `${this.#options.idPrefix}-${(this.#requests++).toString(36)}`
   }
 
   /** Logs a request that was relayed. */
-  logExchange(client: ClientConnection, relay: Relay, outcome: Outcome, reason: string | undefined): void {
+  logExchange(client: ClientConnection, relay: Relay, outcome: Outcome, reason: string | null): void {
     const { access } = this.#options
     if (access === null) return
     const { request } = relay
     const nowMs = performance.now()
     access({
-      ...identity(request.entry),
       requestId: request.id,
       client: client.address,
+      user: request.entry === null ? null : request.entry.session.user,
+      session: request.entry === null ? null : request.entry.session.uuid,
       service: request.service === XENAPI ? 'xenapi' : request.service,
       method: request.method,
       path: request.path,
       status: relay.status,
       outcome,
-      ...(reason === undefined ? {} : { reason }),
+      reason,
       bytesIn: relay.bytesIn,
       bytesOut: relay.bytesOut,
       ttfbMs: relay.firstByteMs === 0 ? 0 : rounded(relay.firstByteMs - request.startedMs),
@@ -231,9 +215,10 @@ export class Gateway {
   ): void {
     const { requestId, method, path, service, entry } = request
     this.#options.access?.({
-      ...identity(entry),
       requestId,
       client: client.address,
+      user: entry === null ? null : entry.session.user,
+      session: entry === null ? null : entry.session.uuid,
       service,
       method,
       path,
@@ -267,10 +252,6 @@ function tickMs(limits: GatewayLimits): number {
     limits.bodyIdleTimeoutMs,
   )
   return Math.max(TICK_MS_MIN, Math.min(TICK_MS_MAX, shortestMs / 4))
-}
-
-function identity(entry: SessionEntry | null): { user: string | null; session: string | null } {
-  return { user: entry?.session.user ?? null, session: entry?.session.uuid ?? null }
 }
 
 /** Milliseconds with three decimals. */

@@ -506,6 +506,7 @@ test(
         path: '/services/plugin/svc/x',
         status: 200,
         outcome: 'complete',
+        reason: null,
         bytesIn: 3,
         bytesOut: 4,
         ttfbMs: 0,

@@ -457,10 +457,10 @@ export class Relay implements Exchange, ServiceListener {
     const { limits } = this.#gateway
     const isResponseDue = this.#response === RESPONSE.AWAITED && this.#isRequestSent
     this.#client.expectWithin(isResponseDue ? limits.responseTimeoutMs : limits.bodyIdleTimeoutMs)
-    if (this.request.entry !== null) this.#gateway.sessions.touch(this.request.entry)
+    if (this.request.entry !== null) this.#gateway.touch(this.request.entry)
   }
 
-  #log(outcome: Outcome, reason?: string): void {
+  #log(outcome: Outcome, reason: string | null = null): void {
     this.#gateway.logExchange(this.#client, this, outcome, reason)
   }
 }

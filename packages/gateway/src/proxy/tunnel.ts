@@ -91,7 +91,7 @@ export class Tunnel implements Exchange, ServiceListener {
     if (this.#isOver) return
     this.#isOver = true
     this.#gateway.tunnelEnded(this)
-    this.#gateway.logExchange(this.#client, this.#relay, 'complete', undefined)
+    this.#gateway.logExchange(this.#client, this.#relay, 'complete', null)
     if (isPolite) {
       this.#service.close(this.#gateway.limits.bodyIdleTimeoutMs)
       this.#client.destroySoon()
@@ -103,6 +103,6 @@ export class Tunnel implements Exchange, ServiceListener {
 
   #touch(): void {
     const { entry } = this.#relay.request
-    if (entry !== null) this.#gateway.sessions.touch(entry)
+    if (entry !== null) this.#gateway.touch(entry)
   }
 }

@@ -12,8 +12,8 @@ export interface SessionEntry {
   readonly session: Session
   /** The field lines that tell a service who the caller is, each with its CRLF. */
   readonly identityLines: string
-  /** Whether activity since the last `takeTouched` is noted. */
-  isTouched: boolean
+  /** When its activity was noted last, on the clock given to `touch`, in milliseconds. */
+  touchedMs: number
 }
 
 /** What became of a question: the session, `nobody` (no such session), `unavailable` (nobody can tell), `busy` (too many questions). */
@@ -34,14 +34,17 @@ export class SessionTable {
   #touched: string[] = []
   readonly #ask: Ask
   readonly #onEnded: (uuid: string) => void
+  readonly #touchIntervalMs: number
 
   /**
    * @param ask sends a question to the primary
    * @param onEnded told of each session of the table that has ended
+   * @param touchIntervalMs how often activity of one session is noted
    */
-  constructor(ask: Ask, onEnded: (uuid: string) => void) {
+  constructor(ask: Ask, onEnded: (uuid: string) => void, touchIntervalMs: number) {
     this.#ask = ask
     this.#onEnded = onEnded
+    this.#touchIntervalMs = touchIntervalMs
   }
 
   /** The live session with this id, if the table has it. */
@@ -73,7 +76,7 @@ export class SessionTable {
   #answer(id: string, found: Session | null | 'unavailable'): Answer {
     if (found === null) return { kind: 'nobody' }
     if (found === 'unavailable') return { kind: 'unavailable' }
-    const entry = { session: found, identityLines: identityLines(found), isTouched: false }
+    const entry = { session: found, identityLines: identityLines(found), touchedMs: Number.NEGATIVE_INFINITY }
     this.#entries.set(id, entry)
     this.#idsByUuid.set(found.uuid, id)
     if (this.#entries.size > ENTRIES_MAX) this.#forgetFirst()
@@ -99,22 +102,21 @@ export class SessionTable {
     }
   }
 
-  /** Notes activity of a session. */
-  touch(entry: SessionEntry): void {
-    if (entry.isTouched) return
-    entry.isTouched = true
+  /**
+   * Notes activity of a session, at most once in the interval given to the constructor: with many sessions active, telling
+   * of each once a second cost the primary more than serving them.
+   * @param nowMs on a clock that does not go back
+   */
+  touch(entry: SessionEntry, nowMs: number): void {
+    if (nowMs - entry.touchedMs < this.#touchIntervalMs) return
+    entry.touchedMs = nowMs
     this.#touched.push(entry.session.uuid)
   }
 
-  /** The uuids of sessions that were active since the last call. */
+  /** The uuids of sessions whose activity was noted since the last call. */
   takeTouched(): readonly string[] {
     const touched = this.#touched
-    if (touched.length === 0) return touched
     this.#touched = []
-    for (const uuid of touched) {
-      const entry = this.#entries.get(this.#idsByUuid.get(uuid) ?? '')
-      if (entry !== undefined) entry.isTouched = false
-    }
     return touched
   }
 }

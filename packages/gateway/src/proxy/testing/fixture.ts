@@ -5,11 +5,12 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import type { AccessFields } from '../../logging/access.ts'
 import { Policies, type PolicySetting } from '../../services/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
 import type { Session } from '../../sessions/session.ts'
 import { SessionTable } from '../../sessions/table.ts'
-import { type AccessLine, Gateway, type GatewayLimits } from '../gateway.ts'
+import { Gateway, type GatewayLimits } from '../gateway.ts'
 import { Arrivals, Peer } from './peer.ts'
 
 export const ROOT_ID: string = 'OpaqueRef:11111111-1111-4111-8111-111111111111'
@@ -60,7 +61,7 @@ export interface Fixture {
   readonly live: Map<string, Session>
   readonly directory: string
   readonly port: number
-  readonly accessLines: Arrivals<AccessLine>
+  readonly accessLines: Arrivals<AccessFields>
   readonly client: () => Peer
   readonly service: (name: string) => Promise<RawService>
 }
@@ -72,13 +73,14 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     [ROOT_ID, session('11111111', 'root', 'pool-admin')],
     [READER_ID, session('22222222', 'reader', 'read-only')],
   ])
-  const accessLines = new Arrivals<AccessLine>()
+  const accessLines = new Arrivals<AccessFields>()
   const onQuestion =
     options.onQuestion ??
     ((id: string, answer: (found: Session | null) => void) => queueMicrotask(() => answer(live.get(id) ?? null)))
   const sessions: SessionTable = new SessionTable(
     (id) => onQuestion(id, (found) => sessions.answered(id, found)),
     (uuid) => gateway.sessionEnded(uuid),
+    1000,
   )
   const gateway: Gateway = new Gateway({
     limits: { ...LIMITS, ...options.limits },
