@@ -161,14 +161,14 @@ describe('the access log', { timeout: 10_000 }, () => {
   })
 
   test('is the same event written by hand as by pino, whatever the texts hold', () => {
-    for (const text of ['plain', 'a"b\\c', '\u0000\n\t\u001f', 'caf\u00e9 \u{1f600}', '\ud800', '', '\u2028']) {
-      const odd = { ...fields, user: text, path: `/${text}`, service: null, reason: text, ttfbMs: 0.001 }
+    for (const odd of ['plain', 'a"b\\c', '\u0000\n\t\u001f', 'caf\u00e9 \u{1f600}', '\ud800', '', '\u2028']) {
+      const line = { ...fields, user: odd, path: `/${odd}`, service: null, reason: odd, ttfbMs: 0.001 }
       const nowMs = Date.UTC(2026, 0, 2, 3, 4, 5, 6)
-      assert.deepEqual(JSON.parse(accessJson(odd, 7, nowMs)), {
+      assert.deepEqual(JSON.parse(accessJson(line, 7, nowMs)), {
         level: 'info',
         time: '2026-01-02T03:04:05.006Z',
         pid: 7,
-        ...accessLine(odd),
+        ...accessLine(line),
       })
     }
   })

@@ -66,6 +66,7 @@ class Worker {
       sessions: this.#sessions,
       xenapiPath,
       idPrefix: randomBytes(6).toString('hex'),
+      problem: (event, code) => this.#log.error({ event, code }),
       access: config.log.access ? (line) => this.#log.access(line) : null,
     })
     this.#touchTimer = setInterval(

@@ -2,7 +2,7 @@
 // of it back; what is done with bytes here is done within the turn of their read, or they are copied.
 // Measured with a 22-byte response: 12.3 µs of CPU a request against 13.7.
 
-import { Socket, type SocketConstructorOpts } from 'node:net'
+import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
 
 /** Bytes that one read takes at most. */
 const READ_BYTES_MAX = 65_536
@@ -22,18 +22,36 @@ export function borrowedReads(take: TakeBytes): NonNullable<SocketConstructorOpt
   }
 }
 
-/** The part used of what Node.js keeps in a socket, and of what it takes to make one. */
-interface Internals {
-  _handle: object | null
+/** An accepted connection before it has a socket: Node.js's own handle. */
+export interface AcceptedHandle {
+  /** Absent on a Unix socket. */
+  setNoDelay?(on: boolean): void
+}
+
+/** The part used of what a listening server holds. */
+interface ListeningInternals {
+  readonly _handle: { onconnection: (status: number, handle: AcceptedHandle | undefined) => void }
 }
 
 /**
- * Gives the connection of an accepted socket, paused since `pauseOnConnect`, to a new socket that reads into the shared
- * buffer: a server has no option for that. The accepted socket is empty afterwards.
+ * Gives the connections that a listening `server` accepts to `take`, as handles: a server makes sockets that read into
+ * buffers of their own, and has no option for others.
+ * @param failed told of the system's error number when a connection could not be accepted, as for lack of descriptors
  */
-export function adopted(accepted: Socket, take: TakeBytes): Socket {
-  const internals = accepted as unknown as Internals
-  const handle = internals._handle
-  internals._handle = null
+export function acceptHandles(
+  server: Server,
+  take: (handle: AcceptedHandle) => void,
+  failed: (errno: number) => void,
+): void {
+  const { _handle: listening } = server as unknown as ListeningInternals
+  listening.onconnection = (status, handle) => {
+    if (handle === undefined) failed(status)
+    else take(handle)
+  }
+}
+
+/** The socket of an accepted connection; it reads from now on. */
+export function acceptedSocket(handle: AcceptedHandle, take: TakeBytes): Socket {
+  handle.setNoDelay?.(true)
   return new Socket({ handle, allowHalfOpen: true, onread: borrowedReads(take) } as SocketConstructorOpts)
 }

@@ -21,7 +21,7 @@ import { BODY, BodyDecoder, FIELD, HEAD, type RequestHead, STEP } from '@xengate
 import type { SessionEntry } from '../sessions/table.ts'
 import { decide, type Learned, wantedUpgrade } from './admission.ts'
 import type { Exchange } from './exchange.ts'
-import { adopted } from './borrowed-reads.ts'
+import { type AcceptedHandle, acceptedSocket } from './borrowed-reads.ts'
 import { ACCEPT } from './field-ids.ts'
 import type { Gateway } from './gateway.ts'
 import { Outgoing } from './outgoing.ts'
@@ -80,9 +80,9 @@ export class ClientConnection {
   #discarding: BodyDecoder | null = null
   #droppedBytes = 0
 
-  /** @param accepted a socket that is paused since it was accepted; the connection is its owner from now on */
-  constructor(gateway: Gateway, accepted: Socket) {
-    const socket = adopted(accepted, (bytes, count) => this.#bytes(bytes, count))
+  /** @param handle an accepted connection, whose owner this is from now on */
+  constructor(gateway: Gateway, handle: AcceptedHandle) {
+    const socket = acceptedSocket(handle, (bytes, count) => this.#bytes(bytes, count))
     this.#gateway = gateway
     this.socket = socket
     this.outgoing = new Outgoing(socket)
@@ -302,12 +302,16 @@ export class ClientConnection {
   /**
    * The exchange is over and its response is written.
    * @param keeps whether the client was told that its connection stays open
+   * @param isLast whether the client said that this request is its last, so that nothing more of it is on its way
    * @param rest decoder of a body that is still coming, which is to be dropped
    */
-  exchangeEnded(keeps: boolean, rest: BodyDecoder | null): void {
+  exchangeEnded(keeps: boolean, isLast: boolean, rest: BodyDecoder | null): void {
     this.#exchange = null
     this.#isPaused = false
-    if (!keeps) {
+    if (isLast && rest === null && this.#unread === null && this.socket.writableLength === 0) {
+      // All is written and read: closing ends the connection in order, without the calls that lingering takes.
+      this.destroy()
+    } else if (!keeps) {
       this.#linger()
     } else if (rest === null) {
       this.#enterIdle()

@@ -1,13 +1,14 @@
 // The data plane of one worker: its connections, and what they share.
 
-import type { AddressInfo, Server, Socket } from 'node:net'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer, type Server } from 'node:net'
+import { getSystemErrorName } from 'node:util'
 import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
 import type { AccessFields } from '../logging/access.ts'
 import type { Policies } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
 import { type AdmissionRules, XENAPI } from './admission.ts'
+import { type AcceptedHandle, acceptedSocket, acceptHandles } from './borrowed-reads.ts'
 import { ClientConnection } from './client-connection.ts'
 import { SweepClock } from './clock.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './field-ids.ts'
@@ -41,6 +42,8 @@ export interface GatewayOptions {
   readonly xenapiPath: string
   /** Short text that tells this worker's request ids from others'. */
   readonly idPrefix: string
+  /** Told of what goes wrong outside of any request: an event's name, and the system's name of the error. */
+  readonly problem: (event: string, code: string) => void
   /** Takes a line for each request; null when access is not logged. */
   readonly access: ((line: AccessFields) => void) | null
 }
@@ -86,24 +89,28 @@ export class Gateway {
 
   /** Accepts connections at `where`; resolves with the address when it listens. */
   listen(where: { host: string; port: number } | { path: string } | { fd: number }): Promise<AddressInfo | string> {
-    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) =>
-      this.#accept(socket),
-    )
+    const server = createServer()
     this.#servers.push(server)
     return new Promise((resolve, reject) => {
       server.once('error', reject)
       server.listen(where, () => {
         server.off('error', reject)
+        acceptHandles(
+          server,
+          (handle) => this.#accept(handle),
+          (errno) => this.#options.problem('accept-failed', getSystemErrorName(errno)),
+        )
         resolve(server.address() ?? '')
       })
     })
   }
 
-  #accept(socket: Socket): void {
+  #accept(handle: AcceptedHandle): void {
     if (this.#connections.size < this.limits.connections) {
-      this.#connections.add(new ClientConnection(this, socket))
+      this.#connections.add(new ClientConnection(this, handle))
       return
     }
+    const socket = acceptedSocket(handle, () => {})
     socket.on('error', () => {})
     socket.end(
       refusalResponse(GATEWAY_BUSY, {

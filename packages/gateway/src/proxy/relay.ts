@@ -407,7 +407,7 @@ export class Relay implements Exchange, ServiceListener {
   #abandonRequest(): void {
     this.#dropService()
     this.#log('complete')
-    this.#client.exchangeEnded(this.#keepsClient, this.request.decoder)
+    this.#client.exchangeEnded(this.#keepsClient, !this.request.isPersistent, this.request.decoder)
   }
 
   #finish(): void {
@@ -418,7 +418,7 @@ export class Relay implements Exchange, ServiceListener {
       else service.destroy()
     }
     this.#log('complete')
-    this.#client.exchangeEnded(this.#keepsClient, null)
+    this.#client.exchangeEnded(this.#keepsClient, !this.request.isPersistent, null)
   }
 
   timedOut(): void {

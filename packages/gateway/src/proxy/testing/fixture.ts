@@ -1,5 +1,6 @@
 // A gateway in the test's own process, on a real port, and services in literal bytes on real Unix sockets.
 
+import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
@@ -91,6 +92,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     sessions,
     xenapiPath: join(directory, 'xenapi.sock'),
     idPrefix: 'test',
+    problem: (event, code) => assert.fail(`${event}: ${code}`),
     access: (line) => accessLines.push(line),
   })
   const address = await gateway.listen({ host: '127.0.0.1', port: 0 })
