@@ -12,7 +12,13 @@ const DEFAULTS: Config = {
   workers: 'auto',
   listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 } }],
   services: { directories: ['/var/xapi/plugin'], methods: ['GET', 'PUT', 'POST'], policy: {} },
-  sessions: { authority: 'embedded', idleTimeoutMs: 86_400_000, maxPerUser: 500, maxPerOriginator: 500 },
+  sessions: {
+    authority: 'embedded',
+    idleTimeoutMs: 86_400_000,
+    maxPerUser: 500,
+    maxPerOriginator: 500,
+    staleGraceMs: 5000,
+  },
   pool: { name: 'pool', host: hostname(), address: null, registry: 'none', static: {} },
   limits: {
     headBytes: 16_384,
@@ -121,7 +127,13 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
           constructor: { roles: null, stripSession: false },
         },
       },
-      sessions: { authority: 'embedded', idleTimeoutMs: 90_000, maxPerUser: 1, maxPerOriginator: 2 },
+      sessions: {
+        authority: 'embedded',
+        idleTimeoutMs: 90_000,
+        maxPerUser: 1,
+        maxPerOriginator: 2,
+        staleGraceMs: 0,
+      },
       pool: {
         name: 'p',
         host: 'h',

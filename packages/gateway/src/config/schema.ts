@@ -51,6 +51,8 @@ export interface SessionsConfig {
   readonly idleTimeoutMs: number
   readonly maxPerUser: number
   readonly maxPerOriginator: number
+  /** How long known sessions are trusted while nothing is heard of the authority. */
+  readonly staleGraceMs: number
 }
 
 export interface PoolConfig {
@@ -177,7 +179,7 @@ const sessions = z.strictObject({
     description: 'sessions of one originator; past that the least recently active ones go',
   }),
   'stale-grace': option(duration({ minMs: 0, maxMs: DAY_MS }).prefault('5s'), {
-    description: 'how long a known session is trusted while the authority cannot be reached; no effect with embedded',
+    description: 'how long a known session is trusted while nothing is heard of the authority; then 503',
   }),
 })
 
@@ -326,6 +328,7 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       idleTimeoutMs: n['idle-timeout'],
       maxPerUser: n['max-per-user'],
       maxPerOriginator: n['max-per-originator'],
+      staleGraceMs: n['stale-grace'],
     },
     pool: {
       name: p.name,

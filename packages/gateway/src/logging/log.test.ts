@@ -134,6 +134,14 @@ describe('a line that is too long', () => {
   })
 })
 
+test('a log that cannot be written does not end the process', { timeout: 20_000 }, async () => {
+  const child = spawn('/bin/sh', ['-c', '"$0" "$1" a 200 > /dev/full', process.execPath, WRITER], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  const said = await text(child.stderr)
+  assert.doesNotMatch(said, /ENOSPC|Error/)
+})
+
 describe('the access log', { timeout: 10_000 }, () => {
   const fields: AccessFields = {
     requestId: '1-a',

@@ -132,9 +132,54 @@ class EventLog implements Log {
   }
 }
 
+/** After a write failed, as on a full disk, nothing is written for this long, milliseconds. */
+const RETRY_MS = 1000
+
+/** Lines to `fd`. What cannot be written, or waits for too long, is dropped, counted, and the count logged later. */
 function jsonDestination(fd: number): pino.DestinationStream {
+  let output: SonicBoom | null = null
+  let retryAtMs = 0
+  let dropped = 0
+
+  const open = (): SonicBoom => {
+    const opened = sonicBoom(fd)
+    opened.on('drop', () => dropped++)
+    opened.on('error', () => {
+      dropped++
+      // It would try again without end, and never let the process go.
+      opened.destroy()
+      output = null
+      retryAtMs = Date.now() + RETRY_MS
+    })
+    opened.on('drain', () => {
+      if (dropped === 0) return
+      const [time, lines] = [new Date().toISOString(), dropped]
+      dropped = 0
+      opened.write(`${JSON.stringify({ level: 'warn', time, pid: process.pid, event: 'log-dropped', lines })}\n`)
+    })
+    return opened
+  }
+  // Pino looks for the last two beside `write`: it flushes on demand, and at once when an event is fatal.
+  const destination = {
+    write: (line: string): void => {
+      if (output === null && Date.now() >= retryAtMs) output = open()
+      if (output === null) dropped++
+      else output.write(shortenLine(line))
+    },
+    flush: (done?: () => void): void => {
+      if (output === null) done?.()
+      else output.flush(done)
+    },
+    flushSync: (): void => output?.flushSync(),
+  }
+  return destination
+}
+
+type SonicBoom = ReturnType<typeof pino.destination>
+
+function sonicBoom(fd: number): SonicBoom {
   const isFile = fstatSync(fd).isFile()
-  const output = pino.destination({
+  return pino.destination({
     dest: fd,
     sync: isFile,
     minLength: isFile ? FILE_BUFFER_BYTES : BUFFER_BYTES,
@@ -142,27 +187,6 @@ function jsonDestination(fd: number): pino.DestinationStream {
     maxLength: WAITING_BYTES_MAX,
     periodicFlush: FLUSH_MS,
   })
-  let dropped = 0
-  output.on('drop', () => dropped++)
-  output.on('drain', () => {
-    if (dropped === 0) return
-    const line = {
-      level: 'warn',
-      time: new Date().toISOString(),
-      pid: process.pid,
-      event: 'log-dropped',
-      lines: dropped,
-    }
-    dropped = 0
-    output.write(`${JSON.stringify(line)}\n`)
-  })
-  // Pino looks for the last two beside `write`: it flushes on demand, and at once when an event is fatal.
-  const destination = {
-    write: (line: string): void => void output.write(shortenLine(line)),
-    flush: (done?: () => void): void => output.flush(done),
-    flushSync: (): void => output.flushSync(),
-  }
-  return destination
 }
 
 function prettyDestination(fd: number, colorize: boolean): pino.DestinationStream {

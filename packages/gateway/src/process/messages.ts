@@ -3,6 +3,9 @@
 import type { Config } from '../config/schema.ts'
 import type { Session } from '../sessions/session.ts'
 
+/** How often the primary says that it is there, in milliseconds. */
+export const ALIVE_INTERVAL_MS = 500
+
 /** From the primary to a worker. */
 export type ToWorker =
   /** The first message: what to serve, and the inherited descriptors of the listening sockets. */
@@ -16,6 +19,8 @@ export type ToWorker =
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
   /** These sessions are over; to be confirmed with the same number. */
   | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
+  /** The primary is there: endings would be told. */
+  | { readonly type: 'alive' }
   /** Take no more connections, finish, and exit. */
   | { readonly type: 'drain' }
 

@@ -3,7 +3,7 @@
 //
 // Start order: state directory, database, authority, XenAPI endpoint, listening sockets, workers. Stop is the reverse.
 
-import { chmodSync, mkdirSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -53,6 +53,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 
 const XENAPI_SOCKET = 'xenapi.sock'
 const DATABASE = 'xengate.db'
+/** Earlier configurations whose workers may still be finishing when another is taken. */
+const OTHER_GROUPS_MAX = 4
+/** What is left to write to the log when everything has stopped gets this long; a reader may have stalled. */
+const LAST_WORDS_MS = 1000
 /** One Ctrl-C can arrive twice, from the terminal and passed on by npm: within this time it is the same one. */
 const SAME_SIGNAL_MS = 300
 
@@ -85,6 +89,8 @@ class Primary {
 
   async start(): Promise<void> {
     const config = this.#config
+    // From the very start: by default this signal ends a process.
+    process.on('SIGHUP', () => void this.#reload())
     mkdirSync(config.stateDir, { recursive: true, mode: 0o700 })
     await removeStaleSocket(this.#xenapiPath)
     this.#db = openDatabase(join(config.stateDir, DATABASE))
@@ -125,10 +131,11 @@ class Primary {
     this.#xenapi = server
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
+      // Only workers may reach it: it believes what they say of the client. The file is made within this call.
+      const before = process.umask(0o177)
       server.listen(this.#xenapiPath, resolve)
+      process.umask(before)
     })
-    // Only workers may reach it: it believes what they say of the client.
-    chmodSync(this.#xenapiPath, 0o600)
   }
 
   async #bind(listen: ListenConfig): Promise<void> {
@@ -139,7 +146,7 @@ class Primary {
     return new WorkerGroup({
       config,
       workers: workerCount(config),
-      listenFds: config.listen.flatMap((listen) => this.#listeners.get(keyOf(listen))?.fd ?? []),
+      listenFds: () => config.listen.flatMap((listen) => this.#listeners.get(keyOf(listen))?.fd ?? []),
       xenapiPath: this.#xenapiPath,
       log: this.#log,
       find: (id) => broker.find(id),
@@ -167,10 +174,11 @@ class Primary {
         void end(isSecond)
       }
       const end = async (isNow: boolean): Promise<void> => {
-        resolve(await this.stop(isNow))
+        const code = await this.stop(isNow)
+        setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_WORDS_MS).unref()
+        resolve(code)
       }
-      const onReload = (): void => void this.#reload()
-      process.on('SIGTERM', onStop).on('SIGINT', onStop).on('SIGHUP', onReload)
+      process.on('SIGTERM', onStop).on('SIGINT', onStop)
     })
   }
 
@@ -201,7 +209,7 @@ class Primary {
    */
   async #reload(): Promise<void> {
     const { reload } = this.#options
-    if (reload === undefined || this.#isReloading || this.#isStopping) {
+    if (reload === undefined || this.#group === null || this.#isReloading || this.#isStopping) {
       this.#log.warn({ event: 'reload-ignored' })
       return
     }
@@ -223,21 +231,33 @@ class Primary {
       throw new Error('state-dir cannot be changed by a reload: restart the daemon')
     }
     const added = config.listen.filter((listen) => !this.#listeners.has(keyOf(listen)))
+    if (this.#otherGroups.size >= OTHER_GROUPS_MAX) {
+      throw new Error('workers of earlier configurations are still finishing their requests: try again later')
+    }
     const group = await this.#startGroup(config, added, broker, authority)
-    const removed = [...this.#listeners.keys()].filter((key) => !config.listen.some((listen) => keyOf(listen) === key))
     authority.configure(config.sessions)
     this.#log.level = config.log.level
     this.#config = config
     this.#group = group
-    void this.#retire(old, removed)
+    void this.#retire(old)
   }
 
-  /** Lets the workers of an earlier configuration finish, and then closes the listeners that only it had. */
-  async #retire(group: WorkerGroup, listenerKeys: readonly string[]): Promise<void> {
+  /** Lets the workers of an earlier configuration finish, and then closes the listeners that nobody has any more. */
+  async #retire(group: WorkerGroup): Promise<void> {
     this.#otherGroups.add(group)
     await group.drain()
     this.#otherGroups.delete(group)
-    for (const key of listenerKeys) this.#closeListener(key)
+    this.#closeUnusedListeners()
+  }
+
+  #closeUnusedListeners(): void {
+    const configs = [this.#config, ...[...this.#otherGroups].map((group) => group.config)]
+    const used = new Set(configs.flatMap(({ listen }) => listen.map((one) => keyOf(one))))
+    for (const [key, listener] of this.#listeners) {
+      if (used.has(key)) continue
+      listener.close()
+      this.#listeners.delete(key)
+    }
   }
 
   /** Starts workers with a new configuration, beside the old ones; whatever fails, its new listeners are closed again. */
@@ -255,14 +275,9 @@ class Primary {
       await group.start().finally(() => this.#otherGroups.delete(group))
       return group
     } catch (error) {
-      for (const listen of added) this.#closeListener(keyOf(listen))
+      this.#closeUnusedListeners()
       throw error
     }
-  }
-
-  #closeListener(key: string): void {
-    this.#listeners.get(key)?.close()
-    this.#listeners.delete(key)
   }
 }
 

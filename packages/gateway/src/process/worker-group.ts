@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import type { Config } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
 import type { Session } from '../sessions/session.ts'
-import type { ToPrimary, ToWorker } from './messages.ts'
+import { ALIVE_INTERVAL_MS, type ToPrimary, type ToWorker } from './messages.ts'
 
 /** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
 const CONFIRM_TIMEOUT_MS = 2000
@@ -25,8 +25,8 @@ const WORKER_MAIN = fileURLToPath(new URL(`./worker-main${extname(import.meta.fi
 export interface WorkerGroupOptions {
   readonly config: Config
   readonly workers: number
-  /** Descriptors, in this process, of the listening sockets. */
-  readonly listenFds: readonly number[]
+  /** The descriptors, in this process, of the listening sockets, as they are now. */
+  readonly listenFds: () => readonly number[]
   readonly xenapiPath: string
   readonly log: Log
   readonly find: (id: string) => Promise<Session | null | 'unavailable'>
@@ -46,6 +46,7 @@ export class WorkerGroup {
   #endings = 0
   #isDraining = false
   #replaceMs = REPLACE_FIRST_MS
+  readonly #aliveTimer: NodeJS.Timeout
   #onReady: (() => void) | null = null
   #onFailed: ((problem: string) => void) | null = null
   readonly #gone = Promise.withResolvers<void>()
@@ -53,6 +54,13 @@ export class WorkerGroup {
 
   constructor(options: WorkerGroupOptions) {
     this.#options = options
+    this.#aliveTimer = setInterval(() => {
+      for (const worker of this.#workers) this.#tell(worker, { type: 'alive' })
+    }, ALIVE_INTERVAL_MS).unref()
+  }
+
+  get config(): Config {
+    return this.#options.config
   }
 
   /** Process ids of the live workers. */
@@ -81,7 +89,8 @@ export class WorkerGroup {
   }
 
   #spawn(): void {
-    const { config, listenFds, xenapiPath, log } = this.#options
+    const { config, xenapiPath, log } = this.#options
+    const listenFds = this.#options.listenFds()
     const child = fork(WORKER_MAIN, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds] })
     const worker: Worker = { child, confirmations: new Map(), isReady: false }
     this.#workers.add(worker)
@@ -136,9 +145,10 @@ export class WorkerGroup {
   #exited(worker: Worker, code: number | null, signal: NodeJS.Signals | null): void {
     this.#workers.delete(worker)
     for (const confirm of worker.confirmations.values()) confirm()
+    if (!worker.isReady) this.#onFailed?.('a worker died before it was ready; see the log')
     if (this.#isDraining) {
       this.#options.log.info({ event: 'worker-stopped', worker: worker.child.pid })
-      if (this.#workers.size === 0) this.#gone.resolve()
+      if (this.#workers.size === 0) this.#allGone()
       return
     }
     this.#options.log.error({ event: 'worker-died', worker: worker.child.pid, code, signal })
@@ -149,6 +159,11 @@ export class WorkerGroup {
     }, pauseMs)
   }
 
+  #allGone(): void {
+    clearInterval(this.#aliveTimer)
+    this.#gone.resolve()
+  }
+
   /** Tells every worker that sessions ended. Resolves when none of them admits these any more. */
   async ended(uuids: readonly string[]): Promise<void> {
     const ending = this.#endings++
@@ -156,6 +171,8 @@ export class WorkerGroup {
   }
 
   #endedIn(worker: Worker, ending: number, uuids: readonly string[]): Promise<void> {
+    // One that is still starting has asked nothing yet, so that it knows no session.
+    if (!worker.isReady) return Promise.resolve()
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
         this.#options.log.error({ event: 'worker-silent', worker: worker.child.pid })
@@ -178,7 +195,10 @@ export class WorkerGroup {
 
   async #drain(): Promise<void> {
     this.#isDraining = true
-    if (this.#workers.size === 0) return
+    if (this.#workers.size === 0) {
+      this.#allGone()
+      return
+    }
     for (const worker of this.#workers) this.#tell(worker, { type: 'drain' })
     const timer = setTimeout(() => this.destroy(), this.#options.config.limits.drainTimeoutMs + EXIT_GRACE_MS)
     await this.#gone.promise

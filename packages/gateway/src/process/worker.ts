@@ -6,7 +6,7 @@ import { Gateway } from '../proxy/gateway.ts'
 import { Policies } from '../services/policy.ts'
 import { staticRegistry } from '../services/registry.ts'
 import { SessionTable } from '../sessions/table.ts'
-import type { ToPrimary, ToWorker } from './messages.ts'
+import { ALIVE_INTERVAL_MS, type ToPrimary, type ToWorker } from './messages.ts'
 
 /** How often activity of one session is noted, and how often the primary is told what was noted: at most this late each. */
 const TOUCH_INTERVAL_MS = 10_000
@@ -47,6 +47,9 @@ class Worker {
   readonly #log: Log
   readonly #tell: (message: ToPrimary) => void
   readonly #touchTimer: NodeJS.Timeout
+  /** When the primary was heard of last, and how long it may be silent, in milliseconds. */
+  #heardMs = performance.now()
+  readonly #trustMs: number
 
   constructor({ config, xenapiPath }: StartMessage, tell: (message: ToPrimary) => void) {
     this.#tell = tell
@@ -54,6 +57,7 @@ class Worker {
     this.#sessions = new SessionTable(
       (id) => tell({ type: 'find', id }),
       (uuid) => this.#gateway.sessionEnded(uuid),
+      config.sessions.idleTimeoutMs,
       Math.min(TOUCH_INTERVAL_MS, config.sessions.idleTimeoutMs / IDLE_TIMEOUT_PARTS),
     )
     const { services, pool, limits } = config
@@ -69,8 +73,12 @@ class Worker {
       problem: (event, code) => this.#log.error({ event, code }),
       access: config.log.access ? (line) => this.#log.access(line) : null,
     })
+    this.#trustMs = config.sessions.staleGraceMs + 2 * ALIVE_INTERVAL_MS
     this.#touchTimer = setInterval(
-      () => this.#reportTouched(),
+      () => {
+        this.#sessions.isTrusted = performance.now() - this.#heardMs <= this.#trustMs
+        this.#reportTouched()
+      },
       Math.min(TELL_INTERVAL_MS, config.sessions.idleTimeoutMs / IDLE_TIMEOUT_PARTS),
     )
   }
@@ -83,11 +91,15 @@ class Worker {
   take(message: Exclude<ToWorker, StartMessage>): void {
     switch (message.type) {
       case 'found':
-        this.#sessions.answered(message.id, message.session)
+        this.#sessions.answered(message.id, message.session, this.#gateway.clock.nowMs)
         break
       case 'ended':
         this.#sessions.ended(message.uuids)
         this.#tell({ type: 'confirmed', ending: message.ending })
+        break
+      case 'alive':
+        this.#heardMs = performance.now()
+        this.#sessions.isTrusted = true
         break
       case 'drain':
         this.#gateway.drain().then(
@@ -99,7 +111,7 @@ class Worker {
   }
 
   #reportTouched(): void {
-    const uuids = this.#sessions.takeTouched()
+    const uuids = this.#sessions.takeTouched(this.#gateway.clock.nowMs)
     if (uuids.length > 0) this.#tell({ type: 'touched', uuids })
   }
 

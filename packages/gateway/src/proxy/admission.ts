@@ -6,6 +6,7 @@ import { isPermitted, type Policies } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import { isServiceName } from '../services/service-name.ts'
 import type { Answer, SessionEntry, SessionTable } from '../sessions/table.ts'
+import type { Clock } from './clock.ts'
 import { SEC_FETCH_SITE } from './field-ids.ts'
 import {
   AUTHORITY_UNAVAILABLE,
@@ -39,6 +40,7 @@ export interface AdmissionRules {
   readonly policies: Policies
   readonly registry: ServiceRegistry
   readonly pool: ServicePool
+  readonly clock: Clock
   /** Methods that services may be reached with. */
   readonly methods: readonly string[]
 }
@@ -77,7 +79,7 @@ export function decide(rules: AdmissionRules, head: RequestHead, learned: Learne
 
   const presented = presentedSession(head, target)
   if (presented === undefined) return refuse(SESSION_MISSING)
-  const answer = answerOn(rules.sessions, presented.id, learned)
+  const answer = answerOn(rules.sessions, presented.id, learned, rules.clock.nowMs)
   if (answer === undefined) return { kind: 'ask', id: presented.id }
   if (answer.kind === 'nobody') return refuse(SESSION_INVALID)
   if (answer.kind === 'unavailable') return refuse(AUTHORITY_UNAVAILABLE)
@@ -117,7 +119,7 @@ function decideService(
   const origin = connected.kind === 'not-running' ? rules.registry.whereIs(name) : undefined
   if (connected.kind === 'not-running' && origin === undefined) return refuse(SERVICE_UNKNOWN, name, entry)
   if (!rules.methods.includes(method)) {
-    if (connected.kind === 'connected') rules.pool.putBack(name, connected.connection)
+    if (connected.kind === 'connected') connected.connection.destroy()
     return refuse(methodNotAllowed(rules.methods), name, entry)
   }
   if (connected.kind !== 'connected') return refuse(elsewhere(`${origin}${target}`), name, entry)
@@ -135,9 +137,10 @@ function decideXenapi(rules: AdmissionRules, head: RequestHead, target: string, 
   return { kind: 'relay', connection: connected.connection, name: XENAPI, entry: null, stripSession: false }
 }
 
-function answerOn(sessions: SessionTable, id: string, learned: Learned): Answer | undefined {
+function answerOn(sessions: SessionTable, id: string, learned: Learned, nowMs: number): Answer | undefined {
   if (id === '') return { kind: 'nobody' }
-  const entry = sessions.find(id)
+  if (!sessions.isTrusted) return { kind: 'unavailable' }
+  const entry = sessions.find(id, nowMs)
   if (entry !== undefined) return { kind: 'session', entry }
   // An answer that names a session is in the table, unless the session ended since: then it is nobody's.
   if (learned.answer?.id !== id) return undefined
@@ -154,7 +157,8 @@ function takeConnection(pool: ServicePool, name: string, learned: Learned): Conn
   return connection === undefined ? undefined : { kind: 'connected', connection }
 }
 
-function pathOf(target: string): string {
+/** The part of a target before its query. */
+export function pathOf(target: string): string {
   const query = target.indexOf('?')
   return query === -1 ? target : target.slice(0, query)
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { fixture, request, response, statusOf } from './testing/fixture.ts'
+import { fixture, request, response, ROOT_ID, statusOf } from './testing/fixture.ts'
 
 const DEADLINE = { timeout: 15_000 }
 
@@ -233,6 +233,19 @@ test('a tunnel ends with its session', DEADLINE, async (t) => {
   await connection.ended()
 })
 
+test('a switch of protocols that comes after the session has ended is refused', DEADLINE, async (t) => {
+  const { client, service, sessions } = await fixture(t)
+  const svc = await service('svc')
+  const peer = client()
+  peer.write(request('GET', '/', UPGRADE))
+  const connection = await svc.connections.next()
+  await connection.until('\r\n\r\n')
+  sessions.ended(['11111111'])
+  connection.write(SWITCH)
+  assert.equal(statusOf(await peer.message()), 403)
+  await connection.ended()
+})
+
 for (const [what, lines] of [
   ['HTTP/2', 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n'],
   ['another HTTP beside it', 'Connection: Upgrade\r\nUpgrade: websocket, HTTP/2.0\r\n'],
@@ -295,4 +308,61 @@ test('requests cut at every byte are the same requests', DEADLINE, async (t) => 
     assert.equal(arrived, expected, `cut at ${cut}`)
   }
   assert.match(expected ?? '', /abc$|abc0/)
+})
+
+test('a session that ends while its service is being connected leaves no connection behind', DEADLINE, async (t) => {
+  const under = await fixture(t)
+  const svc = await under.service('svc')
+  const peer = under.client()
+  peer.write(request('GET', '/1'))
+  const first = await svc.connections.next()
+  await first.until('\r\n\r\n')
+  // The second request finds no idle connection; it waits for one in the turn in which the session ends.
+  const other = under.client()
+  const { pool } = under.gateway
+  const connect = pool.connect.bind(pool)
+  pool.connect = (name, then) => {
+    under.sessions.ended(['11111111'])
+    under.live.delete(ROOT_ID)
+    connect(name, then)
+  }
+  other.write(request('GET', '/2'))
+  assert.equal(statusOf(await other.message()), 403)
+  const second = await svc.connections.next()
+  assert.equal(await second.ended(), '')
+})
+
+test(
+  'a service that sends interim responses without end is stopped, and does not grow the gateway',
+  DEADLINE,
+  async (t) => {
+    const { client, service } = await fixture(t)
+    const svc = await service('svc')
+    const peer = client()
+    peer.write(request('GET'))
+    const connection = await svc.connections.next()
+    await connection.until('\r\n\r\n')
+    connection.write('HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(101))
+    assert.match(await peer.until('interim responses'), /HTTP\/1\.1 502 /)
+    await connection.ended()
+  },
+)
+
+test('when the primary has been silent for too long, known sessions get 503', DEADLINE, async (t) => {
+  const { client, service, sessions } = await fixture(t)
+  const svc = await service('svc')
+  const peer = client()
+  peer.write(request('GET'))
+  const connection = await svc.connections.next()
+  await connection.until('\r\n\r\n')
+  connection.write(response('one'))
+  await peer.message()
+  sessions.isTrusted = false
+  peer.write(request('GET'))
+  assert.equal(statusOf(await peer.message()), 503)
+  sessions.isTrusted = true
+  peer.write(request('GET'))
+  await connection.until('\r\n\r\n')
+  connection.write(response('two'))
+  assert.ok((await peer.message()).endsWith('two'))
 })

@@ -19,7 +19,7 @@
 import type { Socket } from 'node:net'
 import { BODY, BodyDecoder, FIELD, HEAD, type RequestHead, STEP } from '@xengate/http1'
 import type { SessionEntry } from '../sessions/table.ts'
-import { decide, type Learned, wantedUpgrade } from './admission.ts'
+import { decide, type Learned, pathOf, wantedUpgrade } from './admission.ts'
 import type { Exchange } from './exchange.ts'
 import { type AcceptedHandle, acceptedSocket } from './borrowed-reads.ts'
 import { ACCEPT } from './field-ids.ts'
@@ -207,6 +207,8 @@ export class ClientConnection {
   /** @returns whether the head is done with; otherwise it is to be kept and read again */
   #decide(head: RequestHead): boolean {
     const decision = decide(this.#gateway.rules, head, this.#learned)
+    // A connection that was waited for is used now or not at all.
+    if (decision.kind !== 'relay') this.#dropConnected()
     switch (decision.kind) {
       case 'ask': {
         const { id } = decision
@@ -218,8 +220,8 @@ export class ClientConnection {
         const wait = this.#wait(this.#gateway.limits.connectTimeoutMs + ANSWER_TIMEOUT_MS, false)
         const { answer } = this.#learned
         this.#gateway.pool.connect(decision.name, (connected) => {
-          if (this.#learn(wait, { answer, connected }) || connected.kind !== 'connected') return
-          this.#gateway.pool.putBack(decision.name, connected.connection)
+          if (!this.#learn(wait, { answer, connected }) && connected.kind === 'connected')
+            connected.connection.destroy()
         })
         return false
       }
@@ -232,6 +234,12 @@ export class ClientConnection {
         this.#relay(head, decision.connection, decision.name, decision.entry, decision.stripSession)
         return true
     }
+  }
+
+  #dropConnected(): void {
+    const { connected } = this.#learned
+    if (connected?.kind === 'connected') connected.connection.destroy()
+    if (connected !== null) this.#learned = { answer: this.#learned.answer, connected: null }
   }
 
   #wait(timeoutMs: number, isForSession: boolean): number {
@@ -302,14 +310,14 @@ export class ClientConnection {
   /**
    * The exchange is over and its response is written.
    * @param keeps whether the client was told that its connection stays open
-   * @param isLast whether the client said that this request is its last, so that nothing more of it is on its way
+   * @param isLast whether the client said that this request is its last, and the response was short
    * @param rest decoder of a body that is still coming, which is to be dropped
    */
   exchangeEnded(keeps: boolean, isLast: boolean, rest: BodyDecoder | null): void {
     this.#exchange = null
     this.#isPaused = false
     if (isLast && rest === null && this.#unread === null && this.socket.writableLength === 0) {
-      // All is written and read: closing ends the connection in order, without the calls that lingering takes.
+      // All is read, and all is on its way: closing ends the connection in order, without the calls that lingering takes.
       this.destroy()
     } else if (!keeps) {
       this.#linger()
@@ -357,6 +365,20 @@ export class ClientConnection {
       service: name,
       entry,
     })
+  }
+
+  /** Refuses the request whose head is kept while something is waited for. */
+  #refuseWaiting(refused: Refusal): void {
+    const bytes = this.#unread
+    const head = this.#gateway.requestHead
+    this.#learned = NOTHING_LEARNED
+    if (bytes === null || head.parse(bytes, 0, bytes.length) !== HEAD.COMPLETE) {
+      this.#refuse(refused, null)
+      return
+    }
+    this.#unread = head.end === bytes.length ? null : bytes.subarray(head.end)
+    this.#refuse(refused, head)
+    this.#advance()
   }
 
   /** Refuses a request that was being relayed, nothing of whose response has gone out. */
@@ -491,6 +513,7 @@ export class ClientConnection {
 
   #closed(): void {
     const exchange = this.#exchange
+    this.#dropConnected()
     this.#state = STATE.CLOSED
     this.#exchange = null
     this.#unread = null
@@ -511,8 +534,7 @@ export class ClientConnection {
         this.#refuse(REQUEST_SLOW, null)
         break
       case STATE.WAITING:
-        this.#learned = NOTHING_LEARNED
-        this.#refuse(this.#isWaitingForSession ? AUTHORITY_UNAVAILABLE : SERVICE_SLOW, null)
+        this.#refuseWaiting(this.#isWaitingForSession ? AUTHORITY_UNAVAILABLE : SERVICE_SLOW)
         break
       case STATE.EXCHANGE:
         this.#exchange?.timedOut()
@@ -533,7 +555,7 @@ export class ClientConnection {
   /** The gateway stops now. */
   drainTimedOut(): void {
     if (this.#state === STATE.EXCHANGE) this.#exchange?.drainTimedOut()
-    else if (this.#state === STATE.WAITING) this.#refuse(DRAINING, null)
+    else if (this.#state === STATE.WAITING) this.#refuseWaiting(DRAINING)
     else this.destroy()
   }
 }
@@ -542,11 +564,6 @@ const NOTHING_LEARNED: Learned = Object.freeze({ answer: null, connected: null }
 
 function expectsContinue(head: RequestHead): boolean {
   return head.minorVersion === 1 && head.first(FIELD.EXPECT)?.toLowerCase() === '100-continue'
-}
-
-function pathOf(target: string): string {
-  const query = target.indexOf('?')
-  return query === -1 ? target : target.slice(0, query)
 }
 
 /** An IPv4 address that a dual-stack socket shows as IPv6 is shown as IPv4; none (a Unix socket) as an empty text. */

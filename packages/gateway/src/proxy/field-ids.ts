@@ -66,5 +66,8 @@ export function withDrop(table: Uint8Array, id: number): Uint8Array {
 /** Left out of a response: hop-by-hop fields. */
 export const RESPONSE_DROPS: Uint8Array = drops(HOP_BY_HOP)
 
+/** Left out of 426, which has to say in Upgrade what it asks for (RFC 9110 section 15.5.22). */
+export const RESPONSE_DROPS_BUT_UPGRADE: Uint8Array = drops(HOP_BY_HOP.filter((id) => id !== FIELD.UPGRADE))
+
 /** Left out of a response that has no body by its status (1xx, 204): its length as well (RFC 9110 section 8.6). */
 export const RESPONSE_DROPS_WITHOUT_BODY: Uint8Array = drops([...HOP_BY_HOP, FIELD.CONTENT_LENGTH])

@@ -3,6 +3,7 @@
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
+import type { LimitsConfig } from '../config/schema.ts'
 import type { AccessFields } from '../logging/access.ts'
 import type { Policies } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
@@ -17,22 +18,9 @@ import type { Outcome, Relay } from './relay.ts'
 import { ServicePool, socketPaths } from './service-pool.ts'
 import type { Tunnel } from './tunnel.ts'
 
-/** Bounds of the data plane; times in milliseconds. */
-export interface GatewayLimits {
-  readonly headBytes: number
-  readonly targetBytes: number
-  readonly connections: number
-  readonly headTimeoutMs: number
-  readonly idleTimeoutMs: number
-  readonly connectTimeoutMs: number
-  readonly responseTimeoutMs: number
-  readonly bodyIdleTimeoutMs: number
-  readonly drainTimeoutMs: number
-}
-
 /** What a gateway is made from. */
 export interface GatewayOptions {
-  readonly limits: GatewayLimits
+  readonly limits: LimitsConfig
   readonly methods: readonly string[]
   readonly directories: readonly string[]
   readonly policies: Policies
@@ -53,7 +41,7 @@ const TICK_MS_MAX = 250
 const TICK_MS_MIN = 10
 
 export class Gateway {
-  readonly limits: GatewayLimits
+  readonly limits: LimitsConfig
   readonly sessions: SessionTable
   readonly pool: ServicePool
   readonly rules: AdmissionRules
@@ -77,7 +65,7 @@ export class Gateway {
     this.sessions = sessions
     this.clock = new SweepClock(tickMs(limits), () => this.#sweep())
     this.pool = new ServicePool((name) => this.#pathsOf(name), limits.connectTimeoutMs, this.clock)
-    this.rules = { sessions, policies, registry, pool: this.pool, methods }
+    this.rules = { sessions, policies, registry, pool: this.pool, clock: this.clock, methods }
     const headLimits = { headBytesMax: limits.headBytes, targetBytesMax: limits.targetBytes }
     this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits)
     this.responseHead = new ResponseHead(RESPONSE_FIELDS, headLimits)
@@ -250,7 +238,7 @@ export class Gateway {
   }
 }
 
-function tickMs(limits: GatewayLimits): number {
+function tickMs(limits: LimitsConfig): number {
   const shortestMs = Math.min(
     limits.headTimeoutMs,
     limits.idleTimeoutMs,

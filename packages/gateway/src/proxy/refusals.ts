@@ -105,6 +105,12 @@ export const SWITCH_UNASKED: Refusal = refusal(
   'The service answered 101 Switching Protocols to a request that did not ask for it.',
 )
 
+export const INTERIM_FLOOD: Refusal = refusal(
+  502,
+  'interim-flood',
+  'The service sent interim responses (1xx) without end instead of a final one: see the log of the service.',
+)
+
 export const SERVICE_SLOW: Refusal = refusal(
   504,
   'service-slow',

@@ -23,17 +23,19 @@ import {
 import type { SessionEntry } from '../sessions/table.ts'
 import type { ClientConnection } from './client-connection.ts'
 import type { Exchange } from './exchange.ts'
-import { RESPONSE_DROPS, RESPONSE_DROPS_WITHOUT_BODY } from './field-ids.ts'
+import { RESPONSE_DROPS, RESPONSE_DROPS_BUT_UPGRADE, RESPONSE_DROPS_WITHOUT_BODY } from './field-ids.ts'
 import type { Gateway } from './gateway.ts'
 import { keptLines } from './kept-lines.ts'
 import {
   DRAINING,
+  INTERIM_FLOOD,
   malformed,
   type Refusal,
   REQUEST_SLOW,
   responseInvalid,
   SERVICE_DIED,
   SERVICE_SLOW,
+  SESSION_INVALID,
   SWITCH_UNASKED,
 } from './refusals.ts'
 import type { ServiceConnection, ServiceListener } from './service-connection.ts'
@@ -65,10 +67,15 @@ export interface RelayedRequest {
   readonly startedMs: number
 }
 
+/** With its head, a response of this length goes out in one flight: TCP begins with ten segments (RFC 6928). */
+const SHORT_RESPONSE_BYTES = 8192
+/** Interim responses to one request. */
+const INTERIM_MAX = 100
+
 const RESPONSE = { AWAITED: 0, BODY: 1, COMPLETE: 2 } as const
 
 /** How an exchange ended, for the access log. */
-export type Outcome = 'complete' | 'client-gone' | 'service-failed' | 'timed-out' | 'refused'
+export type Outcome = 'complete' | 'refused' | 'client-gone' | 'client-failed' | 'service-failed' | 'gateway-failed'
 
 export class Relay implements Exchange, ServiceListener {
   readonly request: RelayedRequest
@@ -95,6 +102,7 @@ export class Relay implements Exchange, ServiceListener {
   #partialHead: Buffer | null = null
   #hasHeardService = false
   #hasContinued = false
+  #interims = 0
   #isRetry = false
 
   constructor(gateway: Gateway, client: ClientConnection, service: ServiceConnection, request: RelayedRequest) {
@@ -139,7 +147,7 @@ export class Relay implements Exchange, ServiceListener {
         continue
       }
       if (step === STEP.INVALID) {
-        this.#fail(malformed(decoder.reason))
+        this.#fail(malformed(decoder.reason), 'client')
         return to
       }
       if (step === STEP.DONE) this.#requestComplete(service, decoder)
@@ -174,7 +182,7 @@ export class Relay implements Exchange, ServiceListener {
   clientEnded(): void {
     if (this.#isRequestSent) return
     this.#letServiceGo()
-    this.#fail(malformed('body-truncated'))
+    this.#fail(malformed('body-truncated'), 'client')
   }
 
   clientClosed(): void {
@@ -236,7 +244,7 @@ export class Relay implements Exchange, ServiceListener {
         return -1
       }
       if (status === HEAD.INVALID) {
-        this.#fail(responseInvalid(head.reason))
+        this.#fail(responseInvalid(head.reason), 'service')
         return -1
       }
       at = head.end
@@ -247,6 +255,10 @@ export class Relay implements Exchange, ServiceListener {
       if (!head.isInterim) {
         this.#finalHead(head)
         return at
+      }
+      if (++this.#interims > INTERIM_MAX) {
+        this.#fail(INTERIM_FLOOD, 'service')
+        return -1
       }
       this.#interim(head)
     }
@@ -261,6 +273,7 @@ export class Relay implements Exchange, ServiceListener {
     const lines = keptLines(head, RESPONSE_DROPS_WITHOUT_BODY)
     this.#client.outgoing.text(`HTTP/1.1 ${head.status} ${head.reasonPhrase}\r\n${lines}\r\n`)
     this.#client.outgoing.flush()
+    if (this.#client.socket.writableNeedDrain) this.#service?.socket.pause()
   }
 
   #finalHead(head: ResponseHead): void {
@@ -287,10 +300,9 @@ export class Relay implements Exchange, ServiceListener {
   }
 
   #headText(head: ResponseHead): string {
-    const isWithoutLength = head.status === 204
     return (
       `HTTP/1.1 ${head.status} ${head.reasonPhrase}\r\n` +
-      keptLines(head, isWithoutLength ? RESPONSE_DROPS_WITHOUT_BODY : RESPONSE_DROPS) +
+      keptLines(head, dropsOf(head.status)) +
       (this.#isChunkedToClient ? 'Transfer-Encoding: chunked\r\n' : '') +
       this.#client.connectionLine(this.#keepsClient, this.request.minorVersion) +
       '\r\n'
@@ -307,7 +319,7 @@ export class Relay implements Exchange, ServiceListener {
       if (step === STEP.DATA) this.#passData(bytes, decoder.dataStart, decoder.dataEnd)
       else if (step === STEP.INVALID) {
         outgoing.flush()
-        this.#fail(responseInvalid(decoder.reason))
+        this.#fail(responseInvalid(decoder.reason), 'service')
         return -1
       } else if (step === STEP.DONE) {
         if (this.#isChunkedToClient) outgoing.text(lastChunk(decoder.trailers))
@@ -327,9 +339,13 @@ export class Relay implements Exchange, ServiceListener {
 
   #switchProtocols(head: ResponseHead, after: Buffer): void {
     const service = this.#service
+    if (this.#hasSessionEnded) {
+      this.#fail(SESSION_INVALID, 'client')
+      return
+    }
     const upgrade = head.first(FIELD.UPGRADE) ?? ''
     if (service === null || !isAmong(upgrade, this.request.upgrade)) {
-      this.#fail(SWITCH_UNASKED)
+      this.#fail(SWITCH_UNASKED, 'service')
       return
     }
     this.status = 101
@@ -353,13 +369,13 @@ export class Relay implements Exchange, ServiceListener {
     } else if (this.#response === RESPONSE.COMPLETE) {
       this.#abandonRequest()
     } else if (!this.#retries()) {
-      this.#fail(SERVICE_DIED)
+      this.#fail(SERVICE_DIED, 'service')
     }
   }
 
   serviceClosed(): void {
     if (this.#response === RESPONSE.COMPLETE) this.#abandonRequest()
-    else if (!this.#retries()) this.#fail(SERVICE_DIED)
+    else if (!this.#retries()) this.#fail(SERVICE_DIED, 'service')
   }
 
   serviceDrained(): void {
@@ -375,20 +391,25 @@ export class Relay implements Exchange, ServiceListener {
     const { request } = this
     const isSafe = request.method === 'GET' && request.decoder === null && request.upgrade === undefined
     const wasKept = this.#service !== null && this.#service.exchangesBefore > 0
-    if (!isSafe || !wasKept || this.#hasHeardService || this.#isRetry) return false
+    if (!isSafe || !wasKept || this.#hasHeardService || this.#isRetry || this.#hasSessionEnded) return false
     this.#isRetry = true
     this.#dropService()
     this.#gateway.pool.connect(request.service, (connected) => {
       if (!this.#client.isIn(this)) {
-        if (connected.kind === 'connected') this.#gateway.pool.putBack(request.service, connected.connection)
+        if (connected.kind === 'connected') connected.connection.destroy()
       } else if (connected.kind === 'connected') {
         this.#service = connected.connection
         this.start()
       } else {
-        this.#fail(SERVICE_DIED)
+        this.#fail(SERVICE_DIED, 'service')
       }
     })
     return true
+  }
+
+  /** Whether a logout has been answered since the request was admitted: nothing more may be begun in its name. */
+  get #hasSessionEnded(): boolean {
+    return this.request.entry?.isEnded === true
   }
 
   // ── the end ──
@@ -407,7 +428,15 @@ export class Relay implements Exchange, ServiceListener {
   #abandonRequest(): void {
     this.#dropService()
     this.#log('complete')
-    this.#client.exchangeEnded(this.#keepsClient, !this.request.isPersistent, this.request.decoder)
+    this.#client.exchangeEnded(this.#keepsClient, false, this.request.decoder)
+  }
+
+  /**
+   * Whether the connection can be closed without lingering. A stray byte that arrives after that draws a reset, which takes
+   * along what the kernel has not sent: of a short response that is nothing.
+   */
+  get #isLastAndShort(): boolean {
+    return !this.request.isPersistent && this.bytesOut <= SHORT_RESPONSE_BYTES
   }
 
   #finish(): void {
@@ -418,7 +447,7 @@ export class Relay implements Exchange, ServiceListener {
       else service.destroy()
     }
     this.#log('complete')
-    this.#client.exchangeEnded(this.#keepsClient, !this.request.isPersistent, null)
+    this.#client.exchangeEnded(this.#keepsClient, this.#isLastAndShort, null)
   }
 
   timedOut(): void {
@@ -427,22 +456,26 @@ export class Relay implements Exchange, ServiceListener {
       return
     }
     const isServiceSlow = this.#isRequestSent || this.#service?.socket.writableNeedDrain === true
-    this.#fail(isServiceSlow ? SERVICE_SLOW : REQUEST_SLOW)
+    if (isServiceSlow) this.#fail(SERVICE_SLOW, 'service')
+    else this.#fail(REQUEST_SLOW, 'client')
   }
 
   drainTimedOut(): void {
-    this.#fail(DRAINING)
+    this.#fail(DRAINING, 'gateway')
   }
 
-  /** Ends the exchange: with `refusal` while nothing of the response has gone out, else by cutting the connection. */
-  #fail(refusal: Refusal): void {
+  /**
+   * Ends the exchange: with `refusal` while nothing of the response has gone out, else by cutting the connection.
+   * @param side whose doing it is, for the log
+   */
+  #fail(refusal: Refusal, side: 'client' | 'service' | 'gateway'): void {
     this.#dropService()
     if (this.#response === RESPONSE.AWAITED) {
       this.status = refusal.status
       this.#log('refused', refusal.code)
       this.#client.refuseRelayed(refusal, this.request)
     } else {
-      this.#log('service-failed', refusal.code)
+      this.#log(`${side}-failed`, refusal.code)
       this.#client.cut()
     }
   }
@@ -463,6 +496,11 @@ export class Relay implements Exchange, ServiceListener {
   #log(outcome: Outcome, reason: string | null = null): void {
     this.#gateway.logExchange(this.#client, this, outcome, reason)
   }
+}
+
+function dropsOf(status: number): Uint8Array {
+  if (status === 204) return RESPONSE_DROPS_WITHOUT_BODY
+  return status === 426 ? RESPONSE_DROPS_BUT_UPGRADE : RESPONSE_DROPS
 }
 
 /** Whether each protocol of `chosen`, a value of Upgrade, is one of `wanted`. */

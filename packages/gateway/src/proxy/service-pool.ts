@@ -96,14 +96,9 @@ export class ServicePool {
     })
   }
 
-  /** Takes back a connection whose exchange is complete. */
+  /** Takes back a connection whose exchange is complete: the only way to become idle, so that an idle one has been used. */
   keep(name: string, connection: ServiceConnection): void {
     connection.release()
-    this.putBack(name, connection)
-  }
-
-  /** Takes back a connection that was taken and not used. */
-  putBack(name: string, connection: ServiceConnection): void {
     let idle = this.#idle.get(name)
     if (idle === undefined) {
       idle = []

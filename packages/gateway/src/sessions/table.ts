@@ -12,8 +12,13 @@ export interface SessionEntry {
   readonly session: Session
   /** The field lines that tell a service who the caller is, each with its CRLF. */
   readonly identityLines: string
-  /** When its activity was noted last, on the clock given to `touch`, in milliseconds. */
-  touchedMs: number
+  /** When it was used last, and when its activity was told last, on the clock given to `touch`; in milliseconds. */
+  usedMs: number
+  toldMs: number
+  /** Whether it is among those whose activity is to be told. */
+  isNoted: boolean
+  /** Whether the session has ended since: what was begun with it must not go further. */
+  isEnded: boolean
 }
 
 /** What became of a question: the session, `nobody` (no such session), `unavailable` (nobody can tell), `busy` (too many questions). */
@@ -31,25 +36,47 @@ export class SessionTable {
   readonly #entries = new Map<string, SessionEntry>()
   readonly #idsByUuid = new Map<string, string>()
   readonly #waiters = new Map<string, ((answer: Answer) => void)[]>()
-  #touched: string[] = []
+  #noted: SessionEntry[] = []
+  #isTrusted = true
   readonly #ask: Ask
   readonly #onEnded: (uuid: string) => void
-  readonly #touchIntervalMs: number
+  readonly #idleTimeoutMs: number
+  readonly #tellIntervalMs: number
 
   /**
    * @param ask sends a question to the primary
-   * @param onEnded told of each session of the table that has ended
-   * @param touchIntervalMs how often activity of one session is noted
+   * @param onEnded told of each session that has ended, whether the table has it or not
+   * @param idleTimeoutMs after so long without use here the primary is asked again
+   * @param tellIntervalMs how often activity of one session is told
    */
-  constructor(ask: Ask, onEnded: (uuid: string) => void, touchIntervalMs: number) {
+  constructor(ask: Ask, onEnded: (uuid: string) => void, idleTimeoutMs: number, tellIntervalMs: number) {
     this.#ask = ask
     this.#onEnded = onEnded
-    this.#touchIntervalMs = touchIntervalMs
+    this.#idleTimeoutMs = idleTimeoutMs
+    this.#tellIntervalMs = tellIntervalMs
   }
 
-  /** The live session with this id, if the table has it. */
-  find(id: string): SessionEntry | undefined {
-    return this.#entries.get(id)
+  /** Whether what the table says still holds; not when the primary has been silent for too long, and endings with it. */
+  get isTrusted(): boolean {
+    return this.#isTrusted
+  }
+
+  set isTrusted(isTrusted: boolean) {
+    this.#isTrusted = isTrusted
+  }
+
+  /** The live session with this id, if the table has it and it was used within the idle timeout. */
+  find(id: string, nowMs: number): SessionEntry | undefined {
+    const entry = this.#entries.get(id)
+    if (entry === undefined || nowMs - entry.usedMs < this.#idleTimeoutMs) return entry
+    // It may have been used elsewhere: the primary knows.
+    this.#forget(id, entry)
+    return undefined
+  }
+
+  #forget(id: string, entry: SessionEntry): void {
+    this.#entries.delete(id)
+    this.#idsByUuid.delete(entry.session.uuid)
   }
 
   /** Asks about an id that `find` does not know. `then` is called once, later, or now with `busy`. */
@@ -66,17 +93,24 @@ export class SessionTable {
   }
 
   /** Takes the primary's answer about `id`: a session, null for none, or `unavailable`. */
-  answered(id: string, found: Session | null | 'unavailable'): void {
-    const answer = this.#answer(id, found)
+  answered(id: string, found: Session | null | 'unavailable', nowMs: number): void {
+    const answer = this.#answer(id, found, nowMs)
     const waiters = this.#waiters.get(id) ?? []
     this.#waiters.delete(id)
     for (const then of waiters) then(answer)
   }
 
-  #answer(id: string, found: Session | null | 'unavailable'): Answer {
+  #answer(id: string, found: Session | null | 'unavailable', nowMs: number): Answer {
     if (found === null) return { kind: 'nobody' }
     if (found === 'unavailable') return { kind: 'unavailable' }
-    const entry = { session: found, identityLines: identityLines(found), touchedMs: Number.NEGATIVE_INFINITY }
+    const entry: SessionEntry = {
+      session: found,
+      identityLines: identityLines(found),
+      usedMs: nowMs,
+      toldMs: nowMs,
+      isNoted: false,
+      isEnded: false,
+    }
     this.#entries.set(id, entry)
     this.#idsByUuid.set(found.uuid, id)
     if (this.#entries.size > ENTRIES_MAX) this.#forgetFirst()
@@ -85,8 +119,7 @@ export class SessionTable {
 
   #forgetFirst(): void {
     for (const [id, entry] of this.#entries) {
-      this.#entries.delete(id)
-      this.#idsByUuid.delete(entry.session.uuid)
+      this.#forget(id, entry)
       return
     }
   }
@@ -94,30 +127,42 @@ export class SessionTable {
   /** Takes the news that sessions ended: from here on no request of theirs is admitted. */
   ended(uuids: readonly string[]): void {
     for (const uuid of uuids) {
-      const id = this.#idsByUuid.get(uuid)
-      if (id === undefined) continue
-      this.#idsByUuid.delete(uuid)
-      this.#entries.delete(id)
+      const id = this.#idsByUuid.get(uuid) ?? ''
+      const entry = this.#entries.get(id)
+      if (entry !== undefined) {
+        entry.isEnded = true
+        this.#forget(id, entry)
+      }
       this.#onEnded(uuid)
     }
   }
 
-  /**
-   * Notes activity of a session, at most once in the interval given to the constructor: with many sessions active, telling
-   * of each once a second cost the primary more than serving them.
-   * @param nowMs on a clock that does not go back
-   */
+  /** Notes activity of a session. @param nowMs on a clock that does not go back */
   touch(entry: SessionEntry, nowMs: number): void {
-    if (nowMs - entry.touchedMs < this.#touchIntervalMs) return
-    entry.touchedMs = nowMs
-    this.#touched.push(entry.session.uuid)
+    entry.usedMs = nowMs
+    if (entry.isNoted) return
+    entry.isNoted = true
+    this.#noted.push(entry)
   }
 
-  /** The uuids of sessions whose activity was noted since the last call. */
-  takeTouched(): readonly string[] {
-    const touched = this.#touched
-    this.#touched = []
-    return touched
+  /**
+   * The uuids of sessions whose activity is to be told now. Of a session that was told of within the interval it is kept for
+   * later: with many sessions active, telling of each once a second cost the primary more than serving them.
+   */
+  takeTouched(nowMs: number): readonly string[] {
+    const noted = this.#noted
+    this.#noted = []
+    const due: string[] = []
+    for (const entry of noted) {
+      if (nowMs - entry.toldMs < this.#tellIntervalMs) {
+        this.#noted.push(entry)
+        continue
+      }
+      entry.isNoted = false
+      entry.toldMs = nowMs
+      due.push(entry.session.uuid)
+    }
+    return due
   }
 }
 

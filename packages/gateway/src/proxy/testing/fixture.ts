@@ -6,12 +6,13 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import type { LimitsConfig } from '../../config/schema.ts'
 import type { AccessFields } from '../../logging/access.ts'
 import { Policies, type PolicySetting } from '../../services/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
 import type { Session } from '../../sessions/session.ts'
 import { SessionTable } from '../../sessions/table.ts'
-import { Gateway, type GatewayLimits } from '../gateway.ts'
+import { Gateway } from '../gateway.ts'
 import { Arrivals, Peer } from './peer.ts'
 
 export const ROOT_ID: string = 'OpaqueRef:11111111-1111-4111-8111-111111111111'
@@ -19,7 +20,7 @@ export const READER_ID: string = 'OpaqueRef:22222222-2222-4222-8222-222222222222
 /** Cookie line of root's session. */
 export const COOKIE: string = `Cookie: session_id=${ROOT_ID}\r\n`
 
-const LIMITS: GatewayLimits = {
+const LIMITS: LimitsConfig = {
   headBytes: 16_384,
   targetBytes: 8192,
   connections: 1000,
@@ -39,7 +40,7 @@ function session(uuid: string, user: string, role: Session['roles'][number]): Se
 
 /** What a test may set. */
 export interface FixtureOptions {
-  readonly limits?: Partial<GatewayLimits>
+  readonly limits?: Partial<LimitsConfig>
   readonly methods?: readonly string[]
   readonly policies?: Readonly<Record<string, PolicySetting>>
   readonly elsewhere?: Readonly<Record<string, string>>
@@ -79,8 +80,9 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     options.onQuestion ??
     ((id: string, answer: (found: Session | null) => void) => queueMicrotask(() => answer(live.get(id) ?? null)))
   const sessions: SessionTable = new SessionTable(
-    (id) => onQuestion(id, (found) => sessions.answered(id, found)),
+    (id) => onQuestion(id, (found) => sessions.answered(id, found, gateway.clock.nowMs)),
     (uuid) => gateway.sessionEnded(uuid),
+    60_000,
     1000,
   )
   const gateway: Gateway = new Gateway({

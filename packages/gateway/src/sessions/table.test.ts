@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Session } from './session.ts'
+import { SessionTable } from './table.ts'
+
+const SESSION: Session = {
+  uuid: 'u',
+  user: 'root',
+  subject: 'OpaqueRef:NULL',
+  roles: ['pool-admin'],
+  originator: '',
+  isLocalSuperuser: true,
+}
+
+function table(): { table: SessionTable; asked: string[]; ended: string[] } {
+  const asked: string[] = []
+  const ended: string[] = []
+  return {
+    table: new SessionTable(
+      (id) => asked.push(id),
+      (uuid) => ended.push(uuid),
+      60_000,
+      1000,
+    ),
+    asked,
+    ended,
+  }
+}
+
+test('a session that was not used here for the idle timeout is asked for again', () => {
+  const { table: sessions } = table()
+  sessions.question('id', () => {})
+  sessions.answered('id', SESSION, 0)
+  const entry = sessions.find('id', 59_999)
+  assert.ok(entry)
+  sessions.touch(entry, 59_999)
+  assert.equal(sessions.find('id', 119_998), entry)
+  assert.equal(sessions.find('id', 119_999), undefined)
+})
+
+test('activity is told once in the interval, and the last of it is told too', () => {
+  const { table: sessions } = table()
+  sessions.question('id', () => {})
+  sessions.answered('id', SESSION, 0)
+  const entry = sessions.find('id', 0)
+  assert.ok(entry)
+  sessions.touch(entry, 10)
+  assert.deepEqual(sessions.takeTouched(500), [])
+  assert.deepEqual(sessions.takeTouched(1000), ['u'])
+  assert.deepEqual(sessions.takeTouched(3000), [])
+  sessions.touch(entry, 3001)
+  sessions.touch(entry, 3002)
+  assert.deepEqual(sessions.takeTouched(3003), ['u'])
+})
+
+test('an ending reaches who holds the session, and is told even of a session that the table does not have', () => {
+  const { table: sessions, ended } = table()
+  sessions.question('id', () => {})
+  sessions.answered('id', SESSION, 0)
+  const entry = sessions.find('id', 0)
+  sessions.ended(['u', 'unknown'])
+  assert.equal(entry?.isEnded, true)
+  assert.equal(sessions.find('id', 0), undefined)
+  assert.deepEqual(ended, ['u', 'unknown'])
+})
+
+test('questions are asked once for each id, and are bounded', () => {
+  const { table: sessions, asked } = table()
+  const kinds: string[] = []
+  for (let count = 0; count < 1001; count++) sessions.question(`id${count}`, ({ kind }) => kinds.push(kind))
+  assert.deepEqual(kinds, ['busy'])
+  sessions.question('id0', ({ kind }) => kinds.push(kind))
+  assert.equal(asked.length, 1000)
+  sessions.answered('id0', null, 0)
+  assert.deepEqual(kinds, ['busy', 'nobody', 'nobody'])
+})
