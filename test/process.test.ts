@@ -316,6 +316,33 @@ describe('SIGHUP', { timeout: 60_000 }, () => {
     assert.equal((await client.exchange(asked(session))).status, 403)
   })
 
+  test('that takes a listener back while it is still being given up keeps it, and its workers can be replaced', async (t) => {
+    const { daemon, session, held, release } = await startWork(scopeOf(t), { listen: ['127.0.0.1:0', 'unix:a.sock'] })
+    const unix = `unix:${join(daemon.place.directory, 'a.sock')}`
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    const reload = async (listen: string[]): Promise<void> => {
+      await daemon.place.configure({ listen })
+      const seen = daemon.events.filter(({ event }) => event === 'reloaded').length
+      daemon.child.signal('SIGHUP')
+      await until(() => daemon.events.filter(({ event }) => event === 'reloaded').length > seen, 'the reload')
+    }
+    await reload(['127.0.0.1:0'])
+    await reload(['127.0.0.1:0', 'unix:a.sock'])
+    release()
+    assert.equal((await client.response()).text, 'begun and done')
+    await until(() => daemon.events.some(({ event }) => event === 'worker-stopped'), 'the first workers to be gone')
+    const ready = daemon.events.filter(({ event }) => event === 'worker-ready')
+    process.kill(Number(ready.at(-1)?.['worker']), 'SIGKILL')
+    await until(
+      () => daemon.events.filter(({ event }) => event === 'worker-ready').length > ready.length,
+      'the worker to be replaced',
+    )
+    assert.equal((await exchange(unix, asked(session))).text, 'done')
+    assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
+  })
+
   test('with a file that is not valid changes nothing, and says why in the log', async (t) => {
     const { daemon, session } = await startWork(scopeOf(t))
     await daemon.place.configure({ tables: '[limits]\nhead-bites = 3' })
@@ -443,4 +470,18 @@ describe('a start that cannot be', { timeout: 60_000 }, () => {
       assert.equal((await exchange(url, 'GET / HTTP/1.1\r\nHost: gate\r\n\r\n')).status, 404)
     }
   })
+})
+
+test('a primary that hears nothing is not trusted for longer than the grace', { timeout: 30_000 }, async (t) => {
+  const { daemon, session } = await startWork(scopeOf(t), { tables: '[sessions]\nstale-grace = "100ms"' })
+  using client = await RawClient.connect(daemon.url)
+  const status = async (): Promise<number> => (await client.exchange(asked(session))).status
+  assert.equal(await status(), 200)
+  daemon.child.signal('SIGSTOP')
+  try {
+    await until(async () => (await status()) === 503, 'the session not to be admitted')
+  } finally {
+    daemon.child.signal('SIGCONT')
+  }
+  await until(async () => (await status()) === 200, 'the session to be admitted again')
 })
