@@ -322,8 +322,8 @@ describe('SIGHUP', { timeout: 60_000 }, () => {
     using client = await RawClient.connect(daemon.url)
     await client.send(asked(session, '/held'))
     await held
-    const reload = async (listen: string[]): Promise<void> => {
-      await daemon.place.configure({ listen })
+    const reload = async (addresses: string[]): Promise<void> => {
+      await daemon.place.configure({ listen: addresses })
       const seen = daemon.events.filter(({ event }) => event === 'reloaded').length
       daemon.child.signal('SIGHUP')
       await until(() => daemon.events.filter(({ event }) => event === 'reloaded').length > seen, 'the reload')
