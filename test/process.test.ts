@@ -431,7 +431,7 @@ describe('a start that cannot be', { timeout: 60_000 }, () => {
     const { daemon, session } = await startWork(scopeOf(t))
     const second = daemon.place.spawn()
     assert.equal((await within(second.exited, 'the end')).code, 1)
-    assert.match(second.stderr, /another program is listening there/)
+    assert.match(second.stderr, /another xengate is running with it/)
     assert.doesNotMatch(second.stdout, /ready/)
     assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
     assert.match(await daemon.login(), /^OpaqueRef:/)

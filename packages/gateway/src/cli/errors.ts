@@ -37,9 +37,11 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'config-invalid': failed('xengate config-schema --sample prints a file with every option'),
   'state-missing': failed('give --config FILE or --state DIR, or start xengate dev here first'),
   'state-empty': failed('add the first user with xengate user add'),
-  'state-unusable': failed('give another directory with --state DIR'),
+  'state-unusable': failed('give another directory, with --state DIR or state-dir in the configuration'),
   'demo-failed': failed('see what the demo service said above'),
-  'listen-failed': failed('stop the other program, or listen elsewhere: --port, or [[listen]] in the configuration'),
+  'listen-failed': failed(
+    'stop the other program, or listen elsewhere: dev --port, or [[listen]] in the configuration',
+  ),
   'password-differs': failed('type the same password twice'),
   'password-unreadable': { exit: EXIT.usage, advice: 'give --password-stdin and the password on standard input' },
   'user-exists': failed('change it with xengate user passwd, or remove it first'),

@@ -1,12 +1,12 @@
 // Every command with its options and help. A command's own code is loaded when it runs.
 
-import { readFileSync } from 'node:fs'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { parsePort } from '../config/addresses.ts'
 import { ROLES } from '../sessions/session.ts'
 import { type PasswordOptions } from './commands/user.ts'
 import { type Io } from './io.ts'
 import { type StateOptions } from './state.ts'
+import { version } from '../version.ts'
 
 /** Takes the exit code of the command that ran. */
 export type OnExit = (code: number) => void
@@ -40,11 +40,6 @@ export function createProgram(io: Io, onExit: OnExit): Command {
   addConfigSchema(program, io, onExit)
   addUser(program, io, onExit)
   return program
-}
-
-function version(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
-  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : ''
 }
 
 function examples(...lines: readonly string[]): string {
@@ -172,7 +167,10 @@ function addUserWithPassword(user: Command, io: Io, onExit: OnExit): void {
       const { addUser: add } = await import('./commands/user.ts')
       onExit(await add(name, options, io))
     })
-  withPassword(user.command('passwd'), "change a user's password, and the role if given, which ends its sessions")
+  withPassword(
+    user.command('passwd'),
+    "change a user's password: its sessions go on; with --role the role too: its sessions end",
+  )
     .addHelpText(
       'after',
       examples('xengate user passwd alice', 'xengate user passwd ci --password-stdin < password.txt'),

@@ -41,6 +41,21 @@ describe('xengate', { timeout: 20_000 }, () => {
     assert.match(stdout, /^\d+\.\d+\.\d+\n$/)
   })
 
+  test('a state directory or a socket that cannot be made is an ordinary failure, with what to try', async () => {
+    await writeFile(join(cwd, 'file'), '')
+    await writeFile(join(cwd, 'below.toml'), 'state-dir = "file/state"\n[[listen]]\naddress = "127.0.0.1:0"\n')
+    await writeFile(join(cwd, 'socket.toml'), 'state-dir = "state"\n[[listen]]\naddress = "unix:none/gate.sock"\n')
+    for (const [command, expected] of [
+      ['dev --port 0 --state file', /cannot use .*file: .*ENOTDIR.* \[state-unusable\]\ntry: /],
+      ['serve --config below.toml', /cannot use the state directory .*ENOTDIR.* \[state-unusable\]\ntry: /],
+      ['serve --config socket.toml', /there is no directory .*none \[listen-failed\]\ntry: /],
+    ] as const) {
+      const { code, stderr } = await xengate(command)
+      assert.equal(code, 1)
+      assert.match(stderr, expected)
+    }
+  })
+
   test('every help has examples', async () => {
     for (const command of [
       '',

@@ -138,7 +138,7 @@ const listen = z.strictObject({
 
 const policy = z.strictObject({
   roles: option(z.union([roles, z.record(methodName(), roles)], ROLES_WANTED).optional(), {
-    description: `who may: roles (${ROLES.join(', ')}; a higher one includes a lower) or a table of roles by method; default: any valid session`,
+    description: `who may: roles (${ROLES.join(', ')}; a higher one includes a lower) or a table of roles by method, where a method that is not named is nobody's; default: any valid session`,
     example: ['pool-admin', 'pool-operator'],
   }),
   channels: option(z.boolean().prefault(true), {
@@ -213,7 +213,7 @@ const limits = z.strictObject({
     description: "clients' connections of each worker",
   }),
   'head-timeout': option(duration(TIMEOUT).prefault('10s'), {
-    description: 'from the first byte of a request to the end of its head',
+    description: 'from the first byte of a request to the end of its head; also from the connection to the first byte',
   }),
   'idle-timeout': option(duration(TIMEOUT).prefault('75s'), {
     description: "how long a client's connection may wait for its next request",

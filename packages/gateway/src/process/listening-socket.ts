@@ -2,8 +2,9 @@
 // go without a connection lost: what is bound stays bound, and connections wait in the kernel's queue.
 
 import { lookup } from 'node:dns/promises'
-import { chmodSync, lstatSync, unlinkSync } from 'node:fs'
+import { chmodSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
 import net from 'node:net'
+import { dirname } from 'node:path'
 import util from 'node:util'
 import type { ListenAddress } from '../config/schema.ts'
 
@@ -66,6 +67,8 @@ async function bindTcp(host: string, port: number): Promise<ListeningSocket> {
 }
 
 async function bindUnix(path: string): Promise<ListeningSocket> {
+  const directory = dirname(path)
+  if (!existsSync(directory)) throw new ListenError(`cannot listen on unix:${path}: there is no directory ${directory}`)
   await removeStaleSocket(path)
   const handle = createServerHandle(path, -1, -1)
   if (typeof handle === 'number') throw new ListenError(`cannot listen on unix:${path}: ${errorText(handle)}`)

@@ -12,6 +12,7 @@ import type { Log } from '../logging/log.ts'
 import { EmbeddedAuthority } from '../sessions/embedded/authority.ts'
 import { openDatabase } from '../sessions/embedded/database.ts'
 import { identity } from '../sessions/embedded/identity.ts'
+import { version } from '../version.ts'
 import { createXenApiServer } from '../xenapi/server.ts'
 import { bindListener, type ListeningSocket, removeStaleSocket } from './listening-socket.ts'
 import { SessionBroker } from './session-broker.ts'
@@ -91,8 +92,7 @@ class Primary {
     const config = this.#config
     // From the very start: by default this signal ends a process.
     process.on('SIGHUP', () => void this.#reload())
-    mkdirSync(config.stateDir, { recursive: true, mode: 0o700 })
-    await removeStaleSocket(this.#xenapiPath)
+    await takeStateDirectory(config.stateDir, this.#xenapiPath)
     this.#db = openDatabase(join(config.stateDir, DATABASE))
     this.#authority = new EmbeddedAuthority({
       db: this.#db,
@@ -127,6 +127,7 @@ class Primary {
       clock: Date.now,
       log: this.#log,
       draining: this.#draining.signal,
+      version: version(),
     })
     this.#xenapi = server
     await new Promise<void>((resolve, reject) => {
@@ -278,6 +279,28 @@ class Primary {
       this.#closeUnusedListeners()
       throw error
     }
+  }
+}
+
+/** The state directory cannot be used: the text says why. */
+export class StateDirectoryError extends Error {
+  override readonly name = 'StateDirectoryError'
+  readonly code = 'STATE_UNUSABLE'
+}
+
+/** Makes the state directory, unless another daemon is running with it. @throws {StateDirectoryError} */
+async function takeStateDirectory(path: string, socketPath: string): Promise<void> {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+  } catch (cause) {
+    throw new StateDirectoryError(`cannot use the state directory ${path}: ${String(cause)}`, { cause })
+  }
+  try {
+    await removeStaleSocket(socketPath)
+  } catch (cause) {
+    throw new StateDirectoryError(`cannot use the state directory ${path}: another xengate is running with it`, {
+      cause,
+    })
   }
 }
 

@@ -23,7 +23,9 @@ export async function dev(options: DevOptions, io: Io): Promise<number> {
   const stateDir = resolve(io.cwd, options.state ?? DEV_STATE)
   const plugin = join(stateDir, 'plugin')
   checkPathLength(join(plugin, DEMO_SERVICE))
-  await mkdir(plugin, { recursive: true, mode: 0o700 })
+  await mkdir(plugin, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+    throw new CliError('state-unusable', `cannot use ${stateDir}: ${String(cause)}`, { cause })
+  })
   const user = await prepareUser(stateDir)
   const config = devConfig(options.port, stateDir, plugin)
   const log = createLog(config.log)
