@@ -27,8 +27,6 @@ export interface Log {
   error(event: LogEvent): void
   /** Logs a request, as an event of level `info`. */
   access(fields: AccessFields): void
-  /** A log that adds `fields` to every event. */
-  child(fields: Readonly<Record<string, unknown>>): Log
   /** Writes what is buffered, then calls `done`. What is still buffered at exit is written by itself. */
   flush(done?: () => void): void
 }
@@ -121,10 +119,6 @@ class EventLog implements Log {
   access(fields: AccessFields): void {
     if (this.#destination === null) this.#logger.info(accessLine(fields))
     else if (this.#logger.isLevelEnabled('info')) this.#destination.write(accessJson(fields, process.pid, Date.now()))
-  }
-
-  child(fields: Readonly<Record<string, unknown>>): Log {
-    return new EventLog(this.#logger.child(fields), null)
   }
 
   flush(done?: () => void): void {

@@ -1,6 +1,5 @@
 // Reads into one buffer that every socket of the process shares. Node.js would allocate 64 KiB for each read, and give most
 // of it back; what is done with bytes here is done within the turn of their read, or they are copied.
-// Measured with a 22-byte response: 12.3 µs of CPU a request against 13.7.
 
 import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
 

@@ -170,13 +170,6 @@ export class EmbeddedAuthority implements SessionAuthority {
     return ended
   }
 
-  /** Ends sessions by uuid; resolves when the listener's promise has. Answers how many there were. */
-  async logoutUuids(uuids: readonly string[]): Promise<number> {
-    const [ended, gone] = this.#end(() => this.#rows.deleteByUuids(uuids))
-    await this.#tell(gone)
-    return ended
-  }
-
   /**
    * Ends the sessions of one subject but the one with `exceptUuid`, and never a local superuser's, as in xapi.
    * Resolves when the listener's promise has. Answers how many there were.

@@ -47,7 +47,6 @@ export class SessionRows {
   readonly #insert: StatementSync
   readonly #touch: StatementSync
   readonly #deleteById: StatementSync
-  readonly #deleteByUuids: StatementSync
   readonly #deleteByUser: StatementSync
   readonly #deleteIdle: StatementSync
   readonly #deleteBeyondUser: StatementSync
@@ -66,7 +65,6 @@ export class SessionRows {
       WHERE uuid IN (SELECT value FROM json_each(?)) AND last_active_ms > ? AND last_active_ms <> ?`,
     )
     this.#deleteById = db.prepare('DELETE FROM sessions WHERE id_hash = ?')
-    this.#deleteByUuids = db.prepare('DELETE FROM sessions WHERE uuid IN (SELECT value FROM json_each(?))')
     this.#deleteByUser = db.prepare('DELETE FROM sessions WHERE user_uuid = ? AND uuid <> ?')
     this.#deleteIdle = db.prepare('DELETE FROM sessions WHERE last_active_ms <= ?')
     this.#deleteBeyondUser = db.prepare(deleteBeyond('user_uuid = ?'))
@@ -94,10 +92,6 @@ export class SessionRows {
 
   deleteById(id: string): boolean {
     return this.#deleteById.run(hashOf(id)).changes === 1
-  }
-
-  deleteByUuids(uuids: readonly string[]): number {
-    return Number(this.#deleteByUuids.run(JSON.stringify(uuids)).changes)
   }
 
   deleteByUser(userUuid: string, exceptUuid: string): number {
