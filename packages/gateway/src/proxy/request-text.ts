@@ -21,18 +21,20 @@ export interface RequestContext {
 /** Host of a request that came without one, in HTTP/1.0: HTTP/1.1 asks for some. */
 const HOST_UNKNOWN = 'localhost'
 
-const DROPS_OF_HTTP_1_0 = withDrop(REQUEST_DROPS, FIELD.EXPECT)
+/** What is left out, by the minor version: an HTTP/1.0 client cannot be sent the 100 that Expect would ask for. */
+const DROPS = [withDrop(REQUEST_DROPS, FIELD.EXPECT), REQUEST_DROPS] as const
+/** The same with Cookie, which is then written without the session id. */
+const DROPS_WITH_COOKIE = [withDrop(DROPS[0], COOKIE), withDrop(DROPS[1], COOKIE)] as const
 
 /** The head as text, up to and with its empty line. */
 export function requestText(head: RequestHead, context: RequestContext): string {
   const { entry, stripSession } = context
   const target = stripSession ? targetWithoutSession(head.originTarget) : head.originTarget
   const { host } = head
-  // An HTTP/1.0 client cannot be sent the 100 that Expect would ask for.
-  const drops = head.minorVersion === 1 ? REQUEST_DROPS : DROPS_OF_HTTP_1_0
+  const [dropsOfHttp10, dropsOfHttp11] = stripSession ? DROPS_WITH_COOKIE : DROPS
   return (
     `${head.method} ${target} HTTP/1.1\r\nHost: ${host ?? HOST_UNKNOWN}\r\n` +
-    keptLines(head, stripSession ? withDrop(drops, COOKIE) : drops) +
+    keptLines(head, head.minorVersion === 0 ? dropsOfHttp10 : dropsOfHttp11) +
     (stripSession ? cookieLineWithoutSession(head) : '') +
     (entry === null ? '' : entry.identityLines) +
     context.forwardedLines +
