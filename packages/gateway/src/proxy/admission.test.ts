@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { COOKIE, type Fixture, fixture, READER_ID, request, response, ROOT_ID, statusOf } from './testing/fixture.ts'
+import { Arrivals } from './testing/peer.ts'
 
 const DEADLINE = { timeout: 15_000 }
 const UNKNOWN_ID = 'OpaqueRef:99999999-9999-4999-8999-999999999999'
@@ -229,11 +230,15 @@ test('concurrent requests of one unknown session ask once, and get 503 when nobo
       questions.push(answer)
     },
   })
+  const waiting = new Arrivals<string>()
+  const question = under.sessions.question.bind(under.sessions)
+  under.sessions.question = (id, then) => {
+    question(id, then)
+    waiting.push(id)
+  }
   const peers = [under.client(), under.client(), under.client()]
   for (const peer of peers) peer.write(request('GET'))
-  // The third is known to have arrived when its refusal does: a malformed request behind it on another connection.
-  await ask(under, 'BAD\r\n\r\n')
-  await ask(under, 'BAD\r\n\r\n')
+  for (let count = 0; count < peers.length; count++) await waiting.next()
   assert.deepEqual(asked, [ROOT_ID])
   questions[0]?.('unavailable')
   for (const peer of peers) assert.match(await peer.message(), /^HTTP\/1\.1 503 .*\r\nRetry-After: 1\r\n/s)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { fixture, request, response, ROOT_ID, statusOf } from './testing/fixture.ts'
+import { Arrivals } from './testing/peer.ts'
 
 const DEADLINE = { timeout: 15_000 }
 
@@ -265,19 +266,15 @@ for (const [what, lines] of [
 }
 
 test('a client behind a long pause of its session is answered once the answer is there', DEADLINE, async (t) => {
-  let answer: (() => void) | undefined
+  const answers = new Arrivals<() => void>()
   const under = await fixture(t, {
-    onQuestion: (id, then) => {
-      answer = () => then(under.live.get(id) ?? null)
-    },
+    onQuestion: (id, then) => answers.push(() => then(under.live.get(id) ?? null)),
   })
   const svc = await under.service('svc')
   const peer = under.client()
   peer.end(request('PUT', '/', 'Content-Length: 3\r\n', 'abc'))
-  const other = under.client()
-  other.write('BAD\r\n\r\n')
-  await other.message()
-  answer?.()
+  const answer = await answers.next()
+  answer()
   const connection = await svc.connections.next()
   await connection.until('abc')
   connection.write(response('ok'))
