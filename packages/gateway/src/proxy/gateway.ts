@@ -9,7 +9,7 @@ import type { Policies } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
 import { type AdmissionRules, XENAPI } from './admission.ts'
-import { type AcceptedHandle, acceptedSocket, acceptHandles } from './borrowed-reads.ts'
+import { type AcceptedHandle, acceptedSocket, acceptHandles, BorrowedReads } from './borrowed-reads.ts'
 import { ClientConnection } from './client-connection.ts'
 import { SweepClock } from './clock.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './field-ids.ts'
@@ -98,7 +98,7 @@ export class Gateway {
       this.#connections.add(new ClientConnection(this, handle))
       return
     }
-    const socket = acceptedSocket(handle, () => {})
+    const socket = acceptedSocket(handle, new BorrowedReads(() => false))
     socket.on('error', () => {})
     socket.end(
       refusalResponse(GATEWAY_BUSY, {
@@ -181,8 +181,7 @@ export class Gateway {
     access({
       requestId: request.id,
       client: client.address,
-      user: request.entry === null ? null : request.entry.session.user,
-      session: request.entry === null ? null : request.entry.session.uuid,
+      caller: request.entry,
       service: request.service === XENAPI ? 'xenapi' : request.service,
       method: request.method,
       path: request.path,
@@ -191,8 +190,8 @@ export class Gateway {
       reason,
       bytesIn: relay.bytesIn,
       bytesOut: relay.bytesOut,
-      ttfbMs: relay.firstByteMs === 0 ? 0 : rounded(relay.firstByteMs - request.startedMs),
-      totalMs: rounded(nowMs - request.startedMs),
+      ttfbMs: relay.firstByteMs === 0 ? 0 : relay.firstByteMs - request.startedMs,
+      totalMs: nowMs - request.startedMs,
     })
   }
 
@@ -212,8 +211,7 @@ export class Gateway {
     this.#options.access?.({
       requestId,
       client: client.address,
-      user: entry === null ? null : entry.session.user,
-      session: entry === null ? null : entry.session.uuid,
+      caller: entry,
       service,
       method,
       path,
@@ -247,9 +245,4 @@ function tickMs(limits: LimitsConfig): number {
     limits.bodyIdleTimeoutMs,
   )
   return Math.max(TICK_MS_MIN, Math.min(TICK_MS_MAX, shortestMs / 4))
-}
-
-/** Milliseconds with three decimals. */
-function rounded(ms: number): number {
-  return Math.round(ms * 1000) / 1000
 }
