@@ -21,7 +21,7 @@ import { BODY, BodyDecoder, FIELD, HEAD, type RequestHead, STEP } from '@xengate
 import type { SessionEntry } from '../sessions/table.ts'
 import { decide, type Learned, pathOf, wantedUpgrade } from './admission.ts'
 import type { Exchange } from './exchange.ts'
-import { type AcceptedHandle, acceptedSocket } from './borrowed-reads.ts'
+import { type AcceptedHandle, acceptedSocket, BorrowedReads } from './borrowed-reads.ts'
 import { ACCEPT } from './field-ids.ts'
 import type { Gateway } from './gateway.ts'
 import { Outgoing } from './outgoing.ts'
@@ -62,6 +62,7 @@ export class ClientConnection {
   /** `X-Forwarded-For` and `X-Forwarded-Proto`, each with its CRLF. */
   readonly #forwardedLines: string
   readonly #gateway: Gateway
+  readonly #reads = new BorrowedReads((bytes, count) => this.#bytes(bytes, count))
   #state: number = STATE.IDLE
   #exchange: Exchange | null = null
   /** Bytes that came and are not taken; owned. */
@@ -82,7 +83,7 @@ export class ClientConnection {
 
   /** @param handle an accepted connection, whose owner this is from now on */
   constructor(gateway: Gateway, handle: AcceptedHandle) {
-    const socket = acceptedSocket(handle, (bytes, count) => this.#bytes(bytes, count))
+    const socket = acceptedSocket(handle, this.#reads)
     this.#gateway = gateway
     this.socket = socket
     this.outgoing = new Outgoing(socket)
@@ -123,13 +124,14 @@ export class ClientConnection {
 
   // ── bytes ──
 
-  #bytes(bytes: Buffer, count: number): void {
+  #bytes(bytes: Buffer, count: number): boolean {
     if (this.#unread === null) this.#consume(bytes, count)
     else {
       const whole = Buffer.concat([this.#unread, bytes.subarray(0, count)])
       this.#unread = null
       this.#consume(whole, whole.length)
     }
+    return this.#exchange?.wantsBytes === true
   }
 
   /** Takes what there is, up to `to`, one step after the other, and keeps the rest. */
@@ -512,6 +514,7 @@ export class ClientConnection {
   }
 
   #closed(): void {
+    this.#reads.close()
     const exchange = this.#exchange
     this.#dropConnected()
     this.#state = STATE.CLOSED

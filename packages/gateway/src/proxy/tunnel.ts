@@ -30,12 +30,12 @@ export class Tunnel implements Exchange, ServiceListener {
   }
 
   clientBytes(bytes: Buffer, from: number, to: number): number {
-    const { outgoing, socket } = this.#service
+    const { outgoing } = this.#service
     this.#relay.bytesIn += to - from
     this.#touch()
     outgoing.data(bytes, from, to)
     outgoing.flush()
-    if (socket.writableNeedDrain) this.#client.pause()
+    if (outgoing.isFull) this.#client.pause()
     return to
   }
 
@@ -53,12 +53,12 @@ export class Tunnel implements Exchange, ServiceListener {
   }
 
   serviceBytes(bytes: Buffer, from: number, to: number): void {
-    const { outgoing, socket } = this.#client
+    const { outgoing } = this.#client
     this.#relay.bytesOut += to - from
     this.#touch()
     outgoing.data(bytes, from, to)
     outgoing.flush()
-    if (socket.writableNeedDrain) this.#service.socket.pause()
+    if (outgoing.isFull) this.#service.socket.pause()
   }
 
   serviceEnded(): void {
