@@ -9,6 +9,8 @@ export {
   RECEIVED_BYTES_MAX,
   REPORT_INTERVAL_MS,
 } from './offer.ts'
+export { closeDescriptor, setCloseOnExec } from './descriptor.ts'
 export { openChannel, type Opened } from './open-channel.ts'
-export { ChannelReceiver, closeDescriptor, receiveChannel, type ReadOutcome, type Received } from './receive-channel.ts'
+export { bindSocket, type Bound } from './bind-socket.ts'
+export { ChannelReceiver, receiveChannel, type ReadOutcome, type Received } from './receive-channel.ts'
 export { encodeAccepted, encodeRefused, encodeUsage, LINE_BYTES_MAX, type Report, ReportReader } from './reports.ts'

@@ -21,7 +21,10 @@ export const socket: KoffiFunc<(domain: number, type: number, protocol: number) 
 export const connect: KoffiFunc<(fd: number, address: Uint8Array, bytes: number) => number> = libc.func(
   'int connect(int, void *, unsigned int)',
 )
+export const bind: typeof connect = libc.func('int bind(int, void *, unsigned int)')
 export const close: KoffiFunc<(fd: number) => number> = libc.func('int close(int)')
+export const fcntl: KoffiFunc<(fd: number, command: number, ...argument: ['int', number]) => number> =
+  libc.func('int fcntl(int, int, ...)')
 export const sendmsg: KoffiFunc<(fd: number, message: Uint8Array, flags: number) => number> = libc.func(
   'int64 sendmsg(int, void *, int)',
 )
@@ -29,6 +32,8 @@ export const recvmsg: KoffiFunc<(fd: number, message: Uint8Array, flags: number)
   'int64 recvmsg(int, void *, int)',
 )
 
+export const F_SETFD = 2
+export const FD_CLOEXEC = 1
 export const AF_UNIX = 1
 export const SOCK_STREAM = 1
 export const SOCK_NONBLOCK = 0x800
@@ -144,6 +149,29 @@ export class MessageHeader {
     return Array.from({ length: count }, (_, index) =>
       bytes.readInt32LE(CONTROL + CONTROL_HEAD_BYTES + index * FD_BYTES),
     )
+  }
+}
+
+/** Longest path in `sockaddr_un`, in bytes. */
+const PATH_BYTES_MAX = 107
+const FAMILY_BYTES = 2
+
+/** A `struct sockaddr_un`, to be used again for other paths. */
+export class UnixAddress {
+  /** What `connect` and `bind` are given. */
+  readonly bytes: Buffer = pinned(FAMILY_BYTES + PATH_BYTES_MAX + 1)
+
+  constructor() {
+    this.bytes.writeUInt16LE(AF_UNIX, 0)
+  }
+
+  /** Sets the path; returns the address's size in bytes, 0 when the path is too long. */
+  set(path: string): number {
+    const pathBytes = Buffer.byteLength(path)
+    if (pathBytes > PATH_BYTES_MAX) return 0
+    this.bytes.write(path, FAMILY_BYTES)
+    this.bytes[FAMILY_BYTES + pathBytes] = 0
+    return FAMILY_BYTES + pathBytes + 1
   }
 }
 

@@ -2,7 +2,7 @@
 // Everything here completes at once. What it costs is the system's: socket, connect and sendmsg.
 
 import { AF_UNIX, close, connect, lastErrorCode, MessageHeader, MSG_NOSIGNAL, pinned, sendmsg } from './libc.ts'
-import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket, uninterrupted } from './libc.ts'
+import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket, uninterrupted, UnixAddress } from './libc.ts'
 import { type ChannelOffer, OFFER_BYTES_MAX, offerText, RECEIVED_BYTES_MAX } from './offer.ts'
 
 /** What became of a hand-over. */
@@ -23,14 +23,10 @@ export type Opened =
 const LENGTH_BYTES = 4
 /** Messages up to this size are put together in memory that is made once. */
 const MESSAGE_BYTES = 131_072
-/** Longest path in `sockaddr_un`, in bytes. */
-const PATH_BYTES_MAX = 107
-const FAMILY_BYTES = 2
 
 const send = uninterrupted(sendmsg)
 const header = new MessageHeader(MESSAGE_BYTES)
-const address = pinned(FAMILY_BYTES + PATH_BYTES_MAX + 1)
-address.writeUInt16LE(AF_UNIX, 0)
+const address = new UnixAddress()
 
 /**
  * Offers the connection `clientFd` to the service that listens at `path`. The caller keeps its descriptor; whatever happens, nothing
@@ -40,17 +36,15 @@ address.writeUInt16LE(AF_UNIX, 0)
  * @param received what was read from the client and not used yet, at most RECEIVED_BYTES_MAX
  */
 export function openChannel(path: string, clientFd: number, offer: ChannelOffer, received: Uint8Array): Opened {
-  const pathBytes = Buffer.byteLength(path)
-  if (pathBytes > PATH_BYTES_MAX) return { kind: 'failed', code: 'ENAMETOOLONG' }
+  const addressBytes = address.set(path)
+  if (addressBytes === 0) return { kind: 'failed', code: 'ENAMETOOLONG' }
   const bytes = putMessage(offer, received, clientFd)
   if (bytes === -1) return { kind: 'failed', code: 'EMSGSIZE' }
 
   const fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
   if (fd === -1) return failed()
-  address.write(path, FAMILY_BYTES)
-  address[FAMILY_BYTES + pathBytes] = 0
   // A connection to a Unix socket that does not block is made or fails at once, and no signal interrupts it.
-  if (connect(fd, address, FAMILY_BYTES + pathBytes + 1) === -1) return failed(fd)
+  if (connect(fd, address.bytes, addressBytes) === -1) return failed(fd)
   const sent = send(fd, header.bytes, MSG_NOSIGNAL)
   if (sent === -1) return failed(fd)
   return { kind: 'opened', fd, unsent: sent === bytes ? null : Buffer.from(message.subarray(sent, bytes)) }

@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { test, type TestContext } from 'node:test'
+import { closeDescriptor } from './descriptor.ts'
 import { type ChannelOffer, OFFER_BYTES_MAX, RECEIVED_BYTES_MAX } from './offer.ts'
 import { openChannel } from './open-channel.ts'
-import { ChannelReceiver, closeDescriptor, type ReadOutcome, receiveChannel, type Received } from './receive-channel.ts'
+import { ChannelReceiver, type ReadOutcome, receiveChannel, type Received } from './receive-channel.ts'
 import { messageOf, openDescriptors, sendRaw, socketPair } from './testing/raw.ts'
 
 const DEADLINE = { timeout: 20_000 }

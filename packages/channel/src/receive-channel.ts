@@ -189,8 +189,3 @@ function descriptorOf(socket: Socket): number {
   const { _handle } = socket as unknown as { readonly _handle: { readonly fd: number } | null }
   return _handle?.fd ?? -1
 }
-
-/** Closes a client's connection that was received and is not wanted. */
-export function closeDescriptor(fd: number): void {
-  close(fd)
-}
