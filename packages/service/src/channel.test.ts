@@ -7,6 +7,8 @@ import fastify from 'fastify'
 import { WebSocket, WebSocketServer } from 'ws'
 import { openChannel, ReportReader, type Report } from '@xengate/channel'
 import { until, within } from '../../../test/harness/deadline.ts'
+import { socketPair } from '../../channel/src/testing/raw.ts'
+import { Channel } from './channel.ts'
 import { fixture, IDENTITY_LINES, requestText } from './testing/fixture.ts'
 import { COOKIE, SERVICE_NAME, SESSION_ID, TARGET, totalOf } from './testing/gateway.ts'
 
@@ -299,3 +301,32 @@ test('thousands of requests, pipelined, are answered in order', DEADLINE, async 
     assert.equal((await one.response()).text, expected)
   }
 })
+
+test(
+  'a connection that is quiet between requests is ended after a while, an upgraded one is not',
+  DEADLINE,
+  async (t) => {
+    const { gateway } = await fixture(t, { handler: echo })
+    const made = (): { channel: Channel; peer: Socket; ended: Promise<unknown> } => {
+      const [client, peerFd] = socketPair()
+      const [service, gatewaySide] = socketPair()
+      const peer = new Socket({ fd: peerFd })
+      const ended = Promise.withResolvers<unknown>()
+      const channel = new Channel(client, gateway.offerFor('', 0), 0, new Socket({ fd: service }), ended.resolve)
+      const control = new Socket({ fd: gatewaySide }).resume()
+      t.after(() => {
+        for (const socket of [peer, control, channel.socket]) socket.destroy()
+      })
+      return { channel, peer, ended: ended.promise }
+    }
+    const [quiet, upgraded] = [made(), made()]
+    upgraded.channel.isUpgraded = true
+    for (let look = 0; look < 15; look++) {
+      assert.ok(!quiet.channel.socket.destroyed)
+      quiet.channel.look()
+      upgraded.channel.look()
+    }
+    assert.equal(await within(quiet.ended, 'the end'), quiet.channel)
+    assert.ok(!upgraded.channel.socket.destroyed)
+  },
+)

@@ -1,7 +1,7 @@
 // A channel: the client's own connection, which the gateway has passed to this process, and the control connection beside it.
 
 import { Socket } from 'node:net'
-import { type ChannelOffer, encodeAccepted, encodeUsage } from '@xengate/channel'
+import { type ChannelOffer, encodeAccepted, encodeUsage, REPORT_INTERVAL_MS } from '@xengate/channel'
 import { type Caller, callerOfChannel, fieldsOfChannel } from './caller.ts'
 import type { Remembered } from './request.ts'
 import { sessionIdInCookie } from './session-id.ts'
@@ -18,6 +18,11 @@ export class ClientSocket extends Socket {
     this.channel = channel
   }
 }
+
+/** How often channels are looked at. */
+export const LOOK_MS: number = REPORT_INTERVAL_MS / 2
+/** After so many looks without use a connection that waits for a request is ended: 75 s, as at the gateway. */
+const QUIET_LOOKS_MAX = 15
 
 /** What follows the service's name in a target, if anything does. */
 const SLASH = '/'.charCodeAt(0)
@@ -40,7 +45,10 @@ export class Channel {
   remembered: Remembered | null = null
   /** Requests that were answered here. */
   requests = 0
+  /** Whether the connection is no longer HTTP's, so that its pauses mean nothing. */
+  isUpgraded = false
   #nextRequest = 0
+  #quietLooks = 0
   #told = { requests: 0, bytesIn: 0, bytesOut: 0 }
   #isOver = false
 
@@ -92,9 +100,14 @@ export class Channel {
     return `${this.#id}-${this.#nextRequest++}`
   }
 
-  /** Tells the gateway of use since the last time, if there was any and it keeps up reading. */
-  report(): void {
-    if (this.#control.destroyed || this.#control.writableNeedDrain) return
+  /** To be called every LOOK_MS: tells the gateway of use, and ends a connection that has been quiet between requests for too long. */
+  look(): void {
+    if (this.#report() || this.isUpgraded || isAnswering(this.socket)) this.#quietLooks = 0
+    else if (++this.#quietLooks >= QUIET_LOOKS_MAX) this.destroy()
+  }
+
+  /** Tells the gateway of use since the last time; returns whether there was any. */
+  #report(): boolean {
     const { socket } = this
     const now = {
       requests: this.requests,
@@ -107,14 +120,17 @@ export class Channel {
       now.bytesIn - told.bytesIn,
       now.bytesOut - told.bytesOut,
     ]
-    if (requests === 0 && bytesIn === 0 && bytesOut === 0) return
+    if (requests === 0 && bytesIn === 0 && bytesOut === 0) return false
+    // What a gateway that does not keep up is not told now, it is told later.
+    if (this.#control.destroyed || this.#control.writableNeedDrain) return true
     this.#told = now
     this.#control.write(encodeUsage(requests, bytesIn, bytesOut))
+    return true
   }
 
   #clientClosed(onEnd: (of: Channel) => void): void {
     this.#isOver = true
-    this.report()
+    this.#report()
     this.#control.end()
     onEnd(this)
   }
@@ -123,4 +139,10 @@ export class Channel {
   destroy(): void {
     if (!this.#isOver) this.socket.destroy()
   }
+}
+
+/** Whether a request is under way on `socket`. */
+function isAnswering(socket: Socket): boolean {
+  const { _httpMessage: response } = socket as { readonly _httpMessage?: object | null }
+  return response !== null && response !== undefined
 }

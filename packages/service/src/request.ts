@@ -16,11 +16,12 @@ type AddHeaderLines = (this: IncomingMessage, fields: string[], count: number) =
 const addHeaderLines = (IncomingMessage.prototype as unknown as { _addHeaderLines: AddHeaderLines })._addHeaderLines
 
 export class ServiceRequest extends IncomingMessage {
-  override xen: Caller = NOBODY
+  // Set below rather than here: initialisers of fields cost each request 0.1 µs.
+  declare xen: Caller
   /** On a channel: whether the target and session are the channel's. The method is still to be looked at. */
-  isAdmitted = false
+  declare isAdmitted: boolean
   /** On a channel: the fields as they came, names and values in turn. */
-  fieldsAsCame: readonly string[] = NO_FIELDS
+  declare fieldsAsCame: readonly string[]
 
   /** @internal called by Node.js */
   _addHeaderLines(fields: string[], count: number): void {
@@ -80,7 +81,7 @@ export class ServiceRequest extends IncomingMessage {
 
 /**
  * The last request of a channel, for the next one: clients send the same fields again and again. It saves looking at each of them and
- * making `headers` from them anew: 1.4 µs of 12 for a small request.
+ * making `headers` from them anew: 1.1 µs of 11 for a small request.
  */
 export interface Remembered {
   /** As they came. */
@@ -95,7 +96,9 @@ export interface Remembered {
 /** Most names and values of a request that is remembered. */
 const REMEMBERED_FIELDS_MAX = 64
 
-const NO_FIELDS: readonly string[] = Object.freeze([])
+ServiceRequest.prototype.xen = NOBODY
+ServiceRequest.prototype.isAdmitted = false
+ServiceRequest.prototype.fieldsAsCame = []
 
 function isSame(fields: readonly string[], remembered: readonly string[]): boolean {
   if (fields.length !== remembered.length) return false

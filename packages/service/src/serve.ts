@@ -7,16 +7,9 @@ import { Agent, createServer, type RequestListener, type Server, type ServerResp
 import { createServer as createSocketServer, type Server as SocketServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
-import {
-  CHANNEL_SUFFIX,
-  closeDescriptor,
-  encodeRefused,
-  receiveChannel,
-  REPORT_INTERVAL_MS,
-  type Received,
-} from '@xengate/channel'
+import { CHANNEL_SUFFIX, closeDescriptor, encodeRefused, receiveChannel, type Received } from '@xengate/channel'
 import { callerOfFields } from './caller.ts'
-import { Channel, type ClientSocket } from './channel.ts'
+import { Channel, type ClientSocket, LOOK_MS } from './channel.ts'
 import { ServiceError } from './errors.ts'
 import { type FetchHandler, listenerOf } from './fetch.ts'
 import { forward, forwardConnection } from './forward.ts'
@@ -64,8 +57,6 @@ export interface Service {
 const DIRECTORY = '/var/xapi/plugin'
 const MODE = 0o660
 const DRAIN_TIMEOUT_MS = 30_000
-/** How long a client's connection may be quiet between requests; as long as with the gateway. */
-const KEEP_ALIVE_MS = 75_000
 /** How long a request's head may take. */
 const HEAD_TIMEOUT_MS = 60_000
 /** How often connections that have become idle are looked for while draining. */
@@ -129,7 +120,7 @@ class RunningService implements Service {
   /** Every connection with HTTP on it, and every control connection. */
   readonly #connections = new Set<Socket>()
   #sockets: readonly ServiceSocket[] = []
-  #reports: NodeJS.Timeout | undefined
+  #looks: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
   #whenIdle: () => void = () => {}
 
@@ -150,7 +141,7 @@ class RunningService implements Service {
   #createHttp(): Server<typeof ServiceRequest> {
     const http = createServer({
       IncomingMessage: ServiceRequest,
-      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveTimeout: 0, // channels look after that without two timers for each request; so does the gateway
       headersTimeout: HEAD_TIMEOUT_MS,
       requestTimeout: 0, // an upload may take as long as it takes
       shouldUpgradeCallback: (request) => this.#wantsConnection(request),
@@ -180,12 +171,12 @@ class RunningService implements Service {
     // Node.js keeps track of an HTTP server's connections from this event on.
     else this.#http.emit('listening')
     if (channel !== null) await listening(this.#channelServer, channel.fd)
-    this.#reports = setInterval(() => this.#report(), REPORT_INTERVAL_MS / 2).unref()
+    this.#looks = setInterval(() => this.#look(), LOOK_MS).unref()
     stopAtSignals(this)
   }
 
-  #report(): void {
-    for (const channel of this.#channels) channel.report()
+  #look(): void {
+    for (const channel of this.#channels) channel.look()
   }
 
   #track(socket: Socket): void {
@@ -262,6 +253,7 @@ class RunningService implements Service {
 
   #connection(request: ServiceRequest, socket: Duplex, head: Buffer): void {
     const { channel } = request.socket as ClientSocket
+    if (channel !== undefined) channel.isUpgraded = true
     if (channel !== undefined && (this.#isForeign(request) || isHttpInDisguise(request))) {
       forwardConnection(channel, request, socket, head)
     } else if (this.#upgrade === undefined || request.method !== 'GET') {
@@ -300,7 +292,7 @@ class RunningService implements Service {
   }
 
   #ended(): void {
-    clearInterval(this.#reports)
+    clearInterval(this.#looks)
     this.#agent.destroy()
     forgetSignals(this)
   }
