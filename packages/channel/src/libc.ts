@@ -32,6 +32,14 @@ export const recvmsg: KoffiFunc<(fd: number, message: Uint8Array, flags: number)
   'int64 recvmsg(int, void *, int)',
 )
 
+export const setsockopt: KoffiFunc<
+  (fd: number, level: number, option: number, value: Uint8Array, bytes: number) => number
+> = libc.func('int setsockopt(int, int, int, void *, unsigned int)')
+export const shutdown: KoffiFunc<(fd: number, how: number) => number> = libc.func('int shutdown(int, int)')
+
+export const AF_UNSPEC = 0
+export const SHUT_RDWR = 2
+export const SO_SNDBUF = 7
 export const F_SETFD = 2
 export const FD_CLOEXEC = 1
 export const AF_UNIX = 1
@@ -43,7 +51,7 @@ export const MSG_DONTWAIT = 0x40
 export const MSG_NOSIGNAL = 0x4000
 export const MSG_CMSG_CLOEXEC = 0x4000_0000
 
-const SOL_SOCKET = 1
+export const SOL_SOCKET = 1
 const SCM_RIGHTS = 1
 const EINTR = 4
 

@@ -1,6 +1,7 @@
 // The service's side: takes the first message of a control connection, and the client's connection that comes with it.
 // Node.js discards descriptors when it reads a Unix socket itself, so nothing but recvmsg reads until the message is whole.
 
+import { descriptorOf } from './descriptor.ts'
 import { fstatSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import {
@@ -182,10 +183,4 @@ export function receiveChannel(control: Socket, deadlineMs: number = DEADLINE_MS
   }
   look(FIRST_PAUSE_MS)
   return promise
-}
-
-/** The number of a socket's descriptor: Node.js has no public way to it. */
-function descriptorOf(socket: Socket): number {
-  const { _handle } = socket as unknown as { readonly _handle: { readonly fd: number } | null }
-  return _handle?.fd ?? -1
 }

@@ -32,6 +32,27 @@ export interface AccessFields {
   readonly totalMs: number
 }
 
+/** What is logged of a channel. */
+export interface ChannelFields {
+  readonly channel: string
+  readonly client: string
+  readonly caller: LoggedCaller
+  readonly service: string
+  readonly outcome: string
+  readonly reason: string | null
+  /** As the service counted them: requests that it answered, bytes from the client and to it. */
+  readonly requests: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+  readonly totalMs: number
+}
+
+/** The event for a channel. */
+export function channelLine({ caller, totalMs, ...rest }: ChannelFields): LogEvent {
+  const { user, uuid } = caller.session
+  return { event: 'channel', ...rest, user, session: uuid, totalMs: Number(millis(totalMs)) }
+}
+
 /** The event for a request. The path ends before `?`, because a query may hold a session id. */
 export function accessLine(fields: AccessFields): LogEvent {
   const { caller, path, ttfbMs, totalMs, ...rest } = fields

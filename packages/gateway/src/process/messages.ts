@@ -1,6 +1,6 @@
 // What the primary and a worker say to each other, over the IPC channel that Node.js makes with the process.
 
-import type { Config } from '../config/schema.ts'
+import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { Session } from '../sessions/session.ts'
 
 /** How often the primary says that it is there, in milliseconds. */
@@ -14,6 +14,9 @@ export type ToWorker =
       readonly config: Config
       readonly listenFds: readonly number[]
       readonly xenapiPath: string
+      /** The socket where services bring back requests: its inherited descriptor, and its path. */
+      readonly returnFd: number
+      readonly returnPath: string
     }
   /** The answer to `find`: the session, null when there is none, `unavailable` when nobody can tell. */
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
@@ -21,6 +24,8 @@ export type ToWorker =
   | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
   /** The primary is there: endings would be told. */
   | { readonly type: 'alive' }
+  /** What a newer configuration says of services: what it no longer allows is ended. */
+  | { readonly type: 'services'; readonly services: ServicesConfig }
   /** Take no more connections, finish, and exit. */
   | { readonly type: 'drain' }
 

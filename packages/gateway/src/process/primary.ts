@@ -53,6 +53,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 }
 
 const XENAPI_SOCKET = 'xenapi.sock'
+const RETURN_SOCKET = 'gateway.sock'
 const DATABASE = 'xengate.db'
 /** Earlier configurations whose workers may still be finishing when another is taken. */
 const OTHER_GROUPS_MAX = 4
@@ -70,6 +71,7 @@ class Primary {
   #authority: EmbeddedAuthority | null = null
   #broker: SessionBroker | null = null
   #xenapi: Server | null = null
+  #returns: ListeningSocket | null = null
   #group: WorkerGroup | null = null
   /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
   readonly #otherGroups = new Set<WorkerGroup>()
@@ -103,6 +105,7 @@ class Primary {
     this.#broker = new SessionBroker(this.#authority, (uuids) => this.#broadcast(uuids))
     this.#authority.start()
     await this.#startXenapi(this.#authority)
+    this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath })
     for (const listen of config.listen) await this.#bind(listen)
     this.#group = this.#newGroup(config, this.#broker, this.#authority)
     await this.#group.start()
@@ -111,6 +114,10 @@ class Primary {
 
   get #xenapiPath(): string {
     return join(this.#config.stateDir, XENAPI_SOCKET)
+  }
+
+  get #returnPath(): string {
+    return join(this.#config.stateDir, RETURN_SOCKET)
   }
 
   async #startXenapi(authority: EmbeddedAuthority): Promise<void> {
@@ -149,6 +156,7 @@ class Primary {
       workers: workerCount(config),
       listenFds: () => config.listen.flatMap((listen) => this.#listeners.get(keyOf(listen))?.fd ?? []),
       xenapiPath: this.#xenapiPath,
+      returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath },
       log: this.#log,
       find: (id) => broker.find(id),
       touch: (uuids) => authority.touch(uuids),
@@ -194,6 +202,7 @@ class Primary {
     if (isNow) for (const group of groups) group.destroy()
     for (const listener of this.#listeners.values()) listener.close()
     this.#listeners.clear()
+    this.#returns?.close()
     await Promise.all(groups.map((group) => group.drain()))
     this.#xenapi?.close()
     this.#xenapi?.closeAllConnections()
@@ -246,6 +255,7 @@ class Primary {
   /** Lets the workers of an earlier configuration finish, and then closes the listeners that nobody has any more. */
   async #retire(group: WorkerGroup): Promise<void> {
     this.#otherGroups.add(group)
+    group.useServices(this.#config.services)
     await group.drain()
     this.#otherGroups.delete(group)
     this.#closeUnusedListeners()
@@ -291,7 +301,8 @@ export class StateDirectoryError extends Error {
 /** Makes the state directory, unless another daemon is running with it. @throws {StateDirectoryError} */
 async function takeStateDirectory(path: string, socketPath: string): Promise<void> {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    // Services of any user get to the socket in it; the other files are for their owner alone.
+    mkdirSync(path, { recursive: true, mode: 0o711 })
   } catch (cause) {
     throw new StateDirectoryError(`cannot use the state directory ${path}: ${String(cause)}`, { cause })
   }

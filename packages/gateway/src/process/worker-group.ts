@@ -3,7 +3,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Config } from '../config/schema.ts'
+import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
 import type { Session } from '../sessions/session.ts'
 import { ALIVE_INTERVAL_MS, type ToPrimary, type ToWorker } from './messages.ts'
@@ -28,6 +28,8 @@ export interface WorkerGroupOptions {
   /** The descriptors, in this process, of the listening sockets, as they are now. */
   readonly listenFds: () => readonly number[]
   readonly xenapiPath: string
+  /** The socket where services bring back requests. */
+  readonly returns: { readonly fd: number; readonly path: string }
   readonly log: Log
   readonly find: (id: string) => Promise<Session | null | 'unavailable'>
   readonly touch: (uuids: readonly string[]) => void
@@ -89,16 +91,17 @@ export class WorkerGroup {
   }
 
   #spawn(): void {
-    const { config, xenapiPath, log } = this.#options
+    const { config, xenapiPath, returns, log } = this.#options
     const listenFds = this.#options.listenFds()
-    const child = fork(WORKER_MAIN, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds] })
+    const child = fork(WORKER_MAIN, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds, returns.fd] })
     const worker: Worker = { child, confirmations: new Map(), isReady: false }
     this.#workers.add(worker)
     child.on('message', (message: ToPrimary) => this.#heard(worker, message))
     child.on('error', (error) => log.error({ event: 'worker-error', worker: child.pid, error: error.message }))
     child.once('exit', (code, signal) => this.#exited(worker, code, signal))
     const fds = listenFds.map((_, index) => FIRST_LISTEN_FD + index)
-    this.#tell(worker, { type: 'start', config, listenFds: fds, xenapiPath })
+    const returnFd = FIRST_LISTEN_FD + listenFds.length
+    this.#tell(worker, { type: 'start', config, listenFds: fds, xenapiPath, returnFd, returnPath: returns.path })
   }
 
   #tell(worker: Worker, message: ToWorker): void {
@@ -185,6 +188,11 @@ export class WorkerGroup {
       })
       this.#tell(worker, { type: 'ended', ending, uuids })
     })
+  }
+
+  /** Tells the workers what a newer configuration says of services. */
+  useServices(services: ServicesConfig): void {
+    for (const worker of this.#workers) this.#tell(worker, { type: 'services', services })
   }
 
   /** Lets the workers finish what is under way, and exit. Resolves when all are gone. */

@@ -424,7 +424,9 @@ test('204 and 304 have no body, and HEAD has none whatever the length says', DEA
 })
 
 test('strip-session takes the session id out of cookie and query, and nothing else', DEADLINE, async (t) => {
-  const { client, service } = await fixture(t, { policies: { svc: { roles: null, stripSession: true } } })
+  const { client, service } = await fixture(t, {
+    policies: { svc: { roles: null, stripSession: true, channels: true } },
+  })
   const svc = await service('svc')
   const peer = client()
   peer.write(

@@ -9,6 +9,8 @@
 // response ever reaches the next.
 
 import { Socket } from 'node:net'
+import { descriptorOf, setSendBuffer } from '@xengate/channel'
+import { BLOCK_BYTES } from './blocks.ts'
 import { BorrowedReads } from './borrowed-reads.ts'
 import { Outgoing } from './outgoing.ts'
 
@@ -69,6 +71,8 @@ export class ServiceConnection {
     this.outgoing = new Outgoing(this.socket)
     this.socket.on('connect', () => {
       isConnected = true
+      // The system allows less, but more than by default: 1 GiB up takes two thirds of the time.
+      setSendBuffer(descriptorOf(this.socket), BLOCK_BYTES)
       connected(undefined)
     })
     this.socket.on('error', (error: NodeJS.ErrnoException) => {
