@@ -64,7 +64,16 @@ function sampleTable(name: string, schema: JsonSchema): string[] {
     if (option.additionalProperties === undefined) lines.push(...sampleOption(key, option))
     else nested.push('', ...sampleNested(name, key, option))
   }
-  return [...lines, ...nested]
+  return isLeftOut(schema) ? [...lines, ...nested].map(commentedOut) : [...lines, ...nested]
+}
+
+/** A table whose being there means something, so that the sample does not have it in force. */
+function isLeftOut(schema: JsonSchema): boolean {
+  return schema.type === 'object' && schema.default === undefined
+}
+
+function commentedOut(line: string): string {
+  return line === '' || line.startsWith('#') ? line : `#${line}`
 }
 
 function sampleOption(key: string, schema: JsonSchema): string[] {
@@ -72,7 +81,15 @@ function sampleOption(key: string, schema: JsonSchema): string[] {
   const value = isDefault ? schema.default : schema.examples?.[0]
   // A required option has no default; what the sample shows is then in force.
   const isShown = isDefault || (key === 'address' && schema.description?.startsWith('where to listen') === true)
-  return [`# ${schema.description}`, `${isShown ? '' : '#'}${stringify({ [key]: value }).trimEnd()}`]
+  return [`# ${schema.description}`, `${isShown ? '' : '#'}${inOneLine(key, value)}`]
+}
+
+/** `key = value`, where a table is written inline. */
+function inOneLine(key: string, value: unknown): string {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return stringify({ [key]: value }).trimEnd()
+  return `${key} = { ${Object.entries(value)
+    .map(([name, inner]) => inOneLine(name, inner))
+    .join(', ')} }`
 }
 
 function sampleNested(table: string, key: string, schema: JsonSchema): string[] {

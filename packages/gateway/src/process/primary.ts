@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { Config, ListenConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
+import { readSecureContext } from '../proxy/tls-credentials.ts'
 import { EmbeddedAuthority } from '../sessions/embedded/authority.ts'
 import { openDatabase } from '../sessions/embedded/database.ts'
 import { identity } from '../sessions/embedded/identity.ts'
@@ -87,7 +88,10 @@ class Primary {
   }
 
   get urls(): readonly string[] {
-    return this.#config.listen.flatMap((listen) => this.#listeners.get(keyOf(listen))?.url ?? [])
+    return this.#config.listen.flatMap((listen) => {
+      const url = this.#listeners.get(keyOf(listen))?.url ?? []
+      return typeof url === 'string' && listen.tls !== null ? url.replace(/^http:/, 'https:') : url
+    })
   }
 
   async start(): Promise<void> {
@@ -106,6 +110,7 @@ class Primary {
     this.#authority.start()
     await this.#startXenapi(this.#authority)
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath })
+    checkTlsFiles(config)
     for (const listen of config.listen) await this.#bind(listen)
     this.#group = this.#newGroup(config, this.#broker, this.#authority)
     await this.#group.start()
@@ -279,6 +284,7 @@ class Primary {
     authority: EmbeddedAuthority,
   ): Promise<WorkerGroup> {
     try {
+      checkTlsFiles(config)
       for (const listen of added) await this.#bind(listen)
       const group = this.#newGroup(config, broker, authority)
       // From its first request on it has to hear of endings.
@@ -313,6 +319,11 @@ async function takeStateDirectory(path: string, socketPath: string): Promise<voi
       cause,
     })
   }
+}
+
+/** @throws {TlsFilesError} here, rather than in each worker, when a listener's certificate cannot be used */
+function checkTlsFiles({ listen }: Config): void {
+  for (const { tls } of listen) if (tls !== null) readSecureContext(tls)
 }
 
 function keyOf({ address }: ListenConfig): string {

@@ -1,6 +1,7 @@
 // One client's connection.
 //
 //   from         to            method
+//   PROXY        IDLE          #readProxyHeader   the header of a terminator in front is read; where there is one, the first state
 //   IDLE         HEAD          #readHead           the first bytes of a request are there
 //   IDLE, HEAD   WAITING       #wait               the head is complete; a session or a connection is asked for
 //   WAITING      HEAD          #learn              the answer is there: the same head is read and decided on again
@@ -23,10 +24,12 @@ import type { SessionEntry } from '../sessions/table.ts'
 import { decide, type Decision, type Learned, pathOf, wantedUpgrade } from './admission.ts'
 import type { PassedConnection } from './channel.ts'
 import type { Exchange } from './exchange.ts'
-import { type AcceptedHandle, acceptedSocket, BorrowedReads } from './borrowed-reads.ts'
+import { type ArrivalFault, type Arrived, endsOf, forwardedLines, socketOf } from './arrived.ts'
+import { BorrowedReads } from './borrowed-reads.ts'
 import { ACCEPT } from './field-ids.ts'
 import type { Gateway } from './gateway.ts'
 import { Outgoing } from './outgoing.ts'
+import { type Ends, plainAddress, readProxyHeader } from './proxy-header.ts'
 import {
   AUTHORITY_UNAVAILABLE,
   DRAINING,
@@ -41,7 +44,7 @@ import { requestText } from './request-text.ts'
 import type { ServiceConnection } from './service-connection.ts'
 import type { Tunnel } from './tunnel.ts'
 
-const STATE = { IDLE: 0, HEAD: 1, WAITING: 2, EXCHANGE: 3, DISCARDING: 4, LINGERING: 5, CLOSED: 6 } as const
+const STATE = { IDLE: 0, HEAD: 1, WAITING: 2, EXCHANGE: 3, DISCARDING: 4, LINGERING: 5, CLOSED: 6, PROXY: 7 } as const
 
 /** A refused request's body up to this length is read and dropped so that the connection can go on. */
 const DISCARD_BYTES_MAX = 65_536
@@ -59,16 +62,18 @@ const KEEP = -1
 export class ClientConnection {
   readonly socket: Socket
   readonly outgoing: Outgoing
-  /** Address of the client, empty on a Unix socket. */
-  readonly address: string
-  /** Its port, 0 on a Unix socket. */
-  get port(): number {
-    return this.socket.remotePort ?? 0
-  }
-
+  /** Whether what the socket below carries is the client's own bytes: not those of TLS. */
+  readonly isPlain: boolean
+  /** Address and port of the client, as a terminator in front told or the system has them; none on a Unix socket. */
+  address = ''
+  port = 0
+  /** What a terminator in front told. */
+  #told: Ends | null = null
   /** `X-Forwarded-For` and `X-Forwarded-Proto`, each with its CRLF. */
-  readonly #forwardedLines: string
+  #forwardedLines = ''
   readonly #gateway: Gateway
+  /** The socket that the system has: below TLS, or the same. */
+  readonly #raw: Socket
   readonly #canEverPass: boolean
   readonly #reads = new BorrowedReads((bytes, count) => this.#bytes(bytes, count))
   #state: number = STATE.IDLE
@@ -89,23 +94,35 @@ export class ClientConnection {
   #discarding: BodyDecoder | null = null
   #droppedBytes = 0
 
-  /**
-   * @param handle an accepted connection, whose owner this is from now on
-   * @param canEverPass whether it may be passed to services
-   */
-  constructor(gateway: Gateway, handle: AcceptedHandle, canEverPass: boolean) {
-    const socket = acceptedSocket(handle, this.#reads)
+  /** @param arrived a connection, whose owner this is from now on */
+  constructor(gateway: Gateway, arrived: Arrived) {
+    const isPlain = arrived.kind === 'plain'
+    const socket = socketOf(arrived, this.#reads, (bytes, count) => this.#bytes(bytes, count))
     this.#gateway = gateway
-    this.#canEverPass = canEverPass
+    this.isPlain = isPlain
+    this.#canEverPass = isPlain && arrived.canPass
     this.socket = socket
+    this.#raw = isPlain ? socket : arrived.raw
     this.outgoing = new Outgoing(socket)
-    this.address = plainAddress(socket.remoteAddress)
-    this.#forwardedLines = `${this.address === '' ? '' : `X-Forwarded-For: ${this.address}\r\n`}X-Forwarded-Proto: http\r\n`
+    this.#knowClient(isPlain ? null : arrived.ends)
+    if (isPlain && arrived.hasProxyHeader) this.#state = STATE.PROXY
     this.expectWithin(gateway.limits.headTimeoutMs)
     socket.on('end', () => this.#ended())
     socket.on('drain', () => this.#drained())
     socket.on('error', () => {}) // 'close' follows
     socket.on('close', () => this.#closed())
+  }
+
+  /** Both ends of the client's connection, as it is known where the client is; null when that is not known. */
+  get ends(): Ends | null {
+    return this.#told ?? endsOf(this.#raw)
+  }
+
+  #knowClient(told: Ends | null): void {
+    this.#told = told
+    this.address = told === null ? plainAddress(this.#raw.remoteAddress) : told.source.address
+    this.port = told === null ? (this.#raw.remotePort ?? 0) : told.source.port
+    this.#forwardedLines = forwardedLines(this.address, told, this.isPlain)
   }
 
   /** Whether the client has ended its side and everything that it sent is taken. */
@@ -166,6 +183,8 @@ export class ClientConnection {
       case STATE.IDLE:
       case STATE.HEAD:
         return this.socket.writableNeedDrain ? KEEP : this.#readHead(bytes, at, to)
+      case STATE.PROXY:
+        return this.#readProxyHeader(bytes, at, to)
       case STATE.WAITING:
         return KEEP
       case STATE.EXCHANGE:
@@ -187,6 +206,8 @@ export class ClientConnection {
     else this.#consume(bytes, bytes.length)
     if (this.#state === STATE.IDLE && this.hasEnded) this.#linger()
     else if (this.#state === STATE.HEAD && this.#hasEnded) this.#refuse(malformed('head-truncated'), null)
+    else if (this.#state === STATE.PROXY && this.hasEnded) this.destroy()
+    else if (this.#state === STATE.PROXY && this.#hasEnded) this.#refuseArrival('proxy-header-malformed')
     else if (this.#state === STATE.EXCHANGE && this.hasEnded) this.#exchange?.clientEnded()
   }
 
@@ -199,6 +220,27 @@ export class ClientConnection {
     this.#isReading = reads
     if (reads) this.socket.resume()
     else this.socket.pause()
+  }
+
+  // ── before the first request ──
+
+  #readProxyHeader(bytes: Buffer, from: number, to: number): number {
+    const header = readProxyHeader(bytes, from, to)
+    if (header.kind === 'need-more') return KEEP
+    if (header.kind === 'invalid') {
+      this.#refuseArrival(header.fault)
+      return to
+    }
+    this.#knowClient(header.ends)
+    this.#state = STATE.IDLE
+    this.expectWithin(this.#gateway.limits.headTimeoutMs)
+    return header.end
+  }
+
+  /** Closes a connection on which nothing can be asked, without an answer: whoever is there does not expect HTTP. */
+  #refuseArrival(fault: ArrivalFault): void {
+    this.#gateway.logArrivalFault(this.address, fault)
+    this.destroy()
   }
 
   // ── a request ──
@@ -382,8 +424,9 @@ export class ClientConnection {
   exchangeEnded(keeps: boolean, isLast: boolean, rest: BodyDecoder | null): void {
     this.#exchange = null
     this.#isPaused = false
-    if (isLast && rest === null && this.#unread === null && this.socket.writableLength === 0) {
+    if (isLast && this.isPlain && rest === null && this.#unread === null && this.socket.writableLength === 0) {
       // All is read, and all is on its way: closing ends the connection in order, without the calls that lingering takes.
+      // TLS has an end of its own to be sent.
       this.destroy()
     } else if (!keeps) {
       this.#linger()
@@ -553,8 +596,8 @@ export class ClientConnection {
     this.#exchange = null
     this.#unread = null
     // A Unix socket has no reset.
-    if (this.socket.remoteAddress === undefined) this.socket.destroy()
-    else this.socket.resetAndDestroy()
+    if (this.#raw.remoteAddress === undefined) this.socket.destroy()
+    else this.#raw.resetAndDestroy()
   }
 
   /** Ends the connection now. */
@@ -597,6 +640,9 @@ export class ClientConnection {
 
   #timedOut(): void {
     switch (this.#state) {
+      case STATE.PROXY:
+        this.#refuseArrival('proxy-header-slow')
+        break
       case STATE.HEAD:
         this.#refuse(REQUEST_SLOW, null)
         break
@@ -631,10 +677,4 @@ const NOTHING_LEARNED: Learned = Object.freeze({ answer: null, connected: null, 
 
 function expectsContinue(head: RequestHead): boolean {
   return head.minorVersion === 1 && head.first(FIELD.EXPECT)?.toLowerCase() === '100-continue'
-}
-
-/** An IPv4 address that a dual-stack socket shows as IPv6 is shown as IPv4; none (a Unix socket) as an empty text. */
-function plainAddress(address: string | undefined): string {
-  if (address === undefined) return ''
-  return address.startsWith('::ffff:') ? address.slice(7) : address
 }

@@ -10,15 +10,18 @@ import type { Policies } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
 import { type AdmissionRules, type Decision, XENAPI } from './admission.ts'
+import { type ArrivalFault, type Arrived, type ListenerTraits, PLAIN_LISTENER } from './arrived.ts'
 import { type AcceptedHandle, acceptedSocket, acceptHandles, BorrowedReads } from './borrowed-reads.ts'
 import { Channel, type ChannelOutcome } from './channel.ts'
 import { ChannelSockets } from './channel-sockets.ts'
 import { ClientConnection } from './client-connection.ts'
 import { SweepClock } from './clock.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './field-ids.ts'
-import { GATEWAY_BUSY, type Refusal, refusalResponse } from './refusals.ts'
+import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './refusals.ts'
 import type { Outcome, Relay } from './relay.ts'
 import { ServicePool, socketPaths } from './service-pool.ts'
+import { TlsArrival } from './tls-arrival.ts'
+import type { TlsCredentials } from './tls-credentials.ts'
 
 /** What a gateway is made from. */
 export interface GatewayOptions {
@@ -70,6 +73,8 @@ export class Gateway {
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
   readonly #options: GatewayOptions
   readonly #connections = new Set<ClientConnection>()
+  /** Connections that are not secured yet. */
+  readonly #arrivals = new Set<TlsArrival>()
   /** What holds on to a session beyond one exchange, by the session's uuid. */
   readonly #held = new Map<string, Set<Held>>()
   readonly #servers: Server[] = []
@@ -98,11 +103,11 @@ export class Gateway {
 
   /**
    * Accepts connections at `where`; resolves with the address when it listens.
-   * @param canPass whether they may be passed to services: not those that services bring back
+   * @param traits what is made of them
    */
   listen(
     where: { host: string; port: number } | { path: string } | { fd: number },
-    canPass = true,
+    traits: ListenerTraits = PLAIN_LISTENER,
   ): Promise<AddressInfo | string> {
     const server = createServer()
     this.#servers.push(server)
@@ -112,7 +117,7 @@ export class Gateway {
         server.off('error', reject)
         acceptHandles(
           server,
-          (handle) => this.#accept(handle, canPass),
+          (handle) => this.#accept(handle, traits),
           (errno) => this.#options.problem('accept-failed', getSystemErrorName(errno)),
         )
         resolve(server.address() ?? '')
@@ -120,23 +125,55 @@ export class Gateway {
     })
   }
 
-  #accept(handle: AcceptedHandle, canPass: boolean): void {
-    if (this.#connections.size < this.limits.connections) {
-      this.#connections.add(new ClientConnection(this, handle, canPass))
-      return
-    }
+  #accept(handle: AcceptedHandle, { canPass, hasProxyHeader, tls }: ListenerTraits): void {
+    const isBusy = this.#connections.size + this.#arrivals.size >= this.limits.connections
+    if (tls !== null) this.#acceptSecure(handle, tls, hasProxyHeader, isBusy)
+    else if (isBusy) this.#refuseBusy(handle)
+    else this.#serve({ kind: 'plain', handle, hasProxyHeader, canPass })
+  }
+
+  #serve(arrived: Arrived): void {
+    this.#connections.add(new ClientConnection(this, arrived))
+  }
+
+  #acceptSecure(handle: AcceptedHandle, tls: TlsCredentials, hasProxyHeader: boolean, isBusy: boolean): void {
+    const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
+    const arrival: TlsArrival = new TlsArrival(handle, tls, hasProxyHeader, deadlineMs, {
+      secured: (arrived) => {
+        this.#arrivals.delete(arrival)
+        this.#serve(arrived)
+      },
+      failed: (fault, address) => {
+        this.#arrivals.delete(arrival)
+        if (fault !== null) this.logArrivalFault(address, fault)
+      },
+      refusedPlain: (address) => {
+        this.#arrivals.delete(arrival)
+        const requestId = this.nextRequestId()
+        this.logRefusal({ address }, PLAIN_ON_TLS, { ...NOTHING_ASKED, requestId })
+        return this.#lastWords(PLAIN_ON_TLS, requestId)
+      },
+    })
+    // A client could not read a refusal before it is secured.
+    if (isBusy) arrival.destroy()
+    else this.#arrivals.add(arrival)
+  }
+
+  #refuseBusy(handle: AcceptedHandle): void {
     const socket = acceptedSocket(handle, new BorrowedReads(() => false))
     socket.on('error', () => {})
-    socket.end(
-      refusalResponse(GATEWAY_BUSY, {
-        requestId: this.nextRequestId(),
-        accept: undefined,
-        isToHead: false,
-        connectionLine: 'Connection: close\r\n',
-        nowMs: Date.now(),
-      }),
-      () => socket.destroy(),
-    )
+    socket.end(this.#lastWords(GATEWAY_BUSY, this.nextRequestId()), () => socket.destroy())
+  }
+
+  #lastWords(refused: Refusal, requestId: string): string {
+    const connectionLine = 'Connection: close\r\n'
+    return refusalResponse(refused, {
+      requestId,
+      accept: undefined,
+      isToHead: false,
+      connectionLine,
+      nowMs: Date.now(),
+    })
   }
 
   /**
@@ -169,6 +206,8 @@ export class Gateway {
     for (const server of this.#servers) server.close()
     for (const held of this.#allHeld()) held.destroy()
     for (const connection of this.#connections) connection.destroy()
+    for (const arrival of this.#arrivals) arrival.destroy()
+    this.#arrivals.clear()
     this.pool.destroy()
     this.clock.close()
   }
@@ -279,10 +318,15 @@ export class Gateway {
     })
   }
 
+  /** Logs a connection that was closed before anything was asked on it. */
+  logArrivalFault(address: string, fault: ArrivalFault): void {
+    this.logRefusal({ address }, { status: 0, code: fault }, { ...NOTHING_ASKED, requestId: this.nextRequestId() })
+  }
+
   /** Logs a request that was refused before it was relayed. */
   logRefusal(
-    client: ClientConnection,
-    refusal: Refusal,
+    client: { readonly address: string },
+    refusal: { readonly status: number; readonly code: string },
     request: {
       requestId: string
       method: string | null
@@ -316,9 +360,13 @@ export class Gateway {
   #sweep(): void {
     const { nowMs } = this.clock
     for (const connection of this.#connections) connection.sweep(nowMs)
+    for (const arrival of this.#arrivals) arrival.sweep(nowMs)
     this.pool.sweep()
   }
 }
+
+/** What is known of a request that did not come. */
+const NOTHING_ASKED = { method: null, path: null, service: null, entry: null } as const
 
 function tickMs(limits: LimitsConfig): number {
   const shortestMs = Math.min(

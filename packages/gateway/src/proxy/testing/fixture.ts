@@ -12,6 +12,7 @@ import { Policies, type PolicySetting } from '../../services/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
 import type { Session } from '../../sessions/session.ts'
 import { SessionTable } from '../../sessions/table.ts'
+import { type ListenerTraits, PLAIN_LISTENER } from '../arrived.ts'
 import { Gateway } from '../gateway.ts'
 import { Arrivals, Peer } from './peer.ts'
 
@@ -43,6 +44,7 @@ export interface FixtureOptions {
   readonly limits?: Partial<LimitsConfig>
   readonly methods?: readonly string[]
   readonly policies?: Readonly<Record<string, PolicySetting>>
+  readonly listener?: Partial<ListenerTraits>
   readonly elsewhere?: Readonly<Record<string, string>>
   /** Takes a question about an id instead of answering it at once. */
   readonly onQuestion?: (id: string, answer: (found: Session | null | 'unavailable') => void) => void
@@ -101,8 +103,8 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
   })
-  const address = await gateway.listen({ host: '127.0.0.1', port: 0 })
-  await gateway.listen({ path: join(directory, 'gateway.sock') }, false)
+  const address = await gateway.listen({ host: '127.0.0.1', port: 0 }, { ...PLAIN_LISTENER, ...options.listener })
+  await gateway.listen({ path: join(directory, 'gateway.sock') }, { ...PLAIN_LISTENER, canPass: false })
   const port = typeof address === 'string' ? 0 : address.port
   const peers: Peer[] = []
   const services: RawService[] = []
