@@ -72,6 +72,7 @@ class Worker {
       policies: new Policies(services.policy, services.channels),
       registry: staticRegistry(pool.registry === 'static' ? pool.static : {}, pool.address),
       sessions: this.#sessions,
+      front: config.front,
       xenapiPath,
       returnPath,
       idPrefix: randomBytes(6).toString('hex'),

@@ -19,14 +19,15 @@
 // next one is not looked at before.
 
 import type { Socket } from 'node:net'
-import { BODY, BodyDecoder, FIELD, HEAD, type RequestHead, STEP } from '@xengate/http1'
+import { BODY, BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
 import type { SessionEntry } from '../sessions/table.ts'
-import { decide, type Decision, type Learned, pathOf, wantedUpgrade } from './admission.ts'
+import { decide, type Decision, isForService, type Learned, pathOf, wantedUpgrade } from './admission.ts'
 import type { PassedConnection } from './channel.ts'
 import type { Exchange } from './exchange.ts'
 import { type ArrivalFault, type Arrived, endsOf, forwardedLines, socketOf } from './arrived.ts'
 import { BorrowedReads } from './borrowed-reads.ts'
 import { ACCEPT } from './field-ids.ts'
+import { decideFront, type FrontDecision, frontText, lacksHost, xapiName } from './front.ts'
 import type { Gateway } from './gateway.ts'
 import { Outgoing } from './outgoing.ts'
 import { type Ends, plainAddress, readProxyHeader } from './proxy-header.ts'
@@ -40,6 +41,7 @@ import {
   SERVICE_SLOW,
 } from './refusals.ts'
 import { Relay, type RelayedRequest } from './relay.ts'
+import { expectsContinue, relayedRequest, type RelayedTo } from './relayed-request.ts'
 import { requestText } from './request-text.ts'
 import type { ServiceConnection } from './service-connection.ts'
 import type { Tunnel } from './tunnel.ts'
@@ -55,6 +57,9 @@ const LINGER_MS = 5000
 const ANSWER_TIMEOUT_MS = 5000
 /** How long a connection is kept without a request once the gateway drains: one may be on its way. */
 const DRAIN_GRACE_MS = 1000
+
+/** How often a quiet client of xapi is probed by TCP. */
+const KEEP_ALIVE_MS = 60_000
 
 /** `#step` took nothing: what is there is kept. */
 const KEEP = -1
@@ -81,6 +86,8 @@ export class ClientConnection {
   /** Bytes that came and are not taken; owned. */
   #unread: Buffer | null = null
   #learned: Learned = NOTHING_LEARNED
+  /** Name, in the pool, of connections to xapi for this client. */
+  #xapiName: string | null = null
   /** Counts waits, so that an answer which comes too late finds that nobody waits for it. */
   #waits = 0
   #isWaitingForSession = false
@@ -248,6 +255,10 @@ export class ClientConnection {
   #readHead(bytes: Buffer, from: number, to: number): number {
     const head = this.#gateway.requestHead
     const status = head.parse(bytes, from, to)
+    if (status === HEAD.COMPLETE && this.#gateway.front !== null && lacksHost(head)) {
+      this.#refuse(malformed('host-missing'), null)
+      return to
+    }
     if (status === HEAD.COMPLETE) return this.#decide(head, bytes.subarray(from, to)) ? head.end : KEEP
     if (status === HEAD.INVALID) {
       this.#refuse(malformed(head.reason), null)
@@ -265,9 +276,9 @@ export class ClientConnection {
    * @returns whether the head is done with; otherwise it is to be kept and read again
    */
   #decide(head: RequestHead, bytes: Buffer): boolean {
-    const decision = decide(this.#gateway.rules, head, this.#learned, this.#isPassable)
+    const decision = this.#decisionOn(head)
     // A connection that was waited for is used now or not at all.
-    if (decision.kind !== 'relay') this.#dropConnected()
+    if (decision.kind !== 'relay' && decision.kind !== 'front') this.#dropConnected()
     switch (decision.kind) {
       case 'ask': {
         const { id } = decision
@@ -298,7 +309,18 @@ export class ClientConnection {
         this.#learned = NOTHING_LEARNED
         this.#relay(head, decision.connection, decision.name, decision.entry, decision.stripSession)
         return true
+      case 'front':
+        this.#learned = NOTHING_LEARNED
+        this.#relayToXapi(head, decision)
+        return true
     }
+  }
+
+  #decisionOn(head: RequestHead): Decision | FrontDecision {
+    const { front, rules } = this.#gateway
+    if (front === null || isForService(head.originTarget)) return decide(rules, head, this.#learned, this.#isPassable)
+    this.#xapiName ??= xapiName(front, this.ends)
+    return decideFront(rules.pool, head, this.#xapiName, this.#learned)
   }
 
   #dropConnected(): void {
@@ -377,34 +399,30 @@ export class ClientConnection {
   ): void {
     const requestId = this.#gateway.nextRequestId()
     const upgrade = wantedUpgrade(head)
-    const { bodyKind, method } = head
-    const request: RelayedRequest = {
-      id: requestId,
-      method,
-      path: pathOf(head.originTarget),
-      service,
-      entry,
-      text: requestText(head, {
-        entry,
-        stripSession,
-        forwardedLines: this.#forwardedLines,
-        requestId,
-        upgrade,
-      }),
-      decoder:
-        bodyKind === BODY.NONE ? null : new BodyDecoder(bodyKind, head.contentLength, this.#gateway.trailerLines),
-      isChunked: head.isChunked,
-      minorVersion: head.minorVersion,
-      isPersistent: head.isPersistent,
-      expectsContinue: expectsContinue(head),
-      upgrade,
-      accept: head.first(ACCEPT),
-      startedMs: performance.now(),
-    }
+    const text = requestText(head, { entry, stripSession, forwardedLines: this.#forwardedLines, requestId, upgrade })
+    const isForXapi = false
+    this.#start(head, connection, { id: requestId, service, entry, text, upgrade, isForXapi }).start()
+  }
+
+  #relayToXapi(head: RequestHead, { connection, isLast }: Extract<FrontDecision, { kind: 'front' }>): void {
+    const id = this.#gateway.nextRequestId()
+    const upgrade = isLast ? undefined : wantedUpgrade(head)
+    const text = frontText(head, isLast, upgrade)
+    const service = this.#xapiName ?? ''
+    // A peer that is gone without a word is found by TCP: nothing else ends what takes its time.
+    this.socket.setKeepAlive(true, KEEP_ALIVE_MS)
+    const relay = this.#start(head, connection, { id, service, entry: null, text, upgrade, isForXapi: true })
+    if (isLast) relay.startTunnel()
+    else relay.start()
+  }
+
+  /** Gives the connection to a relay, which is returned to be started. */
+  #start(head: RequestHead, connection: ServiceConnection, of: RelayedTo): Relay {
+    const request = relayedRequest(head, of, this.#gateway.trailerLines)
     const relay = new Relay(this.#gateway, this, connection, request)
     this.#state = STATE.EXCHANGE
     this.#exchange = relay
-    relay.start()
+    return relay
   }
 
   /** The exchange is now a tunnel. What the client has sent since its request goes through it. */
@@ -412,7 +430,7 @@ export class ClientConnection {
     this.#exchange = tunnel
     this.#deadlineMs = Number.POSITIVE_INFINITY
     this.#gateway.hold(tunnel)
-    this.#advance()
+    if (!this.#isConsuming) this.#advance()
   }
 
   /**
@@ -674,7 +692,3 @@ export class ClientConnection {
 }
 
 const NOTHING_LEARNED: Learned = Object.freeze({ answer: null, connected: null, isRelayed: false })
-
-function expectsContinue(head: RequestHead): boolean {
-  return head.minorVersion === 1 && head.first(FIELD.EXPECT)?.toLowerCase() === '100-continue'
-}

@@ -17,8 +17,10 @@ import { ChannelSockets } from './channel-sockets.ts'
 import { ClientConnection } from './client-connection.ts'
 import { SweepClock } from './clock.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './field-ids.ts'
+import { type Front, isXapiName, whereXapiIs } from './front.ts'
 import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './refusals.ts'
 import type { Outcome, Relay } from './relay.ts'
+import type { Where } from './service-connection.ts'
 import { ServicePool, socketPaths } from './service-pool.ts'
 import { TlsArrival } from './tls-arrival.ts'
 import type { TlsCredentials } from './tls-credentials.ts'
@@ -31,6 +33,8 @@ export interface GatewayOptions {
   readonly policies: Policies
   readonly registry: ServiceRegistry
   readonly sessions: SessionTable
+  /** xapi, when the gateway stands in front of it: then it has no XenAPI endpoint of its own. */
+  readonly front: Front | null
   /** Unix socket of the XenAPI endpoint. */
   readonly xenapiPath: string
   /** Unix socket where services bring back what a channel must not answer. */
@@ -64,6 +68,7 @@ const TICK_MS_MIN = 10
 export class Gateway {
   readonly limits: LimitsConfig
   readonly sessions: SessionTable
+  readonly front: Front | null
   readonly pool: ServicePool
   rules: AdmissionRules
   readonly clock: SweepClock
@@ -88,12 +93,13 @@ export class Gateway {
     this.#options = options
     this.limits = limits
     this.sessions = sessions
+    this.front = options.front
     this.clock = new SweepClock(tickMs(limits), () => this.#sweep())
-    this.pool = new ServicePool((name) => this.#pathsOf(name), limits.connectTimeoutMs, this.clock)
+    this.pool = new ServicePool((name) => this.#placesOf(name), limits.connectTimeoutMs, this.clock)
     const channels = new ChannelSockets((name) => socketPaths(options.directories, name), this.clock)
     this.rules = { sessions, policies, registry, pool: this.pool, channels, clock: this.clock, methods }
     const headLimits = { headBytesMax: limits.headBytes, targetBytesMax: limits.targetBytes }
-    this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits)
+    this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits, this.front === null)
     this.responseHead = new ResponseHead(RESPONSE_FIELDS, headLimits)
   }
 
@@ -288,7 +294,7 @@ export class Gateway {
       requestId: request.id,
       client: client.address,
       caller: request.entry,
-      service: request.service === XENAPI ? 'xenapi' : request.service,
+      service: loggedName(request.service),
       method: request.method,
       path: request.path,
       status: relay.status,
@@ -353,8 +359,10 @@ export class Gateway {
     })
   }
 
-  #pathsOf(name: string): readonly string[] {
-    return name === XENAPI ? [this.#options.xenapiPath] : socketPaths(this.#options.directories, name)
+  #placesOf(name: string): readonly Where[] {
+    if (this.front !== null && isXapiName(name)) return [whereXapiIs(this.front, name)]
+    if (name === XENAPI) return [{ path: this.#options.xenapiPath }]
+    return socketPaths(this.#options.directories, name).map((path) => ({ path }))
   }
 
   #sweep(): void {
@@ -363,6 +371,11 @@ export class Gateway {
     for (const arrival of this.#arrivals) arrival.sweep(nowMs)
     this.pool.sweep()
   }
+}
+
+function loggedName(service: string): string {
+  if (isXapiName(service)) return 'xapi'
+  return service === XENAPI ? 'xenapi' : service
 }
 
 /** What is known of a request that did not come. */
