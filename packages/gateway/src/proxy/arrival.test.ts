@@ -2,10 +2,12 @@
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import tls, { type ConnectionOptions } from 'node:tls'
+import { type ChannelOffer, closeDescriptor, receiveChannel } from '@xengate/channel'
 import { makeCertificate } from './testing/certificate.ts'
 import { fixture, type Fixture, request, response, statusOf } from './testing/fixture.ts'
 import { Arrivals, Peer } from './testing/peer.ts'
@@ -96,22 +98,58 @@ test('a PROXY header that does not come in time, or ends in the middle, closes t
   assert.equal(accessLines.count, 0)
 })
 
+/** A channel socket of the service `svc`: what it was offered. */
+async function channelOffers(t: TestContext, directory: string): Promise<Arrivals<ChannelOffer>> {
+  const offers = new Arrivals<ChannelOffer>()
+  const sockets: net.Socket[] = []
+  const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
+    sockets.push(socket)
+    void receiveChannel(socket).then((of) => {
+      if (of.kind !== 'received') return
+      closeDescriptor(of.clientFd)
+      offers.push(of.offer)
+      socket.end('{"refused":"not now"}\n')
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(join(directory, 'svc.channel'), resolve))
+  t.after(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return offers
+}
+
+test(
+  'behind a terminator a connection is passed to a service, which is told who the client is',
+  DEADLINE,
+  async (t) => {
+    const { client, service, directory } = await fixture(t, { listener: { hasProxyHeader: true } })
+    const svc = await service('svc')
+    const offers = await channelOffers(t, directory)
+    client().write(PROXY + request('GET'))
+    assert.deepEqual((await offers.next()).client, { address: '10.1.2.3', port: 12_345 })
+    // It refused: the same request is relayed.
+    assert.match(await (await svc.connections.next()).until('\r\n\r\n'), /\r\nX-Forwarded-For: 10\.1\.2\.3\r\n/)
+  },
+)
+
 interface Secured extends Fixture {
-  readonly directory: string
+  /** Where the certificate and its key are. */
+  readonly tlsDirectory: string
   readonly events: Arrivals<TlsEvent>
   readonly secure: (options?: ConnectionOptions, before?: string) => Promise<Peer>
 }
 
 /** A gateway behind TLS. */
 async function secured(t: TestContext, options: Parameters<typeof fixture>[1] = {}): Promise<Secured> {
-  const directory = mkdtempSync(join(tmpdir(), 'xg-tls-'))
+  const tlsDirectory = mkdtempSync(join(tmpdir(), 'xg-tls-'))
   const events = new Arrivals<TlsEvent>()
-  const credentials = new TlsCredentials(makeCertificate(directory), (event) => events.push(event))
+  const credentials = new TlsCredentials(makeCertificate(tlsDirectory), (event) => events.push(event))
   const peers: Peer[] = []
   t.after(() => {
     for (const peer of peers) peer.destroy()
     credentials.close()
-    rmSync(directory, { recursive: true })
+    rmSync(tlsDirectory, { recursive: true })
   })
   const f = await fixture(t, { ...options, listener: { ...options.listener, tls: credentials } })
   const secure = async (connection: ConnectionOptions = {}, before = ''): Promise<Peer> => {
@@ -124,7 +162,7 @@ async function secured(t: TestContext, options: Parameters<typeof fixture>[1] = 
     await new Promise<void>((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject))
     return peer
   }
-  return { ...f, directory, events, secure }
+  return { ...f, tlsDirectory, events, secure }
 }
 
 test('over TLS requests are served as over plain connections, and the service is told', DEADLINE, async (t) => {
@@ -170,6 +208,19 @@ test(
     assert.equal(((await error) as NodeJS.ErrnoException).code, 'ECONNRESET')
   },
 )
+
+test('a connection over TLS is not passed to a service: its bytes are not the client’s own', DEADLINE, async (t) => {
+  const { secure, service, directory } = await secured(t)
+  const svc = await service('svc')
+  const offers = await channelOffers(t, directory)
+  const peer = await secure()
+  peer.write(request('GET'))
+  const connection = await svc.connections.next()
+  await connection.until('\r\n\r\n')
+  connection.write(response('relayed'))
+  assert.match(await peer.message(), /relayed$/)
+  assert.equal(offers.count, 0)
+})
 
 test('with a PROXY header before TLS, both hold', DEADLINE, async (t) => {
   const { secure, service } = await secured(t, { listener: { hasProxyHeader: true } })
@@ -221,15 +272,15 @@ test(
   'a renewed certificate is used by new connections; a broken one changes nothing and is told',
   DEADLINE,
   async (t) => {
-    const { secure, directory, events, service } = await secured(t)
+    const { secure, tlsDirectory, events, service } = await secured(t)
     const svc = await service('svc')
     const before = await secure()
-    makeCertificate(directory, 'renewed.example')
+    makeCertificate(tlsDirectory, 'renewed.example')
     // Seen between its two files, the pair is refused first.
     while ((await events.next()).kind !== 'reloaded');
     assert.equal(subjectOf(await secure()), 'renewed.example')
 
-    writeFileSync(join(directory, 'cert.pem'), '-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n')
+    writeFileSync(join(tlsDirectory, 'cert.pem'), '-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n')
     const refused = await events.next()
     assert.ok(refused.kind === 'refused')
     assert.match(refused.problem, /cannot use the certificate .*cert\.pem: it is no certificate/)

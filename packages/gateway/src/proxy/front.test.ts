@@ -244,7 +244,11 @@ test('a service in disguise, and one without Host, do not reach xapi', DEADLINE,
   for (const [target, lines, status] of [
     ['/services%2fplugin/svc', 'Host: h\r\n', 404],
     ['/%73ervices/plugin/svc', 'Host: h\r\n', 404],
-    ['/services/plugin%2Fsvc', 'Host: h\r\n', 404],
+    ['/services%2Fplugin', 'Host: h\r\n', 404],
+    ['//h/services/plugin/svc', 'Host: h\r\n', 404],
+    ['///services/%70lugin/svc?a', 'Host: h\r\n', 404],
+    ['http://h//h/services/plugin/svc', 'Host: h\r\n', 404],
+    ['http://h/services/plugin/svc', 'Host: h\r\n', 403],
     ['/services/plugin/svc', '', 400],
     ['/services/plugin', 'Host: h\r\n', 403],
   ] as const) {

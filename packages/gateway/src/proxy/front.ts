@@ -65,16 +65,13 @@ function refuse(refusal: Refusal): FrontDecision {
 }
 
 /**
- * Whether the path is that of a service once it is percent-decoded, as xapi does: it would answer for the service by rules of
- * its own.
+ * Whether xapi would take the target for a service's, and answer for it by rules of its own: it percent-decodes paths, and what
+ * follows `//` is the name of a host to it.
  */
 function isServiceInDisguise(target: string): boolean {
-  const path = pathOf(target)
-  if (!path.includes('%')) return false
-  const decoded = path.replaceAll(/%([0-9a-f]{2})/gi, (_, digits: string) =>
-    String.fromCharCode(Number.parseInt(digits, 16)),
-  )
-  return isForService(decoded) || decoded.startsWith(SERVICES_PATH)
+  const path = pathOf(target).replace(/^\/\/[^/]*/, '')
+  const decoded = path.replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  return decoded.startsWith(SERVICES_PATH) && !target.startsWith(SERVICES_PATH)
 }
 
 /** Whether a request for a service lacks the Host that HTTP/1.1 requires; xapi does without, and its pool's hosts send none. */

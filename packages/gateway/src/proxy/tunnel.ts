@@ -6,7 +6,7 @@ import type { SessionEntry } from '../sessions/table.ts'
 import type { ClientConnection } from './client-connection.ts'
 import type { Exchange } from './exchange.ts'
 import type { Gateway, Held } from './gateway.ts'
-import type { Relay } from './relay.ts'
+import type { Outcome, Relay } from './relay.ts'
 import type { ServiceConnection, ServiceListener } from './service-connection.ts'
 
 /** How often a quiet tunnel's peers are probed by TCP. */
@@ -91,7 +91,7 @@ export class Tunnel implements Exchange, ServiceListener, Held {
   serviceClosed(): void {
     // Nobody knows whether xapi's answer was complete: an orderly end could make it look so.
     if (this.#isForXapi) this.#client.cut()
-    this.#close(false)
+    this.#close(false, this.#isForXapi ? 'service-failed' : 'complete')
   }
 
   serviceDrained(): void {
@@ -119,11 +119,11 @@ export class Tunnel implements Exchange, ServiceListener, Held {
   }
 
   /** @param isPolite whether what is on its way still goes out */
-  #close(isPolite: boolean): void {
+  #close(isPolite: boolean, outcome: Outcome = 'complete'): void {
     if (this.#isOver) return
     this.#isOver = true
     this.#gateway.letGo(this)
-    this.#gateway.logExchange(this.#client, this.#relay, 'complete', null)
+    this.#gateway.logExchange(this.#client, this.#relay, outcome, null)
     if (isPolite) {
       this.#service.close(this.#gateway.limits.bodyIdleTimeoutMs)
       this.#client.destroySoon()
