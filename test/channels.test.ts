@@ -69,7 +69,7 @@ function who(text: string): Who {
 }
 
 /** Waits until the connection is gone, be it by a reset. */
-function closed(client: RawClient): Promise<void> {
+function isGone(client: RawClient): Promise<void> {
   return new Promise((resolve) => client.socket.once('close', () => resolve()))
 }
 
@@ -119,7 +119,7 @@ describe('a logout ends a channel', () => {
       const client = await connect(scope, daemon)
       await client.send(asked(session, target))
       await client.until(target.endsWith('hang') ? 'begun' : '}')
-      const over = closed(client)
+      const over = isGone(client)
       await daemon.logout(session)
       const answeredMs = performance.now()
       await within(over, 'the end of the connection')
@@ -301,7 +301,7 @@ test('a reload that forbids channels ends those there are, and relays from then 
   assert.equal(who((await client.exchange(asked(session, `${PATH}/who`))).text).channel, true)
   await daemon.place.configure({ services: 'channels = false' })
   daemon.child.signal('SIGHUP')
-  await within(closed(client), 'the end of the channel')
+  await within(isGone(client), 'the end of the channel')
   const answer = await exchange(daemon.url, asked(session, `${PATH}/who`))
   assert.equal(who(answer.text).channel, false)
 })
@@ -310,7 +310,7 @@ test('a stop cuts channels at the deadline of the drain', DEADLINE, async (t) =>
   const { scope, daemon, session } = await start(t, { tables: '[limits]\ndrain-timeout = "200ms"\n' })
   const client = await connect(scope, daemon)
   assert.equal((await client.exchange(asked(session, `${PATH}/who`))).status, 200)
-  const over = closed(client)
+  const over = isGone(client)
   assert.equal((await daemon.stop()).code, 0)
   await within(over, 'the end of the channel')
 })
@@ -336,7 +336,7 @@ describe('the example in', () => {
       }
       // What it must not answer, it brings back: another session, and the XenAPI.
       assert.equal((await client.exchange(asked('OpaqueRef:nobody', PATH))).status, 403)
-      const over = closed(client)
+      const over = isGone(client)
       await daemon.logout(session)
       await within(over, 'the end of the channel')
       assert.equal(child.hasEnded, false)
