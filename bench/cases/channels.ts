@@ -7,6 +7,8 @@ import { measureRequests } from './cpu.ts'
 
 const MIB = 1024 * 1024
 const MILLION = 1e6
+/** Less than half of what either way can take. */
+const CONNECTIONS_PER_SECOND = 3000
 
 /** What `load` costs, and of that what it costs the gateway, for each of a million requests. */
 async function measure(
@@ -59,11 +61,11 @@ export const channelBulk: Case = {
 export const channelConnections: Case = {
   name: 'channel-connections',
   title: () => 'GET of 22 bytes from a service on Node.js, a connection per request',
-  how: 'The client ends each connection without having said that its request is the last, so that it is passed. `native/load.c -N`, 64 connections.',
+  how: 'The client ends each connection without having said that its request is the last, so that it is passed. Connections come at a fixed rate, the same for both, since what one costs depends on how many are taken in one turn. `native/load.c -N -r`, 64 connections.',
   plots: ['gatewaySecondsPerMillion'],
   async measure(situation) {
     const { bench, options, running } = situation
-    const settings = { closes: 'unannounced' } as const
+    const settings = { closes: 'unannounced', rate: CONNECTIONS_PER_SECOND } as const
     await runLoad(bench, running, { ...settings, seconds: 2 * options.warmSeconds })
     return measure(situation, () => runLoad(bench, running, { ...settings, seconds: options.seconds }))
   },

@@ -284,7 +284,7 @@ int main(int argc, char **argv) {
       case 'b': body_bytes = strtoull(optarg, NULL, 10); break;
       case 'S': service_count = atoi(optarg); break;
       case 'r': rate = atof(optarg); break;
-      case 'CN': closes = says_close = 1; break;
+      case 'C': closes = says_close = 1; break;
       case 'N': closes = 1; break;
       case 'I': stays = 1; break;
       default: return 2;
