@@ -26,8 +26,8 @@ export interface GatewayOptions {
   readonly policies: Policies
   readonly registry: ServiceRegistry
   readonly sessions: SessionTable
-  /** Unix socket of the XenAPI endpoint. */
-  readonly xenapiPath: string
+  /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
+  readonly xenapiPath: string | null
   /** Short text that tells this worker's request ids from others'. */
   readonly idPrefix: string
   /** Told of what goes wrong outside of any request: an event's name, and the system's name of the error. */
@@ -59,13 +59,14 @@ export class Gateway {
   #drained: (() => void) | null = null
 
   constructor(options: GatewayOptions) {
-    const { limits, methods, policies, registry, sessions } = options
+    const { limits, methods, policies, registry, sessions, xenapiPath } = options
     this.#options = options
     this.limits = limits
     this.sessions = sessions
     this.clock = new SweepClock(tickMs(limits), () => this.#sweep())
     this.pool = new ServicePool((name) => this.#pathsOf(name), limits.connectTimeoutMs, this.clock)
-    this.rules = { sessions, policies, registry, pool: this.pool, clock: this.clock, methods }
+    const hasXenapi = xenapiPath !== null
+    this.rules = { sessions, policies, registry, pool: this.pool, clock: this.clock, methods, hasXenapi }
     const headLimits = { headBytesMax: limits.headBytes, targetBytesMax: limits.targetBytes }
     this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits)
     this.responseHead = new ResponseHead(RESPONSE_FIELDS, headLimits)
@@ -228,7 +229,7 @@ export class Gateway {
   }
 
   #pathsOf(name: string): readonly string[] {
-    return name === XENAPI ? [this.#options.xenapiPath] : socketPaths(this.#options.directories, name)
+    return name === XENAPI ? [this.#options.xenapiPath ?? ''] : socketPaths(this.#options.directories, name)
   }
 
   #sweep(): void {
