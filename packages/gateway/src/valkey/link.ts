@@ -216,9 +216,9 @@ export class ValkeyLink {
     if (role[0] !== 'master') throw new ValkeyUnavailableError('Valkey has become a replica')
   }
 
+  /** @param key as the library gives it: bytes or a text, or null for all */
   #invalidated(key: unknown): void {
-    // Bytes that are no text are the key of something else.
-    const keys = typeof key === 'string' ? [key] : key === null ? null : []
+    const keys = key === null ? null : [Buffer.isBuffer(key) || typeof key === 'string' ? key.toString() : '']
     for (const consumer of this.#consumers) consumer.invalidated(keys)
   }
 

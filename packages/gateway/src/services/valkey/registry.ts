@@ -23,6 +23,9 @@ export interface ValkeyRegistryOptions {
   readonly own: OwnHost
   /** Told of what an operator has to see to. */
   readonly report: (error: unknown) => void
+  /** For tests; default: see above. */
+  readonly heartbeatMs?: number
+  readonly leaseMs?: number
 }
 
 /** See the head of this file, and `PoolRegistry`. */
@@ -33,6 +36,8 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
   readonly #own: OwnHost
   readonly #report: (error: unknown) => void
   readonly #table: HostTable
+  readonly #heartbeatMs: number
+  readonly #leaseMs: number
   #listener: (changes: ServiceChanges) => void = () => {}
   #timers: NodeJS.Timeout[] = []
   #version = 0
@@ -40,8 +45,12 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
   /** Whether there was news while all was read. */
   #isToRead = false
   #isNameTaken = false
+  #isClosed = false
 
-  constructor({ link, pool, own, report }: ValkeyRegistryOptions) {
+  constructor(options: ValkeyRegistryOptions) {
+    const { link, pool, own, report, heartbeatMs = HEARTBEAT_MS, leaseMs = LEASE_MS } = options
+    this.#heartbeatMs = heartbeatMs
+    this.#leaseMs = leaseMs
     this.#link = link
     this.#prefix = poolPrefix(pool)
     this.#own = own
@@ -53,10 +62,13 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
 
   start(): void {
     if (this.#timers.length > 0) return
-    const heartbeat = setInterval(() => this.#say(), HEARTBEAT_MS).unref()
-    const look = setInterval(() => {
-      if (this.#link.deafMs > LEASE_MS) this.#table.keepOnly(new Set())
-    }, LOOK_MS).unref()
+    const heartbeat = setInterval(() => this.#say(), this.#heartbeatMs).unref()
+    const look = setInterval(
+      () => {
+        if (this.#link.deafMs > this.#leaseMs) this.#table.keepOnly(new Set())
+      },
+      Math.min(LOOK_MS, this.#leaseMs / 4),
+    ).unref()
     this.#timers = [heartbeat, look]
   }
 
@@ -69,12 +81,14 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true
     for (const timer of this.#timers) clearInterval(timer)
     // Without a connection the lease ends by itself.
     await this.#script(WITHDRAW, this.#own.host).catch(() => {})
   }
 
   async connected(): Promise<void> {
+    if (this.#isClosed) return
     await this.#readAll(true)
     await this.#renew()
   }
@@ -112,12 +126,13 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
 
   /** Says what runs here, now; without a connection it is said when there is one. */
   #say(): void {
+    if (this.#isClosed) return
     this.#renew().catch(() => {})
   }
 
   async #renew(): Promise<void> {
     const text = formatAnnouncement(this.#table.announced)
-    const version = await this.#script(ANNOUNCE, this.#own.host, text, LEASE_MS)
+    const version = await this.#script(ANNOUNCE, this.#own.host, text, this.#leaseMs)
     if (Number(version) > this.#version) this.#read()
   }
 

@@ -65,6 +65,8 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
   readonly #known = new Map<string, number>()
   /** Sessions whose activity is to be written. */
   readonly #active = new Set<string>()
+  /** Endings that workers have not confirmed yet, by uuid. */
+  readonly #endings = new Map<string, Promise<void>>()
   /** For each look-up under way: the sessions of which the server told since. */
   readonly #toldSince = new Set<Set<string>>()
   #settings: SessionRules
@@ -239,15 +241,25 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     }
   }
 
-  /** Tells those who watch, and the workers; resolves when everybody here knows. */
-  #end(uuids: readonly string[]): Promise<void> {
-    if (uuids.length === 0) return Promise.resolve()
-    for (const uuid of uuids) {
-      this.#known.delete(uuid)
-      this.#active.delete(uuid)
-    }
+  /**
+   * Tells those who watch, and the workers, once: an ending may be known from the server and from who asked for it.
+   * Resolves when everybody here knows.
+   */
+  async #end(uuids: readonly string[]): Promise<void> {
+    if (uuids.length === 0) return
+    for (const uuid of uuids) this.#active.delete(uuid)
     this.#watchers.tell(uuids)
-    return this.#ended(uuids)
+    const underway = uuids.flatMap((uuid) => this.#endings.get(uuid) ?? [])
+    const untold = uuids.filter((uuid) => this.#known.delete(uuid))
+    await Promise.all(untold.length === 0 ? underway : [...underway, this.#tell(untold)])
+  }
+
+  #tell(uuids: readonly string[]): Promise<void> {
+    const told = this.#ended(uuids).finally(() => {
+      for (const uuid of uuids) this.#endings.delete(uuid)
+    })
+    for (const uuid of uuids) this.#endings.set(uuid, told)
+    return told
   }
 
   #tick(): void {

@@ -14,6 +14,7 @@ const START_MS = 10_000
 export interface ValkeyServerOptions {
   /** Default: a Unix socket. A port is one of 127.0.0.1. */
   readonly port?: number
+  readonly socketName?: string
   readonly argv?: readonly string[]
 }
 
@@ -24,8 +25,8 @@ export class ValkeyServer {
   readonly #address: { readonly path: string } | { readonly port: number; readonly host: string }
   #child: ChildProcess | null = null
 
-  constructor(directory: string, { port, argv = [] }: ValkeyServerOptions = {}) {
-    const path = join(directory, 'valkey.sock')
+  constructor(directory: string, { port, socketName = 'valkey.sock', argv = [] }: ValkeyServerOptions = {}) {
+    const path = join(directory, socketName)
     this.url = port === undefined ? `unix:${path}` : `redis://127.0.0.1:${port}`
     this.#address = port === undefined ? { path } : { port, host: '127.0.0.1' }
     const where =

@@ -31,8 +31,8 @@ export async function serverOf(t: TestContext, options: ValkeyServerOptions = {}
 }
 
 /** A link that is started by the caller and goes away with the test. */
-export function linkOf(t: TestContext, config: ValkeyConfig): ValkeyLink {
-  const link = new ValkeyLink({ config, key: `${poolPrefix(POOL)}active`, noticed: () => {} })
+export function linkOf(t: TestContext, config: ValkeyConfig, pool: string = POOL): ValkeyLink {
+  const link = new ValkeyLink({ config, key: `${poolPrefix(pool)}active`, noticed: () => {} })
   t.after(() => link.close())
   return link
 }
@@ -42,11 +42,12 @@ export async function authorityOn(
   t: TestContext,
   { config }: { readonly config: ValkeyConfig },
   rules: Partial<SessionRules> = {},
+  pool: string = POOL,
 ): Promise<ValkeyAuthority> {
-  const link = linkOf(t, config)
+  const link = linkOf(t, config, pool)
   const authority = new ValkeyAuthority({
     link,
-    pool: POOL,
+    pool,
     settings: { ...RULES, ...rules },
     report: (error) => {
       throw error
