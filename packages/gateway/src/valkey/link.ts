@@ -202,11 +202,13 @@ export class ValkeyLink {
     const sentMs = performance.now()
     const isCurrent = this.#isCurrent
     const { kind } = this.#options.config.url
-    const time = client.sendCommand(['TIME'])
-    if (kind === 'sentinel') await this.#expectMaster(client)
-    // In a Cluster it fails when the slot has moved.
-    if (kind === 'cluster') await client.sendCommand(['EXISTS', this.#options.key])
-    const [seconds, microseconds] = (await time) as unknown as [string, string]
+    const [time] = await Promise.all([
+      client.sendCommand(['TIME']),
+      kind === 'sentinel' ? this.#expectMaster(client) : undefined,
+      // In a Cluster it fails when the slot has moved.
+      kind === 'cluster' ? client.sendCommand(['EXISTS', this.#options.key]) : undefined,
+    ])
+    const [seconds, microseconds] = time as unknown as [string, string]
     this.#aheadMs = Number(seconds) * 1000 + Number(microseconds) / 1000 - Date.now()
     if (isCurrent) this.#provenMs = sentMs
   }

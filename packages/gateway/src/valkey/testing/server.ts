@@ -16,6 +16,8 @@ export interface ValkeyServerOptions {
   readonly port?: number
   readonly socketName?: string
   readonly argv?: readonly string[]
+  /** Makes it a Sentinel with this configuration. */
+  readonly sentinelFile?: string
 }
 
 /** A server in a directory of its own, which is the caller's, as `stop` is. */
@@ -25,14 +27,16 @@ export class ValkeyServer {
   readonly #address: { readonly path: string } | { readonly port: number; readonly host: string }
   #child: ChildProcess | null = null
 
-  constructor(directory: string, { port, socketName = 'valkey.sock', argv = [] }: ValkeyServerOptions = {}) {
+  constructor(directory: string, options: ValkeyServerOptions = {}) {
+    const { port, socketName = 'valkey.sock', argv = [], sentinelFile } = options
     const path = join(directory, socketName)
     this.url = port === undefined ? `unix:${path}` : `redis://127.0.0.1:${port}`
     this.#address = port === undefined ? { path } : { port, host: '127.0.0.1' }
     const where =
       port === undefined ? ['--port', '0', '--unixsocket', path] : ['--port', String(port), '--bind', '127.0.0.1']
     const keep = ['--dir', directory, '--save', '', '--appendonly', 'yes', '--appendfsync', 'always']
-    this.#argv = [...where, ...keep, '--loglevel', 'warning', ...argv]
+    this.#argv =
+      sentinelFile === undefined ? [...where, ...keep, '--loglevel', 'warning', ...argv] : [sentinelFile, '--sentinel']
   }
 
   /** As a configuration has it. */

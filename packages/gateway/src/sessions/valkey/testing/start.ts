@@ -31,8 +31,13 @@ export async function serverOf(t: TestContext, options: ValkeyServerOptions = {}
 }
 
 /** A link that is started by the caller and goes away with the test. */
-export function linkOf(t: TestContext, config: ValkeyConfig, pool: string = POOL): ValkeyLink {
-  const link = new ValkeyLink({ config, key: `${poolPrefix(pool)}active`, noticed: () => {} })
+export function linkOf(
+  t: TestContext,
+  config: ValkeyConfig,
+  pool: string = POOL,
+  noticed: (error: unknown) => void = () => {},
+): ValkeyLink {
+  const link = new ValkeyLink({ config, key: `${poolPrefix(pool)}active`, noticed })
   t.after(() => link.close())
   return link
 }
