@@ -1,6 +1,6 @@
 // What authorities and registries of a pool rest on: a real Valkey, and the stand-in XenAPI.
 
-import { ValkeyServer } from '../../packages/gateway/src/valkey/testing/server.ts'
+import { ValkeyServer, type ValkeyServerOptions } from '../../packages/gateway/src/valkey/testing/server.ts'
 import { type StandIn, startStandIn } from '../../packages/gateway/src/xapi/testing/stand-in/start.ts'
 import type { Scope } from './scope.ts'
 
@@ -8,8 +8,8 @@ export type { StandIn } from '../../packages/gateway/src/xapi/testing/stand-in/s
 export { ValkeyServer } from '../../packages/gateway/src/valkey/testing/server.ts'
 
 /** A running server, in a fresh directory. */
-export async function startValkey(scope: Scope, port?: number): Promise<ValkeyServer> {
-  const server = new ValkeyServer(await scope.directory(), port === undefined ? {} : { port })
+export async function startValkey(scope: Scope, options: ValkeyServerOptions = {}): Promise<ValkeyServer> {
+  const server = new ValkeyServer(await scope.directory(), options)
   scope.defer(() => server.stop())
   await server.start()
   return server

@@ -84,7 +84,8 @@ class Worker {
       problem: (event, code) => this.#log.error({ event, code }),
       access: config.log.access ? (line) => this.#log.access(line) : null,
     })
-    this.#trustMs = config.sessions.staleGraceMs + 2 * ALIVE_INTERVAL_MS
+    // A sign of life is as old as the authority's last proof, which takes one interval, and the next one is an interval away.
+    this.#trustMs = config.sessions.staleGraceMs + 3 * ALIVE_INTERVAL_MS
     this.#touchTimer = setInterval(
       () => {
         this.#judgeTrust()

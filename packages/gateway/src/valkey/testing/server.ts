@@ -18,17 +18,21 @@ export interface ValkeyServerOptions {
   readonly argv?: readonly string[]
   /** Makes it a Sentinel with this configuration. */
   readonly sentinelFile?: string
+  /** A command that runs what follows it, such as `ip netns exec`. */
+  readonly within?: readonly string[]
 }
 
 /** A server in a directory of its own, which is the caller's, as `stop` is. */
 export class ValkeyServer {
   readonly url: string
   readonly #argv: readonly string[]
+  readonly #within: readonly string[]
   readonly #address: { readonly path: string } | { readonly port: number; readonly host: string }
   #child: ChildProcess | null = null
 
   constructor(directory: string, options: ValkeyServerOptions = {}) {
-    const { port, socketName = 'valkey.sock', argv = [], sentinelFile } = options
+    const { port, socketName = 'valkey.sock', argv = [], sentinelFile, within = [] } = options
+    this.#within = within
     const path = join(directory, socketName)
     this.url = port === undefined ? `unix:${path}` : `redis://127.0.0.1:${port}`
     this.#address = port === undefined ? { path } : { port, host: '127.0.0.1' }
@@ -48,7 +52,8 @@ export class ValkeyServer {
 
   /** Starts it, with what it had before; resolves when it answers. */
   async start(): Promise<void> {
-    const child = spawn('redis-server', this.#argv, { stdio: ['ignore', 'ignore', 'inherit'] })
+    const [command = '', ...argv] = [...this.#within, 'redis-server', ...this.#argv]
+    const child = spawn(command, argv, { stdio: ['ignore', 'ignore', 'inherit'] })
     this.#child = child
     const lastMs = performance.now() + START_MS
     while (!(await this.#answers())) {
