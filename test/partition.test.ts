@@ -45,18 +45,28 @@ async function startMember(scope: Scope, host: Host, name: string, valkey: strin
 async function ask(scope: Scope, { host, origin }: Member, session: string): Promise<string> {
   const argv = ['curl', '-s', '-m', '8', '-o', '/dev/null', '-w', '%{http_code} %{redirect_url}']
   const target = `http://127.0.0.1:${PORT}/services/plugin/${NAME}`
-  const [command = '', ...rest] = [...host.within, ...argv, '-b', `session_id=${session}`, target]
-  const { stdout } = await runCommand(scope, command, rest)
+  const { stdout } = await onHost(scope, host, [...argv, '-b', `session_id=${session}`, target])
   assert.ok(!stdout.includes(origin), 'nobody is sent to where it came from')
   return stdout.trim().replace(/\/services.*/, '')
 }
 
 async function login(scope: Scope, { host }: Member): Promise<string> {
   const call = { jsonrpc: '2.0', id: 1, method: 'session.login_with_password', params: [USER.name, USER.password] }
+  return callOn(scope, host, call)
+}
+
+async function logout(scope: Scope, { host }: Member, session: string): Promise<string> {
+  return callOn(scope, host, { jsonrpc: '2.0', id: 1, method: 'session.logout', params: [session] })
+}
+
+async function callOn(scope: Scope, host: Host, call: object): Promise<string> {
   const argv = ['curl', '-s', '-d', JSON.stringify(call), `http://127.0.0.1:${PORT}/jsonrpc`]
-  const [command = '', ...rest] = [...host.within, ...argv]
-  const { stdout } = await runCommand(scope, command, rest)
+  const { stdout } = await onHost(scope, host, argv)
   return (JSON.parse(stdout) as { result: string }).result
+}
+
+function onHost(scope: Scope, { within }: Host, argv: readonly string[]): ReturnType<typeof runCommand> {
+  return runCommand(scope, 'ip', [...within.slice(1), ...argv])
 }
 
 test('three hosts follow a service, forget one that is cut off, and know it again', OPTIONS, async (t) => {
@@ -113,14 +123,6 @@ test('three hosts follow a service, forget one that is cut off, and know it agai
   c.host.plug()
   for (const member of left) await answers(member, `302 ${c.origin}`, 15_000)
   await answers(c, '200', 5000)
-  const { stdout } = await runCommand(scope, 'ip', [
-    ...a.host.within.slice(1),
-    'curl',
-    '-s',
-    '-d',
-    JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'session.logout', params: [ended] }),
-    `http://127.0.0.1:${PORT}/jsonrpc`,
-  ])
-  assert.ok(stdout.includes('"result"'))
+  assert.equal(await logout(scope, a, ended), '')
   await until(async () => (await ask(scope, c, ended)) === '403', 'the end of the session', 1000)
 })
