@@ -64,7 +64,7 @@ export class ValkeyLink {
   /** Whether this connection, or the one before, has been current. */
   #hasBeenCurrent = false
   #isNoticedLost = false
-  #provenMs = Number.NEGATIVE_INFINITY
+  #provenMs: number | null = null
   /** How far the server's clock is ahead of this machine's. */
   #aheadMs = 0
   #current = Promise.withResolvers<void>()
@@ -73,9 +73,10 @@ export class ValkeyLink {
     this.#options = options
   }
 
-  /** How long news may not have arrived, in milliseconds; infinite before the first connection. */
+  /** How long news may not have arrived, in milliseconds; for ever before the first connection. */
   get deafMs(): number {
-    return performance.now() - this.#provenMs
+    // Workers are told in JSON, which has no infinity.
+    return this.#provenMs === null ? Number.MAX_SAFE_INTEGER : performance.now() - this.#provenMs
   }
 
   /** The server's clock, in ms since 1970. */

@@ -155,6 +155,23 @@ describe('authority xapi', { timeout: 60_000 }, () => {
     assert.deepEqual(noticed.slice(1), ['null'])
   })
 
+  test('who guesses sessions does not keep those that are known from being asked about', async (t) => {
+    const standIn = await standInOf(t)
+    const authority = authorityOf(t, localSettings(standIn))
+    const session = await authority.find(await standIn.login('olga'))
+    const forgotten: string[] = []
+    authority.onForgotten((uuids) => forgotten.push(...uuids))
+    await standIn.fault({ kind: 'slow', ms: 2 })
+    const endMs = performance.now() + 10 * TRUST.recheckMs
+    let guesses = 0
+    while (performance.now() < endMs) {
+      authority.touch([session?.uuid ?? ''])
+      for (let count = 0; count < 500; count++) authority.find(`OpaqueRef:${++guesses}`).catch(() => {})
+      await pause(10)
+    }
+    assert.deepEqual(forgotten, [])
+  })
+
   test('bounds the calls that wait, and the time of each', async (t) => {
     const standIn = await standInOf(t)
     await standIn.fault({ kind: 'hang' })

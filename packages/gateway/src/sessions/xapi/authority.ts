@@ -25,6 +25,8 @@ import { XapiIdentities } from './identity.ts'
 
 /** Sessions known at once; past it the one asked about longest ago is forgotten. */
 const KNOWN_MAX = 100_000
+/** Questions about sessions that are not known: guesses must not take the time of the questions about those that are. */
+const UNKNOWN_MAX = 200
 /** What xapi could have given as a session: anything else is not worth a call. */
 const SESSION_ID = /^[\x21-\x7e]{1,128}$/
 
@@ -69,6 +71,8 @@ export class XapiAuthority implements SessionAuthority {
   /** Ids, by uuid, of sessions that were forgotten: connections that were begun with them may still be at work. */
   readonly #forgottenIds = new Map<string, string>()
   readonly #questions = new Map<string, Promise<Session | undefined>>()
+  /** How many of the questions are about sessions that are not known. */
+  #unknown = 0
   #trust: XapiTrust
   #ended: EndedListener = () => Promise.resolve()
   #forgotten: ForgottenListener = () => {}
@@ -113,6 +117,7 @@ export class XapiAuthority implements SessionAuthority {
     if (this.#isClosed) throw new AuthorityUnavailableError('ask xapi: the authority is closed')
     if (!SESSION_ID.test(id)) return undefined
     if (this.#ageOf(id) < this.#trust.recheckMs) return this.#use(id)
+    if (this.#isTooMany(id)) throw new AuthorityUnavailableError(`ask xapi: ${UNKNOWN_MAX} are asked about already`)
     try {
       return await this.#ask(id)
     } catch (error) {
@@ -151,11 +156,20 @@ export class XapiAuthority implements SessionAuthority {
     return known?.session
   }
 
+  #isTooMany(id: string): boolean {
+    return this.#unknown >= UNKNOWN_MAX && !this.#known.has(id) && !this.#questions.has(id)
+  }
+
   /** Asks xapi about `id`, once for all who want to know. @throws {AuthorityUnavailableError} */
   #ask(id: string): Promise<Session | undefined> {
     const underway = this.#questions.get(id)
     if (underway !== undefined) return underway
-    const question = this.#question(id).finally(() => this.#questions.delete(id))
+    const unknown = this.#known.has(id) ? 0 : 1
+    this.#unknown += unknown
+    const question = this.#question(id).finally(() => {
+      this.#unknown -= unknown
+      this.#questions.delete(id)
+    })
     this.#questions.set(id, question)
     return question
   }
