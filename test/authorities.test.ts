@@ -185,6 +185,27 @@ test(
   },
 )
 
+test('valkey: a reload takes what can change, and refuses another place of sessions', DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  const server = await startValkey(scope)
+  const tables = (url: string, level: string): string =>
+    `[sessions]\nauthority = "valkey"\n[valkey]\nurl = "${url}"\n[log]\nlevel = "${level}"\n`
+  const daemon = await startDaemonWith(scope, tables(server.url, 'info'), true)
+  const session = await daemon.login()
+  assert.equal(await statusOf(daemon, session), 200)
+  const reload = async (url: string, level: string, event: string): Promise<unknown> => {
+    await daemon.place.configure({ workers: 2, tables: tables(url, level) })
+    daemon.child.signal('SIGHUP')
+    return (await daemon.event((each) => each.event === event, event))['problem']
+  }
+  const problem = await reload('redis://127.0.0.1:1', 'info', 'reload-refused')
+  assert.equal(problem, '[valkey] cannot be changed by a reload: restart the daemon')
+  await reload(server.url, 'debug', 'reloaded')
+  assert.equal(await statusOf(daemon, session), 200)
+  await daemon.logout(session)
+  assert.equal(await statusOf(daemon, session), 403)
+})
+
 test(
   'valkey: the command line has the users of the pool, and says so when it cannot reach them',
   DEADLINE,

@@ -201,7 +201,7 @@ const xapi = z.strictObject({
   }),
   ca: option(filePath().optional(), {
     description: "for HTTPS: file of certificates that xapi's may be signed by; default: those that the system trusts",
-    example: '/etc/stunnel/xapi-pool-ca-bundle.pem',
+    example: '/etc/xengate/xapi-ca.pem',
   }),
   user: option(z.string().min(1).max(255).prefault('root'), {
     description: 'for HTTPS, also to a coordinator on another host: who to log in as; needs the role pool-admin',
