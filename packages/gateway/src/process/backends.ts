@@ -32,8 +32,14 @@ const REGISTRIES: Readonly<Record<PoolConfig['registry'], (context: RegistryCont
   xapi: openXapiRegistry,
 }
 
+/** The same failure is logged at most once in this time, and so many are told apart. */
+const SAY_AGAIN_MS = 60_000
+const SAID_MAX = 100
+
 /** See the head of this file. */
 export class Backends {
+  /** When each failure was logged last. */
+  readonly #saidMs = new Map<string, number>()
   readonly #log: Log
   readonly #opened: OpenedAuthority
   #config: Config
@@ -124,6 +130,7 @@ export class Backends {
           config: config.valkey,
           key: `${poolPrefix(config.pool.name)}active`,
           noticed: (error) => this.#report(error === null ? 'valkey-connected' : 'valkey-lost', error),
+          refused: (error) => this.#report('valkey-refused', error),
         })
         return this.#link
       },
@@ -131,8 +138,18 @@ export class Backends {
   }
 
   #report(event: string, error: unknown): void {
-    if (error === null) this.#log.info({ event })
-    else this.#log.error({ event, error: error instanceof Error ? error.message : 'unknown' })
+    if (error === null) {
+      this.#saidMs.clear()
+      this.#log.info({ event })
+      return
+    }
+    const text = error instanceof Error ? error.message : 'unknown'
+    // What fails with each request, or each tick of a clock, is said now and then.
+    const nowMs = performance.now()
+    if (nowMs - (this.#saidMs.get(text) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return
+    if (this.#saidMs.size >= SAID_MAX) this.#saidMs.clear()
+    this.#saidMs.set(text, nowMs)
+    this.#log.error({ event, error: text })
   }
 }
 

@@ -10,7 +10,7 @@ import type { ValkeyConfig } from '../config/schema.ts'
 import { parseValkeyUrl } from '../config/valkey-url.ts'
 import { freshDirectory, linkOf, serverOf } from '../sessions/valkey/testing/start.ts'
 import { ValkeyUnavailableError } from './connect.ts'
-import { Script } from './link.ts'
+import { Script, ValkeyLink } from './link.ts'
 import { ValkeyServer } from './testing/server.ts'
 
 function configOf(text: string, more: Partial<ValkeyConfig> = {}): ValkeyConfig {
@@ -147,12 +147,23 @@ describe('link to Valkey', { timeout: 60_000 }, () => {
   })
 
   test('an error says which command failed, and none of its arguments', async (t) => {
-    const link = linkOf(t, (await serverOf(t)).config)
+    const refused: string[] = []
+    const { config } = await serverOf(t)
+    const link = new ValkeyLink({
+      config,
+      key: 'pool',
+      noticed: () => {},
+      refused: ({ message }) => refused.push(message),
+    })
+    t.after(() => link.close())
     link.start()
     await link.whenCurrent(10_000)
     const failed = await link.run(['GET', 'secret', 'secret']).catch((error: unknown) => error)
     assert.ok(failed instanceof ValkeyUnavailableError)
     assert.equal(failed.message, 'run GET: ERR')
+    assert.deepEqual(refused, ['run GET: ERR'], 'the operator is told')
+    await link.script(new Script('return 1'), [], [])
+    assert.equal(refused.length, 1, 'a script that the server did not have is sent, and nothing to tell')
   })
 })
 

@@ -11,6 +11,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { ValkeyConfig } from '../config/schema.ts'
+import { ErrorReply } from '@redis/client'
 import { connectValkey, type ValkeyClient, ValkeyUnavailableError } from './connect.ts'
 
 const HEARTBEAT_MS = 500
@@ -51,6 +52,8 @@ export interface ValkeyLinkOptions {
   readonly key: string
   /** Told, once each, when the link is current (null) and when it is lost or cannot be had. */
   readonly noticed: (error: unknown) => void
+  /** Told of each command that the server refuses. */
+  readonly refused?: (error: ValkeyUnavailableError) => void
 }
 
 /** See the head of this file. */
@@ -119,7 +122,9 @@ export class ValkeyLink {
       const text = cause instanceof Error ? cause.message : String(cause)
       if (WRONG_SERVER.test(text)) client.destroy()
       // The server's words may quote arguments: only their first word is passed on.
-      throw new ValkeyUnavailableError(`run ${command[0]}: ${text.split(' ')[0]}`, { cause })
+      const error = new ValkeyUnavailableError(`run ${command[0]}: ${text.split(' ')[0]}`, { cause })
+      if (cause instanceof ErrorReply && !text.startsWith('NOSCRIPT')) this.#options.refused?.(error)
+      throw error
     }
   }
 

@@ -114,7 +114,9 @@ export class XapiRegistry implements PoolRegistry {
       } catch (error) {
         // A token is one xapi's and one run's: all is read again.
         token = ''
-        const isMended = error instanceof XapiFailure && MENDED.has(error.code) && retryMs === RETRY_FIRST_MS
+        const isRefused = error instanceof XapiFailure && !MENDED.has(error.code)
+        if (isRefused) this.#report(error)
+        const isMended = error instanceof XapiFailure && !isRefused && retryMs === RETRY_FIRST_MS
         if (!isMended) await pause(retryMs, undefined, { signal: this.#closing.signal }).catch(() => {})
         retryMs = Math.min(retryMs * 2, RETRY_LAST_MS)
       }
@@ -191,8 +193,9 @@ export class XapiRegistry implements PoolRegistry {
       try {
         await this.#put(`${formatAnnouncement(this.#table.announced).slice(0, -1)},"beat":${this.#beat}}`)
         retryMs = RETRY_FIRST_MS
-      } catch {
+      } catch (error) {
         if (this.#closing.signal.aborted) return
+        if (error instanceof XapiFailure && error.code !== 'MAP_DUPLICATE_KEY') this.#report(error)
         this.#isToWrite = true
         await pause(retryMs, undefined, { signal: this.#closing.signal }).catch(() => {})
         retryMs = Math.min(retryMs * 2, RETRY_LAST_MS)

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test, type TestContext } from 'node:test'
@@ -207,6 +208,24 @@ describe('authority valkey', { timeout: 60_000 }, () => {
     while (authority.deafMs > 1000) await pause(5)
     assert.equal(await authority.find(ending), undefined)
     assert.ok(await authority.find(staying))
+  })
+
+  test('a session of which the server tells something, and nobody can look, is to be asked for again', async (t) => {
+    const server = await serverOf(t)
+    const authority = await authorityOn(t, server)
+    await addUsers(authority)
+    const id = await signIn(authority, 'olga')
+    const { uuid } = (await authority.find(id)) ?? { uuid: '' }
+    const forgotten = Promise.withResolvers<readonly string[]>()
+    authority.onForgotten(forgotten.resolve)
+    const key = `xengate:{pool%20%7B1%7D}:session:${uuid}`
+    const cli = spawnSync('redis-cli', ['-s', server.url.slice('unix:'.length)], {
+      // The key is touched, and from then on nobody may look whether it is there.
+      input: `ACL SETUSER default -exists\nHSET ${key} more 1\n`,
+      encoding: 'utf8',
+    })
+    assert.equal(cli.stdout, 'OK\n1\n')
+    assert.deepEqual(await forgotten.promise, [uuid])
   })
 
   test('pools with different names share nothing', async (t) => {

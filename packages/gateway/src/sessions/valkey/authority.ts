@@ -207,8 +207,7 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     const uuids = keys?.map((key) => this.#rows.uuidOfKey(key)).filter((uuid) => uuid !== undefined)
     for (const told of this.#toldSince) for (const uuid of uuids ?? this.#known.keys()) told.add(uuid)
     const known = uuids === undefined ? [...this.#known.keys()] : uuids.filter((uuid) => this.#known.has(uuid))
-    // When the connection is lost meanwhile, all are looked at again.
-    if (known.length > 0) this.#look(known).catch(() => {})
+    if (known.length > 0) this.#look(known).catch(() => this.#doubt(known))
   }
 
   published(): void {}
@@ -222,6 +221,11 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     const over = await this.#rows.overOf(uuids)
     this.#end(over).catch(this.#report)
     return over
+  }
+
+  /** Something happened to these sessions and nobody can tell what: they are to be asked for again. */
+  #doubt(uuids: readonly string[]): void {
+    this.#forgotten(uuids.filter((uuid) => this.#known.delete(uuid)))
   }
 
   async #live(id: string): Promise<SessionRecord | undefined> {

@@ -166,7 +166,7 @@ describe('authority xapi', { timeout: 60_000 }, () => {
     let guesses = 0
     while (performance.now() < endMs) {
       authority.touch([session?.uuid ?? ''])
-      for (let count = 0; count < 500; count++) authority.find(`OpaqueRef:${++guesses}`).catch(() => {})
+      for (let count = 0; count < 50; count++) authority.find(`OpaqueRef:${++guesses}`).catch(() => {})
       await pause(10)
     }
     assert.deepEqual(forgotten, [])
@@ -181,7 +181,7 @@ describe('authority xapi', { timeout: 60_000 }, () => {
       Array.from({ length: 1200 }, (_, index) => authority.find(`OpaqueRef:${index}`)),
     )
     assert.ok(answers.every((answer) => answer.status === 'rejected'))
-    assert.ok(performance.now() - startMs < 4000)
+    assert.ok(performance.now() - startMs < 5000)
     await standIn.fault({ kind: 'none' })
     await standIn.order({ order: 'restart' })
     assert.ok(await authority.find(await standIn.login('olga')))

@@ -21,12 +21,18 @@ import {
   type SessionAuthority,
 } from '../authority.ts'
 import type { Session } from '../session.ts'
+import { Gate } from './gate.ts'
 import { XapiIdentities } from './identity.ts'
 
 /** Sessions known at once; past it the one asked about longest ago is forgotten. */
 const KNOWN_MAX = 100_000
-/** Questions about sessions that are not known: guesses must not take the time of the questions about those that are. */
-const UNKNOWN_MAX = 200
+/**
+ * Questions at once about sessions that are not known: guesses must not take the time of questions about those that are,
+ * so that half of the connections to xapi are left to these. Others wait, for less time than their requests would.
+ */
+const UNKNOWN_MAX = 8
+const UNKNOWN_WAITING_MAX = 1000
+const UNKNOWN_WAIT_MS = 2000
 /** What xapi could have given as a session: anything else is not worth a call. */
 const SESSION_ID = /^[\x21-\x7e]{1,128}$/
 
@@ -71,8 +77,7 @@ export class XapiAuthority implements SessionAuthority {
   /** Ids, by uuid, of sessions that were forgotten: connections that were begun with them may still be at work. */
   readonly #forgottenIds = new Map<string, string>()
   readonly #questions = new Map<string, Promise<Session | undefined>>()
-  /** How many of the questions are about sessions that are not known. */
-  #unknown = 0
+  readonly #unknown = new Gate(UNKNOWN_MAX, UNKNOWN_WAITING_MAX, UNKNOWN_WAIT_MS)
   #trust: XapiTrust
   #ended: EndedListener = () => Promise.resolve()
   #forgotten: ForgottenListener = () => {}
@@ -117,7 +122,6 @@ export class XapiAuthority implements SessionAuthority {
     if (this.#isClosed) throw new AuthorityUnavailableError('ask xapi: the authority is closed')
     if (!SESSION_ID.test(id)) return undefined
     if (this.#ageOf(id) < this.#trust.recheckMs) return this.#use(id)
-    if (this.#isTooMany(id)) throw new AuthorityUnavailableError(`ask xapi: ${UNKNOWN_MAX} are asked about already`)
     try {
       return await this.#ask(id)
     } catch (error) {
@@ -156,20 +160,12 @@ export class XapiAuthority implements SessionAuthority {
     return known?.session
   }
 
-  #isTooMany(id: string): boolean {
-    return this.#unknown >= UNKNOWN_MAX && !this.#known.has(id) && !this.#questions.has(id)
-  }
-
   /** Asks xapi about `id`, once for all who want to know. @throws {AuthorityUnavailableError} */
   #ask(id: string): Promise<Session | undefined> {
     const underway = this.#questions.get(id)
     if (underway !== undefined) return underway
-    const unknown = this.#known.has(id) ? 0 : 1
-    this.#unknown += unknown
-    const question = this.#question(id).finally(() => {
-      this.#unknown -= unknown
-      this.#questions.delete(id)
-    })
+    const ask = (): Promise<Session | undefined> => this.#question(id)
+    const question = (this.#known.has(id) ? ask() : this.#unknown.run(ask)).finally(() => this.#questions.delete(id))
     this.#questions.set(id, question)
     return question
   }
@@ -181,7 +177,11 @@ export class XapiAuthority implements SessionAuthority {
       await this.#client.call('pool.get_all', [id])
       session = await this.#identities.sessionOf(id)
     } catch (error) {
-      if (!namesNoSession(error, id)) throw new AuthorityUnavailableError('ask xapi about a session', { cause: error })
+      if (!namesNoSession(error, id)) {
+        // That it cannot be reached, the client says; that it refuses is for the operator to see to.
+        if (error instanceof XapiFailure) this.#report(error)
+        throw new AuthorityUnavailableError('ask xapi about a session', { cause: error })
+      }
     }
     if (this.#isClosed) throw new AuthorityUnavailableError('ask xapi: the authority is closed')
     if (session === undefined) this.#end(id)
