@@ -139,9 +139,12 @@ export class XapiRegistry implements PoolRegistry {
   /** Brings the table in step with what is known. */
   #look(): void {
     const nowMs = performance.now()
-    this.#table ??= this.#makeTable()
-    const table = this.#table
+    const table = this.#table ?? this.#makeTable()
     if (table === null) return
+    if (this.#table === null) {
+      this.#table = table
+      this.#write()
+    }
     // Who hears nothing knows nothing.
     const isDeaf = nowMs - this.#heardMs > this.#leaseMs
     const there = isDeaf ? [] : this.#records.announcements(nowMs)
@@ -159,7 +162,6 @@ export class XapiRegistry implements PoolRegistry {
     this.#ownRef = own.ref
     const table = new HostTable({ host: own.uuid, origin: this.#own.origin }, (changes) => this.#listener(changes))
     table.announce(this.#names, true)
-    this.#write()
     return table
   }
 
@@ -184,6 +186,8 @@ export class XapiRegistry implements PoolRegistry {
     this.#isToWrite = true
     this.#writing ??= this.#writeAll().finally(() => {
       this.#writing = null
+      // There may have been news after the last look.
+      if (this.#isToWrite && this.#table !== null && !this.#closing.signal.aborted) this.#write()
     })
   }
 

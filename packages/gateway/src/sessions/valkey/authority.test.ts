@@ -165,6 +165,25 @@ describe('authority valkey', { timeout: 60_000 }, () => {
     assert.ok(await a.find(used))
   })
 
+  test('writes the activity of a session at most once a minute, whoever sees it', async (t) => {
+    const server = await serverOf(t)
+    const [a, b] = [await authorityOn(t, server), await authorityOn(t, server)]
+    await addUsers(a)
+    const id = await signIn(a, 'olga')
+    const { uuid } = (await a.find(id)) ?? { uuid: '' }
+    await b.find(id)
+    const endMs = performance.now() + 1000
+    while (performance.now() < endMs) {
+      for (const authority of [a, b]) authority.touch([uuid])
+      await pause(5)
+    }
+    const cli = spawnSync('redis-cli', ['-s', server.url.slice('unix:'.length), 'INFO', 'commandstats'], {
+      encoding: 'utf8',
+    })
+    // The one is the login's.
+    assert.equal(/cmdstat_zadd:calls=(\d+)/.exec(cli.stdout)?.[1], '1')
+  })
+
   test('shows a record, and the subjects that have sessions', async (t) => {
     const [a, b] = await pair(t)
     const id = await signIn(a, 'olga', 'tests')
