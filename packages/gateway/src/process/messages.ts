@@ -26,7 +26,7 @@ export type ToWorker =
   /** Nobody vouches for these sessions any more: ask again before admitting them. */
   | { readonly type: 'forgotten'; readonly uuids: readonly string[] }
   /** Places of services have changed. */
-  | { readonly type: 'services'; readonly changes: ServiceChanges }
+  | { readonly type: 'places'; readonly changes: ServiceChanges }
   /** The primary is there, and tells of endings; for so many milliseconds the authority may not have heard of any. */
   | { readonly type: 'alive'; readonly deafMs: number }
   /** Take no more connections, finish, and exit. */

@@ -90,7 +90,7 @@ class Primary {
     // From the very start: by default this signal ends a process.
     process.on('SIGHUP', () => void this.#reload())
     await takeStateDirectory(config.stateDir, this.#xenapiPath)
-    const backends = new Backends(config, this.#log, (changes) => this.#tellServices(changes))
+    const backends = new Backends(config, this.#log, (changes) => this.#tellPlaces(changes))
     this.#backends = backends
     this.#broker = new SessionBroker(
       backends.authority,
@@ -163,8 +163,8 @@ class Primary {
     await Promise.all(this.#groups.map((group) => group.ended(uuids)))
   }
 
-  #tellServices(changes: ServiceChanges): void {
-    for (const group of this.#groups) group.services(changes)
+  #tellPlaces(changes: ServiceChanges): void {
+    for (const group of this.#groups) group.placesChanged(changes)
   }
 
   /** Waits for signals, and keeps taking them until the process is gone. Resolves with the exit code. */

@@ -121,8 +121,8 @@ export class WorkerGroup {
   }
 
   /** Tells every worker of places that have changed. */
-  services(changes: ServiceChanges): void {
-    this.#tellAll({ type: 'services', changes })
+  placesChanged(changes: ServiceChanges): void {
+    this.#tellAll({ type: 'places', changes })
   }
 
   #heard(worker: Worker, message: ToPrimary): void {

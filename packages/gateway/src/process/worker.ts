@@ -120,7 +120,7 @@ class Worker {
       case 'forgotten':
         this.#sessions.forget(message.uuids)
         break
-      case 'services':
+      case 'places':
         this.#whereabouts.take(message.changes)
         break
       case 'drain':
