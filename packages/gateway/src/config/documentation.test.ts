@@ -27,7 +27,7 @@ test('the sample file is a configuration with what is commented out, too', () =>
   const parsed = parseConfig(sampleWithAll(), '/')
   assert.ok(parsed.ok)
   assert.deepEqual(parsed.config.services.policy, {
-    'com.example.backup': { roles: ['pool-admin', 'pool-operator'], stripSession: true },
+    'com.example.backup': { roles: ['pool-admin', 'pool-operator'], stripSession: true, channels: true },
   })
 })
 

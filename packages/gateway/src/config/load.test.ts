@@ -11,7 +11,7 @@ const DEFAULTS: Config = {
   stateDir: '/var/lib/xengate',
   workers: 'auto',
   listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 } }],
-  services: { directories: ['/var/xapi/plugin'], methods: ['GET', 'PUT', 'POST'], policy: {} },
+  services: { directories: ['/var/xapi/plugin'], methods: ['GET', 'PUT', 'POST'], channels: true, policy: {} },
   sessions: {
     authority: 'embedded',
     idleTimeoutMs: 86_400_000,
@@ -151,10 +151,15 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
       services: {
         directories: [join(directory, 'plugin'), '/var/lib/xcp/plugin'],
         methods: ['GET', 'PATCH'],
+        channels: false,
         policy: {
-          'com.example.backup': { roles: ['pool-admin'], stripSession: true },
-          'by-method': { roles: { GET: ['read-only'], PATCH: ['pool-operator', 'vm-admin'] }, stripSession: false },
-          constructor: { roles: null, stripSession: false },
+          'com.example.backup': { roles: ['pool-admin'], stripSession: true, channels: false },
+          'by-method': {
+            roles: { GET: ['read-only'], PATCH: ['pool-operator', 'vm-admin'] },
+            stripSession: false,
+            channels: true,
+          },
+          constructor: { roles: null, stripSession: false, channels: true },
         },
       },
       sessions: {
@@ -231,7 +236,7 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ['\n\nworkers = 0', 'workers', 3, /must be at least 1; it is 0$/],
   ['workers = "many"', 'workers', 1, /must be "auto" or a whole number from 1 to 1024; it is "many"$/],
   ['state-dir = ""', 'state-dir', 1, /must be a path/],
-  [`state-dir = "/${'a'.repeat(95)}"`, 'state-dir', 1, /may have 95 bytes.* and has 96/],
+  [`state-dir = "/${'a'.repeat(94)}"`, 'state-dir', 1, /may have 94 bytes.* and has 95/],
   ['listen = []', 'listen', 1, /must have at least 1 value/],
   ['listen = [{address = "a:1"}, {address = "b"}]', 'listen[1].address', 1, /must be host:port/],
   ['[[listen]]\n', 'listen[0].address', 1, /is missing; it must be host:port/],

@@ -48,6 +48,8 @@ export interface ServicesConfig {
   readonly directories: readonly string[]
   /** Methods that are passed to services. */
   readonly methods: readonly string[]
+  /** Whether clients' connections may be passed to services. */
+  readonly channels: boolean
   /** Policies by service name. Look a name up with `Object.hasOwn`: `constructor` is a name too. */
   readonly policy: Readonly<Record<string, ServicePolicy>>
 }
@@ -57,6 +59,8 @@ export interface ServicePolicy {
   readonly roles: null | readonly Role[] | Readonly<Record<string, readonly Role[]>>
   /** Whether the session id is taken out of what the service gets. */
   readonly stripSession: boolean
+  /** Whether clients' connections may be passed to the service. */
+  readonly channels: boolean
 }
 
 export interface SessionsConfig {
@@ -172,7 +176,7 @@ const policy = z.strictObject({
     example: ['pool-admin', 'pool-operator'],
   }),
   channels: option(z.boolean().prefault(true), {
-    description: 'whether connections may be passed to this service; reserved: this version relays all',
+    description: "whether clients' connections may be passed to this service; never with strip-session",
   }),
   'strip-session': option(z.boolean().prefault(false), {
     description: 'whether the service does not see the session id',
@@ -187,7 +191,7 @@ const services = z.strictObject({
     description: 'request methods that are passed to services',
   }),
   channels: option(z.boolean().prefault(true), {
-    description: 'whether connections may be passed to services; reserved: this version relays all',
+    description: "whether clients' connections may be passed to services that take channels",
   }),
   policy: option(z.record(serviceName, policy).prefault({}), {
     description: 'rules for one service, by its name',
@@ -392,7 +396,12 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
     services: {
       directories: s.directories.map((path) => resolve(directory, path)),
       methods: [...new Set(s.methods)],
-      policy: mapValues(s.policy, (rule) => ({ roles: rule.roles ?? null, stripSession: rule['strip-session'] })),
+      channels: s.channels,
+      policy: mapValues(s.policy, (rule) => ({
+        roles: rule.roles ?? null,
+        stripSession: rule['strip-session'],
+        channels: rule.channels,
+      })),
     },
     sessions: {
       authority: n.authority,
@@ -444,9 +453,9 @@ function crossIssues(config: Config): ConfigIssue[] {
   return [...stateIssues(config), ...listenIssues(config), ...policyIssues(config), ...poolIssues(config)]
 }
 
-/** The daemon's own sockets are in the state directory; the longest name is `xenapi.sock`. */
+/** The daemon's own sockets are in the state directory; the longest name is `gateway.sock`. */
 function stateIssues({ stateDir }: Config): ConfigIssue[] {
-  const bytesMax = SOCKET_PATH_BYTES_MAX - '/xenapi.sock'.length
+  const bytesMax = SOCKET_PATH_BYTES_MAX - '/gateway.sock'.length
   const bytes = Buffer.byteLength(stateDir)
   if (bytes <= bytesMax) return []
   return [issue(['state-dir'], `must be shorter: it may have ${bytesMax} bytes, for a socket in it, and has ${bytes}`)]

@@ -146,8 +146,7 @@ describe('the access log', { timeout: 10_000 }, () => {
   const fields: AccessFields = {
     requestId: '1-a',
     client: '10.0.0.9',
-    user: 'root',
-    session: '6d1c2e9c-0000-4000-8000-000000000000',
+    caller: { session: { user: 'root', uuid: '6d1c2e9c-0000-4000-8000-000000000000' }, logged: null },
     service: 'com.example.backup',
     method: 'GET',
     path: '/services/plugin/com.example.backup/x?session_id=OpaqueRef:secret&y=1',
@@ -170,7 +169,8 @@ describe('the access log', { timeout: 10_000 }, () => {
 
   test('is the same event written by hand as by pino, whatever the texts hold', () => {
     for (const odd of ['plain', 'a"b\\c', '\u0000\n\t\u001f', 'caf\u00e9 \u{1f600}', '\ud800', '', '\u2028']) {
-      const line = { ...fields, user: odd, path: `/${odd}`, service: null, reason: odd, ttfbMs: 0.001 }
+      const caller = { session: { user: odd, uuid: 'u' }, logged: null }
+      const line = { ...fields, caller, path: `/${odd}`, service: null, ttfbMs: 0.0006, totalMs: 12.9996 }
       const nowMs = Date.UTC(2026, 0, 2, 3, 4, 5, 6)
       assert.deepEqual(JSON.parse(accessJson(line, 7, nowMs)), {
         level: 'info',
@@ -191,6 +191,11 @@ describe('the access log', { timeout: 10_000 }, () => {
       lines.map((line) => line['event']),
       ['seen'],
     )
+  })
+
+  test('names no caller where there is none', () => {
+    const { user, session } = JSON.parse(accessJson({ ...fields, caller: null }, 7, 0)) as Record<string, unknown>
+    assert.deepEqual([user, session], [null, null])
   })
 
   test('says null for a request that could not be read', () => {

@@ -14,6 +14,7 @@ import { type PrettyOptions } from 'pino-pretty'
 import { type LogLevel } from '../config/schema.ts'
 import { type AccessFields, accessJson, accessLine } from './access.ts'
 import { type LogEvent } from './event.ts'
+import { FLUSH_MS, GatheredLines } from './gathered-lines.ts'
 import { LINE_BYTES_MAX, shortenLine } from './long-lines.ts'
 
 /** Where events go. */
@@ -45,12 +46,11 @@ export interface LogOptions {
   readonly fields?: Readonly<Record<string, unknown>>
 }
 
-/** How long an event may wait in the buffer, milliseconds. */
-const FLUSH_MS = 100
-
 /** Bytes at which the buffer is written without waiting; sonic-boom wants less than `maxWrite`. */
 const BUFFER_BYTES = 3072
 const FILE_BUFFER_BYTES = 16_384
+/** Bytes of the lines of requests that are passed to it as one text. */
+const FILE_GATHERED_BYTES = 65_536
 
 /** Bytes that may wait for a slow reader; past that, events are dropped and counted. */
 const WAITING_BYTES_MAX = 4_194_304
@@ -81,9 +81,9 @@ export function logFormatFor(output: { readonly isTTY?: boolean }, env: Readonly
 class EventLog implements Log {
   readonly #logger: pino.Logger
   /** Where lines of JSON go; null when they are not JSON. */
-  readonly #destination: pino.DestinationStream | null
+  readonly #destination: JsonDestination | null
 
-  constructor(logger: pino.Logger, destination: pino.DestinationStream | null) {
+  constructor(logger: pino.Logger, destination: JsonDestination | null) {
     this.#logger = logger
     this.#destination = destination
   }
@@ -118,7 +118,7 @@ class EventLog implements Log {
 
   access(fields: AccessFields): void {
     if (this.#destination === null) this.#logger.info(accessLine(fields))
-    else if (this.#logger.isLevelEnabled('info')) this.#destination.write(accessJson(fields, process.pid, Date.now()))
+    else if (this.#logger.isLevelEnabled('info')) this.#destination.gather(accessJson(fields, process.pid, Date.now()))
   }
 
   flush(done?: () => void): void {
@@ -129,14 +129,23 @@ class EventLog implements Log {
 /** After a write failed, as on a full disk, nothing is written for this long, milliseconds. */
 const RETRY_MS = 1000
 
+/** Where lines of JSON go. Pino looks for the last two beside `write`: it flushes on demand, and at once when an event is fatal. */
+interface JsonDestination extends pino.DestinationStream {
+  /** Takes a line that can wait for others; they are written in the order of all. */
+  gather(line: string): void
+  flush(done?: () => void): void
+  flushSync(): void
+}
+
 /** Lines to `fd`. What cannot be written, or waits for too long, is dropped, counted, and the count logged later. */
-function jsonDestination(fd: number): pino.DestinationStream {
+function jsonDestination(fd: number): JsonDestination {
+  const isFile = fstatSync(fd).isFile()
   let output: SonicBoom | null = null
   let retryAtMs = 0
   let dropped = 0
 
   const open = (): SonicBoom => {
-    const opened = sonicBoom(fd)
+    const opened = sonicBoom(fd, isFile)
     opened.on('drop', () => dropped++)
     opened.on('error', () => {
       dropped++
@@ -153,31 +162,38 @@ function jsonDestination(fd: number): pino.DestinationStream {
     })
     return opened
   }
-  // Pino looks for the last two beside `write`: it flushes on demand, and at once when an event is fatal.
-  const destination = {
-    write: (line: string): void => {
-      if (output === null && Date.now() >= retryAtMs) output = open()
-      if (output === null) dropped++
-      else output.write(shortenLine(line))
+  const write = (lines: string): void => {
+    if (output === null && Date.now() >= retryAtMs) output = open()
+    if (output === null) dropped++
+    else output.write(lines)
+  }
+  const gathered = new GatheredLines(isFile ? FILE_GATHERED_BYTES : LINE_BYTES_MAX, write)
+  return {
+    write: (line) => {
+      gathered.flush()
+      write(shortenLine(line))
     },
-    flush: (done?: () => void): void => {
+    gather: (line) => gathered.add(shortenLine(line)),
+    flush: (done) => {
+      gathered.flush()
       if (output === null) done?.()
       else output.flush(done)
     },
-    flushSync: (): void => output?.flushSync(),
+    flushSync: () => {
+      gathered.flush()
+      output?.flushSync()
+    },
   }
-  return destination
 }
 
 type SonicBoom = ReturnType<typeof pino.destination>
 
-function sonicBoom(fd: number): SonicBoom {
-  const isFile = fstatSync(fd).isFile()
+function sonicBoom(fd: number, isFile: boolean): SonicBoom {
   return pino.destination({
     dest: fd,
     sync: isFile,
     minLength: isFile ? FILE_BUFFER_BYTES : BUFFER_BYTES,
-    maxWrite: isFile ? 2 * FILE_BUFFER_BYTES : LINE_BYTES_MAX,
+    maxWrite: isFile ? FILE_GATHERED_BYTES : LINE_BYTES_MAX,
     maxLength: WAITING_BYTES_MAX,
     periodicFlush: FLUSH_MS,
   })

@@ -1,6 +1,6 @@
 // What the primary and a worker say to each other, over the IPC channel that Node.js makes with the process.
 
-import type { Config } from '../config/schema.ts'
+import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Session } from '../sessions/session.ts'
 
@@ -18,6 +18,9 @@ export type ToWorker =
       readonly xenapiPath: string | null
       /** Where services are on other hosts. */
       readonly places: ServiceChanges
+      /** The socket where services bring back requests: its inherited descriptor, and its path. */
+      readonly returnFd: number
+      readonly returnPath: string
     }
   /** The answer to `find`: the session, null when there is none, `unavailable` when nobody can tell. */
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
@@ -29,6 +32,8 @@ export type ToWorker =
   | { readonly type: 'places'; readonly changes: ServiceChanges }
   /** The primary is there, and tells of endings; for so many milliseconds the authority may not have heard of any. */
   | { readonly type: 'alive'; readonly deafMs: number }
+  /** What a newer configuration says of services: what it no longer allows is ended. */
+  | { readonly type: 'services'; readonly services: ServicesConfig }
   /** Take no more connections, finish, and exit. */
   | { readonly type: 'drain' }
 

@@ -52,6 +52,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 }
 
 const XENAPI_SOCKET = 'xenapi.sock'
+const RETURN_SOCKET = 'gateway.sock'
 /** Earlier configurations whose workers may still be finishing when another is taken. */
 const OTHER_GROUPS_MAX = 4
 /** What is left to write to the log when everything has stopped gets this long; a reader may have stalled. */
@@ -67,6 +68,7 @@ class Primary {
   #backends: Backends | null = null
   #broker: SessionBroker | null = null
   #xenapi: Server | null = null
+  #returns: ListeningSocket | null = null
   #group: WorkerGroup | null = null
   /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
   readonly #otherGroups = new Set<WorkerGroup>()
@@ -99,6 +101,7 @@ class Primary {
     )
     backends.start()
     await this.#startXenapi(backends)
+    this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath })
     for (const listen of config.listen) await this.#bind(listen)
     this.#group = this.#newGroup(config, this.#broker, backends)
     await this.#group.start()
@@ -107,6 +110,10 @@ class Primary {
 
   get #xenapiPath(): string {
     return join(this.#config.stateDir, XENAPI_SOCKET)
+  }
+
+  get #returnPath(): string {
+    return join(this.#config.stateDir, RETURN_SOCKET)
   }
 
   async #startXenapi({ xenapi }: Backends): Promise<void> {
@@ -147,6 +154,7 @@ class Primary {
       xenapiPath: backends.xenapi === null ? null : this.#xenapiPath,
       places: () => backends.places,
       deafMs: () => backends.authority.deafMs,
+      returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath },
       log: this.#log,
       find: (id) => broker.find(id),
       touch: (uuids) => backends.authority.touch(uuids),
@@ -201,6 +209,7 @@ class Primary {
     if (isNow) for (const group of groups) group.destroy()
     for (const listener of this.#listeners.values()) listener.close()
     this.#listeners.clear()
+    this.#returns?.close()
     await Promise.all(groups.map((group) => group.drain()))
     this.#xenapi?.close()
     this.#xenapi?.closeAllConnections()
@@ -256,6 +265,7 @@ class Primary {
   /** Lets the workers of an earlier configuration finish, and then closes the listeners that nobody has any more. */
   async #retire(group: WorkerGroup): Promise<void> {
     this.#otherGroups.add(group)
+    group.useServices(this.#config.services)
     await group.drain()
     this.#otherGroups.delete(group)
     this.#closeUnusedListeners()
@@ -301,7 +311,8 @@ export class StateDirectoryError extends Error {
 /** Makes the state directory, unless another daemon is running with it. @throws {StateDirectoryError} */
 async function takeStateDirectory(path: string, socketPath: string): Promise<void> {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    // Services of any user get to the socket in it; the other files are for their owner alone.
+    mkdirSync(path, { recursive: true, mode: 0o711 })
   } catch (cause) {
     throw new StateDirectoryError(`cannot use the state directory ${path}: ${String(cause)}`, { cause })
   }

@@ -3,7 +3,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Config } from '../config/schema.ts'
+import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Session } from '../sessions/session.ts'
@@ -33,6 +33,8 @@ export interface WorkerGroupOptions {
   readonly places: () => ServiceChanges
   /** For how long the authority may not have heard of endings, in milliseconds. */
   readonly deafMs: () => number
+  /** The socket where services bring back requests. */
+  readonly returns: { readonly fd: number; readonly path: string }
   readonly log: Log
   readonly find: (id: string) => Promise<Session | null | 'unavailable'>
   readonly touch: (uuids: readonly string[]) => void
@@ -94,16 +96,18 @@ export class WorkerGroup {
   }
 
   #spawn(): void {
-    const { config, xenapiPath, log, places } = this.#options
+    const { config, xenapiPath, returns, log, places } = this.#options
     const listenFds = this.#options.listenFds()
-    const child = fork(WORKER_MAIN, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds] })
+    const child = fork(WORKER_MAIN, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds, returns.fd] })
     const worker: Worker = { child, confirmations: new Map(), isReady: false }
     this.#workers.add(worker)
     child.on('message', (message: ToPrimary) => this.#heard(worker, message))
     child.on('error', (error) => log.error({ event: 'worker-error', worker: child.pid, error: error.message }))
     child.once('exit', (code, signal) => this.#exited(worker, code, signal))
     const fds = listenFds.map((_, index) => FIRST_LISTEN_FD + index)
-    this.#tell(worker, { type: 'start', config, listenFds: fds, xenapiPath, places: places() })
+    const returnFd = FIRST_LISTEN_FD + listenFds.length
+    const more = { xenapiPath, returnFd, returnPath: returns.path, places: places() }
+    this.#tell(worker, { type: 'start', config, listenFds: fds, ...more })
   }
 
   #tell(worker: Worker, message: ToWorker): void {
@@ -204,6 +208,11 @@ export class WorkerGroup {
       })
       this.#tell(worker, { type: 'ended', ending, uuids })
     })
+  }
+
+  /** Tells the workers what a newer configuration says of services. */
+  useServices(services: ServicesConfig): void {
+    for (const worker of this.#workers) this.#tell(worker, { type: 'services', services })
   }
 
   /** Lets the workers finish what is under way, and exit. Resolves when all are gone. */

@@ -1,6 +1,7 @@
 // A worker process: one gateway, on the primary's listening sockets, with a table of sessions that the primary fills.
 
 import { randomBytes } from 'node:crypto'
+import { channelLine } from '../logging/access.ts'
 import { createLog, type Log } from '../logging/log.ts'
 import { Gateway } from '../proxy/gateway.ts'
 import type { SessionsConfig } from '../config/schema.ts'
@@ -35,7 +36,7 @@ export function runWorker(self: NodeJS.Process): void {
   self.on('message', (message: ToWorker) => {
     if (message.type === 'start') {
       worker = new Worker(message, tell)
-      worker.start(message.listenFds).catch((error: unknown) => {
+      worker.start(message).catch((error: unknown) => {
         tell({ type: 'failed', problem: error instanceof Error ? error.message : String(error) })
       })
     } else {
@@ -61,7 +62,7 @@ class Worker {
   #heardMs = performance.now()
   readonly #trustMs: number
 
-  constructor({ config, xenapiPath, places }: StartMessage, tell: (message: ToPrimary) => void) {
+  constructor({ config, xenapiPath, returnPath, places }: StartMessage, tell: (message: ToPrimary) => void) {
     this.#tell = tell
     this.#log = createLog(config.log)
     this.#sessions = new SessionTable(
@@ -76,13 +77,15 @@ class Worker {
       limits,
       methods: services.methods,
       directories: services.directories,
-      policies: new Policies(services.policy),
+      policies: new Policies(services.policy, services.channels),
       registry: this.#whereabouts,
       sessions: this.#sessions,
       xenapiPath,
+      returnPath,
       idPrefix: randomBytes(6).toString('hex'),
       problem: (event, code) => this.#log.error({ event, code }),
       access: config.log.access ? (line) => this.#log.access(line) : null,
+      channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
     })
     // A sign of life is as old as the authority's last proof, which takes one interval, and the next one is an interval away.
     this.#trustMs = config.sessions.staleGraceMs + 3 * ALIVE_INTERVAL_MS
@@ -99,8 +102,9 @@ class Worker {
     this.#sessions.isTrusted = performance.now() - this.#heardMs <= this.#trustMs
   }
 
-  async start(listenFds: readonly number[]): Promise<void> {
+  async start({ listenFds, returnFd }: StartMessage): Promise<void> {
     for (const fd of listenFds) await this.#gateway.listen({ fd })
+    await this.#gateway.listen({ fd: returnFd }, false)
     this.#tell({ type: 'ready' })
   }
 
@@ -112,6 +116,9 @@ class Worker {
       case 'ended':
         this.#sessions.ended(message.uuids)
         this.#tell({ type: 'confirmed', ending: message.ending })
+        break
+      case 'services':
+        this.#gateway.usePolicies(new Policies(message.services.policy, message.services.channels))
         break
       case 'alive':
         this.#heardMs = performance.now() - message.deafMs

@@ -62,7 +62,7 @@ test(
 test('refusals come in the order 400, 403, 404, 405, 302', DEADLINE, async (t) => {
   const under = await fixture(t, {
     elsewhere: { there: 'https://10.0.0.2' },
-    policies: { closed: { roles: ['pool-admin'], stripSession: false } },
+    policies: { closed: { roles: ['pool-admin'], stripSession: false, channels: true } },
   })
   await under.service('svc')
   const reader = `Cookie: session_id=${READER_ID}\r\n`
@@ -148,8 +148,8 @@ test('roles are by service and by method, and a higher role includes a lower one
   const under = await fixture(t, {
     methods: ['GET', 'PUT', 'POST', 'DELETE'],
     policies: {
-      admins: { roles: ['pool-admin'], stripSession: false },
-      mixed: { roles: { GET: ['read-only'], PUT: ['pool-operator'] }, stripSession: false },
+      admins: { roles: ['pool-admin'], stripSession: false, channels: true },
+      mixed: { roles: { GET: ['read-only'], PUT: ['pool-operator'] }, stripSession: false, channels: true },
     },
   })
   const reader = `Cookie: session_id=${READER_ID}\r\n`

@@ -2,10 +2,11 @@
 // The order is the specification's and never depends on the service.
 
 import { FIELD, type RequestHead } from '@xengate/http1'
-import { isPermitted, type Policies } from '../services/policy.ts'
+import { isPermitted, permittedMethods, type Policies, type PolicySetting } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import { isServiceName } from '../services/service-name.ts'
 import type { Answer, SessionEntry, SessionTable } from '../sessions/table.ts'
+import type { ChannelSockets } from './channel-sockets.ts'
 import type { Clock } from './clock.ts'
 import { SEC_FETCH_SITE } from './field-ids.ts'
 import {
@@ -40,6 +41,7 @@ export interface AdmissionRules {
   readonly policies: Policies
   readonly registry: ServiceRegistry
   readonly pool: ServicePool
+  readonly channels: ChannelSockets
   readonly clock: Clock
   /** Methods that services may be reached with. */
   readonly methods: readonly string[]
@@ -51,6 +53,8 @@ export interface AdmissionRules {
 export interface Learned {
   answer: { readonly id: string; readonly answer: Answer } | null
   connected: Connected | null
+  /** Whether the service would not take the client's connection. */
+  isRelayed: boolean
 }
 
 /** What becomes of a request. */
@@ -65,6 +69,15 @@ export type Decision =
   | { readonly kind: 'ask'; readonly id: string }
   /** Connect to this service, then decide again. */
   | { readonly kind: 'connect'; readonly name: string }
+  /** Pass the client's connection to the service; if it is not taken, decide again. */
+  | {
+      readonly kind: 'pass'
+      readonly name: string
+      readonly entry: SessionEntry
+      readonly sessionId: string
+      /** Those that this session may use at this service. */
+      readonly methods: readonly string[]
+    }
   | {
       readonly kind: 'relay'
       readonly connection: ServiceConnection
@@ -74,8 +87,11 @@ export type Decision =
       readonly stripSession: boolean
     }
 
-/** Decides on the request `head`; takes a connection out of the pool or out of `learned` when it is to be relayed. */
-export function decide(rules: AdmissionRules, head: RequestHead, learned: Learned): Decision {
+/**
+ * Decides on the request `head`; takes a connection out of the pool or out of `learned` when it is to be relayed.
+ * @param isPassable whether the client's connection could be passed to a service
+ */
+export function decide(rules: AdmissionRules, head: RequestHead, learned: Learned, isPassable: boolean): Decision {
   const target = head.originTarget
   if (!target.startsWith(SERVICES_PREFIX) && !isBarePrefix(target)) return decideXenapi(rules, head, target, learned)
 
@@ -90,7 +106,7 @@ export function decide(rules: AdmissionRules, head: RequestHead, learned: Learne
   if (presented.isFromCookie && head.first(SEC_FETCH_SITE)?.toLowerCase() === 'cross-site') {
     return refuse(CROSS_SITE, null, entry)
   }
-  return decideService(rules, head, target, entry, learned)
+  return decideService(rules, head, target, presented.id, entry, learned, isPassable && !learned.isRelayed)
 }
 
 /** `/services/plugin` alone, which names no service: with a session it is 404, without one 403, as below it. */
@@ -102,8 +118,10 @@ function decideService(
   rules: AdmissionRules,
   head: RequestHead,
   target: string,
+  sessionId: string,
   entry: SessionEntry,
   learned: Learned,
+  isPassable: boolean,
 ): Decision {
   const name = serviceNameIn(target)
   const { method } = head
@@ -113,8 +131,14 @@ function decideService(
   }
   if (!isServiceName(name)) return refuse(SERVICE_UNKNOWN, null, entry)
 
+  const passes = isPassable && rules.policies.allowsChannel(policy) && rules.methods.includes(method)
+  // A connection that ends with this request gains nothing by being passed.
+  if (passes && head.isPersistent && learned.connected === null && rules.channels.mayTake(name)) {
+    return pass(rules, name, sessionId, entry, policy)
+  }
   const connected = takeConnection(rules.pool, name, learned)
   if (connected === undefined) return { kind: 'connect', name }
+  if (connected.kind === 'not-running' && passes) return pass(rules, name, sessionId, entry, policy)
   if (connected.kind === 'unreachable') return refuse(SERVICE_UNREACHABLE, name, entry)
   if (connected.kind === 'too-slow') return refuse(SERVICE_SLOW, name, entry)
 
@@ -126,6 +150,16 @@ function decideService(
   }
   if (connected.kind !== 'connected') return refuse(elsewhere(`${origin}${target}`), name, entry)
   return { kind: 'relay', connection: connected.connection, name, entry, stripSession: policy.stripSession }
+}
+
+function pass(
+  { methods }: AdmissionRules,
+  name: string,
+  sessionId: string,
+  entry: SessionEntry,
+  policy: PolicySetting,
+): Decision {
+  return { kind: 'pass', name, entry, sessionId, methods: permittedMethods(policy, methods, entry.session.roles) }
 }
 
 function decideXenapi(rules: AdmissionRules, head: RequestHead, target: string, learned: Learned): Decision {

@@ -4,7 +4,8 @@
 //   IDLE         HEAD          #readHead           the first bytes of a request are there
 //   IDLE, HEAD   WAITING       #wait               the head is complete; a session or a connection is asked for
 //   WAITING      HEAD          #learn              the answer is there: the same head is read and decided on again
-//   IDLE, HEAD   EXCHANGE      #relay              a relay owns the connection; after 101 a tunnel does
+//   IDLE, HEAD   EXCHANGE      #relay, #pass       a relay owns the connection, after 101 a tunnel; or a channel does
+//   EXCHANGE     HEAD          passRefused         nobody took the channel: the same head is read again and relayed
 //   IDLE, HEAD   DISCARDING    #refuse             refused with a short body to come, which is dropped
 //   EXCHANGE     IDLE          exchangeEnded       complete; the next request may come, or is there already
 //   EXCHANGE     DISCARDING    exchangeEnded       the service answered early; the rest of the body is dropped
@@ -19,9 +20,10 @@
 import type { Socket } from 'node:net'
 import { BODY, BodyDecoder, FIELD, HEAD, type RequestHead, STEP } from '@xengate/http1'
 import type { SessionEntry } from '../sessions/table.ts'
-import { decide, type Learned, pathOf, wantedUpgrade } from './admission.ts'
+import { decide, type Decision, type Learned, pathOf, wantedUpgrade } from './admission.ts'
+import type { PassedConnection } from './channel.ts'
 import type { Exchange } from './exchange.ts'
-import { type AcceptedHandle, acceptedSocket } from './borrowed-reads.ts'
+import { type AcceptedHandle, acceptedSocket, BorrowedReads } from './borrowed-reads.ts'
 import { ACCEPT } from './field-ids.ts'
 import type { Gateway } from './gateway.ts'
 import { Outgoing } from './outgoing.ts'
@@ -59,14 +61,21 @@ export class ClientConnection {
   readonly outgoing: Outgoing
   /** Address of the client, empty on a Unix socket. */
   readonly address: string
+  /** Its port, 0 on a Unix socket. */
+  get port(): number {
+    return this.socket.remotePort ?? 0
+  }
+
   /** `X-Forwarded-For` and `X-Forwarded-Proto`, each with its CRLF. */
   readonly #forwardedLines: string
   readonly #gateway: Gateway
+  readonly #canEverPass: boolean
+  readonly #reads = new BorrowedReads((bytes, count) => this.#bytes(bytes, count))
   #state: number = STATE.IDLE
   #exchange: Exchange | null = null
   /** Bytes that came and are not taken; owned. */
   #unread: Buffer | null = null
-  #learned: Learned = { answer: null, connected: null }
+  #learned: Learned = NOTHING_LEARNED
   /** Counts waits, so that an answer which comes too late finds that nobody waits for it. */
   #waits = 0
   #isWaitingForSession = false
@@ -80,10 +89,14 @@ export class ClientConnection {
   #discarding: BodyDecoder | null = null
   #droppedBytes = 0
 
-  /** @param handle an accepted connection, whose owner this is from now on */
-  constructor(gateway: Gateway, handle: AcceptedHandle) {
-    const socket = acceptedSocket(handle, (bytes, count) => this.#bytes(bytes, count))
+  /**
+   * @param handle an accepted connection, whose owner this is from now on
+   * @param canEverPass whether it may be passed to services
+   */
+  constructor(gateway: Gateway, handle: AcceptedHandle, canEverPass: boolean) {
+    const socket = acceptedSocket(handle, this.#reads)
     this.#gateway = gateway
+    this.#canEverPass = canEverPass
     this.socket = socket
     this.outgoing = new Outgoing(socket)
     this.address = plainAddress(socket.remoteAddress)
@@ -123,13 +136,14 @@ export class ClientConnection {
 
   // ── bytes ──
 
-  #bytes(bytes: Buffer, count: number): void {
+  #bytes(bytes: Buffer, count: number): boolean {
     if (this.#unread === null) this.#consume(bytes, count)
     else {
       const whole = Buffer.concat([this.#unread, bytes.subarray(0, count)])
       this.#unread = null
       this.#consume(whole, whole.length)
     }
+    return this.#exchange?.wantsBytes === true
   }
 
   /** Takes what there is, up to `to`, one step after the other, and keeps the rest. */
@@ -192,7 +206,7 @@ export class ClientConnection {
   #readHead(bytes: Buffer, from: number, to: number): number {
     const head = this.#gateway.requestHead
     const status = head.parse(bytes, from, to)
-    if (status === HEAD.COMPLETE) return this.#decide(head) ? head.end : KEEP
+    if (status === HEAD.COMPLETE) return this.#decide(head, bytes.subarray(from, to)) ? head.end : KEEP
     if (status === HEAD.INVALID) {
       this.#refuse(malformed(head.reason), null)
       return to
@@ -204,27 +218,36 @@ export class ClientConnection {
     return KEEP
   }
 
-  /** @returns whether the head is done with; otherwise it is to be kept and read again */
-  #decide(head: RequestHead): boolean {
-    const decision = decide(this.#gateway.rules, head, this.#learned)
+  /**
+   * @param bytes all that is there, from the head on
+   * @returns whether the head is done with; otherwise it is to be kept and read again
+   */
+  #decide(head: RequestHead, bytes: Buffer): boolean {
+    const decision = decide(this.#gateway.rules, head, this.#learned, this.#isPassable)
     // A connection that was waited for is used now or not at all.
     if (decision.kind !== 'relay') this.#dropConnected()
     switch (decision.kind) {
       case 'ask': {
         const { id } = decision
         const wait = this.#wait(ANSWER_TIMEOUT_MS, true)
-        this.#gateway.sessions.question(id, (answer) => this.#learn(wait, { answer: { id, answer }, connected: null }))
+        this.#gateway.sessions.question(id, (answer) =>
+          this.#learn(wait, { ...NOTHING_LEARNED, answer: { id, answer } }),
+        )
         return false
       }
       case 'connect': {
         const wait = this.#wait(this.#gateway.limits.connectTimeoutMs + ANSWER_TIMEOUT_MS, false)
-        const { answer } = this.#learned
+        const learned = this.#learned
         this.#gateway.pool.connect(decision.name, (connected) => {
-          if (!this.#learn(wait, { answer, connected }) && connected.kind === 'connected')
+          if (!this.#learn(wait, { ...learned, connected }) && connected.kind === 'connected')
             connected.connection.destroy()
         })
         return false
       }
+      case 'pass':
+        if (this.#pass(decision, bytes)) return false
+        this.#learned = { ...this.#learned, isRelayed: true }
+        return this.#decide(head, bytes)
       case 'refuse':
         this.#learned = NOTHING_LEARNED
         this.#refuse(decision.refusal, head, decision.name, decision.entry)
@@ -239,7 +262,7 @@ export class ClientConnection {
   #dropConnected(): void {
     const { connected } = this.#learned
     if (connected?.kind === 'connected') connected.connection.destroy()
-    if (connected !== null) this.#learned = { answer: this.#learned.answer, connected: null }
+    if (connected !== null) this.#learned = { ...this.#learned, connected: null }
   }
 
   #wait(timeoutMs: number, isForSession: boolean): number {
@@ -258,6 +281,49 @@ export class ClientConnection {
     if (!this.#isConsuming) this.#advance()
     else queueMicrotask(() => this.#advance())
     return true
+  }
+
+  /** Whether the connection could be passed to a service now: nothing of it is in this process but what was read. */
+  get #isPassable(): boolean {
+    return this.#canEverPass && !this.#hasEnded && !this.#gateway.isDraining && this.socket.writableLength === 0
+  }
+
+  /** Offers the connection to a service. @returns whether the service's answer is waited for */
+  #pass(decision: Extract<Decision, { kind: 'pass' }>, bytes: Buffer): boolean {
+    // Nothing may be read behind the service's back.
+    this.pause()
+    const channel = this.#gateway.pass(this, decision, bytes)
+    if (channel === null) {
+      this.resume()
+      return false
+    }
+    this.#learned = NOTHING_LEARNED
+    this.#state = STATE.EXCHANGE
+    this.#exchange = channel
+    this.expectWithin(this.#gateway.limits.connectTimeoutMs)
+    return true
+  }
+
+  /** The service has taken the connection, with all that was read. */
+  passed(): void {
+    this.#unread = null
+    this.#deadlineMs = Number.POSITIVE_INFINITY
+  }
+
+  /** The service did not take the connection. */
+  passRefused(): void {
+    this.#exchange = null
+    this.#isPaused = false
+    this.#state = STATE.HEAD
+    this.#learned = { ...NOTHING_LEARNED, isRelayed: true }
+    this.#advance()
+  }
+
+  /** Refuses the request that came with the offer of a channel, and ends the connection: the service may still have it. */
+  refusePassed(refused: Refusal, { service, entry }: PassedConnection): void {
+    this.#exchange = null
+    this.#isPaused = false
+    this.#refuse(refused, null, service, entry)
   }
 
   #relay(
@@ -303,7 +369,7 @@ export class ClientConnection {
   tunnelStarted(tunnel: Tunnel): void {
     this.#exchange = tunnel
     this.#deadlineMs = Number.POSITIVE_INFINITY
-    this.#gateway.tunnelStarted(tunnel)
+    this.#gateway.hold(tunnel)
     this.#advance()
   }
 
@@ -512,6 +578,7 @@ export class ClientConnection {
   }
 
   #closed(): void {
+    this.#reads.close()
     const exchange = this.#exchange
     this.#dropConnected()
     this.#state = STATE.CLOSED
@@ -560,7 +627,7 @@ export class ClientConnection {
   }
 }
 
-const NOTHING_LEARNED: Learned = Object.freeze({ answer: null, connected: null })
+const NOTHING_LEARNED: Learned = Object.freeze({ answer: null, connected: null, isRelayed: false })
 
 function expectsContinue(head: RequestHead): boolean {
   return head.minorVersion === 1 && head.first(FIELD.EXPECT)?.toLowerCase() === '100-continue'

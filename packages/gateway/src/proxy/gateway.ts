@@ -4,19 +4,21 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
 import type { LimitsConfig } from '../config/schema.ts'
-import type { AccessFields } from '../logging/access.ts'
+import { descriptorOf } from '@xengate/channel'
+import type { AccessFields, ChannelFields } from '../logging/access.ts'
 import type { Policies } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
-import { type AdmissionRules, XENAPI } from './admission.ts'
-import { type AcceptedHandle, acceptedSocket, acceptHandles } from './borrowed-reads.ts'
+import { type AdmissionRules, type Decision, XENAPI } from './admission.ts'
+import { type AcceptedHandle, acceptedSocket, acceptHandles, BorrowedReads } from './borrowed-reads.ts'
+import { Channel, type ChannelOutcome } from './channel.ts'
+import { ChannelSockets } from './channel-sockets.ts'
 import { ClientConnection } from './client-connection.ts'
 import { SweepClock } from './clock.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './field-ids.ts'
 import { GATEWAY_BUSY, type Refusal, refusalResponse } from './refusals.ts'
 import type { Outcome, Relay } from './relay.ts'
 import { ServicePool, socketPaths } from './service-pool.ts'
-import type { Tunnel } from './tunnel.ts'
 
 /** What a gateway is made from. */
 export interface GatewayOptions {
@@ -28,12 +30,28 @@ export interface GatewayOptions {
   readonly sessions: SessionTable
   /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
   readonly xenapiPath: string | null
+  /** Unix socket where services bring back what a channel must not answer. */
+  readonly returnPath: string
   /** Short text that tells this worker's request ids from others'. */
   readonly idPrefix: string
   /** Told of what goes wrong outside of any request: an event's name, and the system's name of the error. */
   readonly problem: (event: string, code: string) => void
   /** Takes a line for each request; null when access is not logged. */
   readonly access: ((line: AccessFields) => void) | null
+  /** Takes a line for each channel, at its end; null when access is not logged. */
+  readonly channel: ((line: ChannelFields) => void) | null
+}
+
+/** Something that holds on to a session beyond one exchange. */
+export interface Held {
+  /** Null when no session ends it. */
+  readonly entry: SessionEntry | null
+  /** Whether `policies` allow it. */
+  isAllowed(policies: Policies): boolean
+  /** Ends it for both sides, now. */
+  cut(): void
+  /** The same, and nothing of it is waited for. */
+  destroy(): void
 }
 
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
@@ -44,7 +62,7 @@ export class Gateway {
   readonly limits: LimitsConfig
   readonly sessions: SessionTable
   readonly pool: ServicePool
-  readonly rules: AdmissionRules
+  rules: AdmissionRules
   readonly clock: SweepClock
   /** One parser serves every connection: what it says is used within the turn. */
   readonly requestHead: RequestHead
@@ -52,9 +70,11 @@ export class Gateway {
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
   readonly #options: GatewayOptions
   readonly #connections = new Set<ClientConnection>()
-  readonly #tunnels = new Set<Tunnel>()
+  /** What holds on to a session beyond one exchange, by the session's uuid. */
+  readonly #held = new Map<string, Set<Held>>()
   readonly #servers: Server[] = []
   #requests = 0
+  #passes = 0
   #isDraining = false
   #drained: (() => void) | null = null
 
@@ -65,8 +85,9 @@ export class Gateway {
     this.sessions = sessions
     this.clock = new SweepClock(tickMs(limits), () => this.#sweep())
     this.pool = new ServicePool((name) => this.#pathsOf(name), limits.connectTimeoutMs, this.clock)
+    const channels = new ChannelSockets((name) => socketPaths(options.directories, name), this.clock)
     const hasXenapi = xenapiPath !== null
-    this.rules = { sessions, policies, registry, pool: this.pool, clock: this.clock, methods, hasXenapi }
+    this.rules = { sessions, policies, registry, pool: this.pool, channels, clock: this.clock, methods, hasXenapi }
     const headLimits = { headBytesMax: limits.headBytes, targetBytesMax: limits.targetBytes }
     this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits)
     this.responseHead = new ResponseHead(RESPONSE_FIELDS, headLimits)
@@ -76,8 +97,14 @@ export class Gateway {
     return this.#isDraining
   }
 
-  /** Accepts connections at `where`; resolves with the address when it listens. */
-  listen(where: { host: string; port: number } | { path: string } | { fd: number }): Promise<AddressInfo | string> {
+  /**
+   * Accepts connections at `where`; resolves with the address when it listens.
+   * @param canPass whether they may be passed to services: not those that services bring back
+   */
+  listen(
+    where: { host: string; port: number } | { path: string } | { fd: number },
+    canPass = true,
+  ): Promise<AddressInfo | string> {
     const server = createServer()
     this.#servers.push(server)
     return new Promise((resolve, reject) => {
@@ -86,7 +113,7 @@ export class Gateway {
         server.off('error', reject)
         acceptHandles(
           server,
-          (handle) => this.#accept(handle),
+          (handle) => this.#accept(handle, canPass),
           (errno) => this.#options.problem('accept-failed', getSystemErrorName(errno)),
         )
         resolve(server.address() ?? '')
@@ -94,12 +121,12 @@ export class Gateway {
     })
   }
 
-  #accept(handle: AcceptedHandle): void {
+  #accept(handle: AcceptedHandle, canPass: boolean): void {
     if (this.#connections.size < this.limits.connections) {
-      this.#connections.add(new ClientConnection(this, handle))
+      this.#connections.add(new ClientConnection(this, handle, canPass))
       return
     }
-    const socket = acceptedSocket(handle, () => {})
+    const socket = acceptedSocket(handle, new BorrowedReads(() => false))
     socket.on('error', () => {})
     socket.end(
       refusalResponse(GATEWAY_BUSY, {
@@ -141,22 +168,62 @@ export class Gateway {
   destroy(): void {
     this.#isDraining = true
     for (const server of this.#servers) server.close()
+    for (const held of this.#allHeld()) held.destroy()
     for (const connection of this.#connections) connection.destroy()
     this.pool.destroy()
     this.clock.close()
   }
 
-  /** Ends what holds on to a session beyond one exchange: its tunnels. */
+  /** Ends what holds on to a session beyond one exchange: its tunnels and channels. */
   sessionEnded(uuid: string): void {
-    for (const tunnel of this.#tunnels) if (tunnel.sessionUuid === uuid) tunnel.destroy()
+    for (const held of this.#held.get(uuid) ?? []) held.cut()
   }
 
-  tunnelStarted(tunnel: Tunnel): void {
-    this.#tunnels.add(tunnel)
+  /** Takes other policies: what they no longer allow is ended. */
+  usePolicies(policies: Policies): void {
+    this.rules = { ...this.rules, policies }
+    for (const held of this.#allHeld()) if (!held.isAllowed(policies)) held.cut()
   }
 
-  tunnelEnded(tunnel: Tunnel): void {
-    this.#tunnels.delete(tunnel)
+  #allHeld(): Held[] {
+    return [...this.#held.values()].flatMap((held) => [...held])
+  }
+
+  /** `held` is to end with its session. */
+  hold(held: Held): void {
+    if (held.entry === null) return
+    const { uuid } = held.entry.session
+    const same = this.#held.get(uuid)
+    if (same === undefined) this.#held.set(uuid, new Set([held]))
+    else same.add(held)
+  }
+
+  letGo(held: Held): void {
+    if (held.entry === null) return
+    const { uuid } = held.entry.session
+    const same = this.#held.get(uuid)
+    same?.delete(held)
+    if (same?.size === 0) this.#held.delete(uuid)
+  }
+
+  /** Offers the connection of `client` to a service. @returns the channel whose answer is to come, or null when nobody takes it */
+  pass(client: ClientConnection, decision: Extract<Decision, { kind: 'pass' }>, bytes: Buffer): Channel | null {
+    const { name, entry, sessionId, methods } = decision
+    const { user, subject, roles, originator } = entry.session
+    const id = `${this.#options.idPrefix}-c${(this.#passes++).toString(36)}`
+    const opened = this.rules.channels.open(
+      descriptorOf(client.socket),
+      {
+        channel: id,
+        service: name,
+        session: { id: sessionId, user, subject, roles, originator },
+        methods,
+        client: { address: client.address, port: client.port },
+        gateway: this.#options.returnPath,
+      },
+      bytes,
+    )
+    return opened === null ? null : new Channel(this, client, opened, { id, service: name, entry, methods })
   }
 
   connectionClosed(connection: ClientConnection): void {
@@ -182,8 +249,7 @@ export class Gateway {
     access({
       requestId: request.id,
       client: client.address,
-      user: request.entry === null ? null : request.entry.session.user,
-      session: request.entry === null ? null : request.entry.session.uuid,
+      caller: request.entry,
       service: request.service === XENAPI ? 'xenapi' : request.service,
       method: request.method,
       path: request.path,
@@ -192,8 +258,25 @@ export class Gateway {
       reason,
       bytesIn: relay.bytesIn,
       bytesOut: relay.bytesOut,
-      ttfbMs: relay.firstByteMs === 0 ? 0 : rounded(relay.firstByteMs - request.startedMs),
-      totalMs: rounded(nowMs - request.startedMs),
+      ttfbMs: relay.firstByteMs === 0 ? 0 : relay.firstByteMs - request.startedMs,
+      totalMs: nowMs - request.startedMs,
+    })
+  }
+
+  /** Logs a channel that is over. */
+  logChannel(client: ClientConnection, channel: Channel, outcome: ChannelOutcome, reason: string | null): void {
+    const { id, service, entry } = channel.passed
+    this.#options.channel?.({
+      channel: id,
+      client: client.address,
+      caller: entry,
+      service,
+      outcome,
+      reason,
+      requests: channel.requests,
+      bytesIn: channel.bytesIn,
+      bytesOut: channel.bytesOut,
+      totalMs: performance.now() - channel.startedMs,
     })
   }
 
@@ -213,8 +296,7 @@ export class Gateway {
     this.#options.access?.({
       requestId,
       client: client.address,
-      user: entry === null ? null : entry.session.user,
-      session: entry === null ? null : entry.session.uuid,
+      caller: entry,
       service,
       method,
       path,
@@ -248,9 +330,4 @@ function tickMs(limits: LimitsConfig): number {
     limits.bodyIdleTimeoutMs,
   )
   return Math.max(TICK_MS_MIN, Math.min(TICK_MS_MAX, shortestMs / 4))
-}
-
-/** Milliseconds with three decimals. */
-function rounded(ms: number): number {
-  return Math.round(ms * 1000) / 1000
 }

@@ -1,36 +1,43 @@
 // Bytes on their way to one socket: a head and the small pieces around it become one write.
 
 import type { Socket } from 'node:net'
+import { BLOCK_BYTES, type Block } from './blocks.ts'
+import { blockOf } from './borrowed-reads.ts'
 
 /** Data up to this many bytes is copied into the text that is being gathered; more goes out as a buffer of its own. */
 const INLINE_BYTES_MAX = 4096
 
 /** As long as the longest read; what was kept of several reads takes more than one. */
-const BLOCK_BYTES = 65_536
-/** Free blocks that are kept. */
-const FREE_BLOCKS_MAX = 32
+const COPY_BYTES = 65_536
+/** Free buffers for copies that are kept. */
+const FREE_COPIES_MAX = 32
 /**
- * Blocks that data is copied into while it waits to be written. They are used again and again: as garbage, one a read, they
- * made a worker grow by 60 MiB while 1 GiB passed.
+ * Buffers that data is copied into while it waits to be written, where it was not read into a block. They are used again
+ * and again: as garbage, one a read, they made a worker grow by 60 MiB while 1 GiB passed.
  */
-const freeBlocks: Buffer[] = []
+const freeCopies: Buffer[] = []
 
-function takeBlock(): Buffer {
-  return freeBlocks.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES)
+function takeCopy(): Buffer {
+  return freeCopies.pop() ?? Buffer.allocUnsafeSlow(COPY_BYTES)
 }
 
-function giveBack(block: Buffer): void {
-  if (freeBlocks.length < FREE_BLOCKS_MAX) freeBlocks.push(block)
+function giveBackCopy(copy: Buffer): void {
+  if (freeCopies.length < FREE_COPIES_MAX) freeCopies.push(copy)
 }
 
 /**
  * Gathers what one turn has to say to `socket`, and writes it at `flush`. Bytes given are borrowed: what cannot be
- * written at once is copied.
+ * written at once is copied, unless it was read into a block.
  */
 export class Outgoing {
   readonly #socket: Socket
   #text = ''
   #isCorked = false
+  /** The block that was written from since the last flush, and how many writes that were. */
+  #block: Block | null = null
+  #blockWrites = 0
+  /** Whether the last data was written from a block, so that what waits is not copied. */
+  #isFromBlock = false
 
   constructor(socket: Socket) {
     this.#socket = socket
@@ -47,24 +54,49 @@ export class Outgoing {
       this.#text += bytes.toString('latin1', from, to)
       return
     }
-    if (!this.#isCorked) {
+    if (this.#text !== '' && !this.#isCorked) {
       this.#isCorked = true
       this.#socket.cork()
     }
     this.#writeText()
-    for (let at = from; at < to; at += BLOCK_BYTES) {
-      const block = takeBlock()
-      const count = bytes.copy(block, 0, at, Math.min(to, at + BLOCK_BYTES))
-      this.#socket.write(block.subarray(0, count), () => giveBack(block))
+    const block = blockOf(bytes)
+    this.#isFromBlock = block !== null
+    if (block === null) this.#copyAndWrite(bytes, from, to)
+    else this.#writeFrom(block, from, to)
+  }
+
+  #writeFrom(block: Block, from: number, to: number): void {
+    if (this.#block !== block) this.#blockWrites = 0
+    this.#block = block
+    this.#blockWrites++
+    this.#socket.write(block.bytes.subarray(from, to), block.lend())
+  }
+
+  #copyAndWrite(bytes: Buffer, from: number, to: number): void {
+    for (let at = from; at < to; at += COPY_BYTES) {
+      const copy = takeCopy()
+      const count = bytes.copy(copy, 0, at, Math.min(to, at + COPY_BYTES))
+      this.#socket.write(copy.subarray(0, count), () => giveBackCopy(copy))
     }
+  }
+
+  /** Whether nothing more should be read that would be written here: `drain` follows. */
+  get isFull(): boolean {
+    const { writableNeedDrain, writableLength } = this.#socket
+    return writableNeedDrain && (!this.#isFromBlock || writableLength > BLOCK_BYTES)
   }
 
   /** Writes what was gathered. */
   flush(): void {
     this.#writeText()
-    if (!this.#isCorked) return
-    this.#isCorked = false
-    this.#socket.uncork()
+    if (this.#isCorked) {
+      this.#isCorked = false
+      this.#socket.uncork()
+    }
+    if (this.#block === null) return
+    if (this.#socket.writableLength === 0) this.#block.settle(this.#blockWrites)
+    this.#block = null
+    this.#blockWrites = 0
   }
 
   #writeText(): void {

@@ -154,7 +154,7 @@ export class Relay implements Exchange, ServiceListener {
       break
     }
     service.outgoing.flush()
-    if (service.socket.writableNeedDrain) this.#client.pause()
+    if (service.outgoing.isFull) this.#client.pause()
     this.#expectProgress()
     return at
   }
@@ -230,7 +230,7 @@ export class Relay implements Exchange, ServiceListener {
     this.#client.outgoing.flush()
     this.#expectProgress()
     if (this.#responseDecoder === null) this.#responseComplete(at < to)
-    else if (this.#client.socket.writableNeedDrain) this.#service?.socket.pause()
+    else if (this.#client.outgoing.isFull) this.#service?.socket.pause()
   }
 
   /** Reads interim heads and the final one. @returns the offset after it, or -1 when there is nothing more to do now */
@@ -273,7 +273,7 @@ export class Relay implements Exchange, ServiceListener {
     const lines = keptLines(head, RESPONSE_DROPS_WITHOUT_BODY)
     this.#client.outgoing.text(`HTTP/1.1 ${head.status} ${head.reasonPhrase}\r\n${lines}\r\n`)
     this.#client.outgoing.flush()
-    if (this.#client.socket.writableNeedDrain) this.#service?.socket.pause()
+    if (this.#client.outgoing.isFull) this.#service?.socket.pause()
   }
 
   #finalHead(head: ResponseHead): void {

@@ -1,18 +1,20 @@
 // A connection after 101 Switching Protocols: bytes both ways, each direction ended on its own, no framing known.
 
+import { isPermitted, type Policies } from '../services/policy.ts'
+import type { SessionEntry } from '../sessions/table.ts'
 import type { ClientConnection } from './client-connection.ts'
 import type { Exchange } from './exchange.ts'
-import type { Gateway } from './gateway.ts'
+import type { Gateway, Held } from './gateway.ts'
 import type { Relay } from './relay.ts'
 import type { ServiceConnection, ServiceListener } from './service-connection.ts'
 
 /** How often a quiet tunnel's peers are probed by TCP. */
 const KEEP_ALIVE_MS = 60_000
 
-export class Tunnel implements Exchange, ServiceListener {
+export class Tunnel implements Exchange, ServiceListener, Held {
   readonly wantsBytes = true
   /** The session whose end is the tunnel's; null when it has none. */
-  readonly sessionUuid: string | null
+  readonly entry: SessionEntry | null
   readonly #gateway: Gateway
   readonly #client: ClientConnection
   readonly #service: ServiceConnection
@@ -25,17 +27,17 @@ export class Tunnel implements Exchange, ServiceListener {
     this.#client = client
     this.#service = service
     this.#relay = relay
-    this.sessionUuid = relay.request.entry?.session.uuid ?? null
+    this.entry = relay.request.entry
     client.socket.setKeepAlive(true, KEEP_ALIVE_MS)
   }
 
   clientBytes(bytes: Buffer, from: number, to: number): number {
-    const { outgoing, socket } = this.#service
+    const { outgoing } = this.#service
     this.#relay.bytesIn += to - from
     this.#touch()
     outgoing.data(bytes, from, to)
     outgoing.flush()
-    if (socket.writableNeedDrain) this.#client.pause()
+    if (outgoing.isFull) this.#client.pause()
     return to
   }
 
@@ -53,12 +55,12 @@ export class Tunnel implements Exchange, ServiceListener {
   }
 
   serviceBytes(bytes: Buffer, from: number, to: number): void {
-    const { outgoing, socket } = this.#client
+    const { outgoing } = this.#client
     this.#relay.bytesOut += to - from
     this.#touch()
     outgoing.data(bytes, from, to)
     outgoing.flush()
-    if (socket.writableNeedDrain) this.#service.socket.pause()
+    if (outgoing.isFull) this.#service.socket.pause()
   }
 
   serviceEnded(): void {
@@ -81,7 +83,15 @@ export class Tunnel implements Exchange, ServiceListener {
     this.#close(false)
   }
 
-  /** Ends the tunnel now: its session has ended. */
+  isAllowed(policies: Policies): boolean {
+    const { service, method } = this.#relay.request
+    return this.entry === null || isPermitted(policies.of(service), method, this.entry.session.roles)
+  }
+
+  cut(): void {
+    this.#close(false)
+  }
+
   destroy(): void {
     this.#close(false)
   }
@@ -90,7 +100,7 @@ export class Tunnel implements Exchange, ServiceListener {
   #close(isPolite: boolean): void {
     if (this.#isOver) return
     this.#isOver = true
-    this.#gateway.tunnelEnded(this)
+    this.#gateway.letGo(this)
     this.#gateway.logExchange(this.#client, this.#relay, 'complete', null)
     if (isPolite) {
       this.#service.close(this.#gateway.limits.bodyIdleTimeoutMs)
@@ -102,7 +112,6 @@ export class Tunnel implements Exchange, ServiceListener {
   }
 
   #touch(): void {
-    const { entry } = this.#relay.request
-    if (entry !== null) this.#gateway.touch(entry)
+    if (this.entry !== null) this.#gateway.touch(this.entry)
   }
 }

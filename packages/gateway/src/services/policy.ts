@@ -8,23 +8,42 @@ export interface PolicySetting {
   readonly roles: readonly Role[] | Readonly<Record<string, readonly Role[]>> | null
   /** Whether the session id is taken out of the request that the service gets. */
   readonly stripSession: boolean
+  /** Whether clients' connections may be passed to the service. */
+  readonly channels: boolean
 }
 
 /** Policy of every service that has none of its own. */
-const OPEN: PolicySetting = { roles: null, stripSession: false }
+const OPEN: PolicySetting = { roles: null, stripSession: false, channels: true }
 
 /** The policies in force. */
 export class Policies {
   readonly #byName: ReadonlyMap<string, PolicySetting>
+  readonly #allowsChannels: boolean
 
-  constructor(settings: Readonly<Record<string, PolicySetting>>) {
+  /** @param allowsChannels whether connections may be passed to any service */
+  constructor(settings: Readonly<Record<string, PolicySetting>>, allowsChannels: boolean) {
     this.#byName = new Map(Object.entries(settings))
+    this.#allowsChannels = allowsChannels
   }
 
   /** Policy of the service `name`. */
   of(name: string): PolicySetting {
     return this.#byName.get(name) ?? OPEN
   }
+
+  /** Whether connections may be passed under `policy`: what is passed cannot be stripped of the session id. */
+  allowsChannel(policy: PolicySetting): boolean {
+    return this.#allowsChannels && policy.channels && !policy.stripSession
+  }
+}
+
+/** The ones of `methods` that a session with the roles `held` may use under `policy`. */
+export function permittedMethods(
+  policy: PolicySetting,
+  methods: readonly string[],
+  held: readonly Role[],
+): readonly string[] {
+  return policy.roles === null ? methods : methods.filter((method) => isPermitted(policy, method, held))
 }
 
 /**

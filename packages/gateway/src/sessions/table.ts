@@ -19,6 +19,8 @@ export interface SessionEntry {
   isNoted: boolean
   /** Whether the session has ended since: what was begun with it must not go further. */
   isEnded: boolean
+  /** What the access log says of it; null before its first line. */
+  logged: string | null
 }
 
 /** What became of a question: the session, `nobody` (no such session), `unavailable` (nobody can tell), `busy` (too many questions). */
@@ -110,6 +112,7 @@ export class SessionTable {
       toldMs: nowMs,
       isNoted: false,
       isEnded: false,
+      logged: null,
     }
     this.#entries.set(id, entry)
     this.#idsByUuid.set(found.uuid, id)

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { LimitsConfig } from '../../config/schema.ts'
-import type { AccessFields } from '../../logging/access.ts'
+import type { AccessFields, ChannelFields } from '../../logging/access.ts'
 import { Policies, type PolicySetting } from '../../services/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
 import type { Session } from '../../sessions/session.ts'
@@ -64,6 +64,7 @@ export interface Fixture {
   readonly directory: string
   readonly port: number
   readonly accessLines: Arrivals<AccessFields>
+  readonly channelLines: Arrivals<ChannelFields>
   readonly client: () => Peer
   readonly service: (name: string) => Promise<RawService>
 }
@@ -76,6 +77,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     [READER_ID, session('22222222', 'reader', 'read-only')],
   ])
   const accessLines = new Arrivals<AccessFields>()
+  const channelLines = new Arrivals<ChannelFields>()
   const onQuestion =
     options.onQuestion ??
     ((id: string, answer: (found: Session | null) => void) => queueMicrotask(() => answer(live.get(id) ?? null)))
@@ -89,15 +91,18 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     limits: { ...LIMITS, ...options.limits },
     methods: options.methods ?? ['GET', 'PUT', 'POST'],
     directories: [join(directory, 'first'), directory],
-    policies: new Policies(options.policies ?? {}),
+    policies: new Policies(options.policies ?? {}, true),
     registry: staticRegistry(options.elsewhere ?? {}, null),
     sessions,
     xenapiPath: join(directory, 'xenapi.sock'),
+    returnPath: join(directory, 'gateway.sock'),
     idPrefix: 'test',
     problem: (event, code) => assert.fail(`${event}: ${code}`),
     access: (line) => accessLines.push(line),
+    channel: (line) => channelLines.push(line),
   })
   const address = await gateway.listen({ host: '127.0.0.1', port: 0 })
+  await gateway.listen({ path: join(directory, 'gateway.sock') }, false)
   const port = typeof address === 'string' ? 0 : address.port
   const peers: Peer[] = []
   const services: RawService[] = []
@@ -114,6 +119,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     directory,
     port,
     accessLines,
+    channelLines,
     client: () => {
       const peer = Peer.connect({ port })
       peers.push(peer)

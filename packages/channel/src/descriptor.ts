@@ -1,0 +1,58 @@
+// Small things that Node.js does not do with a descriptor by its number.
+
+import type { Socket } from 'node:net'
+import {
+  AF_UNSPEC,
+  close,
+  connect,
+  F_SETFD,
+  fcntl,
+  FD_CLOEXEC,
+  pinned,
+  setsockopt,
+  SHUT_RDWR,
+  shutdown,
+  SO_SNDBUF,
+  SOL_SOCKET,
+} from './libc.ts'
+
+/** Closes a descriptor that was received and is not wanted, or was bound and is not used. */
+export function closeDescriptor(fd: number): void {
+  close(fd)
+}
+
+/** Keeps `fd` from programs that this process starts. */
+export function setCloseOnExec(fd: number): void {
+  fcntl(fd, F_SETFD, 'int', FD_CLOEXEC)
+}
+
+/** `struct sockaddr` of no family. */
+const NO_ADDRESS = pinned(16)
+NO_ADDRESS.writeUInt16LE(AF_UNSPEC, 0)
+
+/**
+ * Ends the connection `fd` in both directions, now, for every process that has it: by a reset over TCP, so that no half of a
+ * response looks complete, by a shutdown where there is none.
+ */
+export function cutConnection(fd: number): void {
+  // On Linux a connected TCP socket that is connected to no address is reset; a Unix socket does not know that call.
+  if (connect(fd, NO_ADDRESS, NO_ADDRESS.length) === -1) shutdown(fd, SHUT_RDWR)
+}
+
+const OPTION_BYTES = 4
+const option = pinned(OPTION_BYTES)
+
+/**
+ * Lets `bytes` bytes, and as much for the system's own, wait in the socket `fd` to be read on the other side; at most
+ * net.core.wmem_max. A socket's default is half of that.
+ */
+export function setSendBuffer(fd: number, bytes: number): void {
+  option.writeInt32LE(bytes, 0)
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, option, OPTION_BYTES)
+}
+
+/** The descriptor of a socket, -1 when it has none any more. Node.js has no public way to ask for it. */
+export function descriptorOf(socket: Socket): number {
+  const { _handle } = socket as unknown as { readonly _handle: { readonly fd: number } | null }
+  return _handle?.fd ?? -1
+}

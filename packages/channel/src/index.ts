@@ -1,0 +1,16 @@
+// @xengate/channel: passing a connected socket over a Unix stream socket, and the protocol around it (docs/channels.md).
+// The gateway opens channels with it, services receive them; neither copies a byte of what goes through one.
+
+export {
+  CHANNEL_SUFFIX,
+  type ChannelOffer,
+  OFFER_BYTES_MAX,
+  PROTOCOL_VERSION,
+  RECEIVED_BYTES_MAX,
+  REPORT_INTERVAL_MS,
+} from './offer.ts'
+export { closeDescriptor, cutConnection, descriptorOf, setCloseOnExec, setSendBuffer } from './descriptor.ts'
+export { openChannel, type Opened } from './open-channel.ts'
+export { bindSocket, type Bound } from './bind-socket.ts'
+export { ChannelReceiver, receiveChannel, type ReadOutcome, type Received } from './receive-channel.ts'
+export { encodeAccepted, encodeRefused, encodeUsage, LINE_BYTES_MAX, type Report, ReportReader } from './reports.ts'

@@ -1,0 +1,78 @@
+// The gateway's side: connects to a service's channel socket, and passes a client's connection to it in one message.
+// Everything here completes at once. What it costs is the system's: socket, connect and sendmsg.
+
+import { AF_UNIX, close, connect, lastErrorCode, MessageHeader, MSG_NOSIGNAL, pinned, sendmsg } from './libc.ts'
+import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket, uninterrupted, UnixAddress } from './libc.ts'
+import { type ChannelOffer, OFFER_BYTES_MAX, offerText, RECEIVED_BYTES_MAX } from './offer.ts'
+
+/** What became of a hand-over. */
+export type Opened =
+  | {
+      readonly kind: 'opened'
+      /** The control connection, not blocking; the caller's to close, or to wrap in a `net.Socket`. */
+      readonly fd: number
+      /** The end of the message, when the system did not take all of it: the caller writes it first. */
+      readonly unsent: Buffer | null
+    }
+  | {
+      readonly kind: 'failed'
+      /** The error of the system: ENOENT, ECONNREFUSED, EAGAIN (the service does not keep up), EACCES, EMSGSIZE, … */
+      readonly code: string
+    }
+
+const LENGTH_BYTES = 4
+/** Messages up to this size are put together in memory that is made once. */
+const MESSAGE_BYTES = 131_072
+
+const send = uninterrupted(sendmsg)
+const header = new MessageHeader(MESSAGE_BYTES)
+const address = new UnixAddress()
+
+/**
+ * Offers the connection `clientFd` to the service that listens at `path`. The caller keeps its descriptor; whatever happens, nothing
+ * is lost by it. The service's answer comes on the control connection: see `ReportReader`.
+ *
+ * @param clientFd the client's connection, from which nothing reads any more
+ * @param received what was read from the client and not used yet, at most RECEIVED_BYTES_MAX
+ */
+export function openChannel(path: string, clientFd: number, offer: ChannelOffer, received: Uint8Array): Opened {
+  const addressBytes = address.set(path)
+  if (addressBytes === 0) return { kind: 'failed', code: 'ENAMETOOLONG' }
+  const bytes = putMessage(offer, received, clientFd)
+  if (bytes === -1) return { kind: 'failed', code: 'EMSGSIZE' }
+
+  const fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+  if (fd === -1) return failed()
+  // A connection to a Unix socket that does not block is made or fails at once, and no signal interrupts it.
+  if (connect(fd, address.bytes, addressBytes) === -1) return failed(fd)
+  const sent = send(fd, header.bytes, MSG_NOSIGNAL)
+  if (sent === -1) return failed(fd)
+  return { kind: 'opened', fd, unsent: sent === bytes ? null : Buffer.from(message.subarray(sent, bytes)) }
+}
+
+/** Reports the last error, and closes `fd` if there is one. */
+function failed(fd = -1): Opened {
+  const code = lastErrorCode()
+  if (fd !== -1) close(fd)
+  return { kind: 'failed', code }
+}
+
+/** The message that `header` points to. */
+let message: Buffer = header.data
+
+/** Puts the message together and `header` to it. Returns its size in bytes; -1 when it is over a limit. */
+function putMessage(offer: ChannelOffer, received: Uint8Array, clientFd: number): number {
+  const text = offerText(offer, received.length)
+  // A character takes at most three bytes in UTF-8: that is enough to know in all usual cases.
+  const textBytes = 3 * text.length <= OFFER_BYTES_MAX ? 0 : Buffer.byteLength(text)
+  if (textBytes > OFFER_BYTES_MAX || received.length > RECEIVED_BYTES_MAX) return -1
+  const bytesMax = LENGTH_BYTES + OFFER_BYTES_MAX + received.length
+  message = bytesMax <= MESSAGE_BYTES ? header.data : pinned(bytesMax)
+  const offerBytes = message.write(text, LENGTH_BYTES)
+  message.writeUInt32BE(offerBytes, 0)
+  message.set(received, LENGTH_BYTES + offerBytes)
+  const bytes = LENGTH_BYTES + offerBytes + received.length
+  if (message === header.data) header.setToSend(bytes, clientFd)
+  else header.setToSendFrom(message.subarray(0, bytes), clientFd)
+  return bytes
+}

@@ -1,0 +1,54 @@
+// Services' second sockets, where they take clients' connections: which of them are worth trying, and the hand-over itself.
+
+import { CHANNEL_SUFFIX, type ChannelOffer, openChannel } from '@xengate/channel'
+import type { Clock } from './clock.ts'
+
+/** How long a service that takes no channels is not asked again, in milliseconds: asking costs as much as relaying does. */
+const ABSENT_MS = 1000
+/** Services that are remembered to take none; past it all are forgotten. */
+const ABSENT_MAX = 10_000
+
+/** A hand-over that is under way. */
+export interface OpenedChannel {
+  /** The control connection. */
+  readonly fd: number
+  /** What of the message is still to be written to it, before anything else. */
+  readonly unsent: Buffer | null
+}
+
+/** Channel sockets of the services of one worker. */
+export class ChannelSockets {
+  readonly #pathsOf: (name: string) => readonly string[]
+  readonly #clock: Clock
+  /** Until when, on the clock, a service is taken to have no channel socket. */
+  readonly #absentUntilMs = new Map<string, number>()
+
+  /** @param pathsOf where the socket of a service can be, in the order to try */
+  constructor(pathsOf: (name: string) => readonly string[], clock: Clock) {
+    this.#pathsOf = pathsOf
+    this.#clock = clock
+  }
+
+  /** Whether the service `name` may take channels, as far as is known. */
+  mayTake(name: string): boolean {
+    const untilMs = this.#absentUntilMs.get(name)
+    if (untilMs === undefined) return true
+    if (this.#clock.nowMs < untilMs) return false
+    this.#absentUntilMs.delete(name)
+    return true
+  }
+
+  /**
+   * Offers the connection `clientFd` to the service that `offer` names. Null when nobody takes it: the connection is as it was.
+   * @param received what was read from the client and not used yet
+   */
+  open(clientFd: number, offer: ChannelOffer, received: Uint8Array): OpenedChannel | null {
+    for (const path of this.#pathsOf(offer.service)) {
+      const opened = openChannel(path + CHANNEL_SUFFIX, clientFd, offer, received)
+      if (opened.kind === 'opened') return opened
+    }
+    if (this.#absentUntilMs.size >= ABSENT_MAX) this.#absentUntilMs.clear()
+    this.#absentUntilMs.set(offer.service, this.#clock.nowMs + ABSENT_MS)
+    return null
+  }
+}

@@ -1,0 +1,212 @@
+// A client's connection that was offered to a service, and passed to it: the gateway keeps a copy, from which it does not
+// read, and a control connection to the service.
+//
+//   from       to         method
+//   OFFERED    ACCEPTED   #accepted     the service has it; what it did with it comes in reports
+//   OFFERED    OVER       #refused      refused, or the service is gone: the client's connection is relayed after all
+//   ACCEPTED   OVER       #finish       the service has closed the control connection: it is done, or has crashed
+//   any        CUT        cut           the session has ended, the policy has changed, the gateway stops; last reports may come
+//   CUT        OVER       #finish
+//
+// While OFFERED the client's connection still has every byte that was read, so that nothing is lost when it is relayed.
+
+import { Socket } from 'node:net'
+import { cutConnection, descriptorOf, type Report, ReportReader } from '@xengate/channel'
+import { isPermitted, type Policies } from '../services/policy.ts'
+import type { SessionEntry } from '../sessions/table.ts'
+import { BorrowedReads } from './borrowed-reads.ts'
+import type { OpenedChannel } from './channel-sockets.ts'
+import type { ClientConnection } from './client-connection.ts'
+import type { Exchange } from './exchange.ts'
+import type { Gateway, Held } from './gateway.ts'
+import { DRAINING, SERVICE_SLOW } from './refusals.ts'
+
+const STATE = { OFFERED: 0, ACCEPTED: 1, CUT: 2, OVER: 3 } as const
+
+/** How long the last reports of a channel that was cut are waited for. */
+const LAST_REPORT_MS = 1000
+
+/** How a channel ended, for the log. */
+export type ChannelOutcome = 'complete' | 'refused' | 'cut' | 'service-failed'
+
+/** What was offered. */
+export interface PassedConnection {
+  /** Names the channel in logs. */
+  readonly id: string
+  readonly service: string
+  readonly entry: SessionEntry
+  /** The methods that were offered. */
+  readonly methods: readonly string[]
+}
+
+/** See the head of this file. */
+export class Channel implements Exchange, Held {
+  readonly wantsBytes = false
+  readonly passed: PassedConnection
+  /** Counted by the service. */
+  requests = 0
+  bytesIn = 0
+  bytesOut = 0
+  readonly startedMs: number = performance.now()
+
+  readonly #gateway: Gateway
+  readonly #client: ClientConnection
+  readonly #control: Socket
+  readonly #reader = new ReportReader()
+  readonly #reads = new BorrowedReads((bytes, count) => this.#bytes(bytes, count))
+  #state: number = STATE.OFFERED
+  #outcome: ChannelOutcome = 'complete'
+  #why: string | null = null
+
+  constructor(gateway: Gateway, client: ClientConnection, opened: OpenedChannel, passed: PassedConnection) {
+    this.#gateway = gateway
+    this.#client = client
+    this.passed = passed
+    this.#control = new Socket({ fd: opened.fd, allowHalfOpen: true, onread: this.#reads.onread })
+    this.#control.on('error', () => {}) // 'close' follows
+    this.#control.on('end', () => this.#serviceEnded())
+    this.#control.on('close', () => this.#controlClosed())
+    if (opened.unsent !== null) this.#control.write(opened.unsent)
+    gateway.hold(this)
+  }
+
+  get entry(): SessionEntry {
+    return this.passed.entry
+  }
+
+  isAllowed(policies: Policies): boolean {
+    const { service, entry, methods } = this.passed
+    const policy = policies.of(service)
+    // The service judges by the methods that it was told: fewer may not be in force.
+    return policies.allowsChannel(policy) && methods.every((method) => isPermitted(policy, method, entry.session.roles))
+  }
+
+  #bytes(bytes: Buffer, count: number): boolean {
+    for (const report of this.#reader.write(bytes.subarray(0, count))) this.#report(report)
+    return false
+  }
+
+  #report(report: Report): void {
+    switch (report.kind) {
+      case 'accepted':
+        this.#accepted()
+        break
+      case 'refused':
+        this.#refused(report.why)
+        break
+      case 'usage':
+        this.#count(report)
+        break
+      case 'invalid':
+        this.#fail(report.reason)
+        break
+    }
+  }
+
+  #accepted(): void {
+    if (this.#state !== STATE.OFFERED) return
+    this.#state = STATE.ACCEPTED
+    this.#client.passed()
+  }
+
+  #refused(why: string | null): void {
+    if (this.#state !== STATE.OFFERED) return
+    this.#outcome = 'refused'
+    this.#why = why
+    this.#release()
+    this.#client.passRefused()
+  }
+
+  #count({ requests, bytesIn, bytesOut }: Extract<Report, { kind: 'usage' }>): void {
+    this.requests += requests
+    this.bytesIn += bytesIn
+    this.bytesOut += bytesOut
+    if (this.#state === STATE.ACCEPTED) this.#gateway.touch(this.passed.entry)
+  }
+
+  /** The service does not keep to the protocol. */
+  #fail(why: string): void {
+    this.#outcome = 'service-failed'
+    this.#why = why
+    cutConnection(descriptorOf(this.#client.socket))
+    this.#finish()
+  }
+
+  #serviceEnded(): void {
+    if (this.#state === STATE.OFFERED) this.#refused(null)
+    else this.#finish()
+  }
+
+  #controlClosed(): void {
+    this.#reads.close()
+    this.#serviceEnded()
+  }
+
+  /** Ends the channel, for the client and the service at once; the last reports still count. */
+  cut(): void {
+    if (this.#state === STATE.CUT || this.#state === STATE.OVER) return
+    this.#state = STATE.CUT
+    this.#outcome = 'cut'
+    cutConnection(descriptorOf(this.#client.socket))
+    this.#control.end()
+    this.#client.expectWithin(LAST_REPORT_MS)
+  }
+
+  /** Ends the channel and waits for nothing. */
+  destroy(): void {
+    this.cut()
+    this.#finish()
+  }
+
+  #finish(): void {
+    if (this.#state === STATE.OVER) return
+    this.#release()
+    this.#client.destroy()
+  }
+
+  /** The channel is over; the client's connection need not be. */
+  #release(): void {
+    this.#state = STATE.OVER
+    this.#control.destroy()
+    this.#gateway.letGo(this)
+    this.#gateway.logChannel(this.#client, this, this.#outcome, this.#why)
+  }
+
+  // ── what happens on the client's connection ──
+
+  clientBytes(_bytes: Buffer, from: number): number {
+    return from
+  }
+
+  clientEnded(): void {}
+
+  clientDrained(): void {}
+
+  /** Our copy is gone, by whatever ended the connection here. */
+  clientClosed(): void {
+    this.destroy()
+  }
+
+  /** The service has said nothing about the offer, or nothing more after the end. */
+  timedOut(): void {
+    if (this.#state !== STATE.OFFERED) {
+      this.#finish()
+      return
+    }
+    // It may still take the connection, so that nobody else may answer on it but to say that this has failed.
+    this.#outcome = 'service-failed'
+    this.#why = 'it neither took nor refused the connection in time'
+    this.#release()
+    this.#client.refusePassed(SERVICE_SLOW, this.passed)
+  }
+
+  drainTimedOut(): void {
+    if (this.#state !== STATE.OFFERED) {
+      this.cut()
+      return
+    }
+    this.#outcome = 'cut'
+    this.#release()
+    this.#client.refusePassed(DRAINING, this.passed)
+  }
+}

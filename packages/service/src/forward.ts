@@ -1,0 +1,165 @@
+// What a channel must not answer: requests of another session, for another service or for the XenAPI, or with another method. They go
+// to the gateway as they came, and what it answers goes to the client as it came.
+
+import {
+  type Agent,
+  type ClientRequest,
+  type IncomingMessage,
+  request as sendRequest,
+  type ServerResponse,
+} from 'node:http'
+import { connect, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Channel } from './channel.ts'
+import type { ServiceRequest } from './request.ts'
+
+/** Largest head of an answer, in bytes. */
+const HEAD_BYTES_MAX = 65_536
+const UNREACHABLE = 'The gateway cannot be reached. Try again.\n'
+const RETRY_AFTER_SECONDS = 1
+
+/** Forwards `request` to the gateway over a connection of `agent`, and answers with what it answers. */
+export function forward(channel: Channel, request: ServiceRequest, response: ServerResponse, agent: Agent): void {
+  const upstream = sendRequest({
+    socketPath: channel.gatewayPath,
+    agent,
+    method: request.method ?? '',
+    path: request.url ?? '/',
+    headers: fieldsFor(request),
+    maxHeaderSize: HEAD_BYTES_MAX,
+  })
+  // Set once something of an answer has come: then it is too late for one of our own.
+  let isAnswered = false
+  upstream.on('information', ({ statusCode, rawHeaders }) => {
+    isAnswered = true
+    if (request.httpVersionMinor > 0 && !response.headersSent) response.writeInformation(statusCode, rawHeaders)
+  })
+  upstream.on('response', (answer) => {
+    isAnswered = true
+    relayAnswer(answer, request, response)
+  })
+  upstream.on('error', () => {
+    if (response.headersSent || response.destroyed || isAnswered) request.socket.destroy()
+    else if (!upstream.reusedSocket) answerUnreachable(response)
+    else if (isRepeatable(request)) forward(channel, request, response, agent)
+    // A kept connection has ended as the request went out: for the client it is as if its own had, and it may try again.
+    else request.socket.destroy()
+  })
+  response.on('close', () => upstream.destroy())
+  sendBody(request, upstream)
+}
+
+/** The fields as they came; a body that is empty for lack of framing is said to be, or Node.js would send it chunked. */
+function fieldsFor(request: ServiceRequest): string[] {
+  const fields = [...request.fieldsAsCame]
+  const { headers, method } = request
+  if (!hasBody(request) && headers['content-length'] === undefined && method !== 'GET' && method !== 'HEAD') {
+    fields.push('Content-Length', '0')
+  }
+  return fields
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+}
+
+function isRepeatable(request: IncomingMessage): boolean {
+  return (request.method === 'GET' || request.method === 'HEAD') && !hasBody(request)
+}
+
+function sendBody(request: IncomingMessage, upstream: ClientRequest): void {
+  if (!hasBody(request)) {
+    request.resume()
+    upstream.end()
+    return
+  }
+  upstream.flushHeaders() // the body may be long in coming
+  request.pipe(upstream, { end: false })
+  request.on('end', () => {
+    if (request.rawTrailers.length > 0) upstream.addTrailers(pairsOf(request.rawTrailers))
+    upstream.end()
+  })
+}
+
+function relayAnswer(answer: IncomingMessage, request: ServiceRequest, response: ServerResponse): void {
+  const isHttp10 = request.httpVersionMinor === 0
+  response.sendDate = false
+  // An HTTP/1.0 client has to be told whether the connection stays; others only what the gateway says.
+  if (!isHttp10) response.removeHeader('Connection')
+  const fields = isHttp10 ? withoutChunking(answer.rawHeaders) : answer.rawHeaders
+  response.writeHead(answer.statusCode ?? 502, answer.statusMessage, fields)
+  answer.on('error', () => request.socket.destroy())
+  answer.on('end', () => {
+    if (answer.rawTrailers.length > 0 && !isHttp10) response.addTrailers(pairsOf(answer.rawTrailers))
+    response.end()
+  })
+  answer.pipe(response, { end: false })
+}
+
+function withoutChunking(fields: readonly string[]): string[] {
+  return pairsOf(fields)
+    .filter(([name]) => !/^(?:transfer-encoding|trailer)$/i.test(name))
+    .flat()
+}
+
+function pairsOf(fields: readonly string[]): [string, string][] {
+  const pairs: [string, string][] = []
+  for (let index = 0; index < fields.length; index += 2) {
+    pairs.push([fields[index] as string, fields[index + 1] as string])
+  }
+  return pairs
+}
+
+function answerUnreachable(response: ServerResponse): void {
+  response.writeHead(503, {
+    'Content-Type': 'text/plain',
+    'Content-Length': UNREACHABLE.length,
+    'Retry-After': RETRY_AFTER_SECONDS,
+  })
+  response.end(UNREACHABLE)
+}
+
+/**
+ * Forwards a request that may turn the connection into something else (Upgrade, CONNECT), and all that follows on it: from here on
+ * the client talks to the gateway as if it had connected there.
+ */
+export function forwardConnection(channel: Channel, request: ServiceRequest, client: Duplex, head: Buffer): void {
+  afterAnswers(request.socket, () => {
+    const gateway = connect({ path: channel.gatewayPath, allowHalfOpen: true })
+    let isConnected = false
+    gateway.on('connect', () => {
+      isConnected = true
+      gateway.write(headText(request), 'latin1')
+      if (head.length > 0) gateway.write(head)
+      client.pipe(gateway).pipe(client)
+    })
+    gateway.on('error', () => {
+      if (isConnected) client.destroy()
+      else client.end(unreachableText())
+    })
+    gateway.on('close', () => {
+      if (isConnected && !gateway.readableEnded) client.destroy()
+    })
+    client.on('error', () => gateway.destroy())
+    client.on('close', () => gateway.destroy())
+  })
+}
+
+/** Calls `then` when the answers to earlier requests on the connection are out. */
+function afterAnswers(socket: Socket, then: () => void): void {
+  const { _httpMessage: response } = socket as { readonly _httpMessage?: ServerResponse | null }
+  if (response === null || response === undefined) then()
+  else response.once('close', () => afterAnswers(socket, then))
+}
+
+function headText(request: ServiceRequest): string {
+  const lines = pairsOf(request.fieldsAsCame).map(([name, value]) => `${name}: ${value}\r\n`)
+  return `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n${lines.join('')}\r\n`
+}
+
+function unreachableText(): string {
+  return (
+    'HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n' +
+    `Content-Length: ${UNREACHABLE.length}\r\nRetry-After: ${RETRY_AFTER_SECONDS}\r\nConnection: close\r\n\r\n${UNREACHABLE}`
+  )
+}

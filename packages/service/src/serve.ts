@@ -1,0 +1,329 @@
+// A custom service: two sockets, one HTTP server behind both.
+//
+//     <name>           the gateway's connections, on which it relays requests
+//     <name>.channel   control connections, each with a client's own connection: a channel
+
+import { Agent, createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import { createServer as createSocketServer, type Server as SocketServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import { CHANNEL_SUFFIX, closeDescriptor, encodeRefused, receiveChannel, type Received } from '@xengate/channel'
+import { callerOfFields } from './caller.ts'
+import { Channel, type ClientSocket, LOOK_MS } from './channel.ts'
+import { ServiceError } from './errors.ts'
+import { type FetchHandler, listenerOf } from './fetch.ts'
+import { forward, forwardConnection } from './forward.ts'
+import { ServiceRequest } from './request.ts'
+import { forgetSignals, stopAtSignals } from './signals.ts'
+import { bindServiceSocket, checkDirectory, checkName, groupId, type ServiceSocket } from './sockets.ts'
+import { takeGivenSockets } from './systemd.ts'
+
+/** Answers an upgrade, as listeners of `upgrade` of `node:http` do; `request.xen` is the caller. */
+export type UpgradeListener = (request: ServiceRequest, socket: Duplex, head: Buffer) => void
+
+/** What a service is. Either `handler` or `fetch` is given. */
+export interface ServeOptions {
+  /** Well-known name: clients ask for `/services/plugin/<name>`. */
+  readonly name: string
+  /** Where its sockets are made. Default `/var/xapi/plugin`. */
+  readonly directory?: string
+  /** A listener of `node:http`: a function, an Express app, `fastify.routing`. */
+  readonly handler?: RequestListener
+  /** A handler in the style of fetch. */
+  readonly fetch?: FetchHandler
+  /** Takes WebSockets and other upgrades. Without it, requests for one are ordinary requests. */
+  readonly upgrade?: UpgradeListener
+  /** Mode of the sockets' files. Default 0o660. */
+  readonly mode?: number
+  /** Group of the sockets' files, by name or id. Default: this process's. */
+  readonly group?: string | number
+  /** Whether the gateway may pass clients' connections. Default true. */
+  readonly channels?: boolean
+  /** How long requests under way may take at the end, in milliseconds. Default 30,000. */
+  readonly drainTimeoutMs?: number
+  /** Is told what goes wrong outside of any request. Default: a line on standard error. */
+  readonly onError?: (error: Error) => void
+}
+
+/** A service that runs. */
+export interface Service {
+  /**
+   * Ends it politely: takes no new connections, finishes requests under way, at most for the drain timeout, removes its sockets'
+   * files. SIGTERM and SIGINT do this too, and end the process then.
+   */
+  close(): Promise<void>
+}
+
+const DIRECTORY = '/var/xapi/plugin'
+const MODE = 0o660
+const DRAIN_TIMEOUT_MS = 30_000
+/** How long a request's head may take. */
+const HEAD_TIMEOUT_MS = 60_000
+/** How often connections that have become idle are looked for while draining. */
+const DRAIN_LOOK_MS = 20
+/** Connections to the gateway that are kept for requests to forward. */
+const FORWARD_CONNECTIONS_MAX = 256
+
+/** Starts a service. @throws {ServiceError} when its options or its sockets do not allow it */
+export async function serve(options: ServeOptions): Promise<Service> {
+  checkName(options.name)
+  const onError = options.onError ?? printError
+  const listener = listenerFor(options, onError)
+  const sockets = takeGivenSockets(process.env) ?? (await bindBoth(options))
+  const service = new RunningService(options, listener, onError)
+  await service.listen([sockets.plain, sockets.channel])
+  return service
+}
+
+function listenerFor({ handler, fetch }: ServeOptions, onError: (error: Error) => void): RequestListener {
+  if ((handler === undefined) === (fetch === undefined)) {
+    throw new ServiceError('options-invalid', 'cannot serve: give either "handler" or "fetch"')
+  }
+  return handler ?? listenerOf(fetch as FetchHandler, onError)
+}
+
+function printError(error: Error): void {
+  const cause = error.cause instanceof Error ? `: ${error.cause.stack ?? error.cause.message}` : ''
+  process.stderr.write(`${error.message}${cause}\n`)
+}
+
+interface BothSockets {
+  readonly plain: ServiceSocket | null
+  readonly channel: ServiceSocket | null
+}
+
+async function bindBoth(options: ServeOptions): Promise<BothSockets> {
+  const { name, directory = DIRECTORY, mode = MODE, group, channels = true } = options
+  checkDirectory(directory)
+  const gid = group === undefined ? null : groupId(group)
+  const path = join(directory, name)
+  const plain = await bindServiceSocket(path, mode, gid)
+  try {
+    return { plain, channel: channels ? await bindServiceSocket(`${path}${CHANNEL_SUFFIX}`, mode, gid) : null }
+  } catch (error) {
+    plain.removeFile()
+    closeDescriptor(plain.fd)
+    throw error
+  }
+}
+
+class RunningService implements Service {
+  readonly #name: string
+  readonly #handler: RequestListener
+  readonly #upgrade: UpgradeListener | undefined
+  readonly #drainTimeoutMs: number
+  readonly #onError: (error: Error) => void
+  readonly #http: Server<typeof ServiceRequest>
+  readonly #channelServer: SocketServer
+  readonly #agent = new Agent({ keepAlive: true, maxFreeSockets: FORWARD_CONNECTIONS_MAX })
+  readonly #channels = new Set<Channel>()
+  /** Every connection with HTTP on it, and every control connection. */
+  readonly #connections = new Set<Socket>()
+  #sockets: readonly ServiceSocket[] = []
+  #looks: NodeJS.Timeout | undefined
+  #closing: Promise<void> | undefined
+  #whenIdle: () => void = () => {}
+
+  constructor(options: ServeOptions, handler: RequestListener, onError: (error: Error) => void) {
+    this.#name = options.name
+    this.#handler = handler
+    this.#upgrade = options.upgrade
+    this.#drainTimeoutMs = options.drainTimeoutMs ?? DRAIN_TIMEOUT_MS
+    this.#onError = onError
+    this.#http = this.#createHttp()
+    this.#channelServer = createSocketServer({ pauseOnConnect: true }, (control) => {
+      this.#track(control)
+      void this.#receive(control)
+    })
+    this.#channelServer.on('error', onError)
+  }
+
+  #createHttp(): Server<typeof ServiceRequest> {
+    const http = createServer({
+      IncomingMessage: ServiceRequest,
+      keepAliveTimeout: 0, // channels look after that without two timers for each request; so does the gateway
+      headersTimeout: HEAD_TIMEOUT_MS,
+      requestTimeout: 0, // an upload may take as long as it takes
+      shouldUpgradeCallback: (request) => this.#wantsConnection(request),
+    })
+    // A client may end its side after its request, and gets the answer still.
+    Object.assign(http, { httpAllowHalfOpen: true })
+    http.on('connection', (socket) => this.#track(socket))
+    http.on('request', (request, response) => this.#request(request, response))
+    http.on('checkContinue', (request, response) => {
+      if (!this.#isForeign(request)) response.writeContinue()
+      this.#request(request, response)
+    })
+    http.on('checkExpectation', (request, response) => {
+      if (this.#isForeign(request)) this.#request(request, response)
+      else response.writeHead(417).end()
+    })
+    http.on('upgrade', (request, socket, head) => this.#connection(request, socket, head))
+    http.on('connect', (request, socket, head) => this.#connection(request, socket, head))
+    http.on('error', this.#onError)
+    return http
+  }
+
+  /** Listens on the sockets for plain connections and for channels; either may be null. */
+  async listen([plain, channel]: readonly [ServiceSocket | null, ServiceSocket | null]): Promise<void> {
+    this.#sockets = [plain, channel].filter((socket) => socket !== null)
+    if (plain !== null) await listening(this.#http, plain.fd)
+    // Node.js keeps track of an HTTP server's connections from this event on.
+    else this.#http.emit('listening')
+    if (channel !== null) await listening(this.#channelServer, channel.fd)
+    this.#looks = setInterval(() => this.#look(), LOOK_MS).unref()
+    stopAtSignals(this)
+  }
+
+  #look(): void {
+    for (const channel of this.#channels) channel.look()
+  }
+
+  #track(socket: Socket): void {
+    this.#connections.add(socket)
+    socket.once('close', () => {
+      this.#connections.delete(socket)
+      if (this.#connections.size === 0) this.#whenIdle()
+    })
+  }
+
+  async #receive(control: Socket): Promise<void> {
+    control.on('error', () => {}) // a close follows
+    const taken = await receiveChannel(control)
+    if (taken.kind === 'invalid') {
+      this.#onError(new Error(`cannot take a channel: ${taken.why}`))
+      refuse(control, taken.why)
+    } else if (taken.kind !== 'received') {
+      control.destroy()
+    } else if (this.#closing !== undefined || control.destroyed) {
+      closeDescriptor(taken.clientFd)
+      refuse(control, 'the service is about to end')
+    } else if (taken.offer.service !== this.#name) {
+      closeDescriptor(taken.clientFd)
+      refuse(control, `this is ${this.#name}, and not ${taken.offer.service}`)
+    } else {
+      this.#open(control, taken)
+    }
+  }
+
+  #open(control: Socket, { clientFd, offer, received }: Extract<Received, { kind: 'received' }>): void {
+    let channel: Channel
+    try {
+      channel = new Channel(clientFd, offer, received.length, control, (of) => this.#channels.delete(of))
+    } catch {
+      closeDescriptor(clientFd)
+      refuse(control, 'the descriptor that came is no stream socket')
+      return
+    }
+    this.#channels.add(channel)
+    const { socket } = channel
+    socket.setNoDelay(true)
+    this.#http.emit('connection', socket)
+    if (received.length > 0) socket.unshift(received)
+    socket.resume()
+  }
+
+  /** Whether the request came on a channel that must not answer it. */
+  #isForeign(request: ServiceRequest): boolean {
+    const { channel } = request.socket as ClientSocket
+    return channel !== undefined && !(request.isAdmitted && channel.isMethod(request.method ?? ''))
+  }
+
+  #request(request: ServiceRequest, response: ServerResponse<ServiceRequest>): void {
+    if (this.#closing !== undefined) response.shouldKeepAlive = false
+    const { channel } = request.socket as ClientSocket
+    if (channel === undefined) {
+      request.xen = callerOfFields(request.rawHeaders, request.url ?? '')
+    } else if (this.#isForeign(request)) {
+      forward(channel, request, response, this.#agent)
+      return
+    } else {
+      channel.requests++
+    }
+    this.#handler(request, response)
+  }
+
+  /** Whether a request that asks for an upgrade gets the connection, here or at the gateway. */
+  #wantsConnection(request: ServiceRequest): boolean {
+    const { headers } = request
+    const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+    if (this.#isForeign(request) || isHttpInDisguise(request)) return !hasBody
+    return this.#upgrade !== undefined && !hasBody
+  }
+
+  #connection(request: ServiceRequest, socket: Duplex, head: Buffer): void {
+    const { channel } = request.socket as ClientSocket
+    if (channel !== undefined) channel.isUpgraded = true
+    if (channel !== undefined && (this.#isForeign(request) || isHttpInDisguise(request))) {
+      forwardConnection(channel, request, socket, head)
+    } else if (this.#upgrade === undefined || request.method !== 'GET') {
+      socket.destroy()
+    } else {
+      if (channel === undefined) request.xen = callerOfFields(request.rawHeaders, request.url ?? '')
+      else channel.requests++
+      this.#upgrade(request, socket, head)
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#drain()
+    return this.#closing
+  }
+
+  async #drain(): Promise<void> {
+    for (const socket of this.#sockets) socket.removeFile()
+    const idle = new Promise<void>((resolve) => {
+      this.#whenIdle = resolve
+    })
+    this.#channelServer.close()
+    this.#http.close()
+    for (const connection of this.#connections) askToClose(connection)
+    this.#http.closeIdleConnections()
+    const looks = setInterval(() => this.#http.closeIdleConnections(), DRAIN_LOOK_MS)
+    const deadline = setTimeout(() => this.#destroyConnections(), this.#drainTimeoutMs)
+    if (this.#connections.size > 0) await idle
+    clearInterval(looks)
+    clearTimeout(deadline)
+    this.#ended()
+  }
+
+  #destroyConnections(): void {
+    for (const connection of this.#connections) connection.destroy()
+  }
+
+  #ended(): void {
+    clearInterval(this.#looks)
+    this.#agent.destroy()
+    forgetSignals(this)
+  }
+
+  /** Ends it at once. */
+  destroy(): void {
+    for (const socket of this.#sockets) socket.removeFile()
+    this.#destroyConnections()
+  }
+}
+
+function listening(server: SocketServer, fd: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  server.listen({ fd, exclusive: true }, resolve)
+  return promise
+}
+
+function refuse(control: Socket, why: string): void {
+  control.end(encodeRefused(why))
+  control.resume()
+}
+
+/** Has the answer that is under way on `connection`, if its head is not out, say that it is the last. */
+function askToClose(connection: Socket): void {
+  const { _httpMessage: response } = connection as { readonly _httpMessage?: ServerResponse | null }
+  if (response !== null && response !== undefined && !response.headersSent) response.shouldKeepAlive = false
+}
+
+/** Protocols that would carry further HTTP requests, which nobody would have looked at: the gateway does not pass these on. */
+const HTTP_IN_DISGUISE = /(?:^|[\s,])(?:h2c?|http|tls)(?:[\s,/]|$)/i
+
+function isHttpInDisguise({ headers }: ServiceRequest): boolean {
+  return HTTP_IN_DISGUISE.test(headers.upgrade ?? '')
+}

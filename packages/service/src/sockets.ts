@@ -1,0 +1,134 @@
+// The two sockets of a service: their files are made, and removed again, here.
+
+import { chmodSync, chownSync, lstatSync, readFileSync, statSync, unlinkSync } from 'node:fs'
+import { connect } from 'node:net'
+import { dirname } from 'node:path'
+import { bindSocket, CHANNEL_SUFFIX, closeDescriptor } from '@xengate/channel'
+import { ServiceError } from './errors.ts'
+
+/** 1 to 100 of letters, digits, `.`, `_`, `-`, not starting with `.` or `-`. */
+const NAME_PATTERN = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/
+
+/** Checks that `name` can be a service's. @throws {ServiceError} when it cannot */
+export function checkName(name: string): void {
+  if (!NAME_PATTERN.test(name)) {
+    throw new ServiceError(
+      'name-invalid',
+      `cannot serve as "${name}": a name is 1 to 100 letters, digits, ".", "_" and "-", and starts with neither "." nor "-"`,
+    )
+  }
+  if (name.endsWith(CHANNEL_SUFFIX)) {
+    throw new ServiceError(
+      'name-invalid',
+      `cannot serve as "${name}": leave out "${CHANNEL_SUFFIX}", which the second socket is named by`,
+    )
+  }
+}
+
+/** A socket to listen on. */
+export interface ServiceSocket {
+  readonly fd: number
+  /** Null when it was given, and its path is somebody else's matter. */
+  readonly path: string | null
+  /** Removes its file, if it is still this socket's. */
+  removeFile(): void
+}
+
+/** Binds a socket at `path`, in the place of one that nobody listens on. @throws {ServiceError} when that cannot be */
+export async function bindServiceSocket(path: string, mode: number, gid: number | null): Promise<ServiceSocket> {
+  await removeStale(path)
+  const bound = bindSocket(path)
+  if (bound.kind === 'failed') throw refused(path, bound.code)
+  // Nobody can connect before somebody listens, and that comes after this.
+  try {
+    chmodSync(path, mode)
+    if (gid !== null) chownSync(path, -1, gid)
+  } catch (error) {
+    unlinkSync(path)
+    closeDescriptor(bound.fd)
+    throw new ServiceError('socket-refused', `cannot set mode and group of ${path}: ${codeOf(error)}`, { cause: error })
+  }
+  const { ino: own } = lstatSync(path)
+  return {
+    fd: bound.fd,
+    path,
+    removeFile: () => {
+      if (lstatSync(path, { throwIfNoEntry: false })?.ino === own) unlinkSync(path)
+    },
+  }
+}
+
+async function removeStale(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found === undefined) return
+  if (!found.isSocket()) {
+    throw new ServiceError(
+      'socket-obstructed',
+      `cannot listen on ${path}: a file that is no socket is there; remove it`,
+    )
+  }
+  if (await isAnswered(path)) {
+    throw new ServiceError(
+      'socket-in-use',
+      `cannot listen on ${path}: another program is listening there; stop it first, or choose another name`,
+    )
+  }
+  unlinkSync(path)
+}
+
+function isAnswered(path: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const socket = connect({ path })
+  socket.once('connect', () => {
+    socket.destroy()
+    resolve(true)
+  })
+  // Any other error, such as a full queue or no permission, means that somebody may be there.
+  socket.once('error', (error) => resolve(!['ECONNREFUSED', 'ENOENT'].includes(codeOf(error))))
+  return promise
+}
+
+function refused(path: string, code: string): ServiceError {
+  switch (code) {
+    case 'EADDRINUSE':
+      return new ServiceError('socket-in-use', `cannot listen on ${path}: another program has just taken it`)
+    case 'ENOENT':
+      return new ServiceError('socket-refused', `cannot listen on ${path}: make the directory ${dirname(path)} first`)
+    case 'EACCES':
+      return new ServiceError('socket-refused', `cannot listen on ${path}: this user may not write to ${dirname(path)}`)
+    case 'ENAMETOOLONG':
+      return new ServiceError('socket-refused', `cannot listen on ${path}: the path is longer than 107 bytes`)
+    default:
+      return new ServiceError('socket-refused', `cannot listen on ${path}: ${code}`)
+  }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+}
+
+const GROUPS = '/etc/group'
+const GROUP_ID_FIELD = 2
+
+/** Id of a group on this machine. @throws {ServiceError} when there is none of that name */
+export function groupId(group: string | number): number {
+  if (typeof group === 'number') return group
+  const line = readFileSync(GROUPS, 'utf8')
+    .split('\n')
+    .find((text) => text.startsWith(`${group}:`))
+  const id = Number(line?.split(':')[GROUP_ID_FIELD])
+  if (group === '' || !Number.isInteger(id)) {
+    throw new ServiceError(
+      'options-invalid',
+      `cannot give the sockets to group "${group}": ${GROUPS} has no such group`,
+    )
+  }
+  return id
+}
+
+/** Whether `path` is a directory. @throws {ServiceError} when it is not */
+export function checkDirectory(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    throw new ServiceError('socket-refused', `cannot listen in ${path}: there is no such directory`)
+  }
+}
