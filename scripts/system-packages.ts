@@ -18,6 +18,9 @@ const NEEDS: readonly Need[] = [
   { command: '/usr/bin/gunicorn', debianPackage: 'gunicorn' },
   { command: 'curl', debianPackage: 'curl' },
   { command: 'python3', debianPackage: 'python3' },
+  { command: 'redis-server', debianPackage: 'redis-server' },
+  { command: 'openssl', debianPackage: 'openssl' },
+  { command: 'ip', debianPackage: 'iproute2' },
 ]
 
 /** A package that brings a daemon asks this program whether it may start it; 101 is "no". */

@@ -146,9 +146,10 @@ function choices(values: readonly unknown[]): string {
   return quoted.length === 0 ? last : `${quoted.join(', ')} or ${last}`
 }
 
-/** A value as the file would have it, shortened. */
+/** A value as the file would have it, shortened, and without the user and password of a URL. */
 function quote(value: unknown): string {
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  const written = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  const text = written.replace(/\/\/.*@/, '//…@')
   return text.length <= 80 ? text : `${text.slice(0, 76)}…"`
 }
 

@@ -7,7 +7,19 @@ import { z } from 'zod'
 import { SERVICE_NAME_PATTERN, isServiceName } from '../services/service-name.ts'
 import { ROLES, type Role } from '../sessions/session.ts'
 import { SOCKET_PATH_BYTES_MAX, formatListenAddress, type ListenAddress } from './addresses.ts'
-import { duration, filePath, listenAddress, methodName, option, origin, whole } from './options.ts'
+import type { XapiSettings } from '../xapi/client.ts'
+import {
+  duration,
+  filePath,
+  listenAddress,
+  methodName,
+  option,
+  origin,
+  valkeyUrl,
+  whole,
+  xapiAddress,
+} from './options.ts'
+import type { ValkeyUrl } from './valkey-url.ts'
 
 export type { ListenAddress } from './addresses.ts'
 
@@ -22,6 +34,7 @@ export interface Config {
   readonly services: ServicesConfig
   readonly sessions: SessionsConfig
   readonly pool: PoolConfig
+  readonly valkey: ValkeyConfig
   readonly limits: LimitsConfig
   readonly log: LogConfig
 }
@@ -51,12 +64,29 @@ export interface ServicePolicy {
 }
 
 export interface SessionsConfig {
-  readonly authority: 'embedded'
+  readonly authority: 'embedded' | 'valkey' | 'xapi'
   readonly idleTimeoutMs: number
   readonly maxPerUser: number
   readonly maxPerOriginator: number
   /** How long known sessions are trusted while nothing is heard of the authority. */
   readonly staleGraceMs: number
+  readonly xapi: XapiConfig
+}
+
+/** For the authority and the registry `xapi`. */
+export interface XapiConfig extends XapiSettings {
+  /** How long an answer of xapi about a session is trusted. */
+  readonly recheckMs: number
+}
+
+/** For the authority and the registry `valkey`. */
+export interface ValkeyConfig {
+  /** With the password, if it has one: not to be logged. */
+  readonly url: ValkeyUrl
+  /** File of certificates that the server's may be signed by; null: those that the system trusts. */
+  readonly caFile: string | null
+  /** File of the password; it goes before the URL's. */
+  readonly passwordFile: string | null
 }
 
 export interface PoolConfig {
@@ -65,7 +95,7 @@ export interface PoolConfig {
   readonly host: string
   /** Origin under which clients reach this host; `null` when not given. */
   readonly address: string | null
-  readonly registry: 'none' | 'static'
+  readonly registry: 'none' | 'static' | 'valkey' | 'xapi'
   /** Origins of services on other hosts, by service name; for the registry `static`. */
   readonly static: Readonly<Record<string, string>>
 }
@@ -169,9 +199,30 @@ const services = z.strictObject({
   }),
 })
 
+const xapi = z.strictObject({
+  url: option(xapiAddress().prefault('unix:/var/lib/xcp/xapi'), {
+    description: 'where xapi is: unix:/path of its socket, or https://host[:port]',
+  }),
+  ca: option(filePath().optional(), {
+    description: "for HTTPS: file of certificates that xapi's may be signed by; default: those that the system trusts",
+    example: '/etc/xengate/xapi-ca.pem',
+  }),
+  user: option(z.string().min(1).max(255).prefault('root'), {
+    description: 'for HTTPS, also to a coordinator on another host: who to log in as; needs the role pool-admin',
+  }),
+  'password-file': option(filePath().optional(), {
+    description: "for HTTPS: file with the user's password, read at each login",
+    example: '/etc/xengate/xapi-password',
+  }),
+  recheck: option(duration({ minMs: 20, maxMs: 3_600_000 }).prefault('2s'), {
+    description: 'how long an answer of xapi about a session is trusted; a session in use is asked about as often',
+  }),
+})
+
 const sessions = z.strictObject({
-  authority: option(z.literal('embedded').prefault('embedded'), {
-    description: 'what judges sessions; this version has only embedded: users and sessions in the state directory',
+  authority: option(z.enum(['embedded', 'valkey', 'xapi']).prefault('embedded'), {
+    description:
+      'what judges sessions; embedded: users and sessions in the state directory; valkey: in Valkey, for a pool; xapi: those of the host',
   }),
   'idle-timeout': option(duration(SESSION_TIMEOUT).prefault('24h'), {
     description: 'a session unused for this long is removed',
@@ -185,6 +236,7 @@ const sessions = z.strictObject({
   'stale-grace': option(duration({ minMs: 0, maxMs: DAY_MS }).prefault('5s'), {
     description: 'how long a known session is trusted while nothing is heard of the authority; then 503',
   }),
+  xapi: option(xapi.prefault({}), { description: 'for the authority and the registry xapi' }),
 })
 
 const pool = z.strictObject({
@@ -197,12 +249,29 @@ const pool = z.strictObject({
     description: 'where clients reach this host: http(s)://host[:port]',
     example: 'https://10.0.0.1',
   }),
-  registry: option(z.enum(['none', 'static']).prefault('none'), {
-    description: 'how services on other hosts are found; static: from the table pool.static',
+  registry: option(z.enum(['none', 'static', 'valkey', 'xapi']).prefault('none'), {
+    description:
+      'how services on other hosts are found; static: from the table pool.static; valkey, xapi: hosts tell each other',
   }),
   static: option(z.record(serviceName, origin()).prefault({}), {
     description: 'for the registry static: a service name and the origin of the host that has it',
     example: { 'com.example.elsewhere': 'https://10.0.0.2' },
+  }),
+})
+
+const valkey = z.strictObject({
+  url: option(valkeyUrl().prefault('redis://127.0.0.1:6379'), {
+    description:
+      'where Valkey or Redis is: redis://[user:password@]host[:port][/database], rediss:// with TLS, unix:/path, redis+sentinel://host,…/master, redis+cluster://host,…',
+  }),
+  ca: option(filePath().optional(), {
+    description:
+      "for TLS: file of certificates that the server's may be signed by; default: those that the system trusts",
+    example: '/etc/xengate/valkey-ca.pem',
+  }),
+  'password-file': option(filePath().optional(), {
+    description: 'file with the password, read at each connection, so that it need not stand in the URL',
+    example: '/etc/xengate/valkey-password',
   }),
 })
 
@@ -263,6 +332,7 @@ const file = z
     services: option(services.prefault({}), { description: 'custom services on this host' }),
     sessions: option(sessions.prefault({}), { description: 'logins and sessions' }),
     pool: option(pool.prefault({}), { description: 'this host and the others' }),
+    valkey: option(valkey.prefault({}), { description: 'for the authority and the registry valkey' }),
     limits: option(limits.prefault({}), { description: 'what is bounded, and by how much' }),
     log: option(log.prefault({}), { description: 'the log, on standard output' }),
   })
@@ -317,7 +387,8 @@ function issue(key: PropertyKey[], message: string): ConfigIssue {
 }
 
 function toConfig(input: z.output<typeof file>, directory: string): Config {
-  const { services: s, sessions: n, pool: p, limits: l } = input
+  const { services: s, sessions: n, pool: p, limits: l, valkey: v } = input
+  const { xapi: x } = n
   return {
     stateDir: resolve(directory, input['state-dir']),
     workers: input.workers,
@@ -338,6 +409,13 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       maxPerUser: n['max-per-user'],
       maxPerOriginator: n['max-per-originator'],
       staleGraceMs: n['stale-grace'],
+      xapi: {
+        address: x.url.kind === 'unix' ? { kind: 'unix', path: resolve(directory, x.url.path) } : x.url,
+        caFile: fileOrNull(x.ca, directory),
+        user: x.user,
+        passwordFile: fileOrNull(x['password-file'], directory),
+        recheckMs: x.recheck,
+      },
     },
     pool: {
       name: p.name,
@@ -345,6 +423,11 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       address: p.address ?? null,
       registry: p.registry,
       static: p.static,
+    },
+    valkey: {
+      url: v.url,
+      caFile: fileOrNull(v.ca, directory),
+      passwordFile: fileOrNull(v['password-file'], directory),
     },
     limits: {
       headBytes: l['head-bytes'],
@@ -361,9 +444,13 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
   }
 }
 
+function fileOrNull(path: string | undefined, directory: string): string | null {
+  return path === undefined ? null : resolve(directory, path)
+}
+
 /** What no single option can tell: rules between options, and those on resolved paths. */
 function crossIssues(config: Config): ConfigIssue[] {
-  return [...stateIssues(config), ...listenIssues(config), ...policyIssues(config)]
+  return [...stateIssues(config), ...listenIssues(config), ...policyIssues(config), ...poolIssues(config)]
 }
 
 /** The daemon's own sockets are in the state directory; the longest name is `gateway.sock`. */
@@ -398,6 +485,24 @@ function policyIssues({ services: { policy: policies, methods } }: Config): Conf
       .filter((method) => !methods.includes(method))
       .map((method) => issue(['services', 'policy', name, 'roles', method], 'must be one of services.methods'))
   })
+}
+
+function poolIssues({ sessions: { authority, xapi: settings }, pool: { registry, address } }: Config): ConfigIssue[] {
+  const issues: ConfigIssue[] = []
+  const isDynamic = registry === 'valkey' || registry === 'xapi'
+  if (isDynamic && authority === 'embedded') {
+    const why = 'clients would be sent to hosts on which a session of sessions.authority = "embedded" does not hold'
+    const instead = 'use the authority "valkey" or "xapi", or the registry "static" or "none"'
+    issues.push(issue(['pool', 'registry'], `must not be this one: ${why}; ${instead}`))
+  }
+  if (isDynamic && address === null) {
+    issues.push(issue(['pool', 'address'], 'must be the address where clients reach this host, for the others to know'))
+  }
+  const isRemote = settings.address.kind === 'https' && settings.passwordFile === null
+  if (isRemote && (authority === 'xapi' || registry === 'xapi')) {
+    issues.push(issue(['sessions', 'xapi', 'password-file'], 'must be given when xapi is reached over HTTPS'))
+  }
+  return issues
 }
 
 function absolute(address: ListenAddress, directory: string): ListenAddress {

@@ -5,8 +5,6 @@ import { type KeyPath } from './locate.ts'
 
 const OPTIONS: readonly { readonly key: string; readonly does: string; readonly instead: string }[] = [
   { key: 'listen.tls', does: 'TLS', instead: 'put a TLS terminator such as stunnel or HAProxy in front' },
-  { key: 'sessions.xapi', does: 'the authority xapi', instead: 'use sessions.authority = "embedded"' },
-  { key: 'valkey', does: 'Valkey', instead: 'use sessions.authority = "embedded" and pool.registry = "static"' },
   { key: 'front', does: 'standing in front of xapi', instead: 'leave [front] out' },
   { key: 'control', does: 'the control service', instead: 'leave [control] out' },
 ]
@@ -16,11 +14,7 @@ const VALUES: readonly {
   readonly values: readonly unknown[]
   readonly does: string
   readonly instead: string
-}[] = [
-  { key: 'listen.proxy-protocol', values: [true], does: 'the PROXY protocol', instead: 'use false' },
-  { key: 'sessions.authority', values: ['valkey', 'xapi'], does: 'this authority', instead: 'use "embedded"' },
-  { key: 'pool.registry', values: ['valkey', 'xapi'], does: 'this registry', instead: 'use "static" or "none"' },
-]
+}[] = [{ key: 'listen.proxy-protocol', values: [true], does: 'the PROXY protocol', instead: 'use false' }]
 
 /** What to say about an unknown option that this version does not have; `undefined` for one that none has. */
 export function missingOption(path: KeyPath): string | undefined {

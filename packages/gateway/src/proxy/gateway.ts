@@ -28,8 +28,8 @@ export interface GatewayOptions {
   readonly policies: Policies
   readonly registry: ServiceRegistry
   readonly sessions: SessionTable
-  /** Unix socket of the XenAPI endpoint. */
-  readonly xenapiPath: string
+  /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
+  readonly xenapiPath: string | null
   /** Unix socket where services bring back what a channel must not answer. */
   readonly returnPath: string
   /** Short text that tells this worker's request ids from others'. */
@@ -79,14 +79,15 @@ export class Gateway {
   #drained: (() => void) | null = null
 
   constructor(options: GatewayOptions) {
-    const { limits, methods, policies, registry, sessions } = options
+    const { limits, methods, policies, registry, sessions, xenapiPath } = options
     this.#options = options
     this.limits = limits
     this.sessions = sessions
     this.clock = new SweepClock(tickMs(limits), () => this.#sweep())
     this.pool = new ServicePool((name) => this.#pathsOf(name), limits.connectTimeoutMs, this.clock)
     const channels = new ChannelSockets((name) => socketPaths(options.directories, name), this.clock)
-    this.rules = { sessions, policies, registry, pool: this.pool, channels, clock: this.clock, methods }
+    const hasXenapi = xenapiPath !== null
+    this.rules = { sessions, policies, registry, pool: this.pool, channels, clock: this.clock, methods, hasXenapi }
     const headLimits = { headBytesMax: limits.headBytes, targetBytesMax: limits.targetBytes }
     this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits)
     this.responseHead = new ResponseHead(RESPONSE_FIELDS, headLimits)
@@ -310,7 +311,7 @@ export class Gateway {
   }
 
   #pathsOf(name: string): readonly string[] {
-    return name === XENAPI ? [this.#options.xenapiPath] : socketPaths(this.#options.directories, name)
+    return name === XENAPI ? [this.#options.xenapiPath ?? ''] : socketPaths(this.#options.directories, name)
   }
 
   #sweep(): void {
