@@ -357,7 +357,7 @@ export class ClientConnection {
       expectsContinue: expectsContinue(head),
       upgrade,
       accept: head.first(ACCEPT),
-      startedMs: performance.now(),
+      startedMs: this.#gateway.stampMs(),
     }
     const relay = new Relay(this.#gateway, this, connection, request)
     this.#state = STATE.EXCHANGE

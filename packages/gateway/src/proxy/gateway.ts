@@ -236,6 +236,11 @@ export class Gateway {
     this.sessions.touch(entry, this.clock.nowMs)
   }
 
+  /** Now, in milliseconds, for what is logged of requests; 0 when nothing is. */
+  stampMs(): number {
+    return this.#options.access === null ? 0 : performance.now()
+  }
+
   nextRequestId(): string {
     return `${this.#options.idPrefix}-${(this.#requests++).toString(36)}`
   }
