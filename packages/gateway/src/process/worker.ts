@@ -91,7 +91,10 @@ class Worker {
     this.#trustMs = config.sessions.staleGraceMs + 3 * ALIVE_INTERVAL_MS
     this.#touchTimer = setInterval(
       () => {
+        const wasTrusted = this.#sessions.isTrusted
         this.#judgeTrust()
+        // Judged twice, since after a standstill the signs of life are still to be read.
+        if (!wasTrusted && !this.#sessions.isTrusted) this.#gateway.distrust()
         this.#reportTouched()
       },
       Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions)),

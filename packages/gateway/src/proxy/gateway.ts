@@ -185,6 +185,11 @@ export class Gateway {
     for (const held of this.#allHeld()) if (!held.isAllowed(policies)) held.cut()
   }
 
+  /** Endings of sessions may not be heard of: channels end, since on them services admit requests by themselves. */
+  distrust(): void {
+    for (const held of this.#allHeld()) if (held instanceof Channel) held.cut()
+  }
+
   #allHeld(): Held[] {
     return [...this.#held.values()].flatMap((held) => [...held])
   }
