@@ -52,13 +52,13 @@ export function writeReport(report: Report): string {
 const PAGE = join(import.meta.dirname, '../docs/performance.md')
 const [PAGE_START, PAGE_END] = ['<!-- results -->\n', '<!-- /results -->\n']
 /** Cases whose first plots it shows. */
-const SHOWN = ['keep-alive', 'connection-per-request', 'latency', 'bulk-get', 'bulk-put', 'idle', 'channel']
+const SHOWN = new Set(['keep-alive', 'connection-per-request', 'latency', 'bulk-get', 'bulk-put', 'idle', 'channel'])
 
 function writePage({ machine, options, plan }: Report, targets: readonly Target[]): void {
   const page = readFileSync(PAGE, 'utf8')
   const plots = plan
     .flatMap((group) => group.cases)
-    .filter(({ name }) => SHOWN.includes(name))
+    .filter(({ name }) => SHOWN.has(name))
     .flatMap((of) => {
       const metric = of.name === 'latency' ? 'p99Us' : of.plots[0]
       if (metric === undefined) return []
