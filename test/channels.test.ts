@@ -109,6 +109,25 @@ test('use of a channel is in the log, and keeps its session alive', DEADLINE, as
   assert.ok(Number(line['bytesIn']) > 200 && Number(line['bytesOut']) > 100)
 })
 
+test('a channel ends when its user is removed', DEADLINE, async (t) => {
+  const { scope, daemon } = await start(t)
+  await daemon.place.addUser('bob', 'correct horse battery', 'read-only')
+  const client = await connect(scope, daemon)
+  const session = await daemon.login('bob', 'correct horse battery')
+  assert.equal(who((await client.exchange(asked(session, `${PATH}/who`))).text).channel, true)
+  const over = isGone(client)
+  assert.equal((await daemon.place.command(['user', 'remove', 'bob'])).code, 0)
+  await within(over, 'the end of the channel')
+})
+
+test('a channel ends when its session times out', DEADLINE, async (t) => {
+  const { scope, daemon, session } = await start(t, { tables: '[sessions]\nidle-timeout = "1s"\n' })
+  const client = await connect(scope, daemon)
+  assert.equal(who((await client.exchange(asked(session, `${PATH}/who`))).text).channel, true)
+  await within(isGone(client), 'the end of the channel')
+  assert.equal((await exchange(daemon.url, asked(session, `${PATH}/who`))).status, 403)
+})
+
 describe('a logout ends a channel', () => {
   for (const [when, target] of [
     ['in the midst of a download', `${PATH}/hang`],
