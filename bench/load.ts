@@ -30,7 +30,8 @@ export interface LoadSettings {
   readonly count?: number
   readonly services?: number
   readonly rate?: number
-  readonly closes?: boolean
+  /** A connection for each request: the client says so, or ends it without a word. */
+  readonly closes?: 'announced' | 'unannounced'
 }
 
 /** Runs load.c. @throws when an answer was not the one expected */
@@ -49,7 +50,7 @@ function argvOf(running: Running, settings: LoadSettings): string[] {
   if (rate !== undefined) argv.push('-r', String(rate))
   if (method !== undefined) argv.push('-m', method)
   if (bodyBytes !== undefined) argv.push('-b', String(bodyBytes))
-  if (settings.closes === true) argv.push('-C')
+  if (settings.closes !== undefined) argv.push(settings.closes === 'announced' ? '-C' : '-N')
   return argv
 }
 

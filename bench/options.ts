@@ -30,7 +30,7 @@ export const HELP = `npm run bench -- [options]
 
   --quick              everything once and short, in under two minutes; its numbers prove nothing
   --rounds N           rounds of each measurement (default 5; with --quick 1)
-  --seconds N          seconds of each measurement (default 5; with --quick half a second, or 1 where it is wrk's)
+  --seconds N          seconds of each measurement (default 3; with --quick half a second, or 1 where it is wrk's)
   --only CASE,…        these cases only
   --peers PEER,…       these peers only
   --help               this text
@@ -45,14 +45,14 @@ export function readOptions(
 ): Options {
   const values = parse(argv)
   const isQuick = values.quick === true
-  const seconds = number('--seconds', values.seconds, isQuick ? 0.5 : 5, 600)
+  const seconds = number('--seconds', values.seconds, isQuick ? 0.5 : 3, 600)
   return {
     isQuick,
     cases: list('--only', values.only, known.cases),
     peers: list('--peers', values.peers, known.peers),
     rounds: number('--rounds', values.rounds, isQuick ? 1 : 5, 100),
     seconds,
-    warmSeconds: isQuick ? 0.3 : 2,
+    warmSeconds: isQuick ? 0.3 : 1,
     bulkBytes: isQuick ? 64 * MIB : 1024 * MIB,
     idleConnections: isQuick ? 2000 : 10_000,
     sessionCounts: isQuick ? [1, 1000, 10_000] : [1, 10_000, 1_000_000],

@@ -2,6 +2,7 @@
 
 import type { Group } from './cases/case.ts'
 import { bulkGet, bulkPut } from './cases/bulk.ts'
+import { channelBulk, channelConnections, channelKeepAlive } from './cases/channels.ts'
 import { idle } from './cases/idle.ts'
 import { latency } from './cases/latency.ts'
 import { cPlugin, plugins, pythonPlugin } from './cases/plugins.ts'
@@ -23,11 +24,14 @@ import { direct } from './peers/direct.ts'
 import { fastify } from './peers/fastify.ts'
 import { haproxy } from './peers/haproxy.ts'
 import { nginx, nginxCached } from './peers/nginx.ts'
+import { nodeDirect } from './peers/node-service.ts'
 import type { Peer } from './peers/peer.ts'
 import { xengate } from './peers/xengate.ts'
 
 const gateway = xengate({ name: 'xengate', title: 'Xengate' })
 const logging = xengate({ name: 'xengate-log', title: 'Xengate, access log on', logsAccess: true })
+const channel = xengate({ name: 'xengate-channel', title: 'Xengate, by a channel', nodeService: 'channel' })
+const nodeRelay = xengate({ name: 'xengate-relay', title: 'Xengate, relaying', nodeService: 'relay' })
 const everyone = [direct, gateway, nginx, nginxCached, haproxy, caddy, fastify]
 
 function withSessions({ sessionCounts }: Options): Peer[] {
@@ -65,5 +69,8 @@ export const PLAN: readonly Group[] = [
   { peers: withSessions, cases: [sessions], isStartedOnce: true },
   { peers: () => scaled, cases: [workers] },
   { peers: () => [gateway, logging], cases: [accessLog] },
+  { peers: () => [nodeDirect, channel, nodeRelay], cases: [channelKeepAlive] },
+  { peers: () => [nodeDirect, channel, nodeRelay], cases: [channelBulk] },
+  { peers: () => [channel, nodeRelay], cases: [channelConnections] },
   { peers: () => [pythonPlugin, cPlugin], cases: [plugins] },
 ]

@@ -1,6 +1,6 @@
 // Writes the results: JSON for programs, Markdown with tables and plots for people.
 
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Case, type Group, METRICS, type MetricName } from './cases/case.ts'
 import type { Machine } from './machine.ts'
@@ -44,28 +44,53 @@ export function writeReport(report: Report): string {
   const cases = plan.flatMap((group) => group.cases)
   const sections = cases.map((of) => section(directory, of, results, options))
   writeFileSync(path, [introduction(machine, options), targetTable(targets), ...sections].join('\n\n').concat('\n'))
+  if (isWhole) writePage(report, targets)
   return path
 }
 
+/** The page of the documentation that shows the last whole run, and where in it. */
+const PAGE = join(import.meta.dirname, '../docs/performance.md')
+const [PAGE_START, PAGE_END] = ['<!-- results -->\n', '<!-- /results -->\n']
+/** Cases whose first plots it shows. */
+const SHOWN = new Set(['keep-alive', 'connection-per-request', 'latency', 'bulk-get', 'bulk-put', 'idle', 'channel'])
+
+function writePage({ machine, options, plan }: Report, targets: readonly Target[]): void {
+  const page = readFileSync(PAGE, 'utf8')
+  const plots = plan
+    .flatMap((group) => group.cases)
+    .filter(({ name }) => SHOWN.has(name))
+    .flatMap((of) => {
+      const metric = of.name === 'latency' ? 'p99Us' : of.plots[0]
+      if (metric === undefined) return []
+      return [`![${of.title(options)}: ${METRICS[metric].title}](../bench/results/${of.name}-${metric}.svg)`]
+    })
+  const results = [machineTable(machine, options), targetTable(targets), ...plots].join('\n\n')
+  const [start, end] = [page.indexOf(PAGE_START) + PAGE_START.length, page.indexOf(PAGE_END)]
+  writeFileSync(PAGE, `${page.slice(0, start)}\n${results}\n\n${page.slice(end)}`)
+}
+
 function introduction(machine: Machine, options: Options): string {
-  const versions = Object.entries(machine.versions).map(([name, version]) => `${name} ${version}`)
   const warning = options.isQuick
     ? '\n\n**A quick run: it shows that the benchmark works. Its numbers prove nothing.**'
     : ''
-  return `# Benchmark
+  return `# Benchmark${warning}
 
-\`${machine.command}\` on ${machine.date.slice(0, 10)}, commit ${machine.commit}.${warning}
+${machineTable(machine, options)}
 
-| | |
+Each number is the median of all rounds, with the least and the most in parentheses. The README of
+bench/ says how it is measured, and what is fair.`
+}
+
+function machineTable(machine: Machine, options: Options): string {
+  const versions = Object.entries(machine.versions).map(([name, version]) => `${name} ${version}`)
+  return `| | |
 | --- | --- |
+| command | \`${machine.command}\`, on ${machine.date.slice(0, 10)}, commit ${machine.commit} |
 | processor | ${machine.processor}, ${machine.cores} cores; the peer on core ${machine.peerCore}, load and service on core ${machine.loadCore} |
 | memory | ${machine.memoryGib} GiB |
 | system | ${machine.system}, ${machine.kernel} |
 | versions | ${versions.join('; ')} |
-| rounds | ${options.rounds} of ${options.seconds} s each, after ${options.warmSeconds} s to get warm; the order rotates |
-
-Each number is the median of all rounds, with the least and the most in parentheses. The README of
-bench/ says how it is measured, and what is fair.`
+| rounds | ${options.rounds} of ${options.seconds} s each, after ${options.warmSeconds} s to get warm; the order rotates |`
 }
 
 function targetTable(targets: readonly Target[]): string {

@@ -1,6 +1,7 @@
 // What Xengate is to reach, each judged from one run.
 
 import { connectionPerRequest, keepAlive, accessLog, sessions } from './cases/requests.ts'
+import { channelBulk, channelConnections, channelKeepAlive } from './cases/channels.ts'
 import { bulkGet, bulkPut } from './cases/bulk.ts'
 import type { MetricName } from './cases/case.ts'
 import { idle } from './cases/idle.ts'
@@ -53,6 +54,20 @@ function ratio(what: string, wanted: string, limit: number, name: string, metric
     wanted,
     values: (median) => ({ value: median(name, 'xengate', metric) / median(name, other, metric), limit }),
     isAtLeast: metric === 'requestsPerSecond' || metric === 'megabytesPerSecond',
+    show: times,
+  }
+}
+
+/** A channel against the same service by TCP. */
+function versus(what: string, limit: number, name: string, metric: MetricName): Rule {
+  return {
+    what,
+    wanted: `at least ${limit} × the same service's by TCP`,
+    values: (median) => ({
+      value: median(name, 'xengate-channel', metric) / median(name, 'node-direct', metric),
+      limit,
+    }),
+    isAtLeast: true,
     show: times,
   }
 }
@@ -124,6 +139,28 @@ const RULES: readonly Rule[] = [
     wanted: 'at most 8 KiB',
     values: (median) => ({ value: median(idle.name, 'xengate', 'bytesPerConnection') / KIB, limit: 8 }),
     show: (value) => `${value.toFixed(1)} KiB`,
+  },
+  versus('requests/s by a channel', 0.98, channelKeepAlive.name, 'requestsPerSecond'),
+  {
+    what: "the gateway's CPU for 1,000,000 requests by channels",
+    wanted: 'under 0.5 s',
+    values: (median) => ({
+      value: median(channelKeepAlive.name, 'xengate-channel', 'gatewaySecondsPerMillion'),
+      limit: 0.5,
+    }),
+    show: (value) => `${value.toFixed(2)} s`,
+  },
+  versus('big GET by a channel', 0.98, channelBulk.name, 'megabytesPerSecond'),
+  {
+    what: "a connection per request: the gateway's CPU to pass it",
+    wanted: 'at most what relaying takes',
+    values: (median) => ({
+      value:
+        median(channelConnections.name, 'xengate-channel', 'gatewaySecondsPerMillion') /
+        median(channelConnections.name, 'xengate-relay', 'gatewaySecondsPerMillion'),
+      limit: 1,
+    }),
+    show: times,
   },
   plugin('XenAPI plugin in Python', 'plugin-python', 1000),
   plugin('XenAPI plugin in C', 'plugin-c', 20),

@@ -18,7 +18,9 @@ const NEEDS: readonly Need[] = [
   { command: '/usr/bin/gunicorn', debianPackage: 'gunicorn' },
   { command: 'curl', debianPackage: 'curl' },
   { command: 'python3', debianPackage: 'python3' },
+  { command: 'redis-server', debianPackage: 'redis-server' },
   { command: 'openssl', debianPackage: 'openssl' },
+  { command: 'ip', debianPackage: 'iproute2' },
   { command: 'stunnel', debianPackage: 'stunnel4' },
 ]
 

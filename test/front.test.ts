@@ -7,11 +7,12 @@ import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { connect, type TLSSocket } from 'node:tls'
-import { type StandIn, startStandIn } from '../packages/gateway/src/xapi/testing/stand-in/start.ts'
+import { type StandIn, startXapi } from './harness/backends.ts'
 import { run } from './harness/child.ts'
-import { type Daemon, startDaemon } from './harness/daemon.ts'
-import { within } from './harness/deadline.ts'
+import { type Daemon, Place } from './harness/daemon.ts'
+import { until, within } from './harness/deadline.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
+import { serveHttp } from './harness/services.ts'
 import { makeCertificate, startStunnel } from './harness/tls.ts'
 import { xenApiClient } from './harness/xen-api.ts'
 
@@ -47,25 +48,43 @@ function serveStandIn(scope: Scope, standIn: StandIn): Promise<number> {
   })
 }
 
-/** A daemon with TLS in front of the plain port `port` of xapi. */
-async function startFront(scope: Scope, port: number): Promise<{ daemon: Daemon; certificate: string }> {
-  const { certificate, key } = makeCertificate(await scope.directory())
-  const keys = `tls = { certificate = "${certificate}", key = "${key}" }`
-  const tables = `[front]\nupstream = "http://127.0.0.1:${port}"\n`
-  return { daemon: await startDaemon(scope, { listen: [{ address: '127.0.0.1:0', keys }], tables }), certificate }
+interface Front {
+  readonly daemon: Daemon
+  readonly certificate: string
+  readonly standIn: StandIn
 }
 
-async function startStandInFor(scope: Scope): Promise<StandIn> {
-  const standIn = await startStandIn(await scope.directory())
-  scope.defer(() => standIn.stop())
+/**
+ * A daemon in front of xapi, which judges sessions by the stand-in.
+ * @param port where xapi takes plain HTTP; null for the stand-in's own
+ * @param keys of the listener and of [front], in place of TLS and nothing
+ */
+async function startFront(
+  scope: Scope,
+  port: number | null,
+  keys: { readonly listen: string; readonly front: string } | null = null,
+): Promise<Front> {
+  const standIn = await startXapi(scope)
   await standIn.order({ order: 'add-host', hostname: 'host-a', address: '127.0.0.1' })
-  return standIn
+  const upstream = port ?? (await serveStandIn(scope, standIn))
+  const { certificate, key } = makeCertificate(await scope.directory())
+  const listen = keys?.listen ?? `tls = { certificate = "${certificate}", key = "${key}" }`
+  const tables = `
+[sessions]
+authority = "xapi"
+[sessions.xapi]
+url = "unix:${standIn.socketPath}"
+[front]
+upstream = "http://127.0.0.1:${upstream}"
+${keys?.front ?? ''}
+`
+  const place = await Place.make(scope, { listen: [{ address: '127.0.0.1:0', keys: listen }], tables })
+  return { daemon: await place.start(), certificate, standIn }
 }
 
 test("Xen Orchestra's client works through the front over TLS, and follows events", { timeout: 60_000 }, async (t) => {
   const scope = scopeOf(t)
-  const standIn = await startStandInFor(scope)
-  const { daemon } = await startFront(scope, await serveStandIn(scope, standIn))
+  const { daemon } = await startFront(scope, null)
   const auth = { user: 'root', password: 'root-pw' }
   const client = xenApiClient(daemon.url, auth, { allowUnauthorized: true, watchEvents: true })
   await client.connect()
@@ -100,8 +119,7 @@ print(json.dumps(answers))
 
 test("Python's XML-RPC works through the front over TLS", { timeout: 60_000 }, async (t) => {
   const scope = scopeOf(t)
-  const standIn = await startStandInFor(scope)
-  const { daemon, certificate } = await startFront(scope, await serveStandIn(scope, standIn))
+  const { daemon, certificate } = await startFront(scope, null)
   const ran = await run(scope, 'python3', ['-c', PYTHON, daemon.url, certificate])
   assert.equal(ran.code, 0, ran.stderr)
   assert.deepEqual(JSON.parse(ran.stdout), {
@@ -114,6 +132,28 @@ test("Python's XML-RPC works through the front over TLS", { timeout: 60_000 }, a
   })
 })
 
+test('a session made at xapi through the front holds at services beside it', { timeout: 60_000 }, async (t) => {
+  const scope = scopeOf(t)
+  const { daemon } = await startFront(scope, null)
+  const name = 'com.example.beside'
+  await serveHttp(scope, daemon.place.socket(name), ({ headers }, response) => {
+    response.end(`${String(headers['x-xen-session-user'])} ${String(headers['x-forwarded-proto'])}`)
+  })
+  const auth = { user: 'olga', password: 'olga-pw' }
+  const client = xenApiClient(daemon.url, auth, { allowUnauthorized: true })
+  await client.connect()
+  const answer = await client.getResource(`/services/plugin/${name}`)
+  assert.deepEqual([answer.statusCode, await answer.body.text()], [200, 'olga https'])
+  const { sessionId } = client
+  await client.disconnect()
+  const url = `${daemon.url}/services/plugin/${name}?session_id=${sessionId}`
+  const after = await until(async () => {
+    const ran = await run(scope, 'curl', ['--disable', '-sSk', '-o', '/dev/null', '-w', '%{http_code}', url])
+    return ran.stdout === '403' && ran.stdout
+  }, 'the end of the session, which is asked about again every 2 s')
+  assert.equal(after, '403')
+})
+
 /** A connection over TLS to the daemon. */
 async function secureTo(scope: Scope, daemon: Daemon): Promise<TLSSocket> {
   const socket = connect({ host: '127.0.0.1', port: Number(new URL(daemon.url).port), rejectUnauthorized: false })
@@ -123,7 +163,7 @@ async function secureTo(scope: Scope, daemon: Daemon): Promise<TLSSocket> {
 }
 
 /** Reads until `text` has come; returns all up to and with it. */
-async function until(socket: Socket, text: string): Promise<string> {
+async function untilText(socket: Socket, text: string): Promise<string> {
   const seen = Promise.withResolvers<string>()
   let received = ''
   const onData = (chunk: Buffer): void => {
@@ -152,13 +192,13 @@ test('a raw CONNECT over TLS is a console: bytes both ways until either side end
   const { daemon } = await startFront(scope, port)
   const socket = await secureTo(scope, daemon)
   socket.write('CONNECT /console?ref=OpaqueRef:1&session_id=OpaqueRef:2 HTTP/1.1\r\n\r\n')
-  const answer = await until(socket, 'RFB 003.003\n')
+  const answer = await untilText(socket, 'RFB 003.003\n')
   assert.equal(answer, 'HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\nRFB 003.003\n')
   assert.deepEqual(heads, [
     'CONNECT /console?ref=OpaqueRef:1&session_id=OpaqueRef:2 HTTP/1.1\r\nConnection: close\r\n\r\n',
   ])
   socket.write('\x03\x00keys')
-  assert.equal(await until(socket, 'keys'), '\x03\x00keys')
+  assert.equal(await untilText(socket, 'keys'), '\x03\x00keys')
   socket.end()
   await within(once(socket, 'close'), 'the end')
   const line = await daemon.event(({ service }) => service === 'xapi', 'the console')
@@ -245,9 +285,9 @@ for (const [title, head, areChunked] of [
     const socket = await secureTo(scope, daemon)
     const sent = createHash('sha256')
     socket.write(head)
-    const answer = until(socket, '\r\n\r\n').then(async (text) => {
+    const answer = untilText(socket, '\r\n\r\n').then(async (text) => {
       const [, body = ''] = text.split('\r\n\r\n')
-      return body.length === 64 ? body : body + (await until(socket, '')).slice(0, 64)
+      return body.length === 64 ? body : body + (await untilText(socket, '')).slice(0, 64)
     })
     const pieces = image(256 * MIB, sent)
     for (const piece of areChunked ? inChunks(pieces) : pieces) {
@@ -269,9 +309,8 @@ test('behind stunnel, xapi is told the right client, and so is the log', { timeo
       socket.end('HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nxapi\n')
     })
   })
-  const tables = `[front]\nupstream = "http://127.0.0.1:${port}"\nproxy-protocol = true\n`
-  const listen = [{ address: '127.0.0.1:0', keys: 'proxy-protocol = true' }]
-  const daemon = await startDaemon(scope, { listen, tables })
+  const keys = { listen: 'proxy-protocol = true', front: 'proxy-protocol = true' }
+  const { daemon } = await startFront(scope, port, keys)
   const files = makeCertificate(await scope.directory())
   const url = await startStunnel(scope, new URL(daemon.url).host, files)
   const ran = await run(scope, 'curl', ['--disable', '-sSk', '--max-time', '20', '--interface', '127.0.0.2', `${url}/`])

@@ -24,6 +24,7 @@ export type MetricName =
   | 'cpuSecondsPerGib'
   | 'growthMib'
   | 'bytesPerConnection'
+  | 'gatewaySecondsPerMillion'
 
 /** Every metric. */
 export const METRICS: Readonly<Record<MetricName, Metric>> = {
@@ -36,6 +37,7 @@ export const METRICS: Readonly<Record<MetricName, Metric>> = {
   cpuSecondsPerGib: { title: 'CPU per GiB', unit: 's', digits: 2 },
   growthMib: { title: 'memory growth, at most', unit: 'MiB', digits: 1 },
   bytesPerConnection: { title: 'memory per idle connection', unit: 'bytes', digits: 0 },
+  gatewaySecondsPerMillion: { title: "the gateway's CPU per 1,000,000 requests", unit: 's', digits: 2 },
   busy: { title: "the peer's core in use", unit: '%', digits: 0 },
 }
 

@@ -87,7 +87,7 @@ export const connectionPerRequest: Case = loadCase(
   'connection-per-request',
   () => 'GET of 22 bytes, a connection per request',
   'Each request on a connection of its own, with `Connection: close`.',
-  { closes: true },
+  { closes: 'announced' },
 )
 
 export const oneService: Case = loadCase('services-1', () => '1 service', 'One service.', { services: 1 })

@@ -2,7 +2,7 @@
 // fixed offered rate, many sessions, many services, big bodies, and connections that stay idle.
 //
 //   load -a PORT -p PATH -s SESSIONS [-c CONNECTIONS] [-d SECONDS | -q COUNT] [-m METHOD -b BODY_BYTES]
-//        [-S SERVICES] [-r RATE] [-C] [-I]
+//        [-S SERVICES] [-r RATE] [-C | -N] [-I]
 //
 //   -p   the request's path; %d in it is replaced by a number below SERVICES (-S), another one each time
 //   -s   file of session ids, one a line; each request takes another one (with -q in their order, so that each is used)
@@ -10,6 +10,7 @@
 //   -r   offers RATE requests/s at Poisson times from a fixed seed, and counts a latency from the time a request was
 //        due, whether or not a connection was free (an open loop); else each connection asks again when it is answered
 //   -C   a connection for each request, with "Connection: close"
+//   -N   a connection for each request, without a word that it is the last
 //   -I   after -q requests on as many connections says "idle" and keeps them until standard input ends
 //
 // Prints a line of JSON: requests, seconds, errors, bytes (of bodies, both ways), and with -r p50Us, p99Us, maxUs.
@@ -44,7 +45,7 @@ struct connection {
   char request[REQUEST_BYTES_MAX], head[4096 + 1];
 };
 
-static int epoll_fd, port, connection_count = 64, service_count = 1, closes, stays, is_over;
+static int epoll_fd, port, connection_count = 64, service_count = 1, closes, says_close, stays, is_over;
 static const char *method = "GET", *path = "/", *path_rest;
 static uint64_t body_bytes, quota, requests, started, errors, bytes;
 static double seconds = 1, rate, *latencies;
@@ -112,7 +113,7 @@ static void start(struct connection *of, double due) {
   char *at = of->request + of->request_length;
   at += sprintf(at, " HTTP/1.1\r\nHost: gateway.example\r\nCookie: session_id=%s\r\n", session);
   if (body_bytes) at += sprintf(at, "Content-Length: %llu\r\n", (unsigned long long)body_bytes);
-  at += sprintf(at, closes ? "Connection: close\r\n\r\n" : "\r\n");
+  at += sprintf(at, says_close ? "Connection: close\r\n\r\n" : "\r\n");
   of->request_length = (int)(at - of->request);
   of->sent = 0, of->has_head = 0, of->have = 0, of->is_busy = 1, of->due = due;
   of->body_to_send = body_bytes;
@@ -271,7 +272,7 @@ static double quantile(double part) {
 
 int main(int argc, char **argv) {
   int option;
-  while ((option = getopt(argc, argv, "a:p:s:c:d:q:m:b:S:r:CI")) != -1) {
+  while ((option = getopt(argc, argv, "a:p:s:c:d:q:m:b:S:r:CNI")) != -1) {
     switch (option) {
       case 'a': port = atoi(optarg); break;
       case 'p': path = optarg; break;
@@ -283,7 +284,8 @@ int main(int argc, char **argv) {
       case 'b': body_bytes = strtoull(optarg, NULL, 10); break;
       case 'S': service_count = atoi(optarg); break;
       case 'r': rate = atof(optarg); break;
-      case 'C': closes = 1; break;
+      case 'C': closes = says_close = 1; break;
+      case 'N': closes = 1; break;
       case 'I': stays = 1; break;
       default: return 2;
     }

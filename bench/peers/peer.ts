@@ -8,6 +8,8 @@ export interface Running {
   readonly url: string
   /** Its processes; their descendants count as well. */
   readonly pids: readonly number[]
+  /** Of these, the gateway's, where the service is measured as well. */
+  readonly gatewayPids?: readonly number[]
   /** File with the ids of sessions that it admits. */
   readonly sessions: string
   readonly stop: () => Promise<void>

@@ -9,6 +9,7 @@ import { UserStore } from '../../packages/gateway/src/sessions/embedded/users.ts
 import { type Bench, newSessionId, writeSessions } from '../bench.ts'
 import type { Host, Started } from '../host.ts'
 import { fillTable } from '../load.ts'
+import { startNodeService } from './node-service.ts'
 import type { Peer, Running } from './peer.ts'
 
 const USER = 'bench'
@@ -22,6 +23,8 @@ interface Variant {
   /** Runs on both cores, beside the load. */
   readonly isUnpinned?: boolean
   readonly logsAccess?: boolean
+  /** The service is one on Node.js, on the peer's core, to which connections are passed or requests relayed. */
+  readonly nodeService?: 'channel' | 'relay'
   /** Live sessions, all in the worker's table; default: one, from a login. */
   readonly sessions?: number
 }
@@ -38,7 +41,8 @@ async function start(bench: Bench, variant: Variant): Promise<Running> {
   const directory = host.makeDirectory('xengate')
   const path = join(directory, 'xengate.toml')
   mkdirSync(join(directory, 'state'))
-  writeFileSync(path, configuration(bench.services, variant))
+  const service = variant.nodeService === undefined ? undefined : await startNodeService(host)
+  writeFileSync(path, configuration(service?.directory ?? bench.services, variant))
   const add = ['user', 'add', USER, '--role', 'pool-admin', '--password-stdin', '--config', path]
   await host.run('both', process.execPath, [...XENGATE, ...add], `${PASSWORD}\n`)
   const written = variant.sessions === undefined ? null : writeRows(host, directory, variant.sessions)
@@ -46,18 +50,29 @@ async function start(bench: Bench, variant: Variant): Promise<Running> {
   const started = host.start(place, process.execPath, [...XENGATE, 'serve', '--config', path])
   const url = await readUrl(host, started)
   const sessions = written ?? writeSessions(host, [await login(url)])
-  const running = { url, pids: [started.pid], sessions, stop: started.stop }
+  const gatewayPids = [started.pid]
+  const running = {
+    url,
+    pids: service === undefined ? gatewayPids : [...gatewayPids, service.pid],
+    gatewayPids,
+    sessions,
+    stop: async () => {
+      await started.stop()
+      await service?.stop()
+    },
+  }
   if (variant.sessions !== undefined) await fillTable(bench, running, variant.sessions)
   return running
 }
 
-function configuration(services: string, { workers = 1, logsAccess = false }: Variant): string {
+function configuration(services: string, { workers = 1, logsAccess = false, nodeService }: Variant): string {
   return `state-dir = "state"
 workers = ${workers}
 [[listen]]
 address = "127.0.0.1:0"
 [services]
 directories = ["${services}"]
+channels = ${nodeService !== 'relay'}
 [sessions]
 max-per-user = 1000000
 max-per-originator = 1000000

@@ -96,16 +96,15 @@ export class Place {
     if (ran.code !== 0) throw new Error(`cannot add a user: ${ran.stderr}`)
   }
 
-  /** Starts the daemon here; it need not get ready. */
-  spawn(): Child {
-    return new Child(this.#scope, process.execPath, [...XENGATE, 'serve', '--config', this.configuration], {
-      cwd: this.directory,
-    })
+  /** Starts the daemon here; it need not get ready. @param within a command that runs what follows it, such as `ip netns exec` */
+  spawn(within: readonly string[] = []): Child {
+    const [command, ...argv] = [...within, process.execPath, ...XENGATE, 'serve', '--config', this.configuration]
+    return new Child(this.#scope, command ?? process.execPath, argv, { cwd: this.directory })
   }
 
   /** Starts the daemon here, and waits until it is ready. */
-  async start(): Promise<Daemon> {
-    const daemon = new Daemon(this, this.spawn())
+  async start(within: readonly string[] = []): Promise<Daemon> {
+    const daemon = new Daemon(this, this.spawn(within))
     this.#scope.onFailure(() => {
       const last = daemon.child.stdout.trimEnd().split('\n').slice(-LAST_LINES).join('\n')
       return `the daemon in ${this.directory}, configured with\n${readFileSync(this.configuration, 'utf8')}\nprinted last\n${last}\n${daemon.child.stderr}`

@@ -32,6 +32,7 @@ export type Report =
   | { readonly kind: 'invalid'; readonly reason: string }
 
 const LF = 0x0a
+const NOTHING = Buffer.alloc(0)
 
 /**
  * Reads reports as they come. The first line accepts or refuses, all others tell of use:
@@ -46,12 +47,12 @@ const LF = 0x0a
 export class ReportReader {
   #state: 'EXPECTED' | 'ACCEPTED' | 'DONE' = 'EXPECTED'
   /** The beginning of a line whose end has not come. */
-  #partial = Buffer.alloc(0)
+  #partial: Buffer = NOTHING
 
-  /** Reads `chunk`; returns the reports that are whole now. */
-  write(chunk: Uint8Array): readonly Report[] {
+  /** Reads `chunk`, which is borrowed until it returns; returns the reports that are whole now. */
+  write(chunk: Buffer): readonly Report[] {
     const reports: Report[] = []
-    let bytes = this.#partial.length === 0 ? Buffer.from(chunk) : Buffer.concat([this.#partial, chunk])
+    let bytes = this.#partial.length === 0 ? chunk : Buffer.concat([this.#partial, chunk])
     while (this.#state !== 'DONE') {
       const end = bytes.indexOf(LF)
       if ((end === -1 ? bytes.length : end) > LINE_BYTES_MAX) {
@@ -63,7 +64,7 @@ export class ReportReader {
         bytes = bytes.subarray(end + 1)
       }
     }
-    this.#partial = this.#state === 'DONE' ? Buffer.alloc(0) : bytes
+    this.#partial = this.#state === 'DONE' || bytes.length === 0 ? NOTHING : Buffer.from(bytes)
     return reports
   }
 

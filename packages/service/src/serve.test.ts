@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import net from 'node:net'
 import { join } from 'node:path'
@@ -229,9 +229,7 @@ test('sockets that systemd passes are used, by name or path, and not removed', D
   }
 })
 
-test('a directory that may not be written to is told', { ...DEADLINE, skip: process.getuid?.() === 0 }, async (t) => {
-  const { directory } = await pathIn(t)
-  chmodSync(directory, 0o500)
-  await assert.rejects(serve({ name: SERVICE_NAME, directory, handler }), { code: 'socket-refused' })
-  chmodSync(directory, 0o700)
+test('a directory that may not be written to is told', DEADLINE, async () => {
+  // Nobody makes files there, root included.
+  await assert.rejects(serve({ name: SERVICE_NAME, directory: '/sys', handler }), { code: 'socket-refused' })
 })

@@ -5,7 +5,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openDatabase } from '../sessions/embedded/database.ts'
 import { UserStore } from '../sessions/embedded/users.ts'
-import { databasePath } from './state.ts'
+import { databasePath } from '../sessions/embedded/open.ts'
 
 /** Name of the user; its role is pool-admin. */
 export const DEV_USER = 'root'

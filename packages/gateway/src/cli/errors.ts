@@ -25,6 +25,8 @@ export type FailureCode =
   | 'database-foreign'
   | 'database-newer'
   | 'busy'
+  | 'valkey-unavailable'
+  | 'users-elsewhere'
 
 interface Entry {
   readonly exit: number
@@ -55,6 +57,8 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'database-foreign': failed('give another directory with --state DIR'),
   'database-newer': failed('use the version of xengate that wrote it, or a newer one'),
   busy: failed('try again in a moment'),
+  'valkey-unavailable': failed('see that it runs, and that [valkey] url leads to it'),
+  'users-elsewhere': failed('add them with xe or a XenServer client'),
 }
 
 /** A command cannot do what it was asked. */

@@ -131,7 +131,7 @@ function addUser(program: Command, io: Io, onExit: OnExit): void {
     .command('user')
     .summary('add, change, remove and list users')
     .description(
-      'Works on the users of the embedded authority, while the daemon runs or not. Without --config and --state it takes ' +
+      'Works on the users of the embedded authority, or of the authority valkey, while the daemon runs or not. Without --config and --state it takes ' +
         'the .xengate that "xengate dev" made here.',
     )
     .addHelpText(

@@ -5,9 +5,10 @@ import { z } from 'zod'
 import { configReference, sampleConfig } from './documentation.ts'
 import { type JsonSchema, configJsonSchema, parseConfig } from './schema.ts'
 
-/** The sample with its commented options in force. */
+/** The sample with its commented options in force; [front] among them asks for another authority. */
 function sampleWithAll(): unknown {
-  return parse(sampleConfig().replaceAll(/^#(?=\S)/gm, ''))
+  const text = sampleConfig().replaceAll(/^#(?=\S)/gm, '')
+  return parse(text.replace('authority = "embedded"', 'authority = "xapi"'))
 }
 
 /** The JSON Schema as another program would use it. */

@@ -49,18 +49,35 @@ function scalarsOf(root: JsonSchema): Named[] {
   return Object.entries(root.properties ?? {}).filter(([, schema]) => !isTable(schema))
 }
 
+/** Tables, each followed by those within it. */
 function tablesOf(root: JsonSchema): Named[] {
-  return Object.entries(root.properties ?? {}).filter(([, schema]) => isTable(schema))
+  const tables = Object.entries(root.properties ?? {}).filter(([, schema]) => isTable(schema))
+  return tables.flatMap(([name, schema]): Named[] => [
+    [name, schema],
+    ...Object.entries(schema.properties ?? {})
+      .filter(([, inner]) => isInnerTable(inner))
+      .map(([key, inner]): Named => [`${name}.${key}`, inner]),
+  ])
 }
 
 function isTable(schema: JsonSchema): boolean {
   return schema.type === 'object' || schema.items?.type === 'object'
 }
 
+/** A table with options of its own, unlike one with an entry for each service, or one that is written in one line (those have a title). */
+function isInnerTable(schema: JsonSchema): boolean {
+  return schema.type === 'object' && schema.properties !== undefined && schema.title === undefined
+}
+
+/** The options of a table that stand in it, and not in a table of their own. */
+function optionsIn(table: JsonSchema): Named[] {
+  return Object.entries(table.properties ?? {}).filter(([, schema]) => !isInnerTable(schema))
+}
+
 function sampleTable(name: string, schema: JsonSchema): string[] {
   const lines = [`# ${schema.description}`, schema.items === undefined ? `[${name}]` : `[[${name}]]`]
   const nested: string[] = []
-  for (const [key, option] of Object.entries((schema.items ?? schema).properties ?? {})) {
+  for (const [key, option] of optionsIn(schema.items ?? schema)) {
     if (option.additionalProperties === undefined) lines.push(...sampleOption(key, option))
     else nested.push('', ...sampleNested(name, key, option))
   }
@@ -99,7 +116,7 @@ function sampleNested(table: string, key: string, schema: JsonSchema): string[] 
 }
 
 function referenceTable(table: JsonSchema): string[] {
-  const rows = Object.entries(table.properties ?? {}).map(([key, schema]) => {
+  const rows = optionsIn(table).map(([key, schema]) => {
     const fallback = table.required?.includes(key) === true ? 'required' : inToml(schema.default)
     return `| \`${key}\` | ${typeOf(schema)} | ${fallback} | ${schema.description} |`
   })

@@ -18,9 +18,29 @@ const DEFAULTS: Config = {
     maxPerUser: 500,
     maxPerOriginator: 500,
     staleGraceMs: 5000,
+    xapi: {
+      address: { kind: 'unix', path: '/var/lib/xcp/xapi' },
+      caFile: null,
+      user: 'root',
+      passwordFile: null,
+      recheckMs: 2000,
+    },
   },
   pool: { name: 'pool', host: hostname(), address: null, registry: 'none', static: {} },
   front: null,
+  valkey: {
+    url: {
+      kind: 'single',
+      servers: [{ host: '127.0.0.1', port: 6379 }],
+      master: '',
+      hasTls: false,
+      user: null,
+      password: null,
+      database: 0,
+    },
+    caFile: null,
+    passwordFile: null,
+  },
   limits: {
     headBytes: 16_384,
     targetBytes: 8192,
@@ -86,11 +106,21 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
       roles = { GET = ["read-only"], PATCH = ["pool-operator", "vm-admin"] }
       [services.policy.constructor]
       [sessions]
-      authority = "embedded"
+      authority = "xapi"
       idle-timeout = "90s"
       max-per-user = 1
       max-per-originator = 2
       stale-grace = "0s"
+      [sessions.xapi]
+      url = "https://Xapi.example"
+      ca = "ca.pem"
+      user = "gate"
+      password-file = "xapi-password"
+      recheck = "500ms"
+      [valkey]
+      url = "rediss+sentinel://user:p%40ss@a,[fd00::2]:26380/main"
+      ca = "valkey.pem"
+      password-file = "valkey-password"
       [pool]
       name = "p"
       host = "h"
@@ -142,11 +172,34 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
         },
       },
       sessions: {
-        authority: 'embedded',
+        authority: 'xapi',
         idleTimeoutMs: 90_000,
         maxPerUser: 1,
         maxPerOriginator: 2,
         staleGraceMs: 0,
+        xapi: {
+          address: { kind: 'https', origin: 'https://xapi.example' },
+          caFile: join(directory, 'ca.pem'),
+          user: 'gate',
+          passwordFile: join(directory, 'xapi-password'),
+          recheckMs: 500,
+        },
+      },
+      valkey: {
+        url: {
+          kind: 'sentinel',
+          servers: [
+            { host: 'a', port: 26_379 },
+            { host: 'fd00::2', port: 26_380 },
+          ],
+          master: 'main',
+          hasTls: true,
+          user: 'user',
+          password: 'p@ss',
+          database: 0,
+        },
+        caFile: join(directory, 'valkey.pem'),
+        passwordFile: join(directory, 'valkey-password'),
       },
       front: { upstream: { host: 'fd00::1', port: 80 }, proxyProtocol: true },
       pool: {
@@ -178,6 +231,8 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
     assert.deepEqual(listen, [{ address: { kind: 'unix', path }, proxyProtocol: false, tls: null }])
   })
 })
+
+const XAPI_FRONT = '[sessions]\nauthority = "xapi"\n[front]\nupstream = '
 
 /** A text with one thing wrong, and where and what the answer must be. */
 const REFUSED: readonly [text: string, key: string, line: number, message: RegExp][] = [
@@ -229,22 +284,43 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ['[services.policy.a.roles]\nget = ["read-only"]', 'services.policy.a.roles.get', 2, /method in upper case/],
   ['[services.policy.a.roles]\nPATCH = ["read-only"]', 'services.policy.a.roles.PATCH', 2, /one of services\.methods/],
   ['[services.policy.a]\nrole = []', 'services.policy.a.role', 2, /unknown key `role` .*did you mean `roles`\?$/],
-  ['[sessions]\nauthority = "valkey"', 'sessions.authority', 2, /this version does not have this authority/],
-  ['[sessions]\nauthority = "xapi"', 'sessions.authority', 2, /this version does not have this authority/],
-  ['[sessions]\nauthority = "ldap"', 'sessions.authority', 2, /must be "embedded"; it is "ldap"/],
-  ['[sessions.xapi]\nurl = "x"', 'sessions.xapi', 1, /this version does not have the authority xapi/],
+  ['[sessions]\nauthority = "ldap"', 'sessions.authority', 2, /must be "embedded", .* or "xapi"; it is "ldap"/],
+  ['[sessions.xapi]\nurl = "http://a"', 'sessions.xapi.url', 2, /must be unix:\/path or https:/],
+  ['[sessions.xapi]\nrecheck = "1ms"', 'sessions.xapi.recheck', 2, /must be between 20ms and 1h/],
+  [
+    '[sessions]\nauthority = "xapi"\n[sessions.xapi]\nurl = "https://a"',
+    'sessions.xapi.password-file',
+    3,
+    /must be given when xapi is reached over HTTPS/,
+  ],
   ['[sessions]\nidle-timeout = 60', 'sessions.idle-timeout', 2, /must be a duration such as .*; it is 60$/],
   ['[sessions]\nidle-timeout = "600h"', 'sessions.idle-timeout', 2, /must be between 1ms and 576h; it is "600h"/],
   ['[sessions]\nmax-per-user = 0', 'sessions.max-per-user', 2, /must be at least 1; it is 0/],
   ['[sessions]\nmax-per-user = 1.5', 'sessions.max-per-user', 2, /must be a whole number; it is 1\.5/],
-  ['[pool]\nregistry = "xapi"', 'pool.registry', 2, /this version does not have this registry/],
+  [
+    '[pool]\naddress = "https://a"\nregistry = "xapi"',
+    'pool.registry',
+    3,
+    /a session of sessions\.authority = "embedded" does not hold; use the authority "valkey" or "xapi", or the registry/,
+  ],
+  [
+    '[sessions]\nauthority = "valkey"\n[pool]\nregistry = "valkey"',
+    'pool.address',
+    3,
+    /`pool\.address` is missing; it must be the address where clients reach this host/,
+  ],
   ['[pool]\naddress = "https://a/b"', 'pool.address', 2, /without a path/],
   ['[pool.static]\nx = "ftp://a"', 'pool.static.x', 2, /must be http:\/\/host/],
-  ['[valkey]\nurl = ""', 'valkey', 1, /this version does not have Valkey/],
   ['[front]', 'front.upstream', 1, /is missing; it must be http:/],
   ['[front]\nupstream = "https://a"', 'front.upstream', 2, /must be http:.*; it is "https:/],
   ['[front]\nupstream = "unix:/var/lib/xcp/xapi"', 'front.upstream', 2, /xapi takes whoever comes by its own for root/],
-  ['[front]\nupstream = "http://localhost:8080"', 'front.upstream', 2, /not the address of a listener here/],
+  [`${XAPI_FRONT}"http://localhost:8080"`, 'front.upstream', 4, /not the address of a listener here/],
+  [`listen = [{ address = "[::]:80" }]\n${XAPI_FRONT}"http://127.0.0.1"`, 'front.upstream', 5, /of a listener here/],
+  ['[front]\nupstream = "http://a"', 'sessions.authority', 0, /must be "xapi" with \[front\]/],
+  ['[valkey]\nurl = ""', 'valkey.url', 2, /must be redis:/],
+  ['[valkey]\nurl = "redis://u:secret@a,b"', 'valkey.url', 2, /it is "redis:\/\/…@a,b"$/],
+  ['[valkey]\nurl = "redis+sentinel://a"', 'valkey.url', 2, /redis\+sentinel:/],
+  ['[valkey]\nurl = "redis+cluster://a/1"', 'valkey.url', 2, /redis\+cluster:/],
   ['[control]\nmetrics = ""', 'control', 1, /this version does not have the control service/],
   ['[limits]\nhead-timeout = "0s"', 'limits.head-timeout', 2, /must be between 1ms and 24h; it is "0s"/],
   ['[limits]\nhead-bytes = 2000000', 'limits.head-bytes', 2, /must be at most 1048576; it is 2000000/],

@@ -2,7 +2,9 @@
 
 import { z } from 'zod'
 import { parseListenAddress, parseOrigin, parseUpstream, type ListenAddress, type Upstream } from './addresses.ts'
+import type { XapiAddress } from '../xapi/endpoint.ts'
 import { DURATION_PATTERN, formatDuration, parseDuration } from './durations.ts'
+import { parseValkeyUrl, type ValkeyUrl } from './valkey-url.ts'
 
 /** What the schema file declares beside an option's type: one line for operators, and a value for the sample file. */
 export interface OptionMeta {
@@ -51,6 +53,27 @@ export function origin(): z.ZodType<string, string> {
 export function upstream(): z.ZodType<Upstream, string> {
   const unix = 'not a Unix socket: xapi takes whoever comes by its own for root'
   return parsed(parseUpstream, `must be http://host[:port], without a path, and ${unix}`)
+}
+
+/** Where xapi is: its Unix socket or an `https` origin. A path stays as it is written. */
+export function xapiAddress(): z.ZodType<XapiAddress, string> {
+  return parsed(parseXapiAddress, 'must be unix:/path or https://host[:port], without a path')
+}
+
+function parseXapiAddress(text: string): XapiAddress | undefined {
+  const address = text.startsWith('unix:') ? parseListenAddress(text) : undefined
+  if (address?.kind === 'unix') return address
+  const found = text.toLowerCase().startsWith('https://') ? parseOrigin(text) : undefined
+  return found === undefined ? undefined : { kind: 'https', origin: found }
+}
+
+/** Where Valkey is. */
+export function valkeyUrl(): z.ZodType<ValkeyUrl, string> {
+  const forms = 'redis://[user:password@]host[:port][/database], rediss://…, unix:/path'
+  return parsed(
+    parseValkeyUrl,
+    `must be ${forms}, redis+sentinel://host[:port],…/master or redis+cluster://host[:port],…`,
+  )
 }
 
 /** A path that is not empty; relative ones are resolved later, against the file's directory. */

@@ -6,8 +6,27 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { SERVICE_NAME_PATTERN, isServiceName } from '../services/service-name.ts'
 import { ROLES, type Role } from '../sessions/session.ts'
-import { SOCKET_PATH_BYTES_MAX, formatListenAddress, isLoopback, type ListenAddress } from './addresses.ts'
-import { duration, filePath, listenAddress, methodName, option, origin, upstream, whole } from './options.ts'
+import {
+  SOCKET_PATH_BYTES_MAX,
+  formatListenAddress,
+  isLoopback,
+  type ListenAddress,
+  type Upstream,
+} from './addresses.ts'
+import type { XapiSettings } from '../xapi/client.ts'
+import {
+  duration,
+  filePath,
+  listenAddress,
+  methodName,
+  option,
+  origin,
+  upstream,
+  valkeyUrl,
+  whole,
+  xapiAddress,
+} from './options.ts'
+import type { ValkeyUrl } from './valkey-url.ts'
 
 export type { ListenAddress } from './addresses.ts'
 
@@ -24,6 +43,7 @@ export interface Config {
   readonly pool: PoolConfig
   /** xapi behind the gateway; `null` when it does not stand in front of one. */
   readonly front: FrontConfig | null
+  readonly valkey: ValkeyConfig
   readonly limits: LimitsConfig
   readonly log: LogConfig
 }
@@ -38,7 +58,7 @@ export interface ListenConfig {
 
 /** What is behind the gateway, and gets all that is not for a service. */
 export interface FrontConfig {
-  readonly upstream: { readonly host: string; readonly port: number }
+  readonly upstream: Upstream
   /** Whether xapi is told of each client by the PROXY protocol. */
   readonly proxyProtocol: boolean
 }
@@ -64,12 +84,29 @@ export interface ServicePolicy {
 }
 
 export interface SessionsConfig {
-  readonly authority: 'embedded'
+  readonly authority: 'embedded' | 'valkey' | 'xapi'
   readonly idleTimeoutMs: number
   readonly maxPerUser: number
   readonly maxPerOriginator: number
   /** How long known sessions are trusted while nothing is heard of the authority. */
   readonly staleGraceMs: number
+  readonly xapi: XapiConfig
+}
+
+/** For the authority and the registry `xapi`. */
+export interface XapiConfig extends XapiSettings {
+  /** How long an answer of xapi about a session is trusted. */
+  readonly recheckMs: number
+}
+
+/** For the authority and the registry `valkey`. */
+export interface ValkeyConfig {
+  /** With the password, if it has one: not to be logged. */
+  readonly url: ValkeyUrl
+  /** File of certificates that the server's may be signed by; null: those that the system trusts. */
+  readonly caFile: string | null
+  /** File of the password; it goes before the URL's. */
+  readonly passwordFile: string | null
 }
 
 export interface PoolConfig {
@@ -78,7 +115,7 @@ export interface PoolConfig {
   readonly host: string
   /** Origin under which clients reach this host; `null` when not given. */
   readonly address: string | null
-  readonly registry: 'none' | 'static'
+  readonly registry: 'none' | 'static' | 'valkey' | 'xapi'
   /** Origins of services on other hosts, by service name; for the registry `static`. */
   readonly static: Readonly<Record<string, string>>
 }
@@ -195,9 +232,30 @@ const services = z.strictObject({
   }),
 })
 
+const xapi = z.strictObject({
+  url: option(xapiAddress().prefault('unix:/var/lib/xcp/xapi'), {
+    description: 'where xapi is: unix:/path of its socket, or https://host[:port]',
+  }),
+  ca: option(filePath().optional(), {
+    description: "for HTTPS: file of certificates that xapi's may be signed by; default: those that the system trusts",
+    example: '/etc/xengate/xapi-ca.pem',
+  }),
+  user: option(z.string().min(1).max(255).prefault('root'), {
+    description: 'for HTTPS, also to a coordinator on another host: who to log in as; needs the role pool-admin',
+  }),
+  'password-file': option(filePath().optional(), {
+    description: "for HTTPS: file with the user's password, read at each login",
+    example: '/etc/xengate/xapi-password',
+  }),
+  recheck: option(duration({ minMs: 20, maxMs: 3_600_000 }).prefault('2s'), {
+    description: 'how long an answer of xapi about a session is trusted; a session in use is asked about as often',
+  }),
+})
+
 const sessions = z.strictObject({
-  authority: option(z.literal('embedded').prefault('embedded'), {
-    description: 'what judges sessions; this version has only embedded: users and sessions in the state directory',
+  authority: option(z.enum(['embedded', 'valkey', 'xapi']).prefault('embedded'), {
+    description:
+      'what judges sessions; embedded: users and sessions in the state directory; valkey: in Valkey, for a pool; xapi: those of the host',
   }),
   'idle-timeout': option(duration(SESSION_TIMEOUT).prefault('24h'), {
     description: 'a session unused for this long is removed',
@@ -211,6 +269,7 @@ const sessions = z.strictObject({
   'stale-grace': option(duration({ minMs: 0, maxMs: DAY_MS }).prefault('5s'), {
     description: 'how long a known session is trusted while nothing is heard of the authority; then 503',
   }),
+  xapi: option(xapi.prefault({}), { description: 'for the authority and the registry xapi' }),
 })
 
 const pool = z.strictObject({
@@ -223,8 +282,9 @@ const pool = z.strictObject({
     description: 'where clients reach this host: http(s)://host[:port]',
     example: 'https://10.0.0.1',
   }),
-  registry: option(z.enum(['none', 'static']).prefault('none'), {
-    description: 'how services on other hosts are found; static: from the table pool.static',
+  registry: option(z.enum(['none', 'static', 'valkey', 'xapi']).prefault('none'), {
+    description:
+      'how services on other hosts are found; static: from the table pool.static; valkey, xapi: hosts tell each other',
   }),
   static: option(z.record(serviceName, origin()).prefault({}), {
     description: 'for the registry static: a service name and the origin of the host that has it',
@@ -239,6 +299,22 @@ const front = z.strictObject({
   }),
   'proxy-protocol': option(z.boolean().prefault(false), {
     description: "whether xapi is told each client's address, as its own stunnel does (PROXY protocol, version 1)",
+  }),
+})
+
+const valkey = z.strictObject({
+  url: option(valkeyUrl().prefault('redis://127.0.0.1:6379'), {
+    description:
+      'where Valkey or Redis is: redis://[user:password@]host[:port][/database], rediss:// with TLS, unix:/path, redis+sentinel://host,…/master, redis+cluster://host,…',
+  }),
+  ca: option(filePath().optional(), {
+    description:
+      "for TLS: file of certificates that the server's may be signed by; default: those that the system trusts",
+    example: '/etc/xengate/valkey-ca.pem',
+  }),
+  'password-file': option(filePath().optional(), {
+    description: 'file with the password, read at each connection, so that it need not stand in the URL',
+    example: '/etc/xengate/valkey-password',
   }),
 })
 
@@ -303,6 +379,7 @@ const file = z
       description: 'xapi behind the gateway, which gets every request that is not for a service',
       example: { upstream: 'http://127.0.0.1:80' },
     }),
+    valkey: option(valkey.prefault({}), { description: 'for the authority and the registry valkey' }),
     limits: option(limits.prefault({}), { description: 'what is bounded, and by how much' }),
     log: option(log.prefault({}), { description: 'the log, on standard output' }),
   })
@@ -357,7 +434,8 @@ function issue(key: PropertyKey[], message: string): ConfigIssue {
 }
 
 function toConfig(input: z.output<typeof file>, directory: string): Config {
-  const { services: s, sessions: n, pool: p, limits: l } = input
+  const { services: s, sessions: n, pool: p, limits: l, valkey: v } = input
+  const { xapi: x } = n
   return {
     stateDir: resolve(directory, input['state-dir']),
     workers: input.workers,
@@ -378,6 +456,13 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       maxPerUser: n['max-per-user'],
       maxPerOriginator: n['max-per-originator'],
       staleGraceMs: n['stale-grace'],
+      xapi: {
+        address: x.url.kind === 'unix' ? { kind: 'unix', path: resolve(directory, x.url.path) } : x.url,
+        caFile: fileOrNull(x.ca, directory),
+        user: x.user,
+        passwordFile: fileOrNull(x['password-file'], directory),
+        recheckMs: x.recheck,
+      },
     },
     pool: {
       name: p.name,
@@ -390,6 +475,11 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       input.front === undefined
         ? null
         : { upstream: input.front.upstream, proxyProtocol: input.front['proxy-protocol'] },
+    valkey: {
+      url: v.url,
+      caFile: fileOrNull(v.ca, directory),
+      passwordFile: fileOrNull(v['password-file'], directory),
+    },
     limits: {
       headBytes: l['head-bytes'],
       targetBytes: l['target-bytes'],
@@ -416,9 +506,19 @@ function toListen({ address, tls: files, ...rest }: z.output<typeof listen>, dir
   }
 }
 
+function fileOrNull(path: string | undefined, directory: string): string | null {
+  return path === undefined ? null : resolve(directory, path)
+}
+
 /** What no single option can tell: rules between options, and those on resolved paths. */
 function crossIssues(config: Config): ConfigIssue[] {
-  return [...stateIssues(config), ...listenIssues(config), ...policyIssues(config), ...frontIssues(config)]
+  return [
+    ...stateIssues(config),
+    ...listenIssues(config),
+    ...policyIssues(config),
+    ...poolIssues(config),
+    ...frontIssues(config),
+  ]
 }
 
 /** The daemon's own sockets are in the state directory; the longest name is `gateway.sock`. */
@@ -449,18 +549,26 @@ function listenIssues(config: Config): ConfigIssue[] {
   })
 }
 
-/** Whatever is relayed to a listener of its own would come back without end. */
-function frontIssues({ front: behind, listen: listeners }: Config): ConfigIssue[] {
-  const isOwn = listeners.some(
-    ({ address }) =>
-      address.kind === 'tcp' &&
-      address.port !== 0 &&
-      address.port === behind?.upstream.port &&
-      (address.host === behind.upstream.host || isLoopback(behind.upstream.host)),
-  )
-  return isOwn
-    ? [issue(['front', 'upstream'], 'must be where xapi listens, and not the address of a listener here')]
-    : []
+function frontIssues({ front: behind, listen: listeners, sessions: { authority } }: Config): ConfigIssue[] {
+  if (behind === null) return []
+  const issues: ConfigIssue[] = []
+  if (authority !== 'xapi') {
+    const why = 'clients log in at xapi, so that no other authority knows their sessions'
+    issues.push(issue(['sessions', 'authority'], `must be "xapi" with [front]: ${why}`))
+  }
+  if (listeners.some(({ address }) => isAt(address, behind.upstream))) {
+    issues.push(issue(['front', 'upstream'], 'must be where xapi listens, and not the address of a listener here'))
+  }
+  return issues
+}
+
+/** Whether what is sent to `upstream` would come back to the listener, without end. */
+function isAt(address: ListenAddress, upstreamAt: Upstream): boolean {
+  if (address.kind !== 'tcp' || address.port !== upstreamAt.port) return false
+  const hosts = [address.host, upstreamAt.host]
+  const isEverywhere = address.host === '0.0.0.0' || address.host === '::'
+  if (isEverywhere || hosts.includes('localhost')) return hosts.slice(isEverywhere ? 1 : 0).every(isLoopback)
+  return address.host === upstreamAt.host
 }
 
 function policyIssues({ services: { policy: policies, methods } }: Config): ConfigIssue[] {
@@ -470,6 +578,24 @@ function policyIssues({ services: { policy: policies, methods } }: Config): Conf
       .filter((method) => !methods.includes(method))
       .map((method) => issue(['services', 'policy', name, 'roles', method], 'must be one of services.methods'))
   })
+}
+
+function poolIssues({ sessions: { authority, xapi: settings }, pool: { registry, address } }: Config): ConfigIssue[] {
+  const issues: ConfigIssue[] = []
+  const isDynamic = registry === 'valkey' || registry === 'xapi'
+  if (isDynamic && authority === 'embedded') {
+    const why = 'clients would be sent to hosts on which a session of sessions.authority = "embedded" does not hold'
+    const instead = 'use the authority "valkey" or "xapi", or the registry "static" or "none"'
+    issues.push(issue(['pool', 'registry'], `must not be this one: ${why}; ${instead}`))
+  }
+  if (isDynamic && address === null) {
+    issues.push(issue(['pool', 'address'], 'must be the address where clients reach this host, for the others to know'))
+  }
+  const isRemote = settings.address.kind === 'https' && settings.passwordFile === null
+  if (isRemote && (authority === 'xapi' || registry === 'xapi')) {
+    issues.push(issue(['sessions', 'xapi', 'password-file'], 'must be given when xapi is reached over HTTPS'))
+  }
+  return issues
 }
 
 function absolute(address: ListenAddress, directory: string): ListenAddress {

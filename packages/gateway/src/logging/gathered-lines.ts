@@ -3,9 +3,6 @@
 // Handed to sonic-boom one by one they become a rope of strings, which costs 1.2 µs a line to join and to encode; gathered,
 // 0.3 µs, with the write to a file (one core at 3 GHz; `npm run bench -- --only access-log` shows the whole).
 
-/** How long a line may wait, milliseconds. */
-export const FLUSH_MS = 100
-
 /** Most bytes of a character of a string's length in UTF-8. */
 const UTF8_BYTES_MAX = 3
 
@@ -17,12 +14,11 @@ export class GatheredLines {
 
   /**
    * @param bytesMax most bytes that are passed on as one text
-   * @param write takes whole lines
+   * @param write takes whole lines; who calls `add` sees to it that `flush` follows in time
    */
   constructor(bytesMax: number, write: (lines: string) => void) {
     this.#bytes = Buffer.allocUnsafeSlow(bytesMax)
     this.#write = write
-    setInterval(() => this.flush(), FLUSH_MS).unref()
     // Before those who write at exit what they were given.
     process.prependListener('exit', () => this.flush())
   }

@@ -14,7 +14,7 @@ import { type PrettyOptions } from 'pino-pretty'
 import { type LogLevel } from '../config/schema.ts'
 import { type AccessFields, accessJson, accessLine } from './access.ts'
 import { type LogEvent } from './event.ts'
-import { FLUSH_MS, GatheredLines } from './gathered-lines.ts'
+import { GatheredLines } from './gathered-lines.ts'
 import { LINE_BYTES_MAX, shortenLine } from './long-lines.ts'
 
 /** Where events go. */
@@ -45,6 +45,9 @@ export interface LogOptions {
   /** Added to every event, besides `pid`. */
   readonly fields?: Readonly<Record<string, unknown>>
 }
+
+/** How long a line may wait in a buffer, milliseconds. */
+const FLUSH_MS = 100
 
 /** Bytes at which the buffer is written without waiting; sonic-boom wants less than `maxWrite`. */
 const BUFFER_BYTES = 3072
@@ -167,13 +170,26 @@ function jsonDestination(fd: number): JsonDestination {
     if (output === null) dropped++
     else output.write(lines)
   }
+  let timer: NodeJS.Timeout | null = null
+  // Armed by a line, so that a daemon that has nothing to say sleeps.
+  const flushSoon = (): void => {
+    timer ??= setTimeout(() => {
+      timer = null
+      gathered.flush()
+      output?.flush()
+    }, FLUSH_MS).unref()
+  }
   const gathered = new GatheredLines(isFile ? FILE_GATHERED_BYTES : LINE_BYTES_MAX, write)
   return {
     write: (line) => {
       gathered.flush()
       write(shortenLine(line))
+      flushSoon()
     },
-    gather: (line) => gathered.add(shortenLine(line)),
+    gather: (line) => {
+      gathered.add(shortenLine(line))
+      flushSoon()
+    },
     flush: (done) => {
       gathered.flush()
       if (output === null) done?.()
@@ -195,7 +211,6 @@ function sonicBoom(fd: number, isFile: boolean): SonicBoom {
     minLength: isFile ? FILE_BUFFER_BYTES : BUFFER_BYTES,
     maxWrite: isFile ? FILE_GATHERED_BYTES : LINE_BYTES_MAX,
     maxLength: WAITING_BYTES_MAX,
-    periodicFlush: FLUSH_MS,
   })
 }
 

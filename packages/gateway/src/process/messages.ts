@@ -1,6 +1,7 @@
 // What the primary and a worker say to each other, over the IPC channel that Node.js makes with the process.
 
 import type { Config, ServicesConfig } from '../config/schema.ts'
+import type { ServiceChanges } from '../services/registry.ts'
 import type { Session } from '../sessions/session.ts'
 
 /** How often the primary says that it is there, in milliseconds. */
@@ -13,7 +14,10 @@ export type ToWorker =
       readonly type: 'start'
       readonly config: Config
       readonly listenFds: readonly number[]
-      readonly xenapiPath: string
+      /** Socket of the XenAPI endpoint; null when there is none. */
+      readonly xenapiPath: string | null
+      /** Where services are on other hosts. */
+      readonly places: ServiceChanges
       /** The socket where services bring back requests: its inherited descriptor, and its path. */
       readonly returnFd: number
       readonly returnPath: string
@@ -22,8 +26,12 @@ export type ToWorker =
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
   /** These sessions are over; to be confirmed with the same number. */
   | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
-  /** The primary is there: endings would be told. */
-  | { readonly type: 'alive' }
+  /** Nobody vouches for these sessions any more: ask again before admitting them. */
+  | { readonly type: 'forgotten'; readonly uuids: readonly string[] }
+  /** Places of services have changed. */
+  | { readonly type: 'places'; readonly changes: ServiceChanges }
+  /** The primary is there, and tells of endings; for so many milliseconds the authority may not have heard of any. */
+  | { readonly type: 'alive'; readonly deafMs: number }
   /** What a newer configuration says of services: what it no longer allows is ended. */
   | { readonly type: 'services'; readonly services: ServicesConfig }
   /** Take no more connections, finish, and exit. */

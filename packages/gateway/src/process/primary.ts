@@ -1,7 +1,7 @@
 // The primary process: it owns the configuration, the listening sockets, the authority and the XenAPI endpoint, and
 // starts, replaces, reloads and drains the workers.
 //
-// Start order: state directory, database, authority, XenAPI endpoint, listening sockets, workers. Stop is the reverse.
+// Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, workers. Stop is the reverse.
 
 import { mkdirSync } from 'node:fs'
 import type { Server } from 'node:http'
@@ -10,11 +10,10 @@ import { join } from 'node:path'
 import type { Config, ListenConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
 import { readSecureContext } from '../proxy/tls-credentials.ts'
-import { EmbeddedAuthority } from '../sessions/embedded/authority.ts'
-import { openDatabase } from '../sessions/embedded/database.ts'
-import { identity } from '../sessions/embedded/identity.ts'
+import type { ServiceChanges } from '../services/registry.ts'
 import { version } from '../version.ts'
 import { createXenApiServer } from '../xenapi/server.ts'
+import { Backends } from './backends.ts'
 import { bindListener, type ListeningSocket, removeStaleSocket } from './listening-socket.ts'
 import { SessionBroker } from './session-broker.ts'
 import { WorkerGroup } from './worker-group.ts'
@@ -55,7 +54,6 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 
 const XENAPI_SOCKET = 'xenapi.sock'
 const RETURN_SOCKET = 'gateway.sock'
-const DATABASE = 'xengate.db'
 /** Earlier configurations whose workers may still be finishing when another is taken. */
 const OTHER_GROUPS_MAX = 4
 /** What is left to write to the log when everything has stopped gets this long; a reader may have stalled. */
@@ -68,8 +66,7 @@ class Primary {
   readonly #log: Log
   #config: Config
   readonly #listeners = new Map<string, ListeningSocket>()
-  #db: ReturnType<typeof openDatabase> | null = null
-  #authority: EmbeddedAuthority | null = null
+  #backends: Backends | null = null
   #broker: SessionBroker | null = null
   #xenapi: Server | null = null
   #returns: ListeningSocket | null = null
@@ -99,20 +96,19 @@ class Primary {
     // From the very start: by default this signal ends a process.
     process.on('SIGHUP', () => void this.#reload())
     await takeStateDirectory(config.stateDir, this.#xenapiPath)
-    this.#db = openDatabase(join(config.stateDir, DATABASE))
-    this.#authority = new EmbeddedAuthority({
-      db: this.#db,
-      settings: config.sessions,
-      clock: Date.now,
-      report: (error) => this.#log.error({ event: 'authority-failed', error: String(error) }),
-    })
-    this.#broker = new SessionBroker(this.#authority, (uuids) => this.#broadcast(uuids))
-    this.#authority.start()
-    await this.#startXenapi(this.#authority)
+    const backends = new Backends(config, this.#log, (changes) => this.#tellPlaces(changes))
+    this.#backends = backends
+    this.#broker = new SessionBroker(
+      backends.authority,
+      (uuids) => this.#broadcast(uuids),
+      (uuids) => this.#groups.forEach((group) => group.forgotten(uuids)),
+    )
+    backends.start()
+    await this.#startXenapi(backends)
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath })
     checkTlsFiles(config)
     for (const listen of config.listen) await this.#bind(listen)
-    this.#group = this.#newGroup(config, this.#broker, this.#authority)
+    this.#group = this.#newGroup(config, this.#broker, backends)
     await this.#group.start()
     this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config) })
   }
@@ -125,13 +121,13 @@ class Primary {
     return join(this.#config.stateDir, RETURN_SOCKET)
   }
 
-  async #startXenapi(authority: EmbeddedAuthority): Promise<void> {
+  async #startXenapi({ xenapi }: Backends): Promise<void> {
+    if (xenapi === null) return
     const { pool } = this.#config
-    if (this.#db === null) return
     const server = createXenApiServer({
-      authority,
+      authority: xenapi.authority,
       pool: {
-        ...identity(this.#db),
+        ...xenapi.identity,
         poolName: pool.name,
         hostName: pool.host,
         hostAddress: pool.address === null ? '127.0.0.1' : new URL(pool.address).hostname,
@@ -155,23 +151,33 @@ class Primary {
     this.#listeners.set(keyOf(listen), await bindListener(listen.address))
   }
 
-  #newGroup(config: Config, broker: SessionBroker, authority: EmbeddedAuthority): WorkerGroup {
+  #newGroup(config: Config, broker: SessionBroker, backends: Backends): WorkerGroup {
     return new WorkerGroup({
       config,
       workers: workerCount(config),
       listenFds: () => config.listen.flatMap((listen) => this.#listeners.get(keyOf(listen))?.fd ?? []),
-      xenapiPath: this.#xenapiPath,
+      xenapiPath: backends.xenapi === null ? null : this.#xenapiPath,
+      places: () => backends.places,
+      deafMs: () => backends.authority.deafMs,
       returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath },
       log: this.#log,
       find: (id) => broker.find(id),
-      touch: (uuids) => authority.touch(uuids),
+      touch: (uuids) => backends.authority.touch(uuids),
     })
+  }
+
+  /** The workers of every configuration. */
+  get #groups(): readonly WorkerGroup[] {
+    return this.#group === null ? [...this.#otherGroups] : [this.#group, ...this.#otherGroups]
   }
 
   /** Tells the workers of every configuration that sessions ended. */
   async #broadcast(uuids: readonly string[]): Promise<void> {
-    const groups = this.#group === null ? this.#otherGroups : [this.#group, ...this.#otherGroups]
-    await Promise.all([...groups].map((group) => group.ended(uuids)))
+    await Promise.all(this.#groups.map((group) => group.ended(uuids)))
+  }
+
+  #tellPlaces(changes: ServiceChanges): void {
+    for (const group of this.#groups) group.placesChanged(changes)
   }
 
   /** Waits for signals, and keeps taking them until the process is gone. Resolves with the exit code. */
@@ -203,7 +209,8 @@ class Primary {
   async stop(isNow: boolean): Promise<number> {
     this.#isStopping = true
     this.#draining.abort()
-    const groups = this.#group === null ? [...this.#otherGroups] : [this.#group, ...this.#otherGroups]
+    this.#backends?.withdraw()
+    const groups = this.#groups
     if (isNow) for (const group of groups) group.destroy()
     for (const listener of this.#listeners.values()) listener.close()
     this.#listeners.clear()
@@ -211,8 +218,7 @@ class Primary {
     await Promise.all(groups.map((group) => group.drain()))
     this.#xenapi?.close()
     this.#xenapi?.closeAllConnections()
-    this.#authority?.close()
-    if (this.#db?.isOpen === true) this.#db.close()
+    await this.#backends?.close()
     this.#log.info({ event: 'stopped' })
     this.#log.flush()
     return 0
@@ -240,17 +246,21 @@ class Primary {
   }
 
   async #take(config: Config): Promise<void> {
-    const [broker, authority, old] = [this.#broker, this.#authority, this.#group]
-    if (broker === null || authority === null || old === null) throw new Error('the daemon is not running')
+    const [broker, backends, old] = [this.#broker, this.#backends, this.#group]
+    if (broker === null || backends === null || old === null) throw new Error('the daemon is not running')
     if (config.stateDir !== this.#config.stateDir) {
       throw new Error('state-dir cannot be changed by a reload: restart the daemon')
     }
+    backends.checkReload(config)
     const added = config.listen.filter((listen) => !this.#listeners.has(keyOf(listen)))
     if (this.#otherGroups.size >= OTHER_GROUPS_MAX) {
       throw new Error('workers of earlier configurations are still finishing their requests: try again later')
     }
-    const group = await this.#startGroup(config, added, broker, authority)
-    authority.configure(config.sessions)
+    backends.configure(config)
+    const group = await this.#startGroup(config, added, broker, backends).catch((error: unknown) => {
+      backends.configure(this.#config)
+      throw error
+    })
     this.#log.level = config.log.level
     this.#config = config
     this.#group = group
@@ -281,12 +291,12 @@ class Primary {
     config: Config,
     added: readonly ListenConfig[],
     broker: SessionBroker,
-    authority: EmbeddedAuthority,
+    backends: Backends,
   ): Promise<WorkerGroup> {
     try {
       checkTlsFiles(config)
       for (const listen of added) await this.#bind(listen)
-      const group = this.#newGroup(config, broker, authority)
+      const group = this.#newGroup(config, broker, backends)
       // From its first request on it has to hear of endings.
       this.#otherGroups.add(group)
       await group.start().finally(() => this.#otherGroups.delete(group))

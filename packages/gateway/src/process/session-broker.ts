@@ -1,6 +1,11 @@
 // Between the authority and the workers: questions one way, endings the other, and neither overtakes the other.
 
-import { AuthorityUnavailableError, type SessionAuthority } from '../sessions/authority.ts'
+import {
+  AuthorityUnavailableError,
+  type EndedListener,
+  type ForgottenListener,
+  type SessionAuthority,
+} from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
 
 /** Answers workers' questions about sessions. */
@@ -11,13 +16,15 @@ export class SessionBroker {
 
   /**
    * @param broadcast tells every worker that sessions ended; resolves when each has confirmed
+   * @param forget tells every worker to ask about sessions again
    */
-  constructor(authority: SessionAuthority, broadcast: (uuids: readonly string[]) => Promise<void>) {
+  constructor(authority: SessionAuthority, broadcast: EndedListener, forget: ForgottenListener) {
     this.#authority = authority
     authority.onEnded((uuids) => {
       for (const ended of this.#endedSince) for (const uuid of uuids) ended.add(uuid)
       return broadcast(uuids)
     })
+    authority.onForgotten(forget)
   }
 
   /** The session with this id; null when there is none, `unavailable` when nobody can tell. */

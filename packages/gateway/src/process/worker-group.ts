@@ -5,6 +5,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
+import type { ServiceChanges } from '../services/registry.ts'
 import type { Session } from '../sessions/session.ts'
 import { ALIVE_INTERVAL_MS, type ToPrimary, type ToWorker } from './messages.ts'
 
@@ -27,7 +28,11 @@ export interface WorkerGroupOptions {
   readonly workers: number
   /** The descriptors, in this process, of the listening sockets, as they are now. */
   readonly listenFds: () => readonly number[]
-  readonly xenapiPath: string
+  readonly xenapiPath: string | null
+  /** Where services are on other hosts, now. */
+  readonly places: () => ServiceChanges
+  /** For how long the authority may not have heard of endings, in milliseconds. */
+  readonly deafMs: () => number
   /** The socket where services bring back requests. */
   readonly returns: { readonly fd: number; readonly path: string }
   readonly log: Log
@@ -57,7 +62,7 @@ export class WorkerGroup {
   constructor(options: WorkerGroupOptions) {
     this.#options = options
     this.#aliveTimer = setInterval(() => {
-      for (const worker of this.#workers) this.#tell(worker, { type: 'alive' })
+      this.#tellAll({ type: 'alive', deafMs: this.#options.deafMs() })
     }, ALIVE_INTERVAL_MS).unref()
   }
 
@@ -91,7 +96,7 @@ export class WorkerGroup {
   }
 
   #spawn(): void {
-    const { config, xenapiPath, returns, log } = this.#options
+    const { config, xenapiPath, returns, log, places } = this.#options
     const listenFds = this.#options.listenFds()
     const child = fork(WORKER_MAIN, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds, returns.fd] })
     const worker: Worker = { child, confirmations: new Map(), isReady: false }
@@ -101,12 +106,27 @@ export class WorkerGroup {
     child.once('exit', (code, signal) => this.#exited(worker, code, signal))
     const fds = listenFds.map((_, index) => FIRST_LISTEN_FD + index)
     const returnFd = FIRST_LISTEN_FD + listenFds.length
-    this.#tell(worker, { type: 'start', config, listenFds: fds, xenapiPath, returnFd, returnPath: returns.path })
+    const more = { xenapiPath, returnFd, returnPath: returns.path, places: places() }
+    this.#tell(worker, { type: 'start', config, listenFds: fds, ...more })
   }
 
   #tell(worker: Worker, message: ToWorker): void {
     // An error means that the worker is gone: its exit says so too.
     if (worker.child.connected) worker.child.send(message, () => {})
+  }
+
+  #tellAll(message: ToWorker): void {
+    for (const worker of this.#workers) this.#tell(worker, message)
+  }
+
+  /** Tells every worker that nobody vouches for sessions any more. */
+  forgotten(uuids: readonly string[]): void {
+    this.#tellAll({ type: 'forgotten', uuids })
+  }
+
+  /** Tells every worker of places that have changed. */
+  placesChanged(changes: ServiceChanges): void {
+    this.#tellAll({ type: 'places', changes })
   }
 
   #heard(worker: Worker, message: ToPrimary): void {

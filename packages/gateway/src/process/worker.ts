@@ -7,8 +7,9 @@ import type { ListenConfig } from '../config/schema.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrived.ts'
 import { Gateway } from '../proxy/gateway.ts'
 import { TlsCredentials, type TlsEvent } from '../proxy/tls-credentials.ts'
+import type { SessionsConfig } from '../config/schema.ts'
 import { Policies } from '../services/policy.ts'
-import { staticRegistry } from '../services/registry.ts'
+import { Whereabouts } from '../services/whereabouts.ts'
 import { SessionTable } from '../sessions/table.ts'
 import { ALIVE_INTERVAL_MS, type ToPrimary, type ToWorker } from './messages.ts'
 
@@ -17,6 +18,8 @@ const TOUCH_INTERVAL_MS = 10_000
 const TELL_INTERVAL_MS = 1000
 /** Neither is more than this part of the idle timeout. */
 const IDLE_TIMEOUT_PARTS = 8
+/** Nor than this part of what xapi is trusted for: it is asked again about sessions of whose activity was told. */
+const RECHECK_PARTS = 4
 
 type StartMessage = Extract<ToWorker, { type: 'start' }>
 
@@ -45,32 +48,40 @@ export function runWorker(self: NodeJS.Process): void {
   })
 }
 
+/** How long activity may go untold at most, in milliseconds. */
+function longestSilenceMs({ authority, idleTimeoutMs, xapi }: SessionsConfig): number {
+  const idleMs = idleTimeoutMs / IDLE_TIMEOUT_PARTS
+  return authority === 'xapi' ? Math.min(idleMs, xapi.recheckMs / RECHECK_PARTS) : idleMs
+}
+
 class Worker {
   readonly #gateway: Gateway
   readonly #sessions: SessionTable
+  readonly #whereabouts = new Whereabouts()
   readonly #log: Log
   readonly #tell: (message: ToPrimary) => void
   readonly #touchTimer: NodeJS.Timeout
-  /** When the primary was heard of last, and how long it may be silent, in milliseconds. */
+  /** When the primary said last that it hears of endings, and how long it may be silent, in milliseconds. */
   #heardMs = performance.now()
   readonly #trustMs: number
 
-  constructor({ config, xenapiPath, returnPath }: StartMessage, tell: (message: ToPrimary) => void) {
+  constructor({ config, xenapiPath, returnPath, places }: StartMessage, tell: (message: ToPrimary) => void) {
     this.#tell = tell
     this.#log = createLog(config.log)
     this.#sessions = new SessionTable(
       (id) => tell({ type: 'find', id }),
       (uuid) => this.#gateway.sessionEnded(uuid),
       config.sessions.idleTimeoutMs,
-      Math.min(TOUCH_INTERVAL_MS, config.sessions.idleTimeoutMs / IDLE_TIMEOUT_PARTS),
+      Math.min(TOUCH_INTERVAL_MS, longestSilenceMs(config.sessions)),
     )
-    const { services, pool, limits } = config
+    this.#whereabouts.take(places)
+    const { services, limits } = config
     this.#gateway = new Gateway({
       limits,
       methods: services.methods,
       directories: services.directories,
       policies: new Policies(services.policy, services.channels),
-      registry: staticRegistry(pool.registry === 'static' ? pool.static : {}, pool.address),
+      registry: this.#whereabouts,
       sessions: this.#sessions,
       front: config.front,
       xenapiPath,
@@ -80,14 +91,22 @@ class Worker {
       access: config.log.access ? (line) => this.#log.access(line) : null,
       channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
     })
-    this.#trustMs = config.sessions.staleGraceMs + 2 * ALIVE_INTERVAL_MS
+    // A sign of life is as old as the authority's last proof, which takes one interval, and the next one is an interval away.
+    this.#trustMs = config.sessions.staleGraceMs + 3 * ALIVE_INTERVAL_MS
     this.#touchTimer = setInterval(
       () => {
-        this.#sessions.isTrusted = performance.now() - this.#heardMs <= this.#trustMs
+        const wasTrusted = this.#sessions.isTrusted
+        this.#judgeTrust()
+        // Judged twice, since after a standstill the signs of life are still to be read.
+        if (!wasTrusted && !this.#sessions.isTrusted) this.#gateway.distrust()
         this.#reportTouched()
       },
-      Math.min(TELL_INTERVAL_MS, config.sessions.idleTimeoutMs / IDLE_TIMEOUT_PARTS),
+      Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions)),
     )
+  }
+
+  #judgeTrust(): void {
+    this.#sessions.isTrusted = performance.now() - this.#heardMs <= this.#trustMs
   }
 
   async start({ config, listenFds, returnFd }: StartMessage): Promise<void> {
@@ -121,8 +140,14 @@ class Worker {
         this.#gateway.usePolicies(new Policies(message.services.policy, message.services.channels))
         break
       case 'alive':
-        this.#heardMs = performance.now()
-        this.#sessions.isTrusted = true
+        this.#heardMs = performance.now() - message.deafMs
+        this.#judgeTrust()
+        break
+      case 'forgotten':
+        this.#sessions.forget(message.uuids)
+        break
+      case 'places':
+        this.#whereabouts.take(message.changes)
         break
       case 'drain':
         this.#gateway.drain().then(

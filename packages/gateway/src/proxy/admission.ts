@@ -46,6 +46,8 @@ export interface AdmissionRules {
   readonly clock: Clock
   /** Methods that services may be reached with. */
   readonly methods: readonly string[]
+  /** Whether the gateway has a XenAPI: not when sessions are xapi's. */
+  readonly hasXenapi: boolean
 }
 
 /** What was learned for this very request while it waited. */
@@ -141,7 +143,7 @@ function decideService(
   if (connected.kind === 'unreachable') return refuse(SERVICE_UNREACHABLE, name, entry)
   if (connected.kind === 'too-slow') return refuse(SERVICE_SLOW, name, entry)
 
-  const origin = connected.kind === 'not-running' ? rules.registry.whereIs(name) : undefined
+  const origin = connected.kind === 'not-running' ? rules.registry.whereIs(name, entry.session.uuid) : undefined
   if (connected.kind === 'not-running' && origin === undefined) return refuse(SERVICE_UNKNOWN, name, entry)
   if (!rules.methods.includes(method)) {
     if (connected.kind === 'connected') connected.connection.destroy()
@@ -164,7 +166,8 @@ function pass(
 function decideXenapi(rules: AdmissionRules, head: RequestHead, target: string, learned: Learned): Decision {
   const path = pathOf(target)
   // A page at `/` is somebody else's; only its POST is the XenAPI's.
-  if (!XENAPI_PATHS.has(path) || (path === '/' && head.method !== 'POST')) return refuse(PATH_UNKNOWN)
+  if (!rules.hasXenapi || !XENAPI_PATHS.has(path) || (path === '/' && head.method !== 'POST'))
+    return refuse(PATH_UNKNOWN)
   if (head.method !== 'POST') return refuse(methodNotAllowed(['POST']))
   const connected = takeConnection(rules.pool, XENAPI, learned)
   if (connected === undefined) return { kind: 'connect', name: XENAPI }

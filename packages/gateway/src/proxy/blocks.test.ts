@@ -151,7 +151,7 @@ test(`${COUNT} uploads that wait for the service arrive whole, and give back eve
     client.write(body(number))
     return client
   })
-  await untilBlocksInUse(isEvery)
+  await untilBlocksInUse((count) => count >= COUNT)
   startReading()
   for (const client of clients) {
     const [answer] = (await once(client, 'data')) as [Buffer]

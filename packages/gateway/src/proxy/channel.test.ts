@@ -191,6 +191,16 @@ test('a policy that no longer allows a channel ends it; one that does leaves it'
   await service.closed()
 })
 
+test('when endings may not be heard of any more, channels end', DEADLINE, async (t) => {
+  const { gateway, client, passed } = await setting(t)
+  const peer = client()
+  peer.write(request('GET', '/1'))
+  const service = (await passed.next()).accept()
+  gateway.distrust()
+  await peer.closed()
+  await service.closed()
+})
+
 for (const [why, policy] of [
   ['whose policy forbids channels', { roles: null, stripSession: false, channels: false }],
   ['which is not to see the session id', { roles: null, stripSession: true, channels: true }],

@@ -401,7 +401,15 @@ export class ClientConnection {
     const upgrade = wantedUpgrade(head)
     const text = requestText(head, { entry, stripSession, forwardedLines: this.#forwardedLines, requestId, upgrade })
     const isForXapi = false
-    this.#start(head, connection, { id: requestId, service, entry, text, upgrade, isForXapi }).start()
+    this.#start(head, connection, {
+      id: requestId,
+      service,
+      entry,
+      text,
+      upgrade,
+      startedMs: this.#gateway.stampMs(),
+      isForXapi,
+    }).start()
   }
 
   #relayToXapi(head: RequestHead, { connection, isLast }: Extract<FrontDecision, { kind: 'front' }>): void {
@@ -411,7 +419,9 @@ export class ClientConnection {
     const service = this.#xapiName ?? ''
     // A peer that is gone without a word is found by TCP: nothing else ends what takes its time.
     this.socket.setKeepAlive(true, KEEP_ALIVE_MS)
-    const relay = this.#start(head, connection, { id, service, entry: null, text, upgrade, isForXapi: true })
+    const startedMs = this.#gateway.stampMs()
+    const to = { id, service, entry: null, text, upgrade, startedMs, isForXapi: true }
+    const relay = this.#start(head, connection, to)
     if (isLast) relay.startTunnel()
     else relay.start()
   }

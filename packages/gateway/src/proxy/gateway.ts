@@ -35,8 +35,8 @@ export interface GatewayOptions {
   readonly sessions: SessionTable
   /** xapi, when the gateway stands in front of it: then it has no XenAPI endpoint of its own. */
   readonly front: Front | null
-  /** Unix socket of the XenAPI endpoint. */
-  readonly xenapiPath: string
+  /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
+  readonly xenapiPath: string | null
   /** Unix socket where services bring back what a channel must not answer. */
   readonly returnPath: string
   /** Short text that tells this worker's request ids from others'. */
@@ -89,7 +89,7 @@ export class Gateway {
   #drained: (() => void) | null = null
 
   constructor(options: GatewayOptions) {
-    const { limits, methods, policies, registry, sessions } = options
+    const { limits, methods, policies, registry, sessions, xenapiPath } = options
     this.#options = options
     this.limits = limits
     this.sessions = sessions
@@ -97,7 +97,8 @@ export class Gateway {
     this.clock = new SweepClock(tickMs(limits), () => this.#sweep())
     this.pool = new ServicePool((name) => this.#placesOf(name), limits.connectTimeoutMs, this.clock)
     const channels = new ChannelSockets((name) => socketPaths(options.directories, name), this.clock)
-    this.rules = { sessions, policies, registry, pool: this.pool, channels, clock: this.clock, methods }
+    const hasXenapi = xenapiPath !== null
+    this.rules = { sessions, policies, registry, pool: this.pool, channels, clock: this.clock, methods, hasXenapi }
     const headLimits = { headBytesMax: limits.headBytes, targetBytesMax: limits.targetBytes }
     this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits, this.front === null)
     this.responseHead = new ResponseHead(RESPONSE_FIELDS, headLimits)
@@ -229,6 +230,11 @@ export class Gateway {
     for (const held of this.#allHeld()) if (!held.isAllowed(policies)) held.cut()
   }
 
+  /** Endings of sessions may not be heard of: channels end, since on them services admit requests by themselves. */
+  distrust(): void {
+    for (const held of this.#allHeld()) if (held instanceof Channel) held.cut()
+  }
+
   #allHeld(): Held[] {
     return [...this.#held.values()].flatMap((held) => [...held])
   }
@@ -278,6 +284,11 @@ export class Gateway {
   /** Notes activity of a session. */
   touch(entry: SessionEntry): void {
     this.sessions.touch(entry, this.clock.nowMs)
+  }
+
+  /** Now, in milliseconds, for what is logged of requests; 0 when nothing is. */
+  stampMs(): number {
+    return this.#options.access === null ? 0 : performance.now()
   }
 
   nextRequestId(): string {
@@ -361,7 +372,7 @@ export class Gateway {
 
   #placesOf(name: string): readonly Where[] {
     if (this.front !== null && isXapiName(name)) return [whereXapiIs(this.front, name)]
-    if (name === XENAPI) return [{ path: this.#options.xenapiPath }]
+    if (name === XENAPI) return [{ path: this.#options.xenapiPath ?? '' }]
     return socketPaths(this.#options.directories, name).map((path) => ({ path }))
   }
 

@@ -63,7 +63,7 @@ export interface RelayedRequest {
   /** Value of Upgrade that is passed on. */
   readonly upgrade: string | undefined
   readonly accept: string | undefined
-  /** When its head was complete, `performance.now()`. */
+  /** When its head was complete, by `Gateway.stampMs`. */
   readonly startedMs: number
   /** Whether it goes to xapi behind the gateway, which may take its time, and says when a connection ends. */
   readonly isForXapi: boolean
@@ -86,7 +86,7 @@ export class Relay implements Exchange, ServiceListener {
   bytesOut = 0
   /** Status of the final response, 0 before it. */
   status = 0
-  /** When the final response's head arrived, `performance.now()`; 0 before it. */
+  /** When the final response's head arrived, by `Gateway.stampMs`; 0 before it. */
   firstByteMs = 0
 
   readonly #gateway: Gateway
@@ -293,7 +293,7 @@ export class Relay implements Exchange, ServiceListener {
     const { request } = this
     const kind = head.bodyKind(request.method === 'HEAD')
     this.status = head.status
-    this.firstByteMs = performance.now()
+    this.firstByteMs = this.#gateway.stampMs()
     this.#response = RESPONSE.BODY
     this.#isServicePersistent = head.isPersistent && kind !== BODY.CLOSE
     // What xapi ends with its connection ends with the client's, too: not all of its clients understand chunks.
@@ -365,7 +365,7 @@ export class Relay implements Exchange, ServiceListener {
       return
     }
     this.status = 101
-    this.firstByteMs = performance.now()
+    this.firstByteMs = this.#gateway.stampMs()
     const { outgoing } = this.#client
     outgoing.text(`HTTP/1.1 101 ${head.reasonPhrase}\r\n${keptLines(head, RESPONSE_DROPS_WITHOUT_BODY)}`)
     outgoing.text(`Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`)

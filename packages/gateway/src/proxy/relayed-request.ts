@@ -6,7 +6,10 @@ import { ACCEPT } from './field-ids.ts'
 import type { RelayedRequest } from './relay.ts'
 
 /** The part of it that depends on where the request goes. */
-export type RelayedTo = Pick<RelayedRequest, 'id' | 'service' | 'entry' | 'text' | 'upgrade' | 'isForXapi'>
+export type RelayedTo = Pick<
+  RelayedRequest,
+  'id' | 'service' | 'entry' | 'text' | 'upgrade' | 'startedMs' | 'isForXapi'
+>
 
 /** @param trailerLines parser of the body's trailers */
 export function relayedRequest(head: RequestHead, to: RelayedTo, trailerLines: FieldLines): RelayedRequest {
@@ -25,7 +28,7 @@ export function relayedRequest(head: RequestHead, to: RelayedTo, trailerLines: F
     expectsContinue: expectsContinue(head),
     upgrade: to.upgrade,
     accept: head.first(ACCEPT),
-    startedMs: performance.now(),
+    startedMs: to.startedMs,
     isForXapi: to.isForXapi,
   }
 }

@@ -3,7 +3,6 @@
 // Whether a service runs is what connecting to its socket says, at the time of the request: no table of services can be
 // stale, and a socket file with nobody behind it is the same as none.
 
-import { join } from 'node:path'
 import type { Clock } from './clock.ts'
 import { ServiceConnection, type Where } from './service-connection.ts'
 
@@ -135,5 +134,6 @@ export class ServicePool {
 
 /** Where the socket of the service `name` can be, given the configured directories. */
 export function socketPaths(directories: readonly string[], name: string): readonly string[] {
-  return directories.map((directory) => join(directory, name))
+  // A name has no `/`, and a directory's path is normal: as `join` would, without taking them apart.
+  return directories.map((directory) => `${directory}/${name}`)
 }

@@ -76,7 +76,7 @@ export class Tunnel implements Exchange, ServiceListener, Held {
     const line = bytes.toString('latin1', from, Math.min(to, from + STATUS_BYTES))
     const [, status = '0'] = /^HTTP\/1\.[01] (\d{3})/.exec(line) ?? []
     this.#relay.status = Number(status)
-    this.#relay.firstByteMs = performance.now()
+    this.#relay.firstByteMs = this.#gateway.stampMs()
   }
 
   serviceEnded(): void {

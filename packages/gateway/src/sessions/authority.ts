@@ -7,7 +7,8 @@ import type { Session } from './session.ts'
  *
  * - `find` is asked once for each id that a worker has not seen, and counts as activity of the session. It answers
  *   `undefined` for an id that names no live session, and rejects with `AuthorityUnavailableError` when it cannot tell.
- * - What `find` answered stays true until the session's uuid is given to the `onEnded` listener.
+ * - What `find` answered stays true until the session's uuid is given to a listener: `onEnded` when the session is over,
+ *   `onForgotten` when the authority stops vouching for it. How late an ending is told is each authority's own promise.
  * - `touch` reports activity; it may be late by a few seconds and is never awaited by a request.
  * - `start` begins expiry and background work; `close` ends both, after which every method rejects or does nothing.
  */
@@ -17,11 +18,21 @@ export interface SessionAuthority {
   touch(uuids: readonly string[]): void
   /** The one listener for endings. An ending is complete (a logout answered) when the listener's promise resolves. */
   onEnded(listener: EndedListener): void
-  close(): void
+  /** The one listener for sessions that may or may not be over: who has them has to ask again before admitting them. */
+  onForgotten(listener: ForgottenListener): void
+  /**
+   * For how long, in milliseconds, endings may not have been heard of: 0 while the authority is sure to hear of all.
+   * Workers trust what they know until this is more than `stale-grace`.
+   */
+  readonly deafMs: number
+  close(): Promise<void>
 }
 
 /** Told which sessions ended, by uuid; resolves when no worker admits them any more. */
 export type EndedListener = (uuids: readonly string[]) => Promise<void>
+
+/** Told which sessions to ask about again, by uuid. What was begun with them goes on. */
+export type ForgottenListener = (uuids: readonly string[]) => void
 
 /** The authority cannot tell whether a session is valid: the request gets 503, never admission. */
 export class AuthorityUnavailableError extends Error {

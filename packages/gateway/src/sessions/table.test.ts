@@ -64,6 +64,16 @@ test('an ending reaches who holds the session, and is told even of a session tha
   assert.deepEqual(ended, ['u', 'unknown'])
 })
 
+test('a session that nobody vouches for is asked for again, and what was begun with it goes on', () => {
+  const { table: sessions, ended } = table()
+  sessions.question('id', () => {})
+  sessions.answered('id', SESSION, 0)
+  const entry = sessions.find('id', 0)
+  sessions.forget(['u', 'unknown'])
+  assert.equal(sessions.find('id', 0), undefined)
+  assert.deepEqual([entry?.isEnded, ended], [false, []])
+})
+
 test('questions are asked once for each id, and are bounded', () => {
   const { table: sessions, asked } = table()
   const kinds: string[] = []

@@ -140,6 +140,15 @@ export class SessionTable {
     }
   }
 
+  /** Takes the news that nobody vouches for sessions any more: they are asked for again when they are used. */
+  forget(uuids: readonly string[]): void {
+    for (const uuid of uuids) {
+      const id = this.#idsByUuid.get(uuid) ?? ''
+      const entry = this.#entries.get(id)
+      if (entry !== undefined) this.#forget(id, entry)
+    }
+  }
+
   /** Notes activity of a session. @param nowMs on a clock that does not go back */
   touch(entry: SessionEntry, nowMs: number): void {
     entry.usedMs = nowMs

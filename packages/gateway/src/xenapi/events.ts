@@ -4,7 +4,7 @@
 // A token is a generation, drawn when the server starts. A token of another generation (an older run, or `event.inject`)
 // gets all objects at once; the current one waits.
 
-import type { SignInAuthority } from './authority.ts'
+import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
 import { sessionInvalid, sessionNotRegistered, tokenParseFailure } from './errors.ts'
 import type { SessionCall } from './method.ts'
 import type { XenApiObject } from './records.ts'

@@ -1,7 +1,7 @@
 // What a method of the XenAPI is: an entry of the table, and what its handler is given.
 
 import type { Session, Role } from '../sessions/session.ts'
-import type { SignInAuthority } from './authority.ts'
+import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
 import { fieldTypeError } from './errors.ts'
 import type { EventSource } from './events.ts'
 import type { XenApiPool } from './records.ts'

@@ -98,7 +98,7 @@ describe('XenAPI over HTTP', { timeout: 30_000 }, () => {
   test('answers 503 when the authority cannot tell', async (t) => {
     const endpoint = await startEndpoint(t)
     const id = await signIn(endpoint)
-    endpoint.authority.close()
+    await endpoint.authority.close()
     for (const [method, params] of [
       ['pool.get_all', [id]],
       ['session.login_with_password', ['root', 'root-pw']],

@@ -5,8 +5,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 
 import { AuthorityUnavailableError } from '../sessions/authority.ts'
-import { AccountError } from '../sessions/embedded/errors.ts'
-import type { SignInAuthority } from './authority.ts'
+import { AccountError } from '../sessions/accounts/errors.ts'
+import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
 import { readBody } from './body.ts'
 import { internalError, MalformedCallError, XenApiError } from './errors.ts'
 import { EventSource } from './events.ts'

@@ -1,7 +1,7 @@
 // Methods of the class session.
 
-import { AccountError } from '../sessions/embedded/errors.ts'
-import type { SessionRecord } from '../sessions/embedded/session-rows.ts'
+import { AccountError } from '../sessions/accounts/errors.ts'
+import type { SessionRecord } from '../sessions/accounts/sign-in.ts'
 import { roleIncludes } from '../sessions/session.ts'
 import { authenticationFailed, changePasswordRejected, handleInvalid, invalidValue, sessionInvalid } from './errors.ts'
 import { anyRole, type Arguments, type Call, type Method, type MethodTable, type SessionCall } from './method.ts'

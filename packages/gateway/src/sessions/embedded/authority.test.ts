@@ -7,8 +7,8 @@ import { promisify } from 'node:util'
 
 import { AuthorityUnavailableError } from '../authority.ts'
 import type { Role } from '../session.ts'
-import type { SignedIn } from './authority.ts'
-import { AccountError } from './errors.ts'
+import type { SignedIn } from '../accounts/sign-in.ts'
+import { AccountError } from '../accounts/errors.ts'
 import { connect, freshPath, startAuthority, type TestAuthority } from './testing/state.ts'
 import { UserStore } from './users.ts'
 
@@ -66,7 +66,7 @@ describe('embedded authority', { timeout: 30_000 }, () => {
     const before = await withUser(startAuthority(t, {}, path))
     const { id, session } = await signIn(before)
     const { id: other } = await signIn(before)
-    before.authority.close()
+    await before.authority.close()
     connect(t, path).exec(`DELETE FROM sessions WHERE uuid <> '${session.uuid}'`)
     const after = startAuthority(t, {}, path)
     assert.deepEqual(await after.authority.find(id), session)
@@ -246,8 +246,8 @@ describe('embedded authority', { timeout: 30_000 }, () => {
   test('answers nothing once it is closed', async (t) => {
     const one = await withUser(startAuthority(t))
     const { id, session } = await signIn(one)
-    one.authority.close()
-    one.authority.close()
+    await one.authority.close()
+    await one.authority.close()
     one.authority.touch([session.uuid])
     one.authority.sweep()
     for (const answer of [one.authority.find(id), one.authority.logout(id), one.authority.record(id), signIn(one)]) {
@@ -280,8 +280,8 @@ describe('another process', { timeout: 30_000 }, () => {
     const one = await withUser(startAuthority(t))
     const { session } = await signIn(one)
     const users = new UserStore(connect(t, one.path))
-    users.setRole('root', 'pool-admin')
-    users.setRole('root', 'vm-admin')
+    await users.setRole('root', 'pool-admin')
+    await users.setRole('root', 'vm-admin')
     const startMs = performance.now()
     await one.ended(session.uuid)
     assert.ok(performance.now() - startMs < 250)
@@ -291,7 +291,7 @@ describe('another process', { timeout: 30_000 }, () => {
   test('removes the user while the password is being checked: nobody is signed in', async (t) => {
     const one = await withUser(startAuthority(t))
     const signingIn = signIn(one)
-    new UserStore(connect(t, one.path)).remove('root')
+    await new UserStore(connect(t, one.path)).remove('root')
     await assert.rejects(signingIn, { code: 'SIGN_IN_REFUSED' })
   })
 

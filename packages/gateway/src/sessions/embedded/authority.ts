@@ -7,14 +7,24 @@
 import { randomUUID } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
 
+import { AccountError } from '../accounts/errors.ts'
+import { PasswordGate, wrongCredentials } from '../accounts/password-gate.ts'
+import {
+  checkOriginator,
+  type Credentials,
+  type SessionRecord,
+  type SessionRules,
+  type SignedIn,
+  type SignInAuthority,
+} from '../accounts/sign-in.ts'
+import { isLocalSuperuser, type UserRecord } from '../accounts/users.ts'
+import { Watchers } from '../accounts/watchers.ts'
 import { AuthorityUnavailableError, type EndedListener, type SessionAuthority } from '../authority.ts'
 import type { Session } from '../session.ts'
 import { ActivityWriter } from './activity.ts'
 import { integerOf, transaction } from './database.ts'
-import { AccountError } from './errors.ts'
-import { PasswordGate, wrongCredentials } from './password-gate.ts'
-import { SessionRows, type SessionRecord } from './session-rows.ts'
-import { UserStore, type UserRecord } from './users.ts'
+import { SessionRows } from './session-rows.ts'
+import { UserStore } from './users.ts'
 
 /** How often other processes' writes are looked for; one look takes a few microseconds. */
 const WATCH_INTERVAL_MS = 100
@@ -22,47 +32,21 @@ const WATCH_INTERVAL_MS = 100
 const SWEEP_INTERVAL_MS_MIN = 100
 const SWEEP_INTERVAL_MS_MAX = 30_000
 
-const ORIGINATOR_CHARACTERS_MAX = 255
-
-/** Rules that the operator sets. */
-export interface EmbeddedSettings {
-  /** A session unused for this long ends. */
-  readonly idleTimeoutMs: number
-  /** Sessions of one user at once; past it the least recently active end. */
-  readonly maxPerUser: number
-  /** Sessions of one originator at once; the empty originator counts as one. */
-  readonly maxPerOriginator: number
-}
-
 /** What an `EmbeddedAuthority` is built from. */
 export interface EmbeddedAuthorityOptions {
   /** From `openDatabase`; stays the caller's, who closes it after the authority. */
   readonly db: DatabaseSync
-  readonly settings: EmbeddedSettings
+  readonly settings: SessionRules
   /** Wall clock, ms since 1970: what it gave is stored and compared after a restart. */
   readonly clock: () => number
   /** Given failures of background work. Default: a warning of the process. */
   readonly report?: (error: unknown) => void
 }
 
-/** What a client signs in with. */
-export interface Credentials {
-  readonly user: string
-  readonly password: string
-  /** 0 to 255 characters, no control characters. */
-  readonly originator: string
-  /** The client's IP address; empty for a local socket. */
-  readonly clientAddress: string
-}
-
-/** A new session: the id goes to the client and nowhere else. */
-export interface SignedIn {
-  readonly id: string
-  readonly session: Session
-}
-
-/** Sessions in SQLite. See `SessionAuthority` for `start`, `find`, `touch`, `onEnded` and `close`. */
-export class EmbeddedAuthority implements SessionAuthority {
+/** Sessions in SQLite. See `SessionAuthority` and `SignInAuthority` for what is not described here. */
+export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
+  /** Every ending is this process's own, or seen within `WATCH_INTERVAL_MS`. */
+  readonly deafMs = 0
   readonly users: UserStore
   readonly #db: DatabaseSync
   readonly #rows: SessionRows
@@ -70,8 +54,8 @@ export class EmbeddedAuthority implements SessionAuthority {
   readonly #passwords: PasswordGate
   readonly #clock: () => number
   readonly #report: (error: unknown) => void
-  readonly #watchers = new Map<string, Set<() => void>>()
-  #settings: EmbeddedSettings
+  readonly #watchers = new Watchers()
+  #settings: SessionRules
   #listener: EndedListener = () => Promise.resolve()
   #timers: NodeJS.Timeout[] = []
   #started = false
@@ -100,7 +84,7 @@ export class EmbeddedAuthority implements SessionAuthority {
   }
 
   /** Replaces the rules, from now on: lower limits apply at the next sign-in, a shorter idle time at the next sweep. */
-  configure(settings: EmbeddedSettings): void {
+  configure(settings: SessionRules): void {
     this.#settings = settings
     if (this.#started && !this.#closed) this.#arm()
   }
@@ -109,10 +93,14 @@ export class EmbeddedAuthority implements SessionAuthority {
     this.#listener = listener
   }
 
-  close(): void {
+  /** What it says holds until it ends: nothing is ever forgotten. */
+  onForgotten(): void {}
+
+  close(): Promise<void> {
     this.#closed = true
     this.#disarm()
     this.#watchers.clear()
+    return Promise.resolve()
   }
 
   async find(id: string): Promise<Session | undefined> {
@@ -200,14 +188,8 @@ export class EmbeddedAuthority implements SessionAuthority {
     await this.users.setPassword(name, newPassword)
   }
 
-  /** Calls `ended` once if the session with `uuid` ends. Answers what stops that; the caller must call it. */
   watch(uuid: string, ended: () => void): () => void {
-    const callbacks = this.#watchers.get(uuid) ?? new Set()
-    this.#watchers.set(uuid, callbacks.add(ended))
-    return () => {
-      callbacks.delete(ended)
-      if (callbacks.size === 0 && this.#watchers.get(uuid) === callbacks) this.#watchers.delete(uuid)
-    }
+    return this.#watchers.watch(uuid, ended)
   }
 
   /** Ends what has been idle for too long. A timer calls it; nothing is lost when it is called more often. */
@@ -314,23 +296,9 @@ export class EmbeddedAuthority implements SessionAuthority {
   #tell(uuids: readonly string[]): Promise<void> {
     if (uuids.length === 0) return Promise.resolve()
     this.#activity.forget(uuids)
-    for (const uuid of uuids) {
-      const callbacks = this.#watchers.get(uuid)
-      this.#watchers.delete(uuid)
-      for (const ended of callbacks ?? []) ended()
-    }
+    this.#watchers.tell(uuids)
     return this.#listener(uuids)
   }
-}
-
-function isLocalSuperuser(user: UserRecord): boolean {
-  return user.name === 'root' && user.role === 'pool-admin'
-}
-
-function checkOriginator(originator: string): void {
-  if (originator.length <= ORIGINATOR_CHARACTERS_MAX && originator.isWellFormed() && !/\p{Cc}/u.test(originator)) return
-  const text = `sign in: an originator has at most ${ORIGINATOR_CHARACTERS_MAX} characters and no control characters`
-  throw new AccountError('ORIGINATOR_INVALID', text)
 }
 
 function warn(error: unknown): void {

@@ -3,13 +3,8 @@
 import { randomUUID } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
 
+import type { Identity } from '../accounts/identity.ts'
 import { textOf } from './database.ts'
-
-/** Lasting uuids of the pool and the host. */
-export interface Identity {
-  readonly poolUuid: string
-  readonly hostUuid: string
-}
 
 /** The identity kept in `db`; drawn at random the first time. */
 export function identity(db: DatabaseSync): Identity {

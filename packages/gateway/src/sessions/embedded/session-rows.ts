@@ -3,21 +3,10 @@
 import { hash } from 'node:crypto'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 
-import { isRole, type Session } from '../session.ts'
+import type { SessionRecord } from '../accounts/sign-in.ts'
+import { isLocalSuperuser } from '../accounts/users.ts'
+import { isRole } from '../session.ts'
 import { integerOf, textOf, type Row } from './database.ts'
-
-/** A session with what its XenAPI record and the control service show beside it. It holds no session id. */
-export interface SessionRecord {
-  readonly session: Session
-  /** The user's uuid: `auth_user_sid` and the subject identifier of the XenAPI. */
-  readonly userUuid: string
-  /** Address that the client signed in from; empty for a local socket. */
-  readonly clientAddress: string
-  /** When the user signed in, in ms since 1970. */
-  readonly createdMs: number
-  /** When the session was last used, in ms since 1970. */
-  readonly lastActiveMs: number
-}
 
 /** A session to be stored. */
 export interface NewSession {
@@ -128,15 +117,15 @@ function recordOf(row: Row): SessionRecord {
   const role = textOf(row, 'role')
   const userUuid = textOf(row, 'user_uuid')
   if (!isRole(role)) throw new TypeError(`read session: "${role}" is not a role`)
-  const isLocalSuperuser = user === 'root' && role === 'pool-admin'
+  const isSuperuser = isLocalSuperuser({ name: user, role })
   return {
     session: {
       uuid: textOf(row, 'uuid'),
       user,
-      subject: isLocalSuperuser ? 'OpaqueRef:NULL' : `OpaqueRef:${userUuid}`,
+      subject: isSuperuser ? 'OpaqueRef:NULL' : `OpaqueRef:${userUuid}`,
       roles: [role],
       originator: textOf(row, 'originator'),
-      isLocalSuperuser,
+      isLocalSuperuser: isSuperuser,
     },
     userUuid,
     clientAddress: textOf(row, 'client_address'),

@@ -3,9 +3,9 @@ import { argon2Sync } from 'node:crypto'
 import { describe, test } from 'node:test'
 
 import type { Role } from '../session.ts'
-import { AccountError, type AccountErrorCode } from './errors.ts'
-import { HashQueue } from './hash-queue.ts'
-import { hashPassword, isOutdated, passwordMatches } from './password.ts'
+import { AccountError, type AccountErrorCode } from '../accounts/errors.ts'
+import { HashQueue } from '../accounts/hash-queue.ts'
+import { hashPassword, isOutdated, passwordMatches } from '../accounts/password.ts'
 import { connect, freshPath } from './testing/state.ts'
 import { UserStore } from './users.ts'
 
@@ -46,9 +46,9 @@ describe('users', { timeout: 30_000 }, () => {
     await users.add('a', 'old', 'read-only')
     await users.setPassword('a', 'new')
     assert.equal(await users.verify('a', 'old'), undefined)
-    users.setRole('a', 'pool-operator')
+    await users.setRole('a', 'pool-operator')
     assert.equal((await users.verify('a', 'new'))?.role, 'pool-operator')
-    users.remove('a')
+    await users.remove('a')
     assert.deepEqual(users.list(), [])
     assert.equal(await users.verify('a', 'new'), undefined)
   })
@@ -56,12 +56,8 @@ describe('users', { timeout: 30_000 }, () => {
   test('that are unknown cannot be changed', async (t) => {
     const users = new UserStore(connect(t, freshPath(t)))
     await assert.rejects(users.setPassword('a', 'b'), withCode('USER_UNKNOWN'))
-    assert.throws(() => {
-      users.setRole('a', 'read-only')
-    }, withCode('USER_UNKNOWN'))
-    assert.throws(() => {
-      users.remove('a')
-    }, withCode('USER_UNKNOWN'))
+    await assert.rejects(users.setRole('a', 'read-only'), withCode('USER_UNKNOWN'))
+    await assert.rejects(users.remove('a'), withCode('USER_UNKNOWN'))
   })
 
   test('have bounded names and passwords, and known roles', async (t) => {

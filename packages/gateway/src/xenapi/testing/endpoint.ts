@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
 
 import { freshPath, startAuthority, type TestAuthority } from '../../sessions/embedded/testing/state.ts'
-import type { EmbeddedSettings } from '../../sessions/embedded/authority.ts'
+import type { SessionRules } from '../../sessions/accounts/sign-in.ts'
 import type { XenApiPool } from '../records.ts'
 import { createXenApiServer } from '../server.ts'
 
@@ -51,7 +51,7 @@ export interface SendOptions {
 /** Listens on a Unix socket, or on a TCP port (`tcp`), with the users root (pool-admin), olga (pool-operator) and rita (read-only). */
 export async function startEndpoint(
   t: TestContext,
-  options: { settings?: Partial<EmbeddedSettings>; tcp?: boolean } = {},
+  options: { settings?: Partial<SessionRules>; tcp?: boolean } = {},
 ): Promise<Endpoint> {
   const one = startAuthority(t, options.settings)
   await Promise.all([

@@ -5,5 +5,5 @@ import { UserStore } from '../users.ts'
 
 const [, , path = '', name = ''] = process.argv
 const db = openDatabase(path)
-new UserStore(db).remove(name)
+await new UserStore(db).remove(name)
 db.close()

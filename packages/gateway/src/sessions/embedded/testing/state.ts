@@ -6,10 +6,11 @@ import { join } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import type { TestContext } from 'node:test'
 
-import { EmbeddedAuthority, type EmbeddedSettings } from '../authority.ts'
+import type { SessionRules } from '../../accounts/sign-in.ts'
+import { EmbeddedAuthority } from '../authority.ts'
 import { openDatabase } from '../database.ts'
 
-export const SETTINGS: EmbeddedSettings = { idleTimeoutMs: 86_400_000, maxPerUser: 500, maxPerOriginator: 500 }
+export const SETTINGS: SessionRules = { idleTimeoutMs: 86_400_000, maxPerUser: 500, maxPerOriginator: 500 }
 
 /** A path in a directory that goes away with the test. */
 export function freshPath(t: TestContext, name = 'xengate.db'): string {
@@ -48,7 +49,7 @@ export interface TestAuthority {
 /** A started authority, with a listener that answers at once. */
 export function startAuthority(
   t: TestContext,
-  settings: Partial<EmbeddedSettings> = {},
+  settings: Partial<SessionRules> = {},
   path: string = freshPath(t),
 ): TestAuthority {
   const clock = new HandClock()
@@ -69,8 +70,8 @@ export function startAuthority(
     return Promise.resolve()
   })
   authority.start()
-  t.after(() => {
-    authority.close()
+  t.after(async () => {
+    await authority.close()
     db.close()
   })
   const ended = (uuid: string): Promise<void> => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 
 import { AccountError } from './errors.ts'
-import { HandClock } from './testing/state.ts'
+import { HandClock } from '../embedded/testing/state.ts'
 import { addressKey, SignInThrottle, type Attempt } from './throttle.ts'
 
 async function admitted(throttle: SignInThrottle, name: string, address: string): Promise<Attempt> {

@@ -3,14 +3,14 @@
 import { AuthorityUnavailableError } from '../authority.ts'
 import { AccountError } from './errors.ts'
 import { SignInThrottle, type Attempt } from './throttle.ts'
-import { isName, type UserRecord, type UserStore } from './users.ts'
+import { isName, type UserRecord, type Users } from './users.ts'
 
 /** Checks passwords for signing in and for changing a password. */
 export class PasswordGate {
-  readonly #users: UserStore
+  readonly #users: Users
   readonly #throttle: SignInThrottle
 
-  constructor(users: UserStore, clock: () => number) {
+  constructor(users: Users, clock: () => number) {
     this.#users = users
     this.#throttle = new SignInThrottle(clock)
   }
@@ -37,7 +37,7 @@ export class PasswordGate {
     } catch (error) {
       attempt.cancelled()
       if (error instanceof AccountError) throw error
-      throw new AuthorityUnavailableError('check password: the database failed', { cause: error })
+      throw new AuthorityUnavailableError('check password: the store of users failed', { cause: error })
     }
     if (verified === undefined) attempt.failed()
     else attempt.succeeded()

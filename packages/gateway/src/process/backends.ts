@@ -1,0 +1,171 @@
+// The authority and the registry of a configuration, and what they share. A further one is a folder of its own and a line
+// here.
+//
+// Start: the connection to Valkey, if one of them has it, then authority and registry; none waits for what is not there
+// yet. Stop is the reverse.
+
+import type { Config, PoolConfig, SessionsConfig } from '../config/schema.ts'
+import type { Log } from '../logging/log.ts'
+import { LocalServices } from '../services/local-services.ts'
+import type { OpenedRegistry, RegistryContext } from '../services/open.ts'
+import { Places } from '../services/places.ts'
+import { type ServiceChanges, staticRegistry } from '../services/registry.ts'
+import { openValkeyRegistry } from '../services/valkey/open.ts'
+import { openXapiRegistry } from '../services/xapi/open.ts'
+import { openEmbedded } from '../sessions/embedded/open.ts'
+import type { AuthorityContext, OpenedAuthority } from '../sessions/open.ts'
+import { openValkey } from '../sessions/valkey/open.ts'
+import { openXapi } from '../sessions/xapi/open.ts'
+import { poolPrefix } from '../valkey/keys.ts'
+import { ValkeyLink } from '../valkey/link.ts'
+
+const AUTHORITIES: Readonly<Record<SessionsConfig['authority'], (context: AuthorityContext) => OpenedAuthority>> = {
+  embedded: openEmbedded,
+  valkey: openValkey,
+  xapi: openXapi,
+}
+
+const REGISTRIES: Readonly<Record<PoolConfig['registry'], (context: RegistryContext) => OpenedRegistry>> = {
+  none: ({ config: { pool } }) => ({ registry: staticRegistry({}, pool.address), isTold: false }),
+  static: ({ config: { pool } }) => ({ registry: staticRegistry(pool.static, pool.address), isTold: false }),
+  valkey: openValkeyRegistry,
+  xapi: openXapiRegistry,
+}
+
+/** The same failure is logged at most once in this time, and so many are told apart. */
+const SAY_AGAIN_MS = 60_000
+const SAID_MAX = 100
+
+/** See the head of this file. */
+export class Backends {
+  /** When each failure was logged last. */
+  readonly #saidMs = new Map<string, number>()
+  readonly #log: Log
+  readonly #opened: OpenedAuthority
+  #config: Config
+  #link: ValkeyLink | null = null
+  #registry: OpenedRegistry
+  #places: Places
+  #local: LocalServices | null = null
+
+  /**
+   * @param onChanged told when services on other hosts come and go
+   * @throws when what stands in the state directory cannot be used
+   */
+  constructor(config: Config, log: Log, onChanged: (changes: ServiceChanges) => void) {
+    this.#config = config
+    this.#log = log
+    this.#opened = AUTHORITIES[config.sessions.authority](this.#context(config))
+    this.#registry = REGISTRIES[config.pool.registry](this.#context(config))
+    this.#places = new Places(this.#registry.registry, onChanged)
+  }
+
+  get authority(): OpenedAuthority['authority'] {
+    return this.#opened.authority
+  }
+
+  /** What a XenAPI of the gateway's own is made from, if it has one. */
+  get xenapi(): OpenedAuthority['xenapi'] {
+    return this.#opened.xenapi
+  }
+
+  /** Where services are on other hosts, now. */
+  get places(): ServiceChanges {
+    return this.#places.all
+  }
+
+  start(): void {
+    this.#opened.authority.start()
+    this.#registry.registry.start()
+    this.#link?.start()
+    if (!this.#registry.isTold) return
+    const { registry } = this.#registry
+    this.#local = new LocalServices(this.#config.services.directories, (names) => registry.announce(names))
+  }
+
+  /** @throws when `config` asks for another authority or registry, or for other settings of one that is running */
+  checkReload(config: Config): void {
+    const before = this.#config
+    refuseOther('sessions.authority', config.sessions.authority, before.sessions.authority)
+    if (usesXapi(config)) refuseOther('[sessions.xapi]', config.sessions.xapi, before.sessions.xapi)
+    if (usesValkey(config)) refuseOther('[valkey]', config.valkey, before.valkey)
+    if (config.sessions.authority === 'valkey') refuseOther('pool.name', config.pool.name, before.pool.name)
+    if (!this.#registry.isTold && !isTold(config)) return
+    const { static: _, ...pool } = config.pool
+    const { static: _before, ...poolBefore } = before.pool
+    refuseOther('[pool]', pool, poolBefore)
+    refuseOther('services.directories', config.services.directories, before.services.directories)
+  }
+
+  /** Takes a reloaded configuration that `checkReload` has accepted; the places are those of the new table. */
+  configure(config: Config): void {
+    this.#config = config
+    this.#opened.configure(config)
+    if (this.#registry.isTold) return
+    this.#registry = REGISTRIES[config.pool.registry](this.#context(config))
+    // Workers of the earlier configuration keep the table that they began with.
+    this.#places = new Places(this.#registry.registry, () => {})
+    this.#registry.registry.start()
+  }
+
+  /** Has nobody sent here any more: what is under way may take a while. */
+  withdraw(): void {
+    this.#local?.close()
+    this.#registry.registry.announce([])
+  }
+
+  async close(): Promise<void> {
+    this.withdraw()
+    await this.#registry.registry.close()
+    await this.#opened.close()
+    await this.#link?.close()
+  }
+
+  #context(config: Config): AuthorityContext & RegistryContext {
+    return {
+      config,
+      report: (event, error) => this.#report(event, error),
+      valkey: () => {
+        this.#link ??= new ValkeyLink({
+          config: config.valkey,
+          key: `${poolPrefix(config.pool.name)}active`,
+          noticed: (error) => this.#report(error === null ? 'valkey-connected' : 'valkey-lost', error),
+          refused: (error) => this.#report('valkey-refused', error),
+        })
+        return this.#link
+      },
+    }
+  }
+
+  #report(event: string, error: unknown): void {
+    if (error === null) {
+      this.#saidMs.clear()
+      this.#log.info({ event })
+      return
+    }
+    const text = error instanceof Error ? error.message : 'unknown'
+    // What fails with each request, or each tick of a clock, is said now and then.
+    const nowMs = performance.now()
+    if (nowMs - (this.#saidMs.get(text) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return
+    if (this.#saidMs.size >= SAID_MAX) this.#saidMs.clear()
+    this.#saidMs.set(text, nowMs)
+    this.#log.error({ event, error: text })
+  }
+}
+
+function isTold({ pool: { registry } }: Config): boolean {
+  return registry === 'valkey' || registry === 'xapi'
+}
+
+function usesXapi({ sessions: { authority }, pool: { registry } }: Config): boolean {
+  return authority === 'xapi' || registry === 'xapi'
+}
+
+function usesValkey({ sessions: { authority }, pool: { registry } }: Config): boolean {
+  return authority === 'valkey' || registry === 'valkey'
+}
+
+function refuseOther(name: string, value: unknown, before: unknown): void {
+  if (JSON.stringify(value) === JSON.stringify(before)) return
+  throw new Error(`${name} cannot be changed by a reload: restart the daemon`)
+}

@@ -1,0 +1,138 @@
+// Which services run on this host: the sockets in the plugin directories that accept connections. The path of a request
+// does not rest on it (see docs/decisions/0002): it is what other hosts are told.
+
+import { type FSWatcher, watch } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { NAMES_MAX } from './announcement.ts'
+import { isServiceName } from './service-name.ts'
+
+/** How often all is looked at, whether the file system tells of changes or not: a service may die and leave its socket. */
+const LOOK_INTERVAL_MS = 3000
+/** After a change, what follows it closely is waited for: a socket's file is there a little before it listens. */
+const SETTLE_MS = 20
+/** A new socket that refuses may be about to listen. */
+const LOOK_AGAIN_MS = 100
+const CONNECT_TIMEOUT_MS = 1000
+const CONNECTS_MAX = 16
+
+/** See the head of this file. */
+export class LocalServices {
+  readonly #directories: readonly string[]
+  readonly #onChanged: (names: readonly string[]) => void
+  readonly #watchers = new Map<string, FSWatcher>()
+  readonly #interval: NodeJS.Timeout
+  #settling: NodeJS.Timeout | undefined
+  #looking: Promise<void> | null = null
+  #isToLookAgain = false
+  /** Names as told last. */
+  #names: readonly string[] = []
+  /** Sockets that refused at the last look. */
+  #refused: ReadonlySet<string> = new Set()
+  #isClosed = false
+
+  /** @param onChanged told of all names, sorted, when they are others than before */
+  constructor(directories: readonly string[], onChanged: (names: readonly string[]) => void) {
+    this.#directories = directories
+    this.#onChanged = onChanged
+    this.#interval = setInterval(() => this.look(), LOOK_INTERVAL_MS).unref()
+    this.look()
+  }
+
+  close(): void {
+    this.#isClosed = true
+    clearInterval(this.#interval)
+    clearTimeout(this.#settling)
+    for (const watcher of this.#watchers.values()) watcher.close()
+  }
+
+  /** Looks now, or once more when it is looking already. */
+  look(): void {
+    if (this.#isClosed) return
+    if (this.#looking !== null) {
+      this.#isToLookAgain = true
+      return
+    }
+    this.#looking = this.#look().finally(() => {
+      this.#looking = null
+      if (!this.#isToLookAgain) return
+      this.#isToLookAgain = false
+      this.look()
+    })
+  }
+
+  #lookSoon(ms: number): void {
+    if (this.#isClosed) return
+    this.#settling ??= setTimeout(() => {
+      this.#settling = undefined
+      this.look()
+    }, ms).unref()
+  }
+
+  async #look(): Promise<void> {
+    const paths = (await Promise.all(this.#directories.map((directory) => this.#socketsIn(directory)))).flat()
+    const running = await this.#thatAccept(paths)
+    if (this.#isClosed) return
+    const refused = paths.filter(({ path, name }) => !running.has(name) && !this.#refused.has(path))
+    this.#refused = new Set(paths.filter(({ name }) => !running.has(name)).map(({ path }) => path))
+    if (refused.length > 0) this.#lookSoon(LOOK_AGAIN_MS)
+    const names = [...running].toSorted()
+    if (names.join('\n') === this.#names.join('\n')) return
+    this.#names = names
+    this.#onChanged(names)
+  }
+
+  async #socketsIn(directory: string): Promise<{ readonly name: string; readonly path: string }[]> {
+    try {
+      this.#watch(directory)
+      const entries = await readdir(directory, { withFileTypes: true })
+      const sockets = entries.filter(
+        (entry) => (entry.isSocket() || entry.isSymbolicLink()) && isServiceName(entry.name),
+      )
+      return sockets.slice(0, NAMES_MAX).map(({ name }) => ({ name, path: join(directory, name) }))
+    } catch {
+      // The directory may come later.
+      this.#unwatch(directory)
+      return []
+    }
+  }
+
+  #watch(directory: string): void {
+    if (this.#watchers.has(directory) || this.#isClosed) return
+    const watcher = watch(directory, { persistent: false }, () => this.#lookSoon(SETTLE_MS))
+    this.#watchers.set(directory, watcher)
+    watcher.on('error', () => this.#unwatch(directory))
+  }
+
+  #unwatch(directory: string): void {
+    this.#watchers.get(directory)?.close()
+    this.#watchers.delete(directory)
+  }
+
+  /** Names of those that accept a connection, a few at a time. */
+  async #thatAccept(paths: readonly { readonly name: string; readonly path: string }[]): Promise<Set<string>> {
+    const running = new Set<string>()
+    const left = paths.values()
+    const work = async (): Promise<void> => {
+      for (const { name, path } of left) if (!running.has(name) && (await accepts(path))) running.add(name)
+    }
+    await Promise.all(Array.from({ length: CONNECTS_MAX }, work))
+    return running
+  }
+}
+
+/** Whether somebody accepts connections at `path`; a full queue is somebody's. */
+function accepts(path: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const socket = connect({ path })
+  const timer = setTimeout(() => done(false), CONNECT_TIMEOUT_MS)
+  const done = (isAccepted: boolean): void => {
+    clearTimeout(timer)
+    socket.destroy()
+    resolve(isAccepted)
+  }
+  socket.once('connect', () => done(true))
+  socket.once('error', (error: NodeJS.ErrnoException) => done(error.code === 'EAGAIN'))
+  return promise
+}

@@ -1,0 +1,236 @@
+// The daemon with sessions that others keep: Valkey, and the host's xapi.
+
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import { startValkey, startXapi } from './harness/backends.ts'
+import { type Daemon, Place, USER } from './harness/daemon.ts'
+import { until } from './harness/deadline.ts'
+import { exchange, RawClient } from './harness/raw.ts'
+import { type Scope, scopeOf } from './harness/scope.ts'
+import { serveHttp } from './harness/services.ts'
+
+const NAME = 'com.example.hello'
+const DEADLINE = { timeout: 90_000 }
+/** `stale-grace` of every daemon here, and how late its end may be: two of the primary's signs of life, and a heartbeat. */
+const GRACE_MS = 2000
+const GRACE_SLACK_MS = 4000
+
+function asked(session: string): string {
+  return `GET /services/plugin/${NAME} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n\r\n`
+}
+
+async function statusOf(daemon: Daemon, session: string): Promise<number> {
+  return (await exchange(daemon.url, asked(session))).status
+}
+
+/** A daemon, and the means to make, end and take away its sessions as clients and disasters do. */
+interface System {
+  readonly daemon: Daemon
+  readonly login: () => Promise<string>
+  readonly logout: (session: string) => Promise<void>
+  readonly takeAway: () => Promise<void>
+  readonly bringBack: () => Promise<void>
+}
+
+async function startDaemonWith(scope: Scope, tables: string, withUser: boolean): Promise<Daemon> {
+  const place = await Place.make(scope, { workers: 2, tables })
+  if (withUser) await place.addUser(USER.name, USER.password, USER.role)
+  const daemon = await place.start()
+  await serveHttp(scope, place.socket(NAME), (request, response) => {
+    response.end(`hello ${String(request.headers['x-xen-session-user'])}`)
+  })
+  return daemon
+}
+
+const SYSTEMS: Readonly<Record<string, (scope: Scope) => Promise<System>>> = {
+  valkey: async (scope) => {
+    const server = await startValkey(scope)
+    const sessions = `[sessions]\nauthority = "valkey"\nstale-grace = "${GRACE_MS}ms"\n`
+    const daemon = await startDaemonWith(scope, `${sessions}[valkey]\nurl = "${server.url}"\n`, true)
+    return {
+      daemon,
+      login: () => daemon.login(),
+      logout: (session) => daemon.logout(session),
+      takeAway: () => server.stop('SIGKILL'),
+      bringBack: () => server.start(),
+    }
+  },
+  xapi: async (scope) => {
+    const standIn = await startXapi(scope)
+    const sessions = `[sessions]\nauthority = "xapi"\nstale-grace = "${GRACE_MS}ms"\n`
+    const xapi = `[sessions.xapi]\nurl = "unix:${standIn.socketPath}"\nrecheck = "200ms"\n`
+    return {
+      daemon: await startDaemonWith(scope, sessions + xapi, false),
+      login: () => standIn.login('olga'),
+      logout: async (session) => {
+        await standIn.order({ order: 'logout', session })
+      },
+      takeAway: async () => {
+        await standIn.order({ order: 'close' })
+      },
+      bringBack: async () => {
+        await standIn.order({ order: 'open' })
+      },
+    }
+  },
+}
+
+async function start(t: TestContext, name: string): Promise<System> {
+  const system = await SYSTEMS[name]?.(scopeOf(t))
+  assert.ok(system)
+  return system
+}
+
+for (const name of Object.keys(SYSTEMS)) {
+  test(`${name}: a session is admitted from its login to its logout`, DEADLINE, async (t) => {
+    const { daemon, login, logout } = await start(t, name)
+    assert.equal(await statusOf(daemon, 'OpaqueRef:nobody'), 403)
+    const session = await login()
+    const response = await exchange(daemon.url, asked(session))
+    assert.match(`${response.status} ${response.text}`, /^200 hello (alice|olga)$/)
+    using client = await RawClient.connect(daemon.url)
+    assert.equal((await client.exchange(asked(session))).status, 200)
+    await logout(session)
+    await until(async () => (await client.exchange(asked(session))).status === 403, 'the end of the session', 2000)
+    assert.equal(await statusOf(daemon, session), 403)
+  })
+
+  test(
+    `${name}: without it known sessions have a grace, others get 503, and all are well again after`,
+    DEADLINE,
+    async (t) => {
+      const { daemon, login, logout, takeAway, bringBack } = await start(t, name)
+      const [known, ending, unknown] = [await login(), await login(), await login()]
+      using client = await RawClient.connect(daemon.url)
+      assert.equal((await client.exchange(asked(known))).status, 200)
+      assert.equal((await client.exchange(asked(ending))).status, 200)
+      await takeAway()
+      const awayMs = performance.now()
+      const refused = await exchange(daemon.url, asked(unknown))
+      assert.equal(refused.status, 503)
+      assert.ok(refused.header('retry-after') !== undefined)
+      while (performance.now() - awayMs < GRACE_MS / 2) {
+        assert.equal((await client.exchange(asked(known))).status, 200)
+      }
+      await until(
+        async () => (await client.exchange(asked(known))).status === 503,
+        'the end of the grace',
+        GRACE_SLACK_MS,
+      )
+      assert.ok(performance.now() - awayMs < GRACE_MS + GRACE_SLACK_MS)
+      await bringBack()
+      await until(
+        async () =>
+          logout(ending).then(
+            () => true,
+            () => false,
+          ),
+        'the logout',
+      )
+      await until(async () => (await client.exchange(asked(known))).status === 200, 'known sessions')
+      await until(async () => (await client.exchange(asked(ending))).status === 403, 'the end of the session', 2000)
+      await until(async () => (await statusOf(daemon, unknown)) === 200, 'other sessions')
+    },
+  )
+}
+
+test('xapi: the gateway has no XenAPI of its own, and its command line no users', DEADLINE, async (t) => {
+  const { daemon } = await start(t, 'xapi')
+  for (const path of ['/', '/jsonrpc', '/RPC2']) {
+    const response = await exchange(daemon.url, `POST ${path} HTTP/1.1\r\nHost: gate\r\nContent-Length: 0\r\n\r\n`)
+    assert.equal(response.status, 404, path)
+  }
+  const ran = await daemon.place.command(['user', 'list'])
+  assert.equal(ran.code, 1)
+  assert.match(ran.stderr, /the users are those of the host.*\[users-elsewhere\]/)
+})
+
+test(
+  'valkey: a restart under load refuses no request of a known session, and forgets no ending',
+  DEADLINE,
+  async (t) => {
+    const scope = scopeOf(t)
+    const server = await startValkey(scope)
+    const tables = `[sessions]\nauthority = "valkey"\n[valkey]\nurl = "${server.url}"\n`
+    const daemon = await startDaemonWith(scope, tables, true)
+    const sessions = [await daemon.login(), await daemon.login(), await daemon.login()]
+    const clients = await Promise.all(Array.from({ length: 8 }, () => RawClient.connect(daemon.url)))
+    scope.defer(() => clients.forEach((client) => client.destroy()))
+    const over = new AbortController()
+    const statuses = new Map<number, number>()
+    const load = clients.map(async (client, index) => {
+      for (let count = index; !over.signal.aborted; count++) {
+        const { status } = await client.exchange(asked(sessions[count % sessions.length] ?? ''))
+        statuses.set(status, (statuses.get(status) ?? 0) + 1)
+      }
+    })
+    const requests = (): number => statuses.get(200) ?? 0
+    await until(() => requests() > 100, 'requests before')
+    const before = requests()
+    await server.stop()
+    await until(() => requests() > before + 500, 'requests while it is away')
+    await server.start()
+    await until(
+      () => daemon.events.filter(({ event }) => event === 'valkey-connected').length === 2,
+      'the daemon to be connected again',
+    )
+    const after = requests()
+    await until(() => requests() > after + 100, 'requests after')
+    over.abort()
+    await Promise.all(load)
+    assert.deepEqual([...statuses.keys()], [200])
+    await daemon.logout(sessions[0] ?? '')
+    assert.equal(await statusOf(daemon, sessions[0] ?? ''), 403)
+    assert.equal(await statusOf(daemon, sessions[1] ?? ''), 200)
+  },
+)
+
+test('valkey: a reload takes what can change, and refuses another place of sessions', DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  const server = await startValkey(scope)
+  const tables = (url: string, level: string): string =>
+    `[sessions]\nauthority = "valkey"\n[valkey]\nurl = "${url}"\n[log]\nlevel = "${level}"\n`
+  const daemon = await startDaemonWith(scope, tables(server.url, 'info'), true)
+  const session = await daemon.login()
+  assert.equal(await statusOf(daemon, session), 200)
+  const reload = async (url: string, level: string, event: string): Promise<unknown> => {
+    await daemon.place.configure({ workers: 2, tables: tables(url, level) })
+    daemon.child.signal('SIGHUP')
+    return (await daemon.event((each) => each.event === event, event))['problem']
+  }
+  const problem = await reload('redis://127.0.0.1:1', 'info', 'reload-refused')
+  assert.equal(problem, '[valkey] cannot be changed by a reload: restart the daemon')
+  await reload(server.url, 'debug', 'reloaded')
+  assert.equal(await statusOf(daemon, session), 200)
+  await daemon.logout(session)
+  assert.equal(await statusOf(daemon, session), 403)
+})
+
+test(
+  'valkey: the command line has the users of the pool, and says so when it cannot reach them',
+  DEADLINE,
+  async (t) => {
+    const scope = scopeOf(t)
+    const server = await startValkey(scope)
+    const tables = `[sessions]\nauthority = "valkey"\n[valkey]\nurl = "${server.url}"\n`
+    const place = await Place.make(scope, { tables })
+    await place.addUser('bob', 'bob has a password', 'read-only')
+    const daemon = await place.start()
+    await serveHttp(scope, place.socket(NAME), (_request, response) => {
+      response.end('hello')
+    })
+    const session = await daemon.login('bob', 'bob has a password')
+    assert.equal(await statusOf(daemon, session), 200)
+    const { stdout } = await place.command(['user', 'list'])
+    assert.equal(stdout, 'bob  read-only\n')
+    assert.equal((await place.command(['user', 'remove', 'bob'])).code, 0)
+    await until(async () => (await statusOf(daemon, session)) === 403, 'the end of the session', 1000)
+    await server.stop()
+    const ran = await place.command(['user', 'list'])
+    assert.equal(ran.code, 1)
+    assert.match(
+      ran.stderr,
+      /the users of the pool "pool" are in Valkey: connect to Valkey at .*\[valkey-unavailable\]/,
+    )
+  },
+)
