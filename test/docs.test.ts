@@ -5,7 +5,9 @@ import { globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { REASONS } from '@xengate/http1'
+import { parse } from 'smol-toml'
 import { configReference } from '../packages/gateway/src/config/documentation.ts'
+import { parseConfig } from '../packages/gateway/src/config/schema.ts'
 import * as refusals from '../packages/gateway/src/proxy/refusals.ts'
 
 const ROOT = dirname(import.meta.dirname)
@@ -39,6 +41,20 @@ test('docs/http.md has every reason to refuse a message, and no other', () => {
     ([, code, text]) => [code, text],
   )
   assert.deepEqual(rows, Object.entries(REASONS))
+})
+
+test('every configuration on the pages is one', () => {
+  const pages = globSync(['*.md', 'docs/*.md'], { cwd: ROOT })
+  const samples = pages.flatMap((page) =>
+    [...read(page).matchAll(/^( *)```toml\n([^]*?)^ *```/gm)].map(([, indent = '', text = '']) => {
+      return { page, text: text.replaceAll(new RegExp(`^${indent}`, 'gm'), '') }
+    }),
+  )
+  assert.ok(samples.length > 2)
+  for (const { page, text } of samples) {
+    const parsed = parseConfig(parse(text), '/')
+    assert.ok(parsed.ok, `${page}: ${JSON.stringify(parsed)} in\n${text}`)
+  }
 })
 
 test('every test that docs/conformance.md names is there', () => {

@@ -486,7 +486,9 @@ export class ClientConnection {
       head === null || head.bodyKind === BODY.NONE
         ? null
         : new BodyDecoder(head.bodyKind, head.contentLength, this.#gateway.trailerLines)
-    const keeps = head !== null && head.isPersistent && this.#canDiscard(decoder, expectsContinue(head))
+    // What follows CONNECT is no request, even where it was refused.
+    const goesOn = head !== null && head.isPersistent && head.method !== 'CONNECT'
+    const keeps = goesOn && this.#canDiscard(decoder, expectsContinue(head))
     this.#answer(refused, {
       requestId,
       accept: head?.first(ACCEPT),

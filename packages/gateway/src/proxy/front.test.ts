@@ -106,9 +106,9 @@ for (const [who, head, sent] of [
   [
     'XenCenter',
     'CONNECT /console?ref=1 HTTP/1.0\r\nHost: h\r\nCookie: session_id=s\r\n\r\n',
-    '1.0\r\nHost: h\r\nCookie: session_id=s\r\n',
+    '1.0\r\nHost: h\r\nCookie: session_id=s\r\n\r\n',
   ],
-  ['a script without Host', 'CONNECT /console?ref=1 HTTP/1.1\r\n\r\n', '1.1\r\n'],
+  ['a script without Host', 'CONNECT /console?ref=1 HTTP/1.1\r\n\r\n', '1.1\r\nConnection: close\r\n\r\n'],
 ] as const) {
   test(
     `CONNECT with a path, as of ${who}, becomes a tunnel, and xapi’s answer arrives byte for byte`,
@@ -118,7 +118,7 @@ for (const [who, head, sent] of [
       const peer = client()
       peer.write(head)
       const connection = await xapi.next()
-      assert.equal(await connection.until('\r\n\r\n'), `CONNECT /console?ref=1 HTTP/${sent}Connection: close\r\n\r\n`)
+      assert.equal(await connection.until('\r\n\r\n'), `CONNECT /console?ref=1 HTTP/${sent}`)
       const answer =
         'HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nCache-Control: no-cache, no-store\r\n\r\nRFB 003.003\n'
       connection.write(answer)
@@ -136,8 +136,10 @@ for (const [who, head, sent] of [
 test('CONNECT to another host is refused', DEADLINE, async (t) => {
   const { client, xapi } = await fronted(t)
   const peer = client()
-  peer.write('CONNECT other:443 HTTP/1.1\r\nHost: other:443\r\n\r\n')
-  assert.equal(statusOf(await peer.message()), 400)
+  peer.write(`CONNECT other:443 HTTP/1.1\r\nHost: other:443\r\n\r\n${request('GET')}`)
+  const answer = await peer.ended()
+  assert.match(answer, /^HTTP\/1\.1 400 [^]*\r\nConnection: close\r\n/)
+  assert.ok(!answer.slice(1).includes('HTTP/1.1 '))
   assert.equal(xapi.count, 0)
 })
 
@@ -161,13 +163,34 @@ test('an upload without a length ends with the client’s side, and is answered 
   const peer = client()
   peer.end('PUT /import?session_id=s HTTP/1.0\r\n\r\nan image of a disk')
   const connection = await xapi.next()
-  assert.match(
-    await connection.ended(),
-    /^PUT \/import\?session_id=s HTTP\/1\.0\r\nConnection: close\r\n\r\nan image of a disk$/,
-  )
+  assert.match(await connection.ended(), /^PUT \/import\?session_id=s HTTP\/1\.0\r\n\r\nan image of a disk$/)
   connection.end('HTTP/1.1 200 OK\r\n\r\ndone')
   assert.equal(await peer.ended(), 'HTTP/1.1 200 OK\r\n\r\ndone')
 })
+
+for (const [title, head] of [
+  ['with a length', 'PUT /import HTTP/1.0\r\nContent-Length: 1000000000\r\n\r\n'],
+  ['without one', 'PUT /import HTTP/1.0\r\n\r\n'],
+  [
+    'in chunks',
+    'PUT /import HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3b9aca00\r\n',
+  ],
+  ['on a kept connection', 'PUT /import HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n'],
+] as const) {
+  test(`xapi that refuses an upload ${title} early, and closes without reading on, is heard`, DEADLINE, async (t) => {
+    const { client, xapi } = await fronted(t)
+    const peer = client()
+    peer.write(head)
+    const connection = await xapi.next()
+    await connection.until('\r\n\r\n')
+    connection.socket.pause()
+    peer.write('x'.repeat(4_000_000))
+    await once(connection.socket, 'readable')
+    connection.write('HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 6\r\n\r\nno way')
+    connection.destroy()
+    assert.match(await peer.ended(), /^HTTP\/1\.1 403 Forbidden\r\n[^]*\r\n\r\nno way$/)
+  })
+}
 
 test('what follows the last request of a connection is not taken for another one', DEADLINE, async (t) => {
   const { client, service, xapi } = await fronted(t)

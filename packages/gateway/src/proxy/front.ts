@@ -96,7 +96,12 @@ export function frontText(head: RequestHead, isLast: boolean, upgrade: string | 
 }
 
 function connectionLines(head: RequestHead, isLast: boolean, upgrade: string | undefined): string {
-  if (isLast) return 'Connection: close\r\n'
+  if (isLast) return isLastAnyway(head) ? '' : 'Connection: close\r\n'
   if (upgrade !== undefined) return `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`
   return head.minorVersion === 0 ? 'Connection: keep-alive\r\n' : ''
+}
+
+/** Whether the version alone says that the connection ends: xapi takes little more than 1,000 bytes of a head. */
+function isLastAnyway(head: RequestHead): boolean {
+  return head.minorVersion === 0 && !head.hasClose && !head.hasKeepAlive
 }

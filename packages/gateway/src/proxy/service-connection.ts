@@ -43,7 +43,7 @@ class PatientSocket extends Socket {
   #isGivingIn = false
 
   override destroy(error?: Error): this {
-    const isWriteFailed = error !== undefined && 'code' in error && error.code === 'EPIPE'
+    const isWriteFailed = error !== undefined && 'syscall' in error && error.syscall === 'write'
     if (!isWriteFailed || this.#isGivingIn) return super.destroy(error)
     this.#isGivingIn = true
     setImmediate(() => setImmediate(() => super.destroy(error)))

@@ -89,9 +89,23 @@ export class Tunnel implements Exchange, ServiceListener, Held {
   }
 
   serviceClosed(): void {
-    // Nobody knows whether xapi's answer was complete: an orderly end could make it look so.
-    if (this.#isForXapi) this.#client.cut()
-    this.#close(false, this.#isForXapi ? 'service-failed' : 'complete')
+    if (!this.#isForXapi) {
+      this.#close(false)
+    } else if (this.#isUploading) {
+      // xapi has answered early and closed, which resets what it has not read: the answer is what counts.
+      this.#close(true)
+    } else {
+      // Nobody knows whether xapi's answer was complete: an orderly end could make it look so.
+      this.#client.cut()
+      this.#close(false, 'service-failed')
+    }
+  }
+
+  /** Whether more of the request's body was to come; a PUT without a length ends with the client's side. */
+  get #isUploading(): boolean {
+    const { decoder, isChunked, method } = this.#relay.request
+    if (this.#client.hasEnded) return false
+    return decoder === null ? method === 'PUT' : isChunked || this.#relay.bytesIn < decoder.left
   }
 
   serviceDrained(): void {
