@@ -22,12 +22,19 @@ const LAST_LINES = 20
 /** The user that every daemon has. */
 export const USER = { name: 'alice', password: 'correct horse battery', role: 'pool-admin' } as const
 
+/** A listener with more than an address. */
+export interface ListenSettings {
+  readonly address: string
+  /** More keys of its [[listen]]. */
+  readonly keys: string
+}
+
 /** What a daemon is configured with; each text is TOML. */
 export interface DaemonSettings {
   /** Default: 1. */
   readonly workers?: number
   /** Default: a free port of 127.0.0.1. Relative paths are in the daemon's directory. */
-  readonly listen?: readonly string[]
+  readonly listen?: readonly (string | ListenSettings)[]
   /** More keys of [services]. */
   readonly services?: string
   /** More tables. */
@@ -113,7 +120,10 @@ function configurationText({
   services = '',
   tables = '',
 }: DaemonSettings): string {
-  const listeners = listen.map((address) => `[[listen]]\naddress = "${address}"\n`).join('\n')
+  const listeners = listen
+    .map((one) => (typeof one === 'string' ? { address: one, keys: '' } : one))
+    .map(({ address, keys }) => `[[listen]]\naddress = "${address}"\n${keys}\n`)
+    .join('\n')
   return `state-dir = "state"
 workers = ${workers}
 

@@ -177,6 +177,15 @@ for (const [title, text, startLine, fields] of ACCEPTED) {
   })
 }
 
+test('a request without Host is taken where others judge it, and one with two is not', () => {
+  const head = new RequestHead(new FieldNames([]), { headBytesMax: 1024, targetBytesMax: 256 }, false)
+  const without = Buffer.from('CONNECT /console?ref=1 HTTP/1.1\r\n\r\n')
+  assert.equal(head.parse(without, 0, without.length), HEAD.COMPLETE)
+  assert.deepEqual([head.host, head.method, head.originTarget], [undefined, 'CONNECT', '/console?ref=1'])
+  const twice = Buffer.from(`GET / HTTP/1.1\r\n${HOST}${HOST}\r\n`)
+  assert.equal(head.parse(twice, 0, twice.length), HEAD.INVALID)
+})
+
 test('a head may be exactly as long as its limit', () => {
   const head = `GET / HTTP/1.1\r\n${HOST}A: ${'a'.repeat(1024 - 16 - 9 - 3 - 4)}\r\n\r\n`
   assert.equal(head.length, 1024)

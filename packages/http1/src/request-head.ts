@@ -1,9 +1,9 @@
 // The head of a request (RFC 9112 section 3): method, request target in one of its four forms, version, fields.
 
 import { ASTERISK, AUTHORITY, COLON, CR, LF, SLASH, SP, TARGET, TOKEN } from './bytes.ts'
-import { FIELD } from './field-names.ts'
+import { FIELD, type FieldNames } from './field-names.ts'
 import { NEED_MORE } from './field-lines.ts'
-import { BODY, type BodyKind, Head } from './head.ts'
+import { BODY, type BodyKind, Head, type HeadLimits } from './head.ts'
 
 /** Longest method, in bytes. */
 const METHOD_BYTES_MAX = 32
@@ -19,6 +19,13 @@ export class RequestHead extends Head {
   #authorityEnd = 0
   /** Index of Host among the fields, -1 when there is none. */
   #hostIndex = -1
+  readonly #requiresHost: boolean
+
+  /** @param requiresHost whether an HTTP/1.1 request without Host is refused (RFC 9112 section 3.2); false where others judge it */
+  constructor(names: FieldNames, limits: HeadLimits, requiresHost: boolean = true) {
+    super(names, limits)
+    this.#requiresHost = requiresHost
+  }
 
   get method(): string {
     return this.slice(this.#methodStart, this.#methodEnd)
@@ -38,7 +45,7 @@ export class RequestHead extends Head {
 
   /**
    * The host that the request is for: the authority of an absolute-form target, which overrides Host
-   * (RFC 9112 section 3.2.2), or Host. Undefined in HTTP/1.0 without either.
+   * (RFC 9112 section 3.2.2), or Host. Undefined without either, as HTTP/1.0 may be.
    */
   get host(): string | undefined {
     if (this.#authorityStart !== this.#authorityEnd) return this.slice(this.#authorityStart, this.#authorityEnd)
@@ -132,7 +139,7 @@ export class RequestHead extends Head {
       this.#hostIndex = index
     }
     if (this.#hostIndex === -1) {
-      return this.minorVersion === 0 || this.#refuseHost('host-missing', this.start)
+      return this.minorVersion === 0 || !this.#requiresHost || this.#refuseHost('host-missing', this.start)
     }
     const from = fields.valueStart(this.#hostIndex)
     return isAuthority(this.bytes, from, fields.valueEnd(this.#hostIndex)) || this.#refuseHost('host-invalid', from)

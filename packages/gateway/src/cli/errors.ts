@@ -13,6 +13,7 @@ export type FailureCode =
   | 'state-unusable'
   | 'demo-failed'
   | 'listen-failed'
+  | 'tls-unusable'
   | 'password-differs'
   | 'password-unreadable'
   | 'user-exists'
@@ -44,6 +45,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'listen-failed': failed(
     'stop the other program, or listen elsewhere: dev --port, or [[listen]] in the configuration',
   ),
+  'tls-unusable': failed('give listen.tls the PEM files of a certificate and its key, which the daemon can read'),
   'password-differs': failed('type the same password twice'),
   'password-unreadable': { exit: EXIT.usage, advice: 'give --password-stdin and the password on standard input' },
   'user-exists': failed('change it with xengate user passwd, or remove it first'),

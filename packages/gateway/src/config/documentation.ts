@@ -64,9 +64,9 @@ function isTable(schema: JsonSchema): boolean {
   return schema.type === 'object' || schema.items?.type === 'object'
 }
 
-/** A table with options of its own, unlike one with an entry for each service. */
+/** A table with options of its own, unlike one with an entry for each service, or one that is written in one line (those have a title). */
 function isInnerTable(schema: JsonSchema): boolean {
-  return schema.type === 'object' && schema.properties !== undefined
+  return schema.type === 'object' && schema.properties !== undefined && schema.title === undefined
 }
 
 /** The options of a table that stand in it, and not in a table of their own. */
@@ -81,7 +81,16 @@ function sampleTable(name: string, schema: JsonSchema): string[] {
     if (option.additionalProperties === undefined) lines.push(...sampleOption(key, option))
     else nested.push('', ...sampleNested(name, key, option))
   }
-  return [...lines, ...nested]
+  return isLeftOut(schema) ? [...lines, ...nested].map(commentedOut) : [...lines, ...nested]
+}
+
+/** A table whose being there means something, so that the sample does not have it in force. */
+function isLeftOut(schema: JsonSchema): boolean {
+  return schema.type === 'object' && schema.default === undefined
+}
+
+function commentedOut(line: string): string {
+  return line === '' || line.startsWith('#') ? line : `#${line}`
 }
 
 function sampleOption(key: string, schema: JsonSchema): string[] {
@@ -89,7 +98,15 @@ function sampleOption(key: string, schema: JsonSchema): string[] {
   const value = isDefault ? schema.default : schema.examples?.[0]
   // A required option has no default; what the sample shows is then in force.
   const isShown = isDefault || (key === 'address' && schema.description?.startsWith('where to listen') === true)
-  return [`# ${schema.description}`, `${isShown ? '' : '#'}${stringify({ [key]: value }).trimEnd()}`]
+  return [`# ${schema.description}`, `${isShown ? '' : '#'}${inOneLine(key, value)}`]
+}
+
+/** `key = value`, where a table is written inline. */
+function inOneLine(key: string, value: unknown): string {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return stringify({ [key]: value }).trimEnd()
+  return `${key} = { ${Object.entries(value)
+    .map(([name, inner]) => inOneLine(name, inner))
+    .join(', ')} }`
 }
 
 function sampleNested(table: string, key: string, schema: JsonSchema): string[] {

@@ -10,7 +10,7 @@ import { type Config } from './schema.ts'
 const DEFAULTS: Config = {
   stateDir: '/var/lib/xengate',
   workers: 'auto',
-  listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 } }],
+  listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 }, proxyProtocol: false, tls: null }],
   services: { directories: ['/var/xapi/plugin'], methods: ['GET', 'PUT', 'POST'], channels: true, policy: {} },
   sessions: {
     authority: 'embedded',
@@ -27,6 +27,7 @@ const DEFAULTS: Config = {
     },
   },
   pool: { name: 'pool', host: hostname(), address: null, registry: 'none', static: {} },
+  front: null,
   valkey: {
     url: {
       kind: 'single',
@@ -87,7 +88,8 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
       workers = 3
       [[listen]]
       address = "[::1]:80"
-      proxy-protocol = false
+      proxy-protocol = true
+      tls = { certificate = "cert.pem", key = "/etc/key.pem" }
       [[listen]]
       address = "unix:run/xengate.sock"
       [[listen]]
@@ -104,7 +106,7 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
       roles = { GET = ["read-only"], PATCH = ["pool-operator", "vm-admin"] }
       [services.policy.constructor]
       [sessions]
-      authority = "embedded"
+      authority = "xapi"
       idle-timeout = "90s"
       max-per-user = 1
       max-per-originator = 2
@@ -126,6 +128,9 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
       registry = "static"
       [pool.static]
       "com.example.elsewhere" = "http://[fd00::1]:8080"
+      [front]
+      upstream = "http://[FD00::1]"
+      proxy-protocol = true
       [limits]
       head-bytes = 4096
       target-bytes = 1024
@@ -144,9 +149,13 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
       stateDir: join(directory, 'state'),
       workers: 3,
       listen: [
-        { address: { kind: 'tcp', host: '::1', port: 80 } },
-        { address: { kind: 'unix', path: join(directory, 'run/xengate.sock') } },
-        { address: { kind: 'tcp', host: 'gate.example.com', port: 0 } },
+        {
+          address: { kind: 'tcp', host: '::1', port: 80 },
+          proxyProtocol: true,
+          tls: { certificate: join(directory, 'cert.pem'), key: '/etc/key.pem' },
+        },
+        { address: { kind: 'unix', path: join(directory, 'run/xengate.sock') }, proxyProtocol: false, tls: null },
+        { address: { kind: 'tcp', host: 'gate.example.com', port: 0 }, proxyProtocol: false, tls: null },
       ],
       services: {
         directories: [join(directory, 'plugin'), '/var/lib/xcp/plugin'],
@@ -163,7 +172,7 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
         },
       },
       sessions: {
-        authority: 'embedded',
+        authority: 'xapi',
         idleTimeoutMs: 90_000,
         maxPerUser: 1,
         maxPerOriginator: 2,
@@ -192,6 +201,7 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
         caFile: join(directory, 'valkey.pem'),
         passwordFile: join(directory, 'valkey-password'),
       },
+      front: { upstream: { host: 'fd00::1', port: 80 }, proxyProtocol: true },
       pool: {
         name: 'p',
         host: 'h',
@@ -218,9 +228,11 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
   test('a socket path of 107 bytes is taken', async () => {
     const path = `/${'a'.repeat(106)}`
     const { listen } = await load(`[[listen]]\naddress = "unix:${path}"`)
-    assert.deepEqual(listen, [{ address: { kind: 'unix', path } }])
+    assert.deepEqual(listen, [{ address: { kind: 'unix', path }, proxyProtocol: false, tls: null }])
   })
 })
+
+const XAPI_FRONT = '[sessions]\nauthority = "xapi"\n[front]\nupstream = '
 
 /** A text with one thing wrong, and where and what the answer must be. */
 const REFUSED: readonly [text: string, key: string, line: number, message: RegExp][] = [
@@ -245,13 +257,15 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ['[[listen]]\naddress = "::1:80"', 'listen[0].address', 2, /\[IPv6 address\]:port/],
   ['[[listen]]\naddress = ":80"', 'listen[0].address', 2, /must be host:port/],
   [`[[listen]]\naddress = "unix:/${'a'.repeat(107)}"`, 'listen[0].address', 2, /may have 107 bytes, .* has 108/],
-  ['[[listen]]\naddress="a:1"\ntls = { key = "k" }', 'listen[0].tls', 3, /this version does not have TLS/],
+  ['[[listen]]\naddress="a:1"\ntls = { key = "k" }', 'listen[0].tls.certificate', 3, /certificate` is missing/],
+  ['[[listen]]\naddress="a:1"\ntls = true', 'listen[0].tls', 3, /must be a table/],
   [
-    '[[listen]]\naddress="a:1"\nproxy-protocol = true',
-    'listen[0].proxy-protocol',
+    '[[listen]]\naddress="unix:/a"\ntls = { certificate = "c", key = "k" }',
+    'listen[0].tls',
     3,
-    /does not have the PROXY protocol/,
+    /must not be given for a Unix socket/,
   ],
+  ['[[listen]]\naddress="a:1"\nproxy-protocol = 1', 'listen[0].proxy-protocol', 3, /must be true or false/],
   ['[services]\nmethods = ["GET", "CONNECT"]', 'services.methods[1]', 2, /must not be CONNECT or TRACE/],
   ['[services]\nmethods = [\n"GET",\n"TRACE"]', 'services.methods[1]', 4, /must not be CONNECT or TRACE/],
   ['[services]\nmethods = ["get"]', 'services.methods[0]', 2, /upper case; it is "get"/],
@@ -297,11 +311,16 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ],
   ['[pool]\naddress = "https://a/b"', 'pool.address', 2, /without a path/],
   ['[pool.static]\nx = "ftp://a"', 'pool.static.x', 2, /must be http:\/\/host/],
+  ['[front]', 'front.upstream', 1, /is missing; it must be http:/],
+  ['[front]\nupstream = "https://a"', 'front.upstream', 2, /must be http:.*; it is "https:/],
+  ['[front]\nupstream = "unix:/var/lib/xcp/xapi"', 'front.upstream', 2, /xapi takes whoever comes by its own for root/],
+  [`${XAPI_FRONT}"http://localhost:8080"`, 'front.upstream', 4, /not the address of a listener here/],
+  [`listen = [{ address = "[::]:80" }]\n${XAPI_FRONT}"http://127.0.0.1"`, 'front.upstream', 5, /of a listener here/],
+  ['[front]\nupstream = "http://a"', 'sessions.authority', 0, /must be "xapi" with \[front\]/],
   ['[valkey]\nurl = ""', 'valkey.url', 2, /must be redis:/],
   ['[valkey]\nurl = "redis://u:secret@a,b"', 'valkey.url', 2, /it is "redis:\/\/…@a,b"$/],
   ['[valkey]\nurl = "redis+sentinel://a"', 'valkey.url', 2, /redis\+sentinel:/],
   ['[valkey]\nurl = "redis+cluster://a/1"', 'valkey.url', 2, /redis\+cluster:/],
-  ['[front]\nupstream = ""', 'front', 1, /this version does not have standing in front of xapi/],
   ['[control]\nmetrics = ""', 'control', 1, /this version does not have the control service/],
   ['[limits]\nhead-timeout = "0s"', 'limits.head-timeout', 2, /must be between 1ms and 24h; it is "0s"/],
   ['[limits]\nhead-bytes = 2000000', 'limits.head-bytes', 2, /must be at most 1048576; it is 2000000/],

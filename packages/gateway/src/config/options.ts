@@ -1,7 +1,7 @@
 // The kinds of values that options have, as schemas: each says what is wrong in a clause that follows the option's name.
 
 import { z } from 'zod'
-import { parseListenAddress, parseOrigin, type ListenAddress } from './addresses.ts'
+import { parseListenAddress, parseOrigin, parseUpstream, type ListenAddress, type Upstream } from './addresses.ts'
 import type { XapiAddress } from '../xapi/endpoint.ts'
 import { DURATION_PATTERN, formatDuration, parseDuration } from './durations.ts'
 import { parseValkeyUrl, type ValkeyUrl } from './valkey-url.ts'
@@ -47,6 +47,12 @@ export function listenAddress(): z.ZodType<ListenAddress, string> {
 /** Another host's address: `http(s)://host[:port]`. */
 export function origin(): z.ZodType<string, string> {
   return parsed(parseOrigin, 'must be http://host[:port] or https://host[:port], without a path')
+}
+
+/** Where xapi takes plain HTTP: `http://host[:port]`. */
+export function upstream(): z.ZodType<Upstream, string> {
+  const unix = 'not a Unix socket: xapi takes whoever comes by its own for root'
+  return parsed(parseUpstream, `must be http://host[:port], without a path, and ${unix}`)
 }
 
 /** Where xapi is: its Unix socket or an `https` origin. A path stays as it is written. */

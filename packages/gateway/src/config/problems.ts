@@ -3,7 +3,7 @@
 import { type KeyPath } from './locate.ts'
 import { nearest } from './nearest.ts'
 import { type ConfigIssue, type JsonSchema, configJsonSchema } from './schema.ts'
-import { missingOption, missingValue } from './unavailable.ts'
+import { missingOption } from './unavailable.ts'
 
 /** Something wrong: at which key, and what. */
 export interface Problem {
@@ -52,12 +52,8 @@ function explainIssue(issue: ConfigIssue, input: unknown): Problem[] {
     }
     case 'invalid_key':
       return [{ path, message: `\`${formatKey(path)}\`: ${quote(path.at(-1))} ${issue.issues[0]?.message}` }]
-    case 'invalid_value': {
-      const value = valueAt(input, path)
-      const message = `must be ${choices(issue.values)}`
-      const missing = missingValue(path, value)
-      return [missing === undefined ? wanted(path, message, input) : { path, message: missing }]
-    }
+    case 'invalid_value':
+      return [wanted(path, `must be ${choices(issue.values)}`, input)]
     case 'invalid_type':
       return [wanted(path, wantedType(issue), input)]
     case 'too_small':

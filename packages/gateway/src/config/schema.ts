@@ -6,7 +6,13 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { SERVICE_NAME_PATTERN, isServiceName } from '../services/service-name.ts'
 import { ROLES, type Role } from '../sessions/session.ts'
-import { SOCKET_PATH_BYTES_MAX, formatListenAddress, type ListenAddress } from './addresses.ts'
+import {
+  SOCKET_PATH_BYTES_MAX,
+  formatListenAddress,
+  isLoopback,
+  type ListenAddress,
+  type Upstream,
+} from './addresses.ts'
 import type { XapiSettings } from '../xapi/client.ts'
 import {
   duration,
@@ -15,6 +21,7 @@ import {
   methodName,
   option,
   origin,
+  upstream,
   valkeyUrl,
   whole,
   xapiAddress,
@@ -34,6 +41,8 @@ export interface Config {
   readonly services: ServicesConfig
   readonly sessions: SessionsConfig
   readonly pool: PoolConfig
+  /** xapi behind the gateway; `null` when it does not stand in front of one. */
+  readonly front: FrontConfig | null
   readonly valkey: ValkeyConfig
   readonly limits: LimitsConfig
   readonly log: LogConfig
@@ -41,6 +50,17 @@ export interface Config {
 
 export interface ListenConfig {
   readonly address: ListenAddress
+  /** Whether each connection begins with a header of the PROXY protocol. */
+  readonly proxyProtocol: boolean
+  /** Files in PEM; `null` for plain HTTP. */
+  readonly tls: { readonly certificate: string; readonly key: string } | null
+}
+
+/** What is behind the gateway, and gets all that is not for a service. */
+export interface FrontConfig {
+  readonly upstream: Upstream
+  /** Whether xapi is told of each client by the PROXY protocol. */
+  readonly proxyProtocol: boolean
 }
 
 export interface ServicesConfig {
@@ -160,13 +180,26 @@ const serviceName = z.string().refine(isServiceName, 'cannot be the name of a se
 const ROLES_WANTED = 'must be an array of roles, or a table of such arrays by method'
 const roles = z.array(z.enum(ROLES).meta({ title: 'role' })).min(1)
 
+const tls = z
+  .strictObject({
+    certificate: option(filePath(), { description: 'file of the certificate, and those that signed it, in PEM' }),
+    key: option(filePath(), { description: 'file of its private key, in PEM' }),
+  })
+  .meta({ title: '`{ certificate, key }`: paths' })
+
 const listen = z.strictObject({
   address: option(listenAddress(), {
     description: 'where to listen: host:port, [IPv6 address]:port or unix:/path; port 0 lets the system choose',
     example: '127.0.0.1:8080',
   }),
-  'proxy-protocol': option(z.literal(false).prefault(false), {
-    description: 'PROXY protocol from a terminator in front; this version has only false',
+  'proxy-protocol': option(z.boolean().prefault(false), {
+    description:
+      'whether each connection begins with a header of the PROXY protocol, version 1 or 2, from a terminator in front',
+  }),
+  tls: option(tls.optional(), {
+    description:
+      'TLS 1.2 and 1.3, with a certificate (and those that signed it) and its key in PEM, which are read again when they change',
+    example: { certificate: '/etc/xengate/cert.pem', key: '/etc/xengate/key.pem' },
   }),
 })
 
@@ -259,6 +292,16 @@ const pool = z.strictObject({
   }),
 })
 
+const front = z.strictObject({
+  upstream: option(upstream(), {
+    description: 'where xapi takes plain HTTP: http://host[:port]',
+    example: 'http://127.0.0.1:80',
+  }),
+  'proxy-protocol': option(z.boolean().prefault(false), {
+    description: "whether xapi is told each client's address, as its own stunnel does (PROXY protocol, version 1)",
+  }),
+})
+
 const valkey = z.strictObject({
   url: option(valkeyUrl().prefault('redis://127.0.0.1:6379'), {
     description:
@@ -332,6 +375,10 @@ const file = z
     services: option(services.prefault({}), { description: 'custom services on this host' }),
     sessions: option(sessions.prefault({}), { description: 'logins and sessions' }),
     pool: option(pool.prefault({}), { description: 'this host and the others' }),
+    front: option(front.optional(), {
+      description: 'xapi behind the gateway, which gets every request that is not for a service',
+      example: { upstream: 'http://127.0.0.1:80' },
+    }),
     valkey: option(valkey.prefault({}), { description: 'for the authority and the registry valkey' }),
     limits: option(limits.prefault({}), { description: 'what is bounded, and by how much' }),
     log: option(log.prefault({}), { description: 'the log, on standard output' }),
@@ -392,7 +439,7 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
   return {
     stateDir: resolve(directory, input['state-dir']),
     workers: input.workers,
-    listen: input.listen.map(({ address }) => ({ address: absolute(address, directory) })),
+    listen: input.listen.map((one) => toListen(one, directory)),
     services: {
       directories: s.directories.map((path) => resolve(directory, path)),
       methods: [...new Set(s.methods)],
@@ -424,6 +471,10 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       registry: p.registry,
       static: p.static,
     },
+    front:
+      input.front === undefined
+        ? null
+        : { upstream: input.front.upstream, proxyProtocol: input.front['proxy-protocol'] },
     valkey: {
       url: v.url,
       caFile: fileOrNull(v.ca, directory),
@@ -444,13 +495,30 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
   }
 }
 
+function toListen({ address, tls: files, ...rest }: z.output<typeof listen>, directory: string): ListenConfig {
+  return {
+    address: absolute(address, directory),
+    proxyProtocol: rest['proxy-protocol'],
+    tls:
+      files === undefined
+        ? null
+        : { certificate: resolve(directory, files.certificate), key: resolve(directory, files.key) },
+  }
+}
+
 function fileOrNull(path: string | undefined, directory: string): string | null {
   return path === undefined ? null : resolve(directory, path)
 }
 
 /** What no single option can tell: rules between options, and those on resolved paths. */
 function crossIssues(config: Config): ConfigIssue[] {
-  return [...stateIssues(config), ...listenIssues(config), ...policyIssues(config), ...poolIssues(config)]
+  return [
+    ...stateIssues(config),
+    ...listenIssues(config),
+    ...policyIssues(config),
+    ...poolIssues(config),
+    ...frontIssues(config),
+  ]
 }
 
 /** The daemon's own sockets are in the state directory; the longest name is `gateway.sock`. */
@@ -463,12 +531,15 @@ function stateIssues({ stateDir }: Config): ConfigIssue[] {
 
 function listenIssues(config: Config): ConfigIssue[] {
   const seen = new Set<string>()
-  return config.listen.flatMap(({ address }, index) => {
+  return config.listen.flatMap(({ address, tls: files }, index) => {
     const issues: ConfigIssue[] = []
     const key = ['listen', index, 'address']
     const text = formatListenAddress(address)
     if (seen.has(text) && !text.endsWith(':0')) issues.push(issue(key, 'must not be the address of another listener'))
     seen.add(text)
+    if (address.kind === 'unix' && files !== null) {
+      issues.push(issue(['listen', index, 'tls'], 'must not be given for a Unix socket, which nobody can listen in on'))
+    }
     const bytes = address.kind === 'unix' ? Buffer.byteLength(address.path) : 0
     if (bytes > SOCKET_PATH_BYTES_MAX) {
       const limit = `the path of a Unix socket may have ${SOCKET_PATH_BYTES_MAX} bytes`
@@ -476,6 +547,28 @@ function listenIssues(config: Config): ConfigIssue[] {
     }
     return issues
   })
+}
+
+function frontIssues({ front: behind, listen: listeners, sessions: { authority } }: Config): ConfigIssue[] {
+  if (behind === null) return []
+  const issues: ConfigIssue[] = []
+  if (authority !== 'xapi') {
+    const why = 'clients log in at xapi, so that no other authority knows their sessions'
+    issues.push(issue(['sessions', 'authority'], `must be "xapi" with [front]: ${why}`))
+  }
+  if (listeners.some(({ address }) => isAt(address, behind.upstream))) {
+    issues.push(issue(['front', 'upstream'], 'must be where xapi listens, and not the address of a listener here'))
+  }
+  return issues
+}
+
+/** Whether what is sent to `upstream` would come back to the listener, without end. */
+function isAt(address: ListenAddress, upstreamAt: Upstream): boolean {
+  if (address.kind !== 'tcp' || address.port !== upstreamAt.port) return false
+  const hosts = [address.host, upstreamAt.host]
+  const isEverywhere = address.host === '0.0.0.0' || address.host === '::'
+  if (isEverywhere || hosts.includes('localhost')) return hosts.slice(isEverywhere ? 1 : 0).every(isLoopback)
+  return address.host === upstreamAt.host
 }
 
 function policyIssues({ services: { policy: policies, methods } }: Config): ConfigIssue[] {

@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { Config, ListenConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
+import { readSecureContext } from '../proxy/tls-credentials.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import { version } from '../version.ts'
 import { createXenApiServer } from '../xenapi/server.ts'
@@ -84,7 +85,10 @@ class Primary {
   }
 
   get urls(): readonly string[] {
-    return this.#config.listen.flatMap((listen) => this.#listeners.get(keyOf(listen))?.url ?? [])
+    return this.#config.listen.flatMap((listen) => {
+      const url = this.#listeners.get(keyOf(listen))?.url ?? []
+      return typeof url === 'string' && listen.tls !== null ? url.replace(/^http:/, 'https:') : url
+    })
   }
 
   async start(): Promise<void> {
@@ -102,6 +106,7 @@ class Primary {
     backends.start()
     await this.#startXenapi(backends)
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath })
+    checkTlsFiles(config)
     for (const listen of config.listen) await this.#bind(listen)
     this.#group = this.#newGroup(config, this.#broker, backends)
     await this.#group.start()
@@ -289,6 +294,7 @@ class Primary {
     backends: Backends,
   ): Promise<WorkerGroup> {
     try {
+      checkTlsFiles(config)
       for (const listen of added) await this.#bind(listen)
       const group = this.#newGroup(config, broker, backends)
       // From its first request on it has to hear of endings.
@@ -323,6 +329,11 @@ async function takeStateDirectory(path: string, socketPath: string): Promise<voi
       cause,
     })
   }
+}
+
+/** @throws {TlsFilesError} here, rather than in each worker, when a listener's certificate cannot be used */
+function checkTlsFiles({ listen }: Config): void {
+  for (const { tls } of listen) if (tls !== null) readSecureContext(tls)
 }
 
 function keyOf({ address }: ListenConfig): string {

@@ -3,7 +3,10 @@
 import { randomBytes } from 'node:crypto'
 import { channelLine } from '../logging/access.ts'
 import { createLog, type Log } from '../logging/log.ts'
+import type { ListenConfig } from '../config/schema.ts'
+import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrived.ts'
 import { Gateway } from '../proxy/gateway.ts'
+import { TlsCredentials, type TlsEvent } from '../proxy/tls-credentials.ts'
 import type { SessionsConfig } from '../config/schema.ts'
 import { Policies } from '../services/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
@@ -80,6 +83,7 @@ class Worker {
       policies: new Policies(services.policy, services.channels),
       registry: this.#whereabouts,
       sessions: this.#sessions,
+      front: config.front,
       xenapiPath,
       returnPath,
       idPrefix: randomBytes(6).toString('hex'),
@@ -105,10 +109,22 @@ class Worker {
     this.#sessions.isTrusted = performance.now() - this.#heardMs <= this.#trustMs
   }
 
-  async start({ listenFds, returnFd }: StartMessage): Promise<void> {
-    for (const fd of listenFds) await this.#gateway.listen({ fd })
-    await this.#gateway.listen({ fd: returnFd }, false)
+  async start({ config, listenFds, returnFd }: StartMessage): Promise<void> {
+    for (const [index, fd] of listenFds.entries())
+      await this.#gateway.listen({ fd }, this.#traits(config.listen[index]))
+    await this.#gateway.listen({ fd: returnFd }, { ...PLAIN_LISTENER, canPass: false })
     this.#tell({ type: 'ready' })
+  }
+
+  #traits(listen: ListenConfig | undefined): ListenerTraits {
+    if (listen === undefined) return PLAIN_LISTENER
+    const tls = listen.tls === null ? null : new TlsCredentials(listen.tls, (event) => this.#tlsChanged(event))
+    return { canPass: true, hasProxyHeader: listen.proxyProtocol, tls }
+  }
+
+  #tlsChanged(event: TlsEvent): void {
+    if (event.kind === 'reloaded') this.#log.info({ event: 'tls-reloaded', certificate: event.certificate })
+    else this.#log.error({ event: 'tls-reload-refused', problem: event.problem })
   }
 
   take(message: Exclude<ToWorker, StartMessage>): void {

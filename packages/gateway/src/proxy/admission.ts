@@ -30,6 +30,7 @@ import { presentedSession } from './session-id.ts'
 
 /** Where every request for a custom service starts. */
 const SERVICES_PREFIX = '/services/plugin/'
+export const SERVICES_PATH: string = SERVICES_PREFIX.slice(0, -1)
 /** Where the XenAPI is served, to POST. */
 const XENAPI_PATHS = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])
 /** The XenAPI endpoint's name in the pool of connections; no service can have it. */
@@ -93,7 +94,7 @@ export type Decision =
  */
 export function decide(rules: AdmissionRules, head: RequestHead, learned: Learned, isPassable: boolean): Decision {
   const target = head.originTarget
-  if (!target.startsWith(SERVICES_PREFIX) && !isBarePrefix(target)) return decideXenapi(rules, head, target, learned)
+  if (!isForService(target)) return decideXenapi(rules, head, target, learned)
 
   const presented = presentedSession(head, target)
   if (presented === undefined) return refuse(SESSION_MISSING)
@@ -109,9 +110,9 @@ export function decide(rules: AdmissionRules, head: RequestHead, learned: Learne
   return decideService(rules, head, target, presented.id, entry, learned, isPassable && !learned.isRelayed)
 }
 
-/** `/services/plugin` alone, which names no service: with a session it is 404, without one 403, as below it. */
-function isBarePrefix(target: string): boolean {
-  return pathOf(target) === SERVICES_PREFIX.slice(0, -1)
+/** Whether a request is for a service. `/services/plugin` alone names none: with a session it is 404, without one 403. */
+export function isForService(target: string): boolean {
+  return target.startsWith(SERVICES_PREFIX) || pathOf(target) === SERVICES_PATH
 }
 
 function decideService(
@@ -184,7 +185,7 @@ function answerOn(sessions: SessionTable, id: string, learned: Learned, nowMs: n
   return learned.answer.answer.kind === 'session' ? { kind: 'nobody' } : learned.answer.answer
 }
 
-function takeConnection(pool: ServicePool, name: string, learned: Learned): Connected | undefined {
+export function takeConnection(pool: ServicePool, name: string, learned: Learned): Connected | undefined {
   const { connected } = learned
   if (connected !== null) {
     learned.connected = null

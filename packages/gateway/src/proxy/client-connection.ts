@@ -1,6 +1,7 @@
 // One client's connection.
 //
 //   from         to            method
+//   PROXY        IDLE          #readProxyHeader   the header of a terminator in front is read; where there is one, the first state
 //   IDLE         HEAD          #readHead           the first bytes of a request are there
 //   IDLE, HEAD   WAITING       #wait               the head is complete; a session or a connection is asked for
 //   WAITING      HEAD          #learn              the answer is there: the same head is read and decided on again
@@ -18,15 +19,18 @@
 // next one is not looked at before.
 
 import type { Socket } from 'node:net'
-import { BODY, BodyDecoder, FIELD, HEAD, type RequestHead, STEP } from '@xengate/http1'
+import { BODY, BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
 import type { SessionEntry } from '../sessions/table.ts'
-import { decide, type Decision, type Learned, pathOf, wantedUpgrade } from './admission.ts'
+import { decide, type Decision, isForService, type Learned, pathOf, wantedUpgrade } from './admission.ts'
 import type { PassedConnection } from './channel.ts'
 import type { Exchange } from './exchange.ts'
-import { type AcceptedHandle, acceptedSocket, BorrowedReads } from './borrowed-reads.ts'
+import { type ArrivalFault, type Arrived, endsOf, forwardedLines, socketOf } from './arrived.ts'
+import { BorrowedReads } from './borrowed-reads.ts'
 import { ACCEPT } from './field-ids.ts'
+import { decideFront, type FrontDecision, frontText, lacksHost, xapiName } from './front.ts'
 import type { Gateway } from './gateway.ts'
 import { Outgoing } from './outgoing.ts'
+import { type Ends, plainAddress, readProxyHeader } from './proxy-header.ts'
 import {
   AUTHORITY_UNAVAILABLE,
   DRAINING,
@@ -37,11 +41,12 @@ import {
   SERVICE_SLOW,
 } from './refusals.ts'
 import { Relay, type RelayedRequest } from './relay.ts'
+import { expectsContinue, relayedRequest, type RelayedTo } from './relayed-request.ts'
 import { requestText } from './request-text.ts'
 import type { ServiceConnection } from './service-connection.ts'
 import type { Tunnel } from './tunnel.ts'
 
-const STATE = { IDLE: 0, HEAD: 1, WAITING: 2, EXCHANGE: 3, DISCARDING: 4, LINGERING: 5, CLOSED: 6 } as const
+const STATE = { IDLE: 0, HEAD: 1, WAITING: 2, EXCHANGE: 3, DISCARDING: 4, LINGERING: 5, CLOSED: 6, PROXY: 7 } as const
 
 /** A refused request's body up to this length is read and dropped so that the connection can go on. */
 const DISCARD_BYTES_MAX = 65_536
@@ -53,22 +58,27 @@ const ANSWER_TIMEOUT_MS = 5000
 /** How long a connection is kept without a request once the gateway drains: one may be on its way. */
 const DRAIN_GRACE_MS = 1000
 
+/** How often a quiet client of xapi is probed by TCP. */
+const KEEP_ALIVE_MS = 60_000
+
 /** `#step` took nothing: what is there is kept. */
 const KEEP = -1
 
 export class ClientConnection {
   readonly socket: Socket
   readonly outgoing: Outgoing
-  /** Address of the client, empty on a Unix socket. */
-  readonly address: string
-  /** Its port, 0 on a Unix socket. */
-  get port(): number {
-    return this.socket.remotePort ?? 0
-  }
-
+  /** Whether what the socket below carries is the client's own bytes: not those of TLS. */
+  readonly isPlain: boolean
+  /** Address and port of the client, as a terminator in front told or the system has them; none on a Unix socket. */
+  address = ''
+  port = 0
+  /** What a terminator in front told. */
+  #told: Ends | null = null
   /** `X-Forwarded-For` and `X-Forwarded-Proto`, each with its CRLF. */
-  readonly #forwardedLines: string
+  #forwardedLines = ''
   readonly #gateway: Gateway
+  /** The socket that the system has: below TLS, or the same. */
+  readonly #raw: Socket
   readonly #canEverPass: boolean
   readonly #reads = new BorrowedReads((bytes, count) => this.#bytes(bytes, count))
   #state: number = STATE.IDLE
@@ -76,6 +86,8 @@ export class ClientConnection {
   /** Bytes that came and are not taken; owned. */
   #unread: Buffer | null = null
   #learned: Learned = NOTHING_LEARNED
+  /** Name, in the pool, of connections to xapi for this client. */
+  #xapiName: string | null = null
   /** Counts waits, so that an answer which comes too late finds that nobody waits for it. */
   #waits = 0
   #isWaitingForSession = false
@@ -89,23 +101,35 @@ export class ClientConnection {
   #discarding: BodyDecoder | null = null
   #droppedBytes = 0
 
-  /**
-   * @param handle an accepted connection, whose owner this is from now on
-   * @param canEverPass whether it may be passed to services
-   */
-  constructor(gateway: Gateway, handle: AcceptedHandle, canEverPass: boolean) {
-    const socket = acceptedSocket(handle, this.#reads)
+  /** @param arrived a connection, whose owner this is from now on */
+  constructor(gateway: Gateway, arrived: Arrived) {
+    const isPlain = arrived.kind === 'plain'
+    const socket = socketOf(arrived, this.#reads, (bytes, count) => this.#bytes(bytes, count))
     this.#gateway = gateway
-    this.#canEverPass = canEverPass
+    this.isPlain = isPlain
+    this.#canEverPass = isPlain && arrived.canPass
     this.socket = socket
+    this.#raw = isPlain ? socket : arrived.raw
     this.outgoing = new Outgoing(socket)
-    this.address = plainAddress(socket.remoteAddress)
-    this.#forwardedLines = `${this.address === '' ? '' : `X-Forwarded-For: ${this.address}\r\n`}X-Forwarded-Proto: http\r\n`
+    this.#knowClient(isPlain ? null : arrived.ends)
+    if (isPlain && arrived.hasProxyHeader) this.#state = STATE.PROXY
     this.expectWithin(gateway.limits.headTimeoutMs)
     socket.on('end', () => this.#ended())
     socket.on('drain', () => this.#drained())
     socket.on('error', () => {}) // 'close' follows
     socket.on('close', () => this.#closed())
+  }
+
+  /** Both ends of the client's connection, as it is known where the client is; null when that is not known. */
+  get ends(): Ends | null {
+    return this.#told ?? endsOf(this.#raw)
+  }
+
+  #knowClient(told: Ends | null): void {
+    this.#told = told
+    this.address = told === null ? plainAddress(this.#raw.remoteAddress) : told.source.address
+    this.port = told === null ? (this.#raw.remotePort ?? 0) : told.source.port
+    this.#forwardedLines = forwardedLines(this.address, told, this.isPlain)
   }
 
   /** Whether the client has ended its side and everything that it sent is taken. */
@@ -166,6 +190,8 @@ export class ClientConnection {
       case STATE.IDLE:
       case STATE.HEAD:
         return this.socket.writableNeedDrain ? KEEP : this.#readHead(bytes, at, to)
+      case STATE.PROXY:
+        return this.#readProxyHeader(bytes, at, to)
       case STATE.WAITING:
         return KEEP
       case STATE.EXCHANGE:
@@ -187,6 +213,8 @@ export class ClientConnection {
     else this.#consume(bytes, bytes.length)
     if (this.#state === STATE.IDLE && this.hasEnded) this.#linger()
     else if (this.#state === STATE.HEAD && this.#hasEnded) this.#refuse(malformed('head-truncated'), null)
+    else if (this.#state === STATE.PROXY && this.hasEnded) this.destroy()
+    else if (this.#state === STATE.PROXY && this.#hasEnded) this.#refuseArrival('proxy-header-malformed')
     else if (this.#state === STATE.EXCHANGE && this.hasEnded) this.#exchange?.clientEnded()
   }
 
@@ -201,11 +229,36 @@ export class ClientConnection {
     else this.socket.pause()
   }
 
+  // ── before the first request ──
+
+  #readProxyHeader(bytes: Buffer, from: number, to: number): number {
+    const header = readProxyHeader(bytes, from, to)
+    if (header.kind === 'need-more') return KEEP
+    if (header.kind === 'invalid') {
+      this.#refuseArrival(header.fault)
+      return to
+    }
+    this.#knowClient(header.ends)
+    this.#state = STATE.IDLE
+    this.expectWithin(this.#gateway.limits.headTimeoutMs)
+    return header.end
+  }
+
+  /** Closes a connection on which nothing can be asked, without an answer: whoever is there does not expect HTTP. */
+  #refuseArrival(fault: ArrivalFault): void {
+    this.#gateway.logArrivalFault(this.address, fault)
+    this.destroy()
+  }
+
   // ── a request ──
 
   #readHead(bytes: Buffer, from: number, to: number): number {
     const head = this.#gateway.requestHead
     const status = head.parse(bytes, from, to)
+    if (status === HEAD.COMPLETE && this.#gateway.front !== null && lacksHost(head)) {
+      this.#refuse(malformed('host-missing'), null)
+      return to
+    }
     if (status === HEAD.COMPLETE) return this.#decide(head, bytes.subarray(from, to)) ? head.end : KEEP
     if (status === HEAD.INVALID) {
       this.#refuse(malformed(head.reason), null)
@@ -223,9 +276,9 @@ export class ClientConnection {
    * @returns whether the head is done with; otherwise it is to be kept and read again
    */
   #decide(head: RequestHead, bytes: Buffer): boolean {
-    const decision = decide(this.#gateway.rules, head, this.#learned, this.#isPassable)
+    const decision = this.#decisionOn(head)
     // A connection that was waited for is used now or not at all.
-    if (decision.kind !== 'relay') this.#dropConnected()
+    if (decision.kind !== 'relay' && decision.kind !== 'front') this.#dropConnected()
     switch (decision.kind) {
       case 'ask': {
         const { id } = decision
@@ -256,7 +309,18 @@ export class ClientConnection {
         this.#learned = NOTHING_LEARNED
         this.#relay(head, decision.connection, decision.name, decision.entry, decision.stripSession)
         return true
+      case 'front':
+        this.#learned = NOTHING_LEARNED
+        this.#relayToXapi(head, decision)
+        return true
     }
+  }
+
+  #decisionOn(head: RequestHead): Decision | FrontDecision {
+    const { front, rules } = this.#gateway
+    if (front === null || isForService(head.originTarget)) return decide(rules, head, this.#learned, this.#isPassable)
+    this.#xapiName ??= xapiName(front, this.ends)
+    return decideFront(rules.pool, head, this.#xapiName, this.#learned)
   }
 
   #dropConnected(): void {
@@ -335,34 +399,40 @@ export class ClientConnection {
   ): void {
     const requestId = this.#gateway.nextRequestId()
     const upgrade = wantedUpgrade(head)
-    const { bodyKind, method } = head
-    const request: RelayedRequest = {
+    const text = requestText(head, { entry, stripSession, forwardedLines: this.#forwardedLines, requestId, upgrade })
+    const isForXapi = false
+    this.#start(head, connection, {
       id: requestId,
-      method,
-      path: pathOf(head.originTarget),
       service,
       entry,
-      text: requestText(head, {
-        entry,
-        stripSession,
-        forwardedLines: this.#forwardedLines,
-        requestId,
-        upgrade,
-      }),
-      decoder:
-        bodyKind === BODY.NONE ? null : new BodyDecoder(bodyKind, head.contentLength, this.#gateway.trailerLines),
-      isChunked: head.isChunked,
-      minorVersion: head.minorVersion,
-      isPersistent: head.isPersistent,
-      expectsContinue: expectsContinue(head),
+      text,
       upgrade,
-      accept: head.first(ACCEPT),
       startedMs: this.#gateway.stampMs(),
-    }
+      isForXapi,
+    }).start()
+  }
+
+  #relayToXapi(head: RequestHead, { connection, isLast }: Extract<FrontDecision, { kind: 'front' }>): void {
+    const id = this.#gateway.nextRequestId()
+    const upgrade = isLast ? undefined : wantedUpgrade(head)
+    const text = frontText(head, isLast, upgrade)
+    const service = this.#xapiName ?? ''
+    // A peer that is gone without a word is found by TCP: nothing else ends what takes its time.
+    this.socket.setKeepAlive(true, KEEP_ALIVE_MS)
+    const startedMs = this.#gateway.stampMs()
+    const to = { id, service, entry: null, text, upgrade, startedMs, isForXapi: true }
+    const relay = this.#start(head, connection, to)
+    if (isLast) relay.startTunnel()
+    else relay.start()
+  }
+
+  /** Gives the connection to a relay, which is returned to be started. */
+  #start(head: RequestHead, connection: ServiceConnection, of: RelayedTo): Relay {
+    const request = relayedRequest(head, of, this.#gateway.trailerLines)
     const relay = new Relay(this.#gateway, this, connection, request)
     this.#state = STATE.EXCHANGE
     this.#exchange = relay
-    relay.start()
+    return relay
   }
 
   /** The exchange is now a tunnel. What the client has sent since its request goes through it. */
@@ -370,7 +440,7 @@ export class ClientConnection {
     this.#exchange = tunnel
     this.#deadlineMs = Number.POSITIVE_INFINITY
     this.#gateway.hold(tunnel)
-    this.#advance()
+    if (!this.#isConsuming) this.#advance()
   }
 
   /**
@@ -382,8 +452,9 @@ export class ClientConnection {
   exchangeEnded(keeps: boolean, isLast: boolean, rest: BodyDecoder | null): void {
     this.#exchange = null
     this.#isPaused = false
-    if (isLast && rest === null && this.#unread === null && this.socket.writableLength === 0) {
+    if (isLast && this.isPlain && rest === null && this.#unread === null && this.socket.writableLength === 0) {
       // All is read, and all is on its way: closing ends the connection in order, without the calls that lingering takes.
+      // TLS has an end of its own to be sent.
       this.destroy()
     } else if (!keeps) {
       this.#linger()
@@ -553,8 +624,8 @@ export class ClientConnection {
     this.#exchange = null
     this.#unread = null
     // A Unix socket has no reset.
-    if (this.socket.remoteAddress === undefined) this.socket.destroy()
-    else this.socket.resetAndDestroy()
+    if (this.#raw.remoteAddress === undefined) this.socket.destroy()
+    else this.#raw.resetAndDestroy()
   }
 
   /** Ends the connection now. */
@@ -597,6 +668,9 @@ export class ClientConnection {
 
   #timedOut(): void {
     switch (this.#state) {
+      case STATE.PROXY:
+        this.#refuseArrival('proxy-header-slow')
+        break
       case STATE.HEAD:
         this.#refuse(REQUEST_SLOW, null)
         break
@@ -628,13 +702,3 @@ export class ClientConnection {
 }
 
 const NOTHING_LEARNED: Learned = Object.freeze({ answer: null, connected: null, isRelayed: false })
-
-function expectsContinue(head: RequestHead): boolean {
-  return head.minorVersion === 1 && head.first(FIELD.EXPECT)?.toLowerCase() === '100-continue'
-}
-
-/** An IPv4 address that a dual-stack socket shows as IPv6 is shown as IPv4; none (a Unix socket) as an empty text. */
-function plainAddress(address: string | undefined): string {
-  if (address === undefined) return ''
-  return address.startsWith('::ffff:') ? address.slice(7) : address
-}

@@ -63,6 +63,9 @@ export function withDrop(table: Uint8Array, id: number): Uint8Array {
   return more
 }
 
+/** Left out of a request to xapi behind the gateway, which gets Host in front of the others. */
+export const FRONT_DROPS: Uint8Array = drops([...HOP_BY_HOP, FIELD.HOST])
+
 /** Left out of a response: hop-by-hop fields. */
 export const RESPONSE_DROPS: Uint8Array = drops(HOP_BY_HOP)
 

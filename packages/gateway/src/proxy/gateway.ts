@@ -10,15 +10,20 @@ import type { Policies } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
 import { type AdmissionRules, type Decision, XENAPI } from './admission.ts'
+import { type ArrivalFault, type Arrived, type ListenerTraits, PLAIN_LISTENER } from './arrived.ts'
 import { type AcceptedHandle, acceptedSocket, acceptHandles, BorrowedReads } from './borrowed-reads.ts'
 import { Channel, type ChannelOutcome } from './channel.ts'
 import { ChannelSockets } from './channel-sockets.ts'
 import { ClientConnection } from './client-connection.ts'
 import { SweepClock } from './clock.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './field-ids.ts'
-import { GATEWAY_BUSY, type Refusal, refusalResponse } from './refusals.ts'
+import { type Front, isXapiName, whereXapiIs } from './front.ts'
+import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './refusals.ts'
 import type { Outcome, Relay } from './relay.ts'
+import type { Where } from './service-connection.ts'
 import { ServicePool, socketPaths } from './service-pool.ts'
+import { TlsArrival } from './tls-arrival.ts'
+import type { TlsCredentials } from './tls-credentials.ts'
 
 /** What a gateway is made from. */
 export interface GatewayOptions {
@@ -28,6 +33,8 @@ export interface GatewayOptions {
   readonly policies: Policies
   readonly registry: ServiceRegistry
   readonly sessions: SessionTable
+  /** xapi, when the gateway stands in front of it: then it has no XenAPI endpoint of its own. */
+  readonly front: Front | null
   /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
   readonly xenapiPath: string | null
   /** Unix socket where services bring back what a channel must not answer. */
@@ -61,6 +68,7 @@ const TICK_MS_MIN = 10
 export class Gateway {
   readonly limits: LimitsConfig
   readonly sessions: SessionTable
+  readonly front: Front | null
   readonly pool: ServicePool
   rules: AdmissionRules
   readonly clock: SweepClock
@@ -70,6 +78,8 @@ export class Gateway {
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
   readonly #options: GatewayOptions
   readonly #connections = new Set<ClientConnection>()
+  /** Connections that are not secured yet. */
+  readonly #arrivals = new Set<TlsArrival>()
   /** What holds on to a session beyond one exchange, by the session's uuid. */
   readonly #held = new Map<string, Set<Held>>()
   readonly #servers: Server[] = []
@@ -83,13 +93,14 @@ export class Gateway {
     this.#options = options
     this.limits = limits
     this.sessions = sessions
+    this.front = options.front
     this.clock = new SweepClock(tickMs(limits), () => this.#sweep())
-    this.pool = new ServicePool((name) => this.#pathsOf(name), limits.connectTimeoutMs, this.clock)
+    this.pool = new ServicePool((name) => this.#placesOf(name), limits.connectTimeoutMs, this.clock)
     const channels = new ChannelSockets((name) => socketPaths(options.directories, name), this.clock)
     const hasXenapi = xenapiPath !== null
     this.rules = { sessions, policies, registry, pool: this.pool, channels, clock: this.clock, methods, hasXenapi }
     const headLimits = { headBytesMax: limits.headBytes, targetBytesMax: limits.targetBytes }
-    this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits)
+    this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits, this.front === null)
     this.responseHead = new ResponseHead(RESPONSE_FIELDS, headLimits)
   }
 
@@ -99,11 +110,11 @@ export class Gateway {
 
   /**
    * Accepts connections at `where`; resolves with the address when it listens.
-   * @param canPass whether they may be passed to services: not those that services bring back
+   * @param traits what is made of them
    */
   listen(
     where: { host: string; port: number } | { path: string } | { fd: number },
-    canPass = true,
+    traits: ListenerTraits = PLAIN_LISTENER,
   ): Promise<AddressInfo | string> {
     const server = createServer()
     this.#servers.push(server)
@@ -113,7 +124,7 @@ export class Gateway {
         server.off('error', reject)
         acceptHandles(
           server,
-          (handle) => this.#accept(handle, canPass),
+          (handle) => this.#accept(handle, traits),
           (errno) => this.#options.problem('accept-failed', getSystemErrorName(errno)),
         )
         resolve(server.address() ?? '')
@@ -121,23 +132,55 @@ export class Gateway {
     })
   }
 
-  #accept(handle: AcceptedHandle, canPass: boolean): void {
-    if (this.#connections.size < this.limits.connections) {
-      this.#connections.add(new ClientConnection(this, handle, canPass))
-      return
-    }
+  #accept(handle: AcceptedHandle, { canPass, hasProxyHeader, tls }: ListenerTraits): void {
+    const isBusy = this.#connections.size + this.#arrivals.size >= this.limits.connections
+    if (tls !== null) this.#acceptSecure(handle, tls, hasProxyHeader, isBusy)
+    else if (isBusy) this.#refuseBusy(handle)
+    else this.#serve({ kind: 'plain', handle, hasProxyHeader, canPass })
+  }
+
+  #serve(arrived: Arrived): void {
+    this.#connections.add(new ClientConnection(this, arrived))
+  }
+
+  #acceptSecure(handle: AcceptedHandle, tls: TlsCredentials, hasProxyHeader: boolean, isBusy: boolean): void {
+    const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
+    const arrival: TlsArrival = new TlsArrival(handle, tls, hasProxyHeader, deadlineMs, {
+      secured: (arrived) => {
+        this.#arrivals.delete(arrival)
+        this.#serve(arrived)
+      },
+      failed: (fault, address) => {
+        this.#arrivals.delete(arrival)
+        if (fault !== null) this.logArrivalFault(address, fault)
+      },
+      refusedPlain: (address) => {
+        this.#arrivals.delete(arrival)
+        const requestId = this.nextRequestId()
+        this.logRefusal({ address }, PLAIN_ON_TLS, { ...NOTHING_ASKED, requestId })
+        return this.#lastWords(PLAIN_ON_TLS, requestId)
+      },
+    })
+    // A client could not read a refusal before it is secured.
+    if (isBusy) arrival.destroy()
+    else this.#arrivals.add(arrival)
+  }
+
+  #refuseBusy(handle: AcceptedHandle): void {
     const socket = acceptedSocket(handle, new BorrowedReads(() => false))
     socket.on('error', () => {})
-    socket.end(
-      refusalResponse(GATEWAY_BUSY, {
-        requestId: this.nextRequestId(),
-        accept: undefined,
-        isToHead: false,
-        connectionLine: 'Connection: close\r\n',
-        nowMs: Date.now(),
-      }),
-      () => socket.destroy(),
-    )
+    socket.end(this.#lastWords(GATEWAY_BUSY, this.nextRequestId()), () => socket.destroy())
+  }
+
+  #lastWords(refused: Refusal, requestId: string): string {
+    const connectionLine = 'Connection: close\r\n'
+    return refusalResponse(refused, {
+      requestId,
+      accept: undefined,
+      isToHead: false,
+      connectionLine,
+      nowMs: Date.now(),
+    })
   }
 
   /**
@@ -170,6 +213,8 @@ export class Gateway {
     for (const server of this.#servers) server.close()
     for (const held of this.#allHeld()) held.destroy()
     for (const connection of this.#connections) connection.destroy()
+    for (const arrival of this.#arrivals) arrival.destroy()
+    this.#arrivals.clear()
     this.pool.destroy()
     this.clock.close()
   }
@@ -260,7 +305,7 @@ export class Gateway {
       requestId: request.id,
       client: client.address,
       caller: request.entry,
-      service: request.service === XENAPI ? 'xenapi' : request.service,
+      service: loggedName(request.service),
       method: request.method,
       path: request.path,
       status: relay.status,
@@ -290,10 +335,15 @@ export class Gateway {
     })
   }
 
+  /** Logs a connection that was closed before anything was asked on it. */
+  logArrivalFault(address: string, fault: ArrivalFault): void {
+    this.logRefusal({ address }, { status: 0, code: fault }, { ...NOTHING_ASKED, requestId: this.nextRequestId() })
+  }
+
   /** Logs a request that was refused before it was relayed. */
   logRefusal(
-    client: ClientConnection,
-    refusal: Refusal,
+    client: { readonly address: string },
+    refusal: { readonly status: number; readonly code: string },
     request: {
       requestId: string
       method: string | null
@@ -320,16 +370,27 @@ export class Gateway {
     })
   }
 
-  #pathsOf(name: string): readonly string[] {
-    return name === XENAPI ? [this.#options.xenapiPath ?? ''] : socketPaths(this.#options.directories, name)
+  #placesOf(name: string): readonly Where[] {
+    if (this.front !== null && isXapiName(name)) return [whereXapiIs(this.front, name)]
+    if (name === XENAPI) return [{ path: this.#options.xenapiPath ?? '' }]
+    return socketPaths(this.#options.directories, name).map((path) => ({ path }))
   }
 
   #sweep(): void {
     const { nowMs } = this.clock
     for (const connection of this.#connections) connection.sweep(nowMs)
+    for (const arrival of this.#arrivals) arrival.sweep(nowMs)
     this.pool.sweep()
   }
 }
+
+function loggedName(service: string): string {
+  if (isXapiName(service)) return 'xapi'
+  return service === XENAPI ? 'xenapi' : service
+}
+
+/** What is known of a request that did not come. */
+const NOTHING_ASKED = { method: null, path: null, service: null, entry: null } as const
 
 function tickMs(limits: LimitsConfig): number {
   const shortestMs = Math.min(

@@ -131,6 +131,19 @@ export const GATEWAY_BUSY: Refusal = refusal(
   RETRY_SOON,
 )
 
+export const XAPI_UNAVAILABLE: Refusal = refusal(
+  503,
+  'xapi-unavailable',
+  'xapi does not answer behind this gateway: try again shortly; on the host, see whether xapi is running.',
+  RETRY_SOON,
+)
+
+export const PLAIN_ON_TLS: Refusal = refusal(
+  400,
+  'plain-on-tls',
+  'This port speaks HTTPS: use https:// in place of http://.',
+)
+
 export const DRAINING: Refusal = refusal(503, 'draining', 'The gateway is stopping: try again shortly.', RETRY_SOON)
 
 const PHRASES: Readonly<Record<number, string>> = {

@@ -65,6 +65,8 @@ export interface RelayedRequest {
   readonly accept: string | undefined
   /** When its head was complete, by `Gateway.stampMs`. */
   readonly startedMs: number
+  /** Whether it goes to xapi behind the gateway, which may take its time, and says when a connection ends. */
+  readonly isForXapi: boolean
 }
 
 /** With its head, a response of this length goes out in one flight: TCP begins with ten segments (RFC 6928). */
@@ -121,6 +123,17 @@ export class Relay implements Exchange, ServiceListener {
     service.outgoing.text(this.request.text)
     if (this.#isRequestSent) service.outgoing.flush()
     this.#expectProgress()
+  }
+
+  /** Sends the head; from then on bytes pass both ways, and none of them are looked at. */
+  startTunnel(): void {
+    const service = this.#service
+    if (service === null) return
+    service.outgoing.text(this.request.text)
+    service.outgoing.flush()
+    const tunnel = new Tunnel(this.#gateway, this.#client, service, this)
+    service.take(tunnel)
+    this.#client.tunnelStarted(tunnel)
   }
 
   /** Writes what `clientBytes` and `start` gathered. */
@@ -283,8 +296,11 @@ export class Relay implements Exchange, ServiceListener {
     this.firstByteMs = this.#gateway.stampMs()
     this.#response = RESPONSE.BODY
     this.#isServicePersistent = head.isPersistent && kind !== BODY.CLOSE
-    this.#isChunkedToClient = (kind === BODY.CHUNKED || kind === BODY.CLOSE) && request.minorVersion === 1
+    // What xapi ends with its connection ends with the client's, too: not all of its clients understand chunks.
+    const becomesChunked = kind === BODY.CLOSE && !request.isForXapi
+    this.#isChunkedToClient = (kind === BODY.CHUNKED || becomesChunked) && request.minorVersion === 1
     this.#keepsClient = this.#canKeepClient(kind !== BODY.CHUNKED && kind !== BODY.CLOSE)
+    if (request.isForXapi) this.#keepsClient &&= this.#isServicePersistent
     this.#client.outgoing.text(this.#headText(head))
     this.#responseDecoder =
       kind === BODY.NONE ? null : new BodyDecoder(kind, head.contentLength, this.#gateway.trailerLines)
@@ -487,6 +503,11 @@ export class Relay implements Exchange, ServiceListener {
 
   /** Sets the deadline by which something more has to happen. */
   #expectProgress(): void {
+    if (this.request.isForXapi) {
+      // Calls that wait for events, and disks that are written as they come, take as long as they take.
+      this.#client.expectWithin(Number.POSITIVE_INFINITY)
+      return
+    }
     const { limits } = this.#gateway
     const isResponseDue = this.#response === RESPONSE.AWAITED && this.#isRequestSent
     this.#client.expectWithin(isResponseDue ? limits.responseTimeoutMs : limits.bodyIdleTimeoutMs)

@@ -14,6 +14,14 @@ import { BLOCK_BYTES } from './blocks.ts'
 import { BorrowedReads } from './borrowed-reads.ts'
 import { Outgoing } from './outgoing.ts'
 
+/** Where a connection goes: to a Unix socket, or to a TCP port, where `greeting` is what it begins with. */
+export type Where =
+  | { readonly path: string }
+  | { readonly host: string; readonly port: number; readonly greeting: string }
+
+/** How often a quiet TCP connection is probed. */
+const KEEP_ALIVE_MS = 60_000
+
 /** What the owner of a busy connection hears. */
 export interface ServiceListener {
   /** Bytes arrived; they are borrowed until this returns. */
@@ -59,10 +67,10 @@ export class ServiceConnection {
   #onClosed: (() => void) | null = null
 
   /**
-   * @param path the service's Unix socket
+   * @param timeoutMs how long a TCP port may take; a Unix socket answers at once
    * @param connected called once: without an error when the connection is there, with it when it cannot be had
    */
-  constructor(path: string, connected: (error: NodeJS.ErrnoException | undefined) => void) {
+  constructor(where: Where, timeoutMs: number, connected: (error: NodeJS.ErrnoException | undefined) => void) {
     let isConnected = false
     this.socket = new PatientSocket({
       allowHalfOpen: true,
@@ -71,8 +79,7 @@ export class ServiceConnection {
     this.outgoing = new Outgoing(this.socket)
     this.socket.on('connect', () => {
       isConnected = true
-      // The system allows less, but more than by default: 1 GiB up takes two thirds of the time.
-      setSendBuffer(descriptorOf(this.socket), BLOCK_BYTES)
+      this.#connected(where)
       connected(undefined)
     })
     this.socket.on('error', (error: NodeJS.ErrnoException) => {
@@ -81,7 +88,18 @@ export class ServiceConnection {
     this.socket.on('end', () => this.#ended())
     this.socket.on('drain', () => this.#listener?.serviceDrained())
     this.socket.on('close', () => this.#closed())
-    this.socket.connect({ path })
+    if ('port' in where) this.socket.setTimeout(timeoutMs, () => this.socket.destroy(timedOut()))
+    this.socket.connect({ ...where })
+  }
+
+  #connected(where: Where): void {
+    if ('port' in where) {
+      this.socket.setTimeout(0).setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS)
+      this.outgoing.text(where.greeting)
+    } else {
+      // The system allows less, but more than by default: 1 GiB up takes two thirds of the time.
+      setSendBuffer(descriptorOf(this.socket), BLOCK_BYTES)
+    }
   }
 
   /** Whether the connection can take an exchange. */
@@ -150,4 +168,8 @@ export class ServiceConnection {
     this.#onClosed?.()
     listener?.serviceClosed()
   }
+}
+
+function timedOut(): NodeJS.ErrnoException {
+  return Object.assign(new Error('the connection was not made in time'), { code: 'ETIMEDOUT' })
 }

@@ -4,7 +4,7 @@
 // stale, and a socket file with nobody behind it is the same as none.
 
 import type { Clock } from './clock.ts'
-import { ServiceConnection } from './service-connection.ts'
+import { ServiceConnection, type Where } from './service-connection.ts'
 
 /** Idle connections kept for each service. */
 const IDLE_MAX = 256
@@ -38,13 +38,13 @@ const NOBODY_THERE = new Set([
 export class ServicePool {
   readonly #idle = new Map<string, ServiceConnection[]>()
   readonly #open = new Set<ServiceConnection>()
-  readonly #pathsOf: (name: string) => readonly string[]
+  readonly #placesOf: (name: string) => readonly Where[]
   readonly #connectTimeoutMs: number
   readonly #clock: Clock
 
-  /** @param pathsOf where the socket of a service can be, in the order to try */
-  constructor(pathsOf: (name: string) => readonly string[], connectTimeoutMs: number, clock: Clock) {
-    this.#pathsOf = pathsOf
+  /** @param placesOf where a service can be, in the order to try */
+  constructor(placesOf: (name: string) => readonly Where[], connectTimeoutMs: number, clock: Clock) {
+    this.#placesOf = placesOf
     this.#connectTimeoutMs = connectTimeoutMs
     this.#clock = clock
   }
@@ -61,28 +61,28 @@ export class ServicePool {
 
   /** Makes a connection to `name`. `then` is called once. */
   connect(name: string, then: (connected: Connected) => void): void {
-    this.#tryPath(this.#pathsOf(name), 0, RETRY_FIRST_MS, this.#clock.nowMs + this.#connectTimeoutMs, then)
+    this.#tryPlace(this.#placesOf(name), 0, RETRY_FIRST_MS, this.#clock.nowMs + this.#connectTimeoutMs, then)
   }
 
-  #tryPath(
-    paths: readonly string[],
+  #tryPlace(
+    places: readonly Where[],
     index: number,
     pauseMs: number,
     deadlineMs: number,
     then: (connected: Connected) => void,
   ): void {
-    const path = paths[index]
-    if (path === undefined) {
+    const place = places[index]
+    if (place === undefined) {
       then({ kind: 'not-running' })
       return
     }
-    const connection = new ServiceConnection(path, (error) => {
+    const connection = new ServiceConnection(place, this.#connectTimeoutMs, (error) => {
       if (error === undefined) {
         this.#open.add(connection)
         connection.onClosed(() => this.#open.delete(connection))
         then({ kind: 'connected', connection })
       } else if (NOBODY_THERE.has(error.code ?? '')) {
-        this.#tryPath(paths, index + 1, pauseMs, deadlineMs, then)
+        this.#tryPlace(places, index + 1, pauseMs, deadlineMs, then)
       } else if (error.code !== 'EAGAIN') {
         then({ kind: 'unreachable' })
       } else if (this.#clock.nowMs >= deadlineMs) {
@@ -90,7 +90,7 @@ export class ServicePool {
       } else {
         // EAGAIN: the service runs, and its queue of connections is full.
         const nextPauseMs = Math.min(pauseMs * 2, RETRY_LAST_MS)
-        setTimeout(() => this.#tryPath(paths, index, nextPauseMs, deadlineMs, then), pauseMs)
+        setTimeout(() => this.#tryPlace(places, index, nextPauseMs, deadlineMs, then), pauseMs)
       }
     })
   }

@@ -1,15 +1,19 @@
-// A connection after 101 Switching Protocols: bytes both ways, each direction ended on its own, no framing known.
+// A connection whose bytes pass both ways, with no framing known: after 101 Switching Protocols, each direction ended on its own;
+// or after the head of a last request to xapi, whose end is the end of both.
 
 import { isPermitted, type Policies } from '../services/policy.ts'
 import type { SessionEntry } from '../sessions/table.ts'
 import type { ClientConnection } from './client-connection.ts'
 import type { Exchange } from './exchange.ts'
 import type { Gateway, Held } from './gateway.ts'
-import type { Relay } from './relay.ts'
+import type { Outcome, Relay } from './relay.ts'
 import type { ServiceConnection, ServiceListener } from './service-connection.ts'
 
 /** How often a quiet tunnel's peers are probed by TCP. */
 const KEEP_ALIVE_MS = 60_000
+
+/** As much of a status line as has the status. */
+const STATUS_BYTES = 12
 
 export class Tunnel implements Exchange, ServiceListener, Held {
   readonly wantsBytes = true
@@ -19,6 +23,8 @@ export class Tunnel implements Exchange, ServiceListener, Held {
   readonly #client: ClientConnection
   readonly #service: ServiceConnection
   readonly #relay: Relay
+  /** Whether a last request to xapi made it. */
+  readonly #isForXapi: boolean
   #isOver = false
 
   /** @param relay the exchange whose 101 made the tunnel; it keeps the counts for the access log */
@@ -28,6 +34,7 @@ export class Tunnel implements Exchange, ServiceListener, Held {
     this.#service = service
     this.#relay = relay
     this.entry = relay.request.entry
+    this.#isForXapi = relay.request.isForXapi && relay.status !== 101
     client.socket.setKeepAlive(true, KEEP_ALIVE_MS)
   }
 
@@ -56,6 +63,7 @@ export class Tunnel implements Exchange, ServiceListener, Held {
 
   serviceBytes(bytes: Buffer, from: number, to: number): void {
     const { outgoing } = this.#client
+    if (this.#isForXapi && this.#relay.bytesOut === 0) this.#readStatus(bytes, from, to)
     this.#relay.bytesOut += to - from
     this.#touch()
     outgoing.data(bytes, from, to)
@@ -63,13 +71,27 @@ export class Tunnel implements Exchange, ServiceListener, Held {
     if (outgoing.isFull) this.#service.socket.pause()
   }
 
+  /** The status of xapi's answer, for the log; there is none where xapi does not answer in HTTP. */
+  #readStatus(bytes: Buffer, from: number, to: number): void {
+    const line = bytes.toString('latin1', from, Math.min(to, from + STATUS_BYTES))
+    const [, status = '0'] = /^HTTP\/1\.[01] (\d{3})/.exec(line) ?? []
+    this.#relay.status = Number(status)
+    this.#relay.firstByteMs = this.#gateway.stampMs()
+  }
+
   serviceEnded(): void {
+    if (this.#isForXapi) {
+      this.#close(true)
+      return
+    }
     this.#client.socket.end()
     if (this.#client.hasEnded) this.#close(true)
   }
 
   serviceClosed(): void {
-    this.#close(false)
+    // Nobody knows whether xapi's answer was complete: an orderly end could make it look so.
+    if (this.#isForXapi) this.#client.cut()
+    this.#close(false, this.#isForXapi ? 'service-failed' : 'complete')
   }
 
   serviceDrained(): void {
@@ -97,11 +119,11 @@ export class Tunnel implements Exchange, ServiceListener, Held {
   }
 
   /** @param isPolite whether what is on its way still goes out */
-  #close(isPolite: boolean): void {
+  #close(isPolite: boolean, outcome: Outcome = 'complete'): void {
     if (this.#isOver) return
     this.#isOver = true
     this.#gateway.letGo(this)
-    this.#gateway.logExchange(this.#client, this.#relay, 'complete', null)
+    this.#gateway.logExchange(this.#client, this.#relay, outcome, null)
     if (isPolite) {
       this.#service.close(this.#gateway.limits.bodyIdleTimeoutMs)
       this.#client.destroySoon()

@@ -12,6 +12,8 @@ import { Policies, type PolicySetting } from '../../services/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
 import type { Session } from '../../sessions/session.ts'
 import { SessionTable } from '../../sessions/table.ts'
+import { type ListenerTraits, PLAIN_LISTENER } from '../arrived.ts'
+import type { Front } from '../front.ts'
 import { Gateway } from '../gateway.ts'
 import { Arrivals, Peer } from './peer.ts'
 
@@ -43,6 +45,8 @@ export interface FixtureOptions {
   readonly limits?: Partial<LimitsConfig>
   readonly methods?: readonly string[]
   readonly policies?: Readonly<Record<string, PolicySetting>>
+  readonly front?: Front
+  readonly listener?: Partial<ListenerTraits>
   readonly elsewhere?: Readonly<Record<string, string>>
   /** Takes a question about an id instead of answering it at once. */
   readonly onQuestion?: (id: string, answer: (found: Session | null | 'unavailable') => void) => void
@@ -94,6 +98,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     policies: new Policies(options.policies ?? {}, true),
     registry: staticRegistry(options.elsewhere ?? {}, null),
     sessions,
+    front: options.front ?? null,
     xenapiPath: join(directory, 'xenapi.sock'),
     returnPath: join(directory, 'gateway.sock'),
     idPrefix: 'test',
@@ -101,8 +106,8 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
   })
-  const address = await gateway.listen({ host: '127.0.0.1', port: 0 })
-  await gateway.listen({ path: join(directory, 'gateway.sock') }, false)
+  const address = await gateway.listen({ host: '127.0.0.1', port: 0 }, { ...PLAIN_LISTENER, ...options.listener })
+  await gateway.listen({ path: join(directory, 'gateway.sock') }, { ...PLAIN_LISTENER, canPass: false })
   const port = typeof address === 'string' ? 0 : address.port
   const peers: Peer[] = []
   const services: RawService[] = []
@@ -133,7 +138,8 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
   }
 }
 
-async function rawService(path: string): Promise<RawService> {
+/** Starts a service at a Unix socket, or at a free port of the loopback. */
+export async function rawService(where: string | { port: 0 }): Promise<RawService> {
   const connections = new Arrivals<Peer>()
   const peers: Peer[] = []
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
@@ -141,11 +147,14 @@ async function rawService(path: string): Promise<RawService> {
     peers.push(peer)
     connections.push(peer)
   })
-  await new Promise<void>((resolve) => server.listen(path, resolve))
+  await new Promise<void>((resolve) => {
+    if (typeof where === 'string') server.listen(where, resolve)
+    else server.listen(where.port, '127.0.0.1', resolve)
+  })
   return {
     connections,
     server,
-    path,
+    path: typeof where === 'string' ? where : '',
     close: () => {
       for (const peer of peers) peer.destroy()
       return new Promise((resolve) => server.close(() => resolve()))
