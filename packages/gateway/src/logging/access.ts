@@ -72,12 +72,48 @@ export function accessLine(fields: AccessFields): LogEvent {
  * each request: 0.2 µs, against 2.6 by pino. Only what a client or an administrator chose is looked at for what JSON escapes.
  */
 export function accessJson(fields: AccessFields, pid: number, nowMs: number): string {
-  const { requestId, client, caller, service, method, path, status, outcome, reason } = fields
+  const { requestId, status, outcome, reason } = fields
   return (
-    `${lineStart(pid, nowMs)}${requestId}","client":"${client}",${caller === null ? NO_CALLER : callerJson(caller)}` +
-    `"service":${escaped(service)},"method":${quoted(method)},"path":${escaped(path === null ? null : pathOf(path))},` +
-    `"status":${status},"outcome":"${outcome}","reason":${quoted(reason)},"bytesIn":${fields.bytesIn},` +
-    `"bytesOut":${fields.bytesOut},"ttfbMs":${millis(fields.ttfbMs)},"totalMs":${millis(fields.totalMs)}}\n`
+    `${lineStart(pid, nowMs)}${requestId}${who(fields)}${status},"outcome":"${outcome}","reason":${quoted(reason)},` +
+    `"bytesIn":${fields.bytesIn},"bytesOut":${fields.bytesOut},` +
+    `"ttfbMs":${millis(fields.ttfbMs)},"totalMs":${millis(fields.totalMs)}}\n`
+  )
+}
+
+let lastWho: AccessFields | null = null
+let lastText = ''
+let isFlat = false
+
+/**
+ * A line from the end of the request's id to the status: who asked whom for what. Clients repeat themselves: the last one is
+ * kept, and made one piece of memory when it is used again, which takes 0.3 µs off the line.
+ */
+function who(fields: AccessFields): string {
+  if (lastWho === null || !isSameWho(fields, lastWho)) {
+    lastWho = fields
+    lastText = whoJson(fields)
+    isFlat = false
+  } else if (!isFlat) {
+    lastText = Buffer.from(lastText).toString()
+    isFlat = true
+  }
+  return lastText
+}
+
+function isSameWho(one: AccessFields, other: AccessFields): boolean {
+  return (
+    one.caller === other.caller &&
+    one.path === other.path &&
+    one.service === other.service &&
+    one.method === other.method &&
+    one.client === other.client
+  )
+}
+
+function whoJson({ client, caller, service, method, path }: AccessFields): string {
+  return (
+    `","client":"${client}",${caller === null ? NO_CALLER : callerJson(caller)}"service":${escaped(service)},` +
+    `"method":${quoted(method)},"path":${escaped(path === null ? null : pathOf(path))},"status":`
   )
 }
 

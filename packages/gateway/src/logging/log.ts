@@ -83,11 +83,14 @@ export function logFormatFor(output: { readonly isTTY?: boolean }, env: Readonly
 /** Pino without its sentences: every method takes one event. */
 class EventLog implements Log {
   readonly #logger: pino.Logger
+  /** Whether its level lets lines of requests through. */
+  #isInfo: boolean
   /** Where lines of JSON go; null when they are not JSON. */
   readonly #destination: JsonDestination | null
 
   constructor(logger: pino.Logger, destination: JsonDestination | null) {
     this.#logger = logger
+    this.#isInfo = logger.isLevelEnabled('info')
     this.#destination = destination
   }
 
@@ -97,6 +100,7 @@ class EventLog implements Log {
 
   set level(level: string) {
     this.#logger.level = level
+    this.#isInfo = this.#logger.isLevelEnabled('info')
   }
 
   trace(event: LogEvent): void {
@@ -121,7 +125,7 @@ class EventLog implements Log {
 
   access(fields: AccessFields): void {
     if (this.#destination === null) this.#logger.info(accessLine(fields))
-    else if (this.#logger.isLevelEnabled('info')) this.#destination.gather(accessJson(fields, process.pid, Date.now()))
+    else if (this.#isInfo) this.#destination.gather(accessJson(fields, process.pid, Date.now()))
   }
 
   flush(done?: () => void): void {
