@@ -9,7 +9,7 @@ import { until } from './harness/deadline.ts'
 import { exchange } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
 import { serveHttp } from './harness/services.ts'
-import { makeCertificate, startStunnel } from './harness/tls.ts'
+import { freePort, makeCertificate, startStunnel } from './harness/tls.ts'
 
 const NAME = 'com.example.secure'
 const TARGET = `/services/plugin/${NAME}`
@@ -82,6 +82,30 @@ test('a certificate is renewed by writing its files, and a broken one is kept ou
   const request = ['--cacert', join(directory, 'cert.pem'), '-b', `session_id=${session}`]
   const named = ['--resolve', `renewed.example:${port}:127.0.0.1`, `https://renewed.example:${port}${TARGET}`]
   assert.equal((await curl(scope, [...request, ...named])).stdout, '127.0.0.1 https')
+})
+
+test('a reload brings TLS to a listener, and not when its certificate is missing', { timeout: 60_000 }, async (t) => {
+  const scope = scopeOf(t)
+  const directory = await scope.directory()
+  const port = await freePort()
+  const place = await Place.make(scope, { listen: [`127.0.0.1:${port}`] })
+  const daemon = await place.start()
+  const keys = `tls = { certificate = "${directory}/cert.pem", key = "${directory}/key.pem" }`
+  await place.configure({ listen: [{ address: `127.0.0.1:${port}`, keys }] })
+  daemon.child.signal('SIGHUP')
+  const refused = await daemon.event(({ event }) => event === 'reload-refused', 'the refusal')
+  assert.match(String(refused['problem']), /cannot read the certificate .*cert\.pem: ENOENT/)
+  assert.equal((await exchange(`http://127.0.0.1:${port}`, 'GET / HTTP/1.1\r\nHost: h\r\n\r\n')).status, 404)
+
+  makeCertificate(directory)
+  daemon.child.signal('SIGHUP')
+  const reloaded = await daemon.event(({ event }) => event === 'reloaded', 'the reload')
+  assert.deepEqual(reloaded['listen'], [`https://127.0.0.1:${port}`])
+  const request = ['--cacert', join(directory, 'cert.pem'), '-o', '/dev/null', '-w', '%{http_code}']
+  await until(async () => {
+    const ran = await curl(scope, [...request, `https://127.0.0.1:${port}/`])
+    return ran.stdout === '404'
+  }, 'workers that speak TLS alone')
 })
 
 test('a certificate that cannot be used stops the start with a reason', { timeout: 60_000 }, async (t) => {

@@ -22,8 +22,8 @@ export async function startStunnel(scope: Scope, connect: string, files: TlsFile
   return `https://127.0.0.1:${port}`
 }
 
-/** stunnel cannot choose a port by itself. */
-async function freePort(): Promise<number> {
+/** A port of the loopback that is free now, for what cannot let the system choose, or has to keep it. */
+export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()
