@@ -253,6 +253,7 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ['listen = [{address = "a:1"}, {address = "b"}]', 'listen[1].address', 1, /must be host:port/],
   ['[[listen]]\n', 'listen[0].address', 1, /is missing; it must be host:port/],
   ['[[listen]]\naddress = "a:1"\n[[listen]]\naddress = "a:1"', 'listen[1].address', 4, /another listener/],
+  ['[[listen]]\naddress = "a:0"\n[[listen]]\naddress = "a:0"', 'listen[1].address', 4, /another listener/],
   ['[[listen]]\naddress = "a:65536"', 'listen[0].address', 2, /must be host:port/],
   ['[[listen]]\naddress = "::1:80"', 'listen[0].address', 2, /\[IPv6 address\]:port/],
   ['[[listen]]\naddress = ":80"', 'listen[0].address', 2, /must be host:port/],

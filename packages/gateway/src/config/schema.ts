@@ -535,7 +535,7 @@ function listenIssues(config: Config): ConfigIssue[] {
     const issues: ConfigIssue[] = []
     const key = ['listen', index, 'address']
     const text = formatListenAddress(address)
-    if (seen.has(text) && !text.endsWith(':0')) issues.push(issue(key, 'must not be the address of another listener'))
+    if (seen.has(text)) issues.push(issue(key, 'must not be the address of another listener'))
     seen.add(text)
     if (address.kind === 'unix' && files !== null) {
       issues.push(issue(['listen', index, 'tls'], 'must not be given for a Unix socket, which nobody can listen in on'))
