@@ -21,6 +21,7 @@ const NEEDS: readonly Need[] = [
   { command: 'redis-server', debianPackage: 'redis-server' },
   { command: 'openssl', debianPackage: 'openssl' },
   { command: 'ip', debianPackage: 'iproute2' },
+  { command: 'gcc', debianPackage: 'gcc' },
 ]
 
 /** A package that brings a daemon asks this program whether it may start it; 101 is "no". */
