@@ -22,6 +22,7 @@ const NEEDS: readonly Need[] = [
   { command: 'openssl', debianPackage: 'openssl' },
   { command: 'ip', debianPackage: 'iproute2' },
   { command: 'stunnel', debianPackage: 'stunnel4' },
+  { command: 'gcc', debianPackage: 'gcc' },
 ]
 
 /** A package that brings a daemon asks this program whether it may start it; 101 is "no". */

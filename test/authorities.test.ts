@@ -1,8 +1,11 @@
 // The daemon with sessions that others keep: Valkey, and the host's xapi.
 
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
-import { startValkey, startXapi } from './harness/backends.ts'
+import { startValkey, startXapi, ValkeyServer } from './harness/backends.ts'
+import { Child, run } from './harness/child.ts'
 import { type Daemon, Place, USER } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
@@ -14,6 +17,10 @@ const DEADLINE = { timeout: 90_000 }
 /** `stale-grace` of every daemon here, and how late its end may be: two of the primary's signs of life, and a heartbeat. */
 const GRACE_MS = 2000
 const GRACE_SLACK_MS = 4000
+const LOAD_SOURCE = join(import.meta.dirname, '../bench/native/load.c')
+/** Requests in a second, and for how long. */
+const LOAD_RATE = 5000
+const LOAD_SECONDS = 8
 
 function asked(session: string): string {
   return `GET /services/plugin/${NAME} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n\r\n`
@@ -145,43 +152,83 @@ test('xapi: the gateway has no XenAPI of its own, and its command line no users'
   assert.match(ran.stderr, /the users are those of the host.*\[users-elsewhere\]/)
 })
 
+/** The benchmark's load, compiled, as a child: requests at a fixed rate, each with one of `sessions`. */
+async function startLoad(scope: Scope, daemon: Daemon, sessions: readonly string[]): Promise<Child> {
+  const directory = await scope.directory()
+  const [program, ids] = [join(directory, 'load'), join(directory, 'sessions')]
+  const compiled = await run(scope, 'gcc', ['-O2', '-o', program, LOAD_SOURCE, '-lm'])
+  assert.equal(compiled.code, 0, compiled.stderr)
+  await writeFile(ids, `${sessions.join('\n')}\n`)
+  const settings = ['-r', String(LOAD_RATE), '-d', String(LOAD_SECONDS), '-c', '64']
+  const target = ['-a', new URL(daemon.url).port, '-p', `/services/plugin/${NAME}`, '-s', ids]
+  return new Child(scope, program, [...target, ...settings])
+}
+
 test(
-  'valkey: a restart under load refuses no request of a known session, and forgets no ending',
+  'valkey: a restart under load refuses no request of a known session, and what ended meanwhile is over',
   DEADLINE,
   async (t) => {
     const scope = scopeOf(t)
-    const server = await startValkey(scope)
-    const tables = `[sessions]\nauthority = "valkey"\n[valkey]\nurl = "${server.url}"\n`
-    const daemon = await startDaemonWith(scope, tables, true)
+    const directory = await scope.directory()
+    const server = new ValkeyServer(directory)
+    // The same data where the daemon does not see it.
+    const hidden = new ValkeyServer(directory, { socketName: 'hidden.sock' })
+    scope.defer(async () => {
+      await Promise.all([server.stop(), hidden.stop()])
+    })
+    await server.start()
+    const tables = (url: string): string =>
+      `[sessions]\nauthority = "valkey"\nstale-grace = "15s"\n[valkey]\nurl = "${url}"\n`
+    const place = await Place.make(scope, { workers: 2, tables: tables(server.url) })
+    await place.addUser(USER.name, USER.password, USER.role)
+    await place.addUser('bob', 'bob has a password', 'read-only')
+    const daemon = await place.start()
+    let served = 0
+    await serveHttp(scope, place.socket(NAME), (_request, response) => {
+      served += 1
+      response.end('hello')
+    })
+    const connected = (): number => daemon.events.filter(({ event }) => event === 'valkey-connected').length
     const sessions = [await daemon.login(), await daemon.login(), await daemon.login()]
+    const ending = await daemon.login('bob', 'bob has a password')
+    // One connection for each worker at least.
     const clients = await Promise.all(Array.from({ length: 8 }, () => RawClient.connect(daemon.url)))
     scope.defer(() => clients.forEach((client) => client.destroy()))
-    const over = new AbortController()
-    const statuses = new Map<number, number>()
-    const load = clients.map(async (client, index) => {
-      for (let count = index; !over.signal.aborted; count++) {
-        const { status } = await client.exchange(asked(sessions[count % sessions.length] ?? ''))
-        statuses.set(status, (statuses.get(status) ?? 0) + 1)
-      }
-    })
-    const requests = (): number => statuses.get(200) ?? 0
-    await until(() => requests() > 100, 'requests before')
-    const before = requests()
-    await server.stop()
-    await until(() => requests() > before + 500, 'requests while it is away')
+    const statusesOf = (session: string): Promise<number[]> =>
+      Promise.all(clients.map(async (client) => (await client.exchange(asked(session))).status))
+    for (const session of [...sessions, ending]) assert.deepEqual(new Set(await statusesOf(session)), new Set([200]))
+    const load = await startLoad(scope, daemon, sessions)
+    await until(() => served > LOAD_RATE, 'requests before')
+
+    await server.stop('SIGKILL')
+    await daemon.event(({ event }) => event === 'valkey-lost', 'the loss')
+    const servedBefore = served
+    await hidden.start()
+    const elsewhere = await Place.make(scope, { tables: tables(hidden.url) })
+    const removed = await elsewhere.command(['user', 'remove', 'bob'])
+    assert.equal(removed.code, 0, removed.stderr)
+    await hidden.stop()
+    assert.ok(served > servedBefore, 'requests while it is away')
+    assert.equal(connected(), 1, 'it was away all the time')
     await server.start()
+    await until(() => connected() === 2, 'the daemon to be connected again')
+    assert.ok(!load.hasEnded, 'the load went on all the time')
+
     await until(
-      () => daemon.events.filter(({ event }) => event === 'valkey-connected').length === 2,
-      'the daemon to be connected again',
+      async () => (await statusesOf(ending)).every((status) => status === 403),
+      'the end of the session',
+      1000,
     )
-    const after = requests()
-    await until(() => requests() > after + 100, 'requests after')
-    over.abort()
-    await Promise.all(load)
-    assert.deepEqual([...statuses.keys()], [200])
+    for (let count = 0; count < 20; count++) {
+      assert.deepEqual(new Set(await statusesOf(ending)), new Set([403]))
+      assert.deepEqual(new Set(await statusesOf(sessions[0] ?? '')), new Set([200]))
+    }
+    assert.deepEqual(await load.exited, { code: 0, signal: null }, load.stderr)
+    const { requests, seconds, errors } = JSON.parse(load.stdout) as Record<string, number>
+    assert.equal(errors, 0, load.stderr)
+    assert.ok(Number(requests) / Number(seconds) > 0.8 * LOAD_RATE, `${requests} requests in ${seconds} s`)
     await daemon.logout(sessions[0] ?? '')
-    assert.equal(await statusOf(daemon, sessions[0] ?? ''), 403)
-    assert.equal(await statusOf(daemon, sessions[1] ?? ''), 200)
+    assert.deepEqual(new Set(await statusesOf(sessions[0] ?? '')), new Set([403]))
   },
 )
 

@@ -137,6 +137,20 @@ describe('table of hosts', { timeout: 60_000 }, () => {
   })
 })
 
+test('what one host says costs what it says, however many others there are', { timeout: 5000 }, () => {
+  let told = 0
+  const table = new HostTable({ host: 'own', origin: 'http://own' }, (changes) => (told += changes.length))
+  const names = Array.from({ length: 10 }, (_, service) => `s${service}`)
+  // Looking at everything for each of them takes minutes.
+  for (let number = 0; number < 9000; number++) {
+    const [host, own] = [`h${number}`, names.map((name) => `${name}-${number}`)]
+    assert.equal(table.take({ host, origin: `http://${host}`, names: own, stamp: 1, had: [] }), false)
+  }
+  assert.equal(told, 90_000)
+  table.keepOnly(new Set(['h1']))
+  assert.equal(told, 90_000 + 89_990)
+})
+
 describe('announcement', { timeout: 10_000 }, () => {
   test('is read as it was written', () => {
     const announcement: Announcement = {

@@ -30,8 +30,10 @@ export class HostTable {
   readonly #ownStamps = new Map<string, number>()
   #announced: Announcement
   #highest = 0
+  /** Hosts that announce a service, by its name. */
+  readonly #hostsOf = new Map<string, Set<string>>()
   /** What was told, by service. */
-  #places: ReadonlyMap<string, readonly string[]> = new Map()
+  readonly #places = new Map<string, readonly string[]>()
 
   /** @param onChanged told of services whose places have changed */
   constructor(own: OwnHost, onChanged: (changes: ServiceChanges) => void) {
@@ -55,9 +57,10 @@ export class HostTable {
     const sorted = names.toSorted().slice(0, NAMES_MAX)
     if (!isAgain && isSameList(sorted, this.#announced.names)) return false
     const stamp = ++this.#highest
+    const stamped = [...this.#ownStamps.keys()]
     for (const name of sorted) this.#ownStamps.set(name, stamp)
     this.#announced = { ...this.#own, names: sorted, stamp, had: this.#had(new Set(sorted)) }
-    this.#tell()
+    this.#tell([...stamped, ...sorted])
     return true
   }
 
@@ -79,12 +82,28 @@ export class HostTable {
     const before = this.#hosts.get(announcement.host)
     if (before?.stamp === announcement.stamp && before.origin === announcement.origin) return false
     if (before === undefined && this.#hosts.size >= HOSTS_MAX) return false
-    this.#hosts.set(announcement.host, announcement)
+    this.#replace(announcement.host, announcement)
     const { names } = this.#announced
     const isOutdone = announcement.had.some(([name, stamp]) => names.includes(name) && stamp >= this.#announced.stamp)
     if (isOutdone) this.announce(names, true)
-    else this.#tell()
+    this.#tell([...(before?.names ?? []), ...announcement.names])
     return isOutdone
+  }
+
+  /** Puts `now` in the place of what the host announced before. */
+  #replace(host: string, now: Announcement | undefined): void {
+    for (const name of this.#hosts.get(host)?.names ?? []) {
+      const hosts = this.#hostsOf.get(name)
+      hosts?.delete(host)
+      if (hosts?.size === 0) this.#hostsOf.delete(name)
+    }
+    if (now === undefined) this.#hosts.delete(host)
+    else this.#hosts.set(host, now)
+    for (const name of now?.names ?? []) {
+      const hosts = this.#hostsOf.get(name)
+      if (hosts === undefined) this.#hostsOf.set(name, new Set([host]))
+      else hosts.add(host)
+    }
   }
 
   /** Every number that was used counts as seen; so the own next one is higher. */
@@ -98,8 +117,9 @@ export class HostTable {
 
   /** Forgets hosts that are gone. */
   forget(hosts: readonly string[]): void {
-    const isAnyKnown = hosts.map((host) => this.#hosts.delete(host)).includes(true)
-    if (isAnyKnown) this.#tell()
+    const names = hosts.flatMap((host) => this.#hosts.get(host)?.names ?? [])
+    for (const host of hosts) this.#replace(host, undefined)
+    this.#tell(names)
   }
 
   /** Forgets every host but these. */
@@ -107,28 +127,26 @@ export class HostTable {
     this.forget(this.hosts.filter((host) => !hosts.has(host)))
   }
 
-  #tell(): void {
-    const before = this.#places
-    const places = this.#placesNow()
-    this.#places = places
-    const changes = [...places].filter(([name, origins]) => !isSameList(origins, before.get(name) ?? []))
-    const gone = [...before.keys()].filter((name) => !places.has(name)).map((name) => [name, []] as const)
-    if (changes.length + gone.length > 0) this.#onChanged([...changes, ...gone])
+  /** Tells of those of the services `names` whose places are others than were told. */
+  #tell(names: readonly string[]): void {
+    const changes: [string, readonly string[]][] = []
+    for (const name of new Set(names)) {
+      const origins = this.#placesOf(name)
+      if (isSameList(origins, this.#places.get(name) ?? [])) continue
+      if (origins.length === 0) this.#places.delete(name)
+      else this.#places.set(name, origins)
+      changes.push([name, origins])
+    }
+    if (changes.length > 0) this.#onChanged(changes)
   }
 
-  #placesNow(): ReadonlyMap<string, readonly string[]> {
-    const places = new Map<string, string[]>()
-    for (const { host, origin, names, stamp } of this.#hosts.values()) {
-      if (origin === null || origin === this.#own.origin) continue
-      for (const name of names) {
-        if (!this.#maySendTo(host, stamp, name)) continue
-        const origins = places.get(name)
-        if (origins === undefined) places.set(name, [origin])
-        else if (!origins.includes(origin)) origins.push(origin)
-      }
+  #placesOf(name: string): readonly string[] {
+    const origins = new Set<string>()
+    for (const each of this.#hostsOf.get(name) ?? []) {
+      const { host, origin, stamp } = this.#hosts.get(each) ?? this.#announced
+      if (origin !== null && origin !== this.#own.origin && this.#maySendTo(host, stamp, name)) origins.add(origin)
     }
-    for (const origins of places.values()) origins.sort()
-    return places
+    return [...origins].toSorted()
   }
 
   #maySendTo(host: string, stamp: number, name: string): boolean {

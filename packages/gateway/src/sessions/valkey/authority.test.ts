@@ -184,6 +184,21 @@ describe('authority valkey', { timeout: 60_000 }, () => {
     assert.equal(/cmdstat_zadd:calls=(\d+)/.exec(cli.stdout)?.[1], '1')
   })
 
+  test('an ending costs each gateway that knows the session one look', async (t) => {
+    const server = await serverOf(t)
+    const [a, b] = [await authorityOn(t, server), await authorityOn(t, server)]
+    await addUsers(a)
+    const id = await signIn(a, 'olga')
+    await b.find(id)
+    const told = nextEnding(b)
+    await a.logout(id)
+    await told
+    const cli = spawnSync('redis-cli', ['-s', server.url.slice('unix:'.length), 'INFO', 'commandstats'], {
+      encoding: 'utf8',
+    })
+    assert.equal(/cmdstat_exists:calls=(\d+)/.exec(cli.stdout)?.[1], '2')
+  })
+
   test('shows a record, and the subjects that have sessions', async (t) => {
     const [a, b] = await pair(t)
     const id = await signIn(a, 'olga', 'tests')

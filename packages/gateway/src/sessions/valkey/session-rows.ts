@@ -52,7 +52,9 @@ export class SessionRows {
     const over: string[] = []
     for (let from = 0; from < uuids.length; from += KEYS_MAX) {
       const some = uuids.slice(from, from + KEYS_MAX)
-      if ((await this.#count(some)) === some.length) continue
+      const count = await this.#count(some)
+      if (count === 0) over.push(...some)
+      if (count === 0 || count === some.length) continue
       const counts = await Promise.all(some.map((uuid) => this.#count([uuid])))
       over.push(...some.filter((_, index) => counts[index] === 0))
     }
