@@ -41,6 +41,11 @@ test('docs/http.md has every reason to refuse a message, and no other', () => {
   assert.deepEqual(rows, Object.entries(REASONS))
 })
 
+test('docs/scale.md shows what was measured', () => {
+  const [, , ...measured] = read('bench/results/scale/scale.md').trimEnd().split('\n')
+  assert.ok(read('docs/scale.md').includes(measured.join('\n')), 'take over the table of bench/results/scale/scale.md')
+})
+
 test('every test that docs/conformance.md names is there', () => {
   const cited = [...read('docs/conformance.md').matchAll(/`([\w./-]+\.test\.ts)`: “([^”]+)”/g)]
   assert.ok(cited.length > 20, `only ${cited.length} tests are named`)
