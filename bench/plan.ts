@@ -8,6 +8,7 @@ import { latency } from './cases/latency.ts'
 import { cPlugin, plugins, pythonPlugin } from './cases/plugins.ts'
 import {
   accessLog,
+  authorities,
   connectionPerRequest,
   headers,
   keepAlive,
@@ -30,6 +31,8 @@ import { xengate } from './peers/xengate.ts'
 
 const gateway = xengate({ name: 'xengate', title: 'Xengate' })
 const logging = xengate({ name: 'xengate-log', title: 'Xengate, access log on', logsAccess: true })
+const valkey = xengate({ name: 'xengate-valkey', title: 'Xengate, sessions in Valkey', authority: 'valkey' })
+const xapi = xengate({ name: 'xengate-xapi', title: "Xengate, xapi's sessions", authority: 'xapi' })
 const channel = xengate({ name: 'xengate-channel', title: 'Xengate, by a channel', nodeService: 'channel' })
 const nodeRelay = xengate({ name: 'xengate-relay', title: 'Xengate, relaying', nodeService: 'relay' })
 const everyone = [direct, gateway, nginx, nginxCached, haproxy, caddy, fastify]
@@ -69,6 +72,7 @@ export const PLAN: readonly Group[] = [
   { peers: withSessions, cases: [sessions], isStartedOnce: true },
   { peers: () => scaled, cases: [workers] },
   { peers: () => [gateway, logging], cases: [accessLog] },
+  { peers: () => [gateway, valkey, xapi], cases: [authorities] },
   { peers: () => [nodeDirect, channel, nodeRelay], cases: [channelKeepAlive] },
   { peers: () => [nodeDirect, channel, nodeRelay], cases: [channelBulk] },
   { peers: () => [channel, nodeRelay], cases: [channelConnections] },

@@ -7,6 +7,8 @@ const NEEDS: readonly Need[] = [
   { command: 'haproxy', debianPackage: 'haproxy' },
   { command: 'caddy', debianPackage: 'caddy' },
   { command: 'wrk', debianPackage: 'wrk' },
+  { command: 'redis-server', debianPackage: 'redis-server' },
+  { command: 'openssl', debianPackage: 'openssl' },
   { command: 'gcc', debianPackage: 'gcc' },
   // gencat comes with the C library's headers, which gcc only recommends.
   { command: 'gencat', debianPackage: 'libc6-dev' },

@@ -1,6 +1,6 @@
 // What Xengate is to reach, each judged from one run.
 
-import { connectionPerRequest, keepAlive, accessLog, sessions } from './cases/requests.ts'
+import { accessLog, authorities, connectionPerRequest, keepAlive, sessions } from './cases/requests.ts'
 import { channelBulk, channelConnections, channelKeepAlive } from './cases/channels.ts'
 import { bulkGet, bulkPut } from './cases/bulk.ts'
 import type { MetricName } from './cases/case.ts'
@@ -172,6 +172,15 @@ const RULES: readonly Rule[] = [
       limit: 10,
     }),
     show: (value) => `${value.toFixed(1)} %`,
+  },
+  {
+    what: 'the same with each authority, CPU',
+    wanted: 'at most 1.05 × that with the embedded one',
+    values: (median) => {
+      const cost = (peer: string): number => median(authorities.name, peer, 'cpuUs')
+      return { value: Math.max(cost('xengate-valkey'), cost('xengate-xapi')) / cost('xengate'), limit: 1.05 }
+    },
+    show: times,
   },
   {
     what: 'the most live sessions against one, CPU',

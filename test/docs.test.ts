@@ -57,6 +57,11 @@ test('every configuration on the pages is one', () => {
   }
 })
 
+test('docs/scale.md shows what was measured', () => {
+  const [, , ...measured] = read('bench/results/scale/scale.md').trimEnd().split('\n')
+  assert.ok(read('docs/scale.md').includes(measured.join('\n')), 'take over the table of bench/results/scale/scale.md')
+})
+
 test('every test that docs/conformance.md names is there', () => {
   const cited = [...read('docs/conformance.md').matchAll(/`([\w./-]+\.test\.ts)`: “([^”]+)”/g)]
   assert.ok(cited.length > 20, `only ${cited.length} tests are named`)

@@ -119,3 +119,10 @@ export const accessLog: Case = loadCase(
   'One line of JSON for each request, into a file.',
   {},
 )
+
+export const authorities: Case = wrkCase(
+  'authorities',
+  'GET of 22 bytes, kept alive, with each authority',
+  'A known session is one look-up in the worker, whoever judges it. Valkey (or Redis) and a stand-in for xapi run on the core of the load, and their CPU is not counted; that of the gateway for asking them is.',
+  {},
+)

@@ -1,4 +1,4 @@
-// Xengate: the real daemon with the embedded authority, from source, started as an operator would.
+// Xengate: the real daemon, from source, started as an operator would; with the embedded authority unless a variant has another.
 
 import { randomUUID } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -9,6 +9,7 @@ import { UserStore } from '../../packages/gateway/src/sessions/embedded/users.ts
 import { type Bench, newSessionId, writeSessions } from '../bench.ts'
 import type { Host, Started } from '../host.ts'
 import { fillTable } from '../load.ts'
+import { type Authority, startAuthority } from './authorities.ts'
 import { startNodeService } from './node-service.ts'
 import type { Peer, Running } from './peer.ts'
 
@@ -25,6 +26,8 @@ interface Variant {
   readonly logsAccess?: boolean
   /** The service is one on Node.js, on the peer's core, to which connections are passed or requests relayed. */
   readonly nodeService?: 'channel' | 'relay'
+  /** Default: embedded. */
+  readonly authority?: Authority['name']
   /** Live sessions, all in the worker's table; default: one, from a login. */
   readonly sessions?: number
 }
@@ -42,14 +45,14 @@ async function start(bench: Bench, variant: Variant): Promise<Running> {
   const path = join(directory, 'xengate.toml')
   mkdirSync(join(directory, 'state'))
   const service = variant.nodeService === undefined ? undefined : await startNodeService(host)
-  writeFileSync(path, configuration(service?.directory ?? bench.services, variant))
-  const add = ['user', 'add', USER, '--role', 'pool-admin', '--password-stdin', '--config', path]
-  await host.run('both', process.execPath, [...XENGATE, ...add], `${PASSWORD}\n`)
+  const authority = variant.authority === undefined ? undefined : await startAuthority(host, variant.authority)
+  writeFileSync(path, configuration(service?.directory ?? bench.services, variant, authority))
+  if (authority?.login == null) await addUser(host, path)
   const written = variant.sessions === undefined ? null : writeRows(host, directory, variant.sessions)
   const place = variant.isUnpinned === true ? 'both' : 'peer'
   const started = host.start(place, process.execPath, [...XENGATE, 'serve', '--config', path])
   const url = await readUrl(host, started)
-  const sessions = written ?? writeSessions(host, [await login(url)])
+  const sessions = written ?? writeSessions(host, [await (authority?.login?.(USER) ?? login(url))])
   const gatewayPids = [started.pid]
   const running = {
     url,
@@ -59,13 +62,23 @@ async function start(bench: Bench, variant: Variant): Promise<Running> {
     stop: async () => {
       await started.stop()
       await service?.stop()
+      await authority?.stop()
     },
   }
   if (variant.sessions !== undefined) await fillTable(bench, running, variant.sessions)
   return running
 }
 
-function configuration(services: string, { workers = 1, logsAccess = false, nodeService }: Variant): string {
+async function addUser(host: Host, path: string): Promise<void> {
+  const add = ['user', 'add', USER, '--role', 'pool-admin', '--password-stdin', '--config', path]
+  await host.run('both', process.execPath, [...XENGATE, ...add], `${PASSWORD}\n`)
+}
+
+function configuration(
+  services: string,
+  { workers = 1, logsAccess = false, nodeService }: Variant,
+  authority: Authority | undefined,
+): string {
   return `state-dir = "state"
 workers = ${workers}
 [[listen]]
@@ -74,13 +87,14 @@ address = "127.0.0.1:0"
 directories = ["${services}"]
 channels = ${nodeService !== 'relay'}
 [sessions]
+authority = "${authority?.name ?? 'embedded'}"
 max-per-user = 1000000
 max-per-originator = 1000000
 [limits]
 connections = 20000
 [log]
 access = ${logsAccess}
-`
+${authority?.table ?? ''}`
 }
 
 function readUrl(host: Host, started: Started): Promise<string> {

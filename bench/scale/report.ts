@@ -33,10 +33,7 @@ const number = (value: number, digits: number = 0): string =>
 const ROWS: readonly Row[] = [
   ['requests of known sessions', ({ known }) => number(known.requests)],
   ['of these, asked of Valkey', ({ known }) => number(known.unknown)],
-  [
-    'calls for each of them: the reports of activity, nothing else',
-    ({ known }) => (known.callsEach === 0 ? '0' : known.callsEach.toExponential(1)),
-  ],
+  ['calls for each of them, which are reports of activity', ({ known }) => number(known.callsEach, 4)],
   [
     'reports for each session, gateway and interval of writing (one carries many)',
     ({ known }) => number(known.callsPerSessionInterval, 3),
