@@ -46,10 +46,12 @@ async function run(options: Options, argv: readonly string[]): Promise<number> {
   const results = new Results()
   const write = (isComplete: boolean): string => writeReport({ results, plan, options, machine, isComplete })
   try {
-    await runAll({ bench: await setUp(host), options, say, results }, plan)
-    const path = write(true)
+    const failures: Error[] = []
+    await runAll({ bench: await setUp(host), options, say, results, failures }, plan)
+    const path = write(failures.length === 0)
     say(`${Math.round((performance.now() - startedMs) / 1000)} s; the results are in ${path}`)
-    return 0
+    for (const failure of failures) say(explained(failure))
+    return failures.length === 0 ? 0 : 1
   } catch (error) {
     say(explained(error))
     if (results.rows.length > 0) say(`what was measured before is in ${write(false)}`)

@@ -36,8 +36,9 @@ export interface Run {
   readonly bench: Bench
   readonly options: Options
   readonly say: Say
-  /** Takes what is measured. */
+  /** Takes what is measured, and what could not be. */
   readonly results: Results
+  readonly failures: Error[]
 }
 
 /** Measures everything in `plan`. */
@@ -85,7 +86,9 @@ async function measure(run: Run, round: number, of: Case, peer: Peer, running: R
     const values = Object.entries(measurement).map(([name, value]) => `${name} ${value.toPrecision(4)}`)
     say(`round ${round + 1}/${options.rounds}  ${of.name}  ${peer.name}: ${values.join(', ')}`)
   } catch (error) {
-    throw new Error(`cannot measure ${of.name} of ${peer.name}`, { cause: error })
+    // The other measurements of a long run are not lost by this one.
+    run.failures.push(new Error(`cannot measure ${of.name} of ${peer.name}`, { cause: error }))
+    say(`round ${round + 1}/${options.rounds}  ${of.name}  ${peer.name}: failed`)
   }
 }
 
