@@ -20,6 +20,8 @@ export interface Machine {
   /** The commit, with `-dirty` when files were changed since. */
   readonly commit: string
   readonly versions: Readonly<Record<string, string>>
+  /** What was measured again later (--update): the command, and the commit. */
+  readonly again?: readonly string[]
 }
 
 /** @param command what was typed */

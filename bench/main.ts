@@ -44,7 +44,8 @@ async function run(options: Options, argv: readonly string[]): Promise<number> {
   const startedMs = performance.now()
   const machine = describeMachine(host, `npm run bench${argv.length === 0 ? '' : ` -- ${argv.join(' ')}`}`)
   const results = new Results()
-  const write = (isComplete: boolean): string => writeReport({ results, plan, options, machine, isComplete })
+  const write = (isComplete: boolean): string =>
+    writeReport({ results, plan: options.isUpdate ? PLAN : plan, options, machine, isComplete })
   try {
     const failures: Error[] = []
     await runAll({ bench: await setUp(host), options, say, results, failures }, plan)

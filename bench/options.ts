@@ -18,6 +18,8 @@ export interface Options {
   readonly idleConnections: number
   /** Live sessions, from the fewest to the most. */
   readonly sessionCounts: readonly number[]
+  /** Whether what is measured goes into the results of the last whole run. */
+  readonly isUpdate: boolean
   readonly isHelp: boolean
 }
 
@@ -33,6 +35,7 @@ export const HELP = `npm run bench -- [options]
   --seconds N          seconds of each measurement (default 3; with --quick half a second, or 1 where it is wrk's)
   --only CASE,…        these cases only
   --peers PEER,…       these peers only
+  --update             what is measured replaces its rows in the results of the last whole run
   --help               this text
 `
 
@@ -56,6 +59,7 @@ export function readOptions(
     bulkBytes: isQuick ? 64 * MIB : 1024 * MIB,
     idleConnections: isQuick ? 2000 : 10_000,
     sessionCounts: isQuick ? [1, 1000, 10_000] : [1, 10_000, 1_000_000],
+    isUpdate: values.update === true,
     isHelp: values.help === true,
   }
 }
@@ -66,6 +70,7 @@ interface Values {
   readonly peers?: string | undefined
   readonly rounds?: string | undefined
   readonly seconds?: string | undefined
+  readonly update?: boolean | undefined
   readonly help?: boolean | undefined
 }
 
@@ -79,6 +84,7 @@ function parse(argv: readonly string[]): Values {
         peers: { type: 'string' },
         rounds: { type: 'string' },
         seconds: { type: 'string' },
+        update: { type: 'boolean' },
         help: { type: 'boolean' },
       },
     }).values

@@ -35,6 +35,10 @@ const valkey = xengate({ name: 'xengate-valkey', title: 'Xengate, sessions in Va
 const xapi = xengate({ name: 'xengate-xapi', title: "Xengate, xapi's sessions", authority: 'xapi' })
 const channel = xengate({ name: 'xengate-channel', title: 'Xengate, by a channel', nodeService: 'channel' })
 const nodeRelay = xengate({ name: 'xengate-relay', title: 'Xengate, relaying', nodeService: 'relay' })
+const [connected, connectedRelay] = [
+  xengate({ name: 'xengate-channel', title: 'Xengate, by a channel', nodeService: 'channel', servicePlace: 'load' }),
+  xengate({ name: 'xengate-relay', title: 'Xengate, relaying', nodeService: 'relay', servicePlace: 'load' }),
+]
 const everyone = [direct, gateway, nginx, nginxCached, haproxy, caddy, fastify]
 
 function withSessions({ sessionCounts }: Options): Peer[] {
@@ -75,6 +79,7 @@ export const PLAN: readonly Group[] = [
   { peers: () => [gateway, valkey, xapi], cases: [authorities] },
   { peers: () => [nodeDirect, channel, nodeRelay], cases: [channelKeepAlive] },
   { peers: () => [nodeDirect, channel, nodeRelay], cases: [channelBulk] },
-  { peers: () => [channel, nodeRelay], cases: [channelConnections] },
+  // Of these the gateway alone is measured, so that the service is with the load, as for all other peers.
+  { peers: () => [connected, connectedRelay], cases: [channelConnections] },
   { peers: () => [pythonPlugin, cPlugin], cases: [plugins] },
 ]

@@ -2,11 +2,11 @@
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Case, type Group, METRICS, type MetricName } from './cases/case.ts'
+import { type Case, type Group, type Measurement, METRICS, type MetricName } from './cases/case.ts'
 import type { Machine } from './machine.ts'
 import type { Options } from './options.ts'
 import { drawPlot } from './plots.ts'
-import { type Results, type Row, summaryOf } from './results.ts'
+import { type Results, type Row, type Summary, summaryOf } from './results.ts'
 import { judge, type Target } from './targets.ts'
 
 /** What is written. */
@@ -26,9 +26,12 @@ const TRIAL = join(RESULTS, 'trial')
 const METRIC_NAMES = Object.keys(METRICS) as MetricName[]
 
 /** @returns the Markdown's path */
-export function writeReport(report: Report): string {
-  const { results, options, machine, plan, isComplete } = report
-  const isWhole = isComplete && !options.isQuick && options.cases === null && options.peers === null
+export function writeReport(given: Report): string {
+  const { isComplete, options: asked } = given
+  const isAll = asked.cases === null && asked.peers === null
+  const isWhole = isComplete && !asked.isQuick && (asked.isUpdate || isAll)
+  const report = isWhole && asked.isUpdate ? updated(given) : given
+  const { results, options, machine, plan } = report
   const directory = isWhole ? RESULTS : TRIAL
   mkdirSync(directory, { recursive: true })
   for (const name of readdirSync(directory)) if (/\.(?:svg|md|json)$/.test(name)) rmSync(join(directory, name))
@@ -53,6 +56,35 @@ const PAGE = join(import.meta.dirname, '../docs/performance.md')
 const [PAGE_START, PAGE_END] = ['<!-- results -->\n', '<!-- /results -->\n']
 /** Cases whose first plots it shows. */
 const SHOWN = new Set(['keep-alive', 'connection-per-request', 'latency', 'bulk-get', 'bulk-put', 'idle', 'channel'])
+
+/** The last whole run, with what was measured anew in place of what it had. */
+function updated({ results, machine, plan }: Report): Report {
+  const earlier = JSON.parse(readFileSync(join(RESULTS, 'results.json'), 'utf8')) as Earlier
+  results.addEarlier(
+    earlier.rows.map(({ case: name, peer, title, metrics }) => {
+      const measurements: Measurement[] = []
+      for (const [metric, { values }] of Object.entries(metrics)) {
+        for (const [round, value] of values.entries()) measurements[round] = { ...measurements[round], [metric]: value }
+      }
+      return { case: name, peer, title, measurements }
+    }),
+  )
+  const again = [...(earlier.machine.again ?? []), `\`${machine.command}\`, commit ${machine.commit}`]
+  return { results, plan, isComplete: true, options: earlier.options, machine: { ...earlier.machine, again } }
+}
+
+interface Earlier {
+  readonly machine: Machine
+  readonly options: Options
+  readonly rows: readonly EarlierRow[]
+}
+
+interface EarlierRow {
+  readonly case: string
+  readonly peer: string
+  readonly title: string
+  readonly metrics: Readonly<Record<string, Summary>>
+}
 
 function writePage({ machine, options, plan }: Report, targets: readonly Target[]): void {
   const page = readFileSync(PAGE, 'utf8')
@@ -83,6 +115,7 @@ bench/ says how it is measured, and what is fair.`
 
 function machineTable(machine: Machine, options: Options): string {
   const versions = Object.entries(machine.versions).map(([name, version]) => `${name} ${version}`)
+  const again = (machine.again ?? []).map((run) => `\n| measured again | ${run} |`).join('')
   return `| | |
 | --- | --- |
 | command | \`${machine.command}\`, on ${machine.date.slice(0, 10)}, commit ${machine.commit} |
@@ -90,7 +123,7 @@ function machineTable(machine: Machine, options: Options): string {
 | memory | ${machine.memoryGib} GiB |
 | system | ${machine.system}, ${machine.kernel} |
 | versions | ${versions.join('; ')} |
-| rounds | ${options.rounds} of ${options.seconds} s each, after ${options.warmSeconds} s to get warm; the order rotates |`
+| rounds | ${options.rounds} of ${options.seconds} s each, after ${options.warmSeconds} s to get warm; the order rotates |${again}`
 }
 
 function targetTable(targets: readonly Target[]): string {

@@ -30,6 +30,12 @@ export class Results {
     row.measurements.push(measurement)
   }
 
+  /** Takes the rows of an earlier run that this one does not have, in the order of the earlier one. */
+  addEarlier(earlier: readonly Row[]): void {
+    const rows = earlier.map((row) => this.row(row.case, row.peer) ?? row)
+    this.rows.splice(0, this.rows.length, ...rows, ...this.rows.filter((row) => !rows.includes(row)))
+  }
+
   row(name: string, peer: string): Row | undefined {
     return this.rows.find((row) => row.case === name && row.peer === peer)
   }

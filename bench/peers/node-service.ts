@@ -7,13 +7,14 @@ import type { Peer } from './peer.ts'
 
 const PROGRAM = join(import.meta.dirname, '../node-service.ts')
 
-/** Starts it on the peer's core. @returns the directory of its sockets, and the port of the plain server */
+/** Starts it. @returns the directory of its sockets, and the port of the plain server */
 export async function startNodeService(
   host: Host,
+  place: 'peer' | 'load',
 ): Promise<Started & { readonly directory: string; readonly port: number }> {
   const directory = host.makeDirectory('node')
   const argv = ['-C', '@xengate/source', PROGRAM, directory, SERVICE]
-  const started = host.start('peer', process.execPath, argv)
+  const started = host.start(place, process.execPath, argv)
   const port = await host.printed(started, (output) => /^ready (\d+)$/m.exec(output)?.[1])
   return { ...started, directory, port: Number(port) }
 }
@@ -23,7 +24,7 @@ export const nodeDirect: Peer = {
   title: 'the Node.js service by TCP, no gateway',
   isGuarded: false,
   async start({ host, sessions }) {
-    const { pid, port, stop } = await startNodeService(host)
+    const { pid, port, stop } = await startNodeService(host, 'peer')
     return { url: `http://127.0.0.1:${port}`, pids: [pid], sessions, stop }
   },
 }

@@ -26,6 +26,8 @@ interface Variant {
   readonly logsAccess?: boolean
   /** The service is one on Node.js, on the peer's core, to which connections are passed or requests relayed. */
   readonly nodeService?: 'channel' | 'relay'
+  /** Where that service runs. Default: the peer's core. */
+  readonly servicePlace?: 'peer' | 'load'
   /** Default: embedded. */
   readonly authority?: Authority['name']
   /** Live sessions, all in the worker's table; default: one, from a login. */
@@ -44,7 +46,8 @@ async function start(bench: Bench, variant: Variant): Promise<Running> {
   const directory = host.makeDirectory('xengate')
   const path = join(directory, 'xengate.toml')
   mkdirSync(join(directory, 'state'))
-  const service = variant.nodeService === undefined ? undefined : await startNodeService(host)
+  const service =
+    variant.nodeService === undefined ? undefined : await startNodeService(host, variant.servicePlace ?? 'peer')
   const authority = variant.authority === undefined ? undefined : await startAuthority(host, variant.authority)
   writeFileSync(path, configuration(service?.directory ?? bench.services, variant, authority))
   if (authority?.login == null) await addUser(host, path)
@@ -56,7 +59,7 @@ async function start(bench: Bench, variant: Variant): Promise<Running> {
   const gatewayPids = [started.pid]
   const running = {
     url,
-    pids: service === undefined ? gatewayPids : [...gatewayPids, service.pid],
+    pids: service === undefined || variant.servicePlace === 'load' ? gatewayPids : [...gatewayPids, service.pid],
     gatewayPids,
     sessions,
     stop: async () => {
