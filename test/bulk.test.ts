@@ -8,6 +8,7 @@ import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { describe, test } from 'node:test'
 import { type Daemon, startDaemon } from './harness/daemon.ts'
+import { sampleData } from './harness/data.ts'
 import { until, within } from './harness/deadline.ts'
 import { RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
@@ -20,20 +21,6 @@ const MIB = 1024 ** 2
 const GROWTH_BYTES_MAX = 32 * MIB
 /** What the gateway and the kernel may hold between a sender and a reader that does not read. */
 const HELD_BYTES_MAX = 24 * MIB
-
-/** Pieces of the data that is sent: not all alike, so that a lost or doubled one shows. */
-const PIECES = Array.from({ length: 61 }, (_, index) => Buffer.alloc(64 * 1024 + index * 7, index * 31 + 1))
-
-/** `bytes` bytes in pieces; `hash` takes what was given out. */
-function* data(bytes: number, hash: Hash): Generator<Buffer> {
-  let left = bytes
-  for (let index = 0; left > 0; index++) {
-    const piece = PIECES[index % PIECES.length]?.subarray(0, left) ?? Buffer.alloc(0)
-    hash.update(piece)
-    left -= piece.length
-    yield piece
-  }
-}
 
 /** Memory of a process, in bytes: what it has now, and the most it had. */
 function memoryOf(pid: number): { readonly now: number; readonly peak: number } {
@@ -72,7 +59,7 @@ describe('1 GiB', { timeout: 120_000 }, () => {
         return
       }
       response.setHeader('Content-Length', GIB)
-      pipeline(Readable.from(data(GIB, sent)), response).catch(() => response.destroy())
+      pipeline(Readable.from(sampleData(GIB, sent)), response).catch(() => response.destroy())
     })
     using warm = await RawClient.connect(daemon.url)
     await warm.exchange(head('GET', session, '', '/small'))
@@ -103,10 +90,10 @@ describe('1 GiB', { timeout: 120_000 }, () => {
       using client = await RawClient.connect(daemon.url)
       if (framing === 'with its length') {
         await client.send(head('PUT', session, `Content-Length: ${GIB}\r\n`))
-        await write(client.socket, data(GIB, sent))
+        await write(client.socket, sampleData(GIB, sent))
       } else {
         await client.send(head('PUT', session, 'Transfer-Encoding: chunked\r\n'))
-        await write(client.socket, chunked(data(GIB, sent)))
+        await write(client.socket, chunked(sampleData(GIB, sent)))
       }
       const response = await client.response()
       assert.equal(response.status, 200)
@@ -195,7 +182,7 @@ describe('a reader that stops reading', { timeout: 60_000 }, () => {
     await serveSockets(scope, daemon.place.socket(NAME), (socket) => {
       socket.once('data', () => {
         socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${TOTAL}\r\n\r\n`)
-        write(socket, counter.count(data(TOTAL, sent))).catch(() => {})
+        write(socket, counter.count(sampleData(TOTAL, sent))).catch(() => {})
       })
     })
     const before = memoryOf(worker)
@@ -230,7 +217,7 @@ describe('a reader that stops reading', { timeout: 60_000 }, () => {
     await client.send(head('PUT', session, `Content-Length: ${TOTAL}\r\n`))
     const counter = new Counter()
     const sent = createHash('sha256')
-    const written = write(client.socket, counter.count(data(TOTAL, sent)))
+    const written = write(client.socket, counter.count(sampleData(TOTAL, sent)))
     const service = await accepted.promise
     const stopped = await counter.standsStill()
     assert.ok(stopped < HELD_BYTES_MAX, `the client got rid of ${stopped} bytes`)
@@ -259,7 +246,7 @@ describe('a reader that stops reading', { timeout: 60_000 }, () => {
     const counter = new Counter()
     await serveHttp(scope, daemon.place.socket(NAME), (request, response) => {
       if (request.url?.endsWith('/small') === true) response.end('small')
-      else write(response, counter.count(data(TOTAL, createHash('sha256')))).catch(() => {})
+      else write(response, counter.count(sampleData(TOTAL, createHash('sha256')))).catch(() => {})
     })
     const socket = await connectFor(daemon, head('GET', session))
     scope.defer(() => void socket.destroy())

@@ -1,7 +1,7 @@
 // In front of xapi: real clients of the XenAPI over TLS, consoles, images of disks, and stunnel, with the real daemon.
 
 import assert from 'node:assert/strict'
-import { createHash, type Hash } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
@@ -10,6 +10,7 @@ import { connect, type TLSSocket } from 'node:tls'
 import { type StandIn, startXapi } from './harness/backends.ts'
 import { run } from './harness/child.ts'
 import { type Daemon, Place } from './harness/daemon.ts'
+import { sampleData } from './harness/data.ts'
 import { until, within } from './harness/deadline.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
 import { serveHttp } from './harness/services.ts'
@@ -206,19 +207,6 @@ test('a raw CONNECT over TLS is a console: bytes both ways until either side end
   assert.ok(!daemon.child.stdout.includes('OpaqueRef:2'))
 })
 
-const PIECES = Array.from({ length: 61 }, (_, index) => Buffer.alloc(64 * 1024 + index * 7, index * 31 + 1))
-
-/** `bytes` bytes in pieces, not all alike; `hash` takes what was given out. */
-function* image(bytes: number, hash: Hash): Generator<Buffer> {
-  let left = bytes
-  for (let index = 0; left > 0; index++) {
-    const piece = PIECES[index % PIECES.length]?.subarray(0, left) ?? Buffer.alloc(0)
-    hash.update(piece)
-    left -= piece.length
-    yield piece
-  }
-}
-
 function* inChunks(pieces: Iterable<Buffer>): Generator<Buffer> {
   for (const piece of pieces) {
     yield Buffer.concat([Buffer.from(`${piece.length.toString(16)}\r\n`), piece, Buffer.from('\r\n')])
@@ -289,7 +277,7 @@ for (const [title, head, areChunked] of [
       const [, body = ''] = text.split('\r\n\r\n')
       return body.length === 64 ? body : body + (await untilText(socket, '')).slice(0, 64)
     })
-    const pieces = image(256 * MIB, sent)
+    const pieces = sampleData(256 * MIB, sent)
     for (const piece of areChunked ? inChunks(pieces) : pieces) {
       if (!socket.write(piece)) await within(once(socket, 'drain'), 'the gateway to take more')
     }
