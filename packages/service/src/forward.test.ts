@@ -201,3 +201,37 @@ test('a large body waits for who reads it, in both directions', DEADLINE, async 
   gateway.socket.write(Buffer.alloc(size, 'y'))
   assert.equal((await one.response()).body.length, size)
 })
+
+test(
+  'Trailer without chunks, which Node.js does not send, ends no process: neither asked with nor answered',
+  DEADLINE,
+  async (t) => {
+    const { client, forwarded } = await forwarding(t)
+    const one = await client()
+    await one.exchange(requestText('GET'))
+    await one.send('GET /anything HTTP/1.1\r\nHost: h\r\nTrailer: x\r\n\r\n')
+    const gateway = await forwarded.next()
+    assert.doesNotMatch(await gateway.until('\r\n\r\n'), /trailer/i)
+    gateway.write('HTTP/1.1 200 OK\r\nTrailer: x\r\nContent-Length: 7\r\n\r\ngateway')
+    assert.equal((await one.response()).text, 'gateway')
+    assert.equal((await one.exchange(requestText('GET'))).text, 'of the service')
+  },
+)
+
+test(
+  'an upload that the gateway answers early does not keep the next request from being answered',
+  DEADLINE,
+  async (t) => {
+    const { client, forwarded } = await forwarding(t)
+    const one = await client()
+    await one.exchange(requestText('GET'))
+    const bytes = 1_000_000
+    await one.send(`PUT /elsewhere HTTP/1.1\r\nHost: h\r\nContent-Length: ${bytes}\r\n\r\n`)
+    const gateway = await forwarded.next()
+    await gateway.until('\r\n\r\n')
+    gateway.write('HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge')
+    assert.equal((await one.response()).status, 413)
+    await one.send(Buffer.alloc(bytes, 'x'))
+    assert.equal((await one.exchange(requestText('GET'))).text, 'of the service')
+  },
+)

@@ -17,17 +17,15 @@ import type { ServiceRequest } from './request.ts'
 const HEAD_BYTES_MAX = 65_536
 const UNREACHABLE = 'The gateway cannot be reached. Try again.\n'
 const RETRY_AFTER_SECONDS = 1
+const MALFORMED = 'The request has a field that cannot be sent on.\n'
 
 /** Forwards `request` to the gateway over a connection of `agent`, and answers with what it answers. */
 export function forward(channel: Channel, request: ServiceRequest, response: ServerResponse, agent: Agent): void {
-  const upstream = sendRequest({
-    socketPath: channel.gatewayPath,
-    agent,
-    method: request.method ?? '',
-    path: request.url ?? '/',
-    headers: fieldsFor(request),
-    maxHeaderSize: HEAD_BYTES_MAX,
-  })
+  const upstream = requestOf(channel, request, agent)
+  if (upstream === null) {
+    answerPlain(response, 400, MALFORMED)
+    return
+  }
   // Set once something of an answer has come: then it is too late for one of our own.
   let isAnswered = false
   upstream.on('information', ({ statusCode, rawHeaders }) => {
@@ -39,20 +37,44 @@ export function forward(channel: Channel, request: ServiceRequest, response: Ser
     relayAnswer(answer, request, response)
   })
   upstream.on('error', () => {
+    if (response.writableFinished) return
     if (response.headersSent || response.destroyed || isAnswered) request.socket.destroy()
     else if (!upstream.reusedSocket) answerUnreachable(response)
     else if (isRepeatable(request)) forward(channel, request, response, agent)
     // A kept connection has ended as the request went out: for the client it is as if its own had, and it may try again.
     else request.socket.destroy()
   })
-  response.on('close', () => upstream.destroy())
+  response.on('close', () => {
+    // After an early answer the rest of the body is still to be read, so that the next request is.
+    request.unpipe(upstream)
+    request.resume()
+    upstream.destroy()
+  })
   sendBody(request, upstream)
+}
+
+/** The request to the gateway; null when Node.js cannot send it as it came. */
+function requestOf(channel: Channel, request: ServiceRequest, agent: Agent): ClientRequest | null {
+  try {
+    return sendRequest({
+      socketPath: channel.gatewayPath,
+      agent,
+      method: request.method ?? '',
+      path: request.url ?? '/',
+      headers: fieldsFor(request),
+      maxHeaderSize: HEAD_BYTES_MAX,
+    })
+  } catch {
+    return null
+  }
 }
 
 /** The fields as they came; a body that is empty for lack of framing is said to be, or Node.js would send it chunked. */
 function fieldsFor(request: ServiceRequest): string[] {
-  const fields = [...request.fieldsAsCame]
   const { headers, method } = request
+  // Node.js does not send Trailer without chunks, where it means nothing.
+  const isChunked = headers['transfer-encoding'] !== undefined
+  const fields = isChunked ? [...request.fieldsAsCame] : without(request.fieldsAsCame, TRAILER)
   if (!hasBody(request) && headers['content-length'] === undefined && method !== 'GET' && method !== 'HEAD') {
     fields.push('Content-Length', '0')
   }
@@ -86,8 +108,15 @@ function relayAnswer(answer: IncomingMessage, request: ServiceRequest, response:
   response.sendDate = false
   // An HTTP/1.0 client has to be told whether the connection stays; others only what the gateway says.
   if (!isHttp10) response.removeHeader('Connection')
-  const fields = isHttp10 ? withoutChunking(answer.rawHeaders) : answer.rawHeaders
-  response.writeHead(answer.statusCode ?? 502, answer.statusMessage, fields)
+  const isChunked = !isHttp10 && answer.headers['transfer-encoding'] !== undefined
+  const fields = isChunked ? answer.rawHeaders : without(answer.rawHeaders, isHttp10 ? CHUNKING : TRAILER)
+  try {
+    response.writeHead(answer.statusCode ?? 502, answer.statusMessage, fields)
+  } catch {
+    // Node.js cannot say it as it came: better no answer than another.
+    request.socket.destroy()
+    return
+  }
   answer.on('error', () => request.socket.destroy())
   answer.on('end', () => {
     if (answer.rawTrailers.length > 0 && !isHttp10) response.addTrailers(pairsOf(answer.rawTrailers))
@@ -96,9 +125,13 @@ function relayAnswer(answer: IncomingMessage, request: ServiceRequest, response:
   answer.pipe(response, { end: false })
 }
 
-function withoutChunking(fields: readonly string[]): string[] {
+const TRAILER = /^trailer$/i
+const CHUNKING = /^(?:transfer-encoding|trailer)$/i
+
+/** The fields but for those whose names are `names`. */
+function without(fields: readonly string[], names: RegExp): string[] {
   return pairsOf(fields)
-    .filter(([name]) => !/^(?:transfer-encoding|trailer)$/i.test(name))
+    .filter(([name]) => !names.test(name))
     .flat()
 }
 
@@ -111,12 +144,13 @@ function pairsOf(fields: readonly string[]): [string, string][] {
 }
 
 function answerUnreachable(response: ServerResponse): void {
-  response.writeHead(503, {
-    'Content-Type': 'text/plain',
-    'Content-Length': UNREACHABLE.length,
-    'Retry-After': RETRY_AFTER_SECONDS,
-  })
-  response.end(UNREACHABLE)
+  response.setHeader('Retry-After', RETRY_AFTER_SECONDS)
+  answerPlain(response, 503, UNREACHABLE)
+}
+
+function answerPlain(response: ServerResponse, status: number, text: string): void {
+  response.writeHead(status, { 'Content-Type': 'text/plain', 'Content-Length': text.length })
+  response.end(text)
 }
 
 /**

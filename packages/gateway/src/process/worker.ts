@@ -3,11 +3,10 @@
 import { randomBytes } from 'node:crypto'
 import { channelLine } from '../logging/access.ts'
 import { createLog, type Log } from '../logging/log.ts'
-import type { ListenConfig } from '../config/schema.ts'
+import type { ListenConfig, ServicesConfig, SessionsConfig } from '../config/schema.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrived.ts'
 import { Gateway } from '../proxy/gateway.ts'
 import { TlsCredentials, type TlsEvent } from '../proxy/tls-credentials.ts'
-import type { SessionsConfig } from '../config/schema.ts'
 import { Policies } from '../services/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import { SessionTable } from '../sessions/table.ts'
@@ -64,6 +63,8 @@ class Worker {
   /** When the primary said last that it hears of endings, and how long it may be silent, in milliseconds. */
   #heardMs = performance.now()
   readonly #trustMs: number
+  /** Whether the authority tells of endings by itself. */
+  readonly #hearsEndings: boolean
 
   constructor({ config, xenapiPath, returnPath, places }: StartMessage, tell: (message: ToPrimary) => void) {
     this.#tell = tell
@@ -76,11 +77,12 @@ class Worker {
     )
     this.#whereabouts.take(places)
     const { services, limits } = config
+    this.#hearsEndings = config.sessions.authority !== 'xapi'
     this.#gateway = new Gateway({
       limits,
       methods: services.methods,
       directories: services.directories,
-      policies: new Policies(services.policy, services.channels),
+      policies: policiesOf(services, this.#hearsEndings),
       registry: this.#whereabouts,
       sessions: this.#sessions,
       front: config.front,
@@ -137,7 +139,7 @@ class Worker {
         this.#tell({ type: 'confirmed', ending: message.ending })
         break
       case 'services':
-        this.#gateway.usePolicies(new Policies(message.services.policy, message.services.channels))
+        this.#gateway.useServices(policiesOf(message.services, this.#hearsEndings), message.services.methods)
         break
       case 'alive':
         this.#heardMs = performance.now() - message.deafMs
@@ -145,6 +147,7 @@ class Worker {
         break
       case 'forgotten':
         this.#sessions.forget(message.uuids)
+        this.#gateway.forgotten(message.uuids)
         break
       case 'places':
         this.#whereabouts.take(message.changes)
@@ -176,4 +179,12 @@ class Worker {
     this.#log.error({ event: 'drain-failed', error })
     process.exit(1)
   }
+}
+
+/**
+ * Where nobody tells of endings, each request has to be looked at here: xapi is asked about sessions in use again and again, and a
+ * channel's requests are not seen.
+ */
+function policiesOf(services: ServicesConfig, hearsEndings: boolean): Policies {
+  return new Policies(services.policy, services.channels && hearsEndings)
 }

@@ -30,7 +30,7 @@ import { presentedSession } from './session-id.ts'
 
 /** Where every request for a custom service starts. */
 const SERVICES_PREFIX = '/services/plugin/'
-export const SERVICES_PATH: string = SERVICES_PREFIX.slice(0, -1)
+const SERVICES_PATH: string = SERVICES_PREFIX.slice(0, -1)
 /** Where the XenAPI is served, to POST. */
 const XENAPI_PATHS = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])
 /** The XenAPI endpoint's name in the pool of connections; no service can have it. */

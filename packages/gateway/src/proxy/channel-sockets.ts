@@ -5,6 +5,8 @@ import type { Clock } from './clock.ts'
 
 /** How long a service that takes no channels is not asked again, in milliseconds: asking costs as much as relaying does. */
 const ABSENT_MS = 1000
+/** What says so, rather than something about this one connection. */
+const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'EACCES', 'EAGAIN', 'ENAMETOOLONG', 'ENOTDIR'])
 /** Services that are remembered to take none; past it all are forgotten. */
 const ABSENT_MAX = 10_000
 
@@ -43,10 +45,13 @@ export class ChannelSockets {
    * @param received what was read from the client and not used yet
    */
   open(clientFd: number, offer: ChannelOffer, received: Uint8Array): OpenedChannel | null {
+    let isAbsent = true
     for (const path of this.#pathsOf(offer.service)) {
       const opened = openChannel(path + CHANNEL_SUFFIX, clientFd, offer, received)
       if (opened.kind === 'opened') return opened
+      isAbsent &&= ABSENT.has(opened.code)
     }
+    if (!isAbsent) return null
     if (this.#absentUntilMs.size >= ABSENT_MAX) this.#absentUntilMs.clear()
     this.#absentUntilMs.set(offer.service, this.#clock.nowMs + ABSENT_MS)
     return null

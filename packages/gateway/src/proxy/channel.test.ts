@@ -13,6 +13,8 @@ import { Arrivals, Peer } from './testing/peer.ts'
 
 const DEADLINE = { timeout: 20_000 }
 
+const METHODS = ['GET', 'PUT', 'POST']
+
 /** A connection that the service was offered. */
 interface Passed {
   readonly offer: ChannelOffer
@@ -183,13 +185,34 @@ test('a policy that no longer allows a channel ends it; one that does leaves it'
   peer.write(request('GET', '/1'))
   const service = (await passed.next()).accept()
   const roles = ['read-only'] as const
-  gateway.usePolicies(new Policies({ svc: { roles, stripSession: false, channels: true } }, true))
+  gateway.useServices(new Policies({ svc: { roles, stripSession: false, channels: true } }, true), METHODS)
   service.write(response('still here'))
   assert.match(await peer.message(), /still here$/)
-  gateway.usePolicies(new Policies({ svc: { roles, stripSession: false, channels: false } }, true))
+  gateway.useServices(new Policies({ svc: { roles, stripSession: false, channels: false } }, true), METHODS)
   await peer.closed()
   await service.closed()
 })
+
+test(
+  'a method that is no longer in force, and a session to be asked about again, end a channel',
+  DEADLINE,
+  async (t) => {
+    const { gateway, client, passed } = await setting(t)
+    for (const end of [
+      () => gateway.useServices(new Policies({}, true), ['GET', 'POST']),
+      () => gateway.forgotten(['11111111']),
+    ]) {
+      const peer = client()
+      peer.write(request('GET', '/1'))
+      const service = (await passed.next()).accept()
+      service.write(response('passed'))
+      assert.match(await peer.message(), /passed$/)
+      end()
+      await peer.closed()
+      await service.closed()
+    }
+  },
+)
 
 test('when endings may not be heard of any more, channels end', DEADLINE, async (t) => {
   const { gateway, client, passed } = await setting(t)

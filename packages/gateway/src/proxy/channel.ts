@@ -74,11 +74,14 @@ export class Channel implements Exchange, Held {
     return this.passed.entry
   }
 
-  isAllowed(policies: Policies): boolean {
+  isAllowed(policies: Policies, inForce: readonly string[]): boolean {
     const { service, entry, methods } = this.passed
     const policy = policies.of(service)
     // The service judges by the methods that it was told: fewer may not be in force.
-    return policies.allowsChannel(policy) && methods.every((method) => isPermitted(policy, method, entry.session.roles))
+    return (
+      policies.allowsChannel(policy) &&
+      methods.every((method) => inForce.includes(method) && isPermitted(policy, method, entry.session.roles))
+    )
   }
 
   #bytes(bytes: Buffer, count: number): boolean {

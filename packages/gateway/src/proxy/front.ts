@@ -6,7 +6,7 @@
 // what hosts of a pool send each other.
 
 import type { RequestHead } from '@xengate/http1'
-import { type Decision, isForService, type Learned, pathOf, SERVICES_PATH, takeConnection } from './admission.ts'
+import { type Decision, isForService, type Learned, pathOf, takeConnection } from './admission.ts'
 import { FRONT_DROPS } from './field-ids.ts'
 import { keptLines } from './kept-lines.ts'
 import { type Ends, proxyLineForXapi } from './proxy-header.ts'
@@ -71,7 +71,7 @@ function refuse(refusal: Refusal): FrontDecision {
 function isServiceInDisguise(target: string): boolean {
   const path = pathOf(target).replace(/^\/\/[^/]*/, '')
   const decoded = path.replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
-  return decoded.startsWith(SERVICES_PATH) && !target.startsWith(SERVICES_PATH)
+  return isForService(decoded)
 }
 
 /** Whether a request for a service lacks the Host that HTTP/1.1 requires; xapi does without, and its pool's hosts send none. */

@@ -54,7 +54,7 @@ export interface Held {
   /** Null when no session ends it. */
   readonly entry: SessionEntry | null
   /** Whether `policies` allow it. */
-  isAllowed(policies: Policies): boolean
+  isAllowed(policies: Policies, methods: readonly string[]): boolean
   /** Ends it for both sides, now. */
   cut(): void
   /** The same, and nothing of it is waited for. */
@@ -225,14 +225,21 @@ export class Gateway {
   }
 
   /** Takes other policies: what they no longer allow is ended. */
-  usePolicies(policies: Policies): void {
-    this.rules = { ...this.rules, policies }
-    for (const held of this.#allHeld()) if (!held.isAllowed(policies)) held.cut()
+  useServices(policies: Policies, methods: readonly string[]): void {
+    this.rules = { ...this.rules, policies, methods }
+    for (const held of this.#allHeld()) if (!held.isAllowed(policies, methods)) held.cut()
   }
 
   /** Endings of sessions may not be heard of: channels end, since on them services admit requests by themselves. */
   distrust(): void {
     for (const held of this.#allHeld()) if (held instanceof Channel) held.cut()
+  }
+
+  /** Sessions that are to be asked about again: their channels end, since on them nobody would ask. */
+  forgotten(uuids: readonly string[]): void {
+    for (const uuid of uuids) {
+      for (const held of this.#held.get(uuid) ?? []) if (held instanceof Channel) held.cut()
+    }
   }
 
   #allHeld(): Held[] {
