@@ -57,6 +57,8 @@ export interface Service {
 const DIRECTORY = '/var/xapi/plugin'
 const MODE = 0o660
 const DRAIN_TIMEOUT_MS = 30_000
+/** The most that `limits.head-bytes` of a gateway can be. */
+const HEAD_BYTES_MAX = 1_048_576
 /** How long a request's head may take. */
 const HEAD_TIMEOUT_MS = 60_000
 /** How often connections that have become idle are looked for while draining. */
@@ -141,6 +143,7 @@ class RunningService implements Service {
   #createHttp(): Server<typeof ServiceRequest> {
     const http = createServer({
       IncomingMessage: ServiceRequest,
+      maxHeaderSize: HEAD_BYTES_MAX, // what the gateway takes at most; it has looked at the first head
       keepAliveTimeout: 0, // channels look after that without two timers for each request; so does the gateway
       headersTimeout: HEAD_TIMEOUT_MS,
       requestTimeout: 0, // an upload may take as long as it takes
@@ -148,6 +151,7 @@ class RunningService implements Service {
     })
     // A client may end its side after its request, and gets the answer still.
     Object.assign(http, { httpAllowHalfOpen: true })
+    http.maxHeadersCount = 0 // all of them: one that is not seen would not be judged
     http.on('connection', (socket) => this.#track(socket))
     http.on('request', (request, response) => this.#request(request, response))
     http.on('checkContinue', (request, response) => {

@@ -224,7 +224,8 @@ const services = z.strictObject({
     description: 'request methods that are passed to services',
   }),
   channels: option(z.boolean().prefault(true), {
-    description: "whether clients' connections may be passed to services that take channels",
+    description:
+      "whether clients' connections may be passed to services that take channels; never with the authority xapi",
   }),
   policy: option(z.record(serviceName, policy).prefault({}), {
     description: 'rules for one service, by its name',
