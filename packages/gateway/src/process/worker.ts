@@ -147,7 +147,8 @@ class Worker {
         break
       case 'forgotten':
         this.#sessions.forget(message.uuids)
-        this.#gateway.forgotten(message.uuids)
+        // Where endings are told, one of these may have been missed for good; elsewhere they are only idle, and asked about.
+        if (this.#hearsEndings) this.#gateway.forgotten(message.uuids)
         break
       case 'places':
         this.#whereabouts.take(message.changes)

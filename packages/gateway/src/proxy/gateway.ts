@@ -235,11 +235,9 @@ export class Gateway {
     for (const held of this.#allHeld()) if (held instanceof Channel) held.cut()
   }
 
-  /** Sessions that are to be asked about again: their channels end, since on them nobody would ask. */
+  /** Sessions whose end may have been missed: what holds on to them ends, since nobody would ask about it again. */
   forgotten(uuids: readonly string[]): void {
-    for (const uuid of uuids) {
-      for (const held of this.#held.get(uuid) ?? []) if (held instanceof Channel) held.cut()
-    }
+    for (const uuid of uuids) this.sessionEnded(uuid)
   }
 
   #allHeld(): Held[] {
