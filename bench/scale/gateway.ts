@@ -80,7 +80,12 @@ export class Gateway {
       invalidated: (keys) => count(this.pushes, 'keys', keys?.length ?? 1),
       published: () => count(this.pushes, 'messages'),
     })
-    this.table = new SessionTable((id) => void this.#ask(id), heard, idleTimeoutMs, TELL_MS)
+    this.table = new SessionTable(
+      (id) => void this.#ask(id),
+      (uuids) => uuids.forEach(heard),
+      idleTimeoutMs,
+      TELL_MS,
+    )
     this.#broker = new SessionBroker(
       this.#authority,
       async (uuids) => this.table.ended(uuids),

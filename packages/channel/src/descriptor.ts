@@ -7,10 +7,12 @@ import {
   connect,
   F_SETFD,
   fcntl,
+  ioctl,
   FD_CLOEXEC,
   pinned,
   setsockopt,
   SHUT_RDWR,
+  SIOCOUTQ,
   shutdown,
   SO_SNDBUF,
   SOL_SOCKET,
@@ -49,6 +51,13 @@ const option = pinned(OPTION_BYTES)
 export function setSendBuffer(fd: number, bytes: number): void {
   option.writeInt32LE(bytes, 0)
   setsockopt(fd, SOL_SOCKET, SO_SNDBUF, option, OPTION_BYTES)
+}
+
+const count = pinned(OPTION_BYTES)
+
+/** How many bytes wait in the socket `fd`: of TCP those that are not acknowledged, of a Unix socket those that are not read. */
+export function unsentBytes(fd: number): number {
+  return fd === -1 || ioctl(fd, SIOCOUTQ, 'void *', count) === -1 ? 0 : count.readInt32LE(0)
 }
 
 /** The descriptor of a socket, -1 when it has none any more. Node.js has no public way to ask for it. */

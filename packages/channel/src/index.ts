@@ -9,7 +9,14 @@ export {
   RECEIVED_BYTES_MAX,
   REPORT_INTERVAL_MS,
 } from './offer.ts'
-export { closeDescriptor, cutConnection, descriptorOf, setCloseOnExec, setSendBuffer } from './descriptor.ts'
+export {
+  closeDescriptor,
+  cutConnection,
+  descriptorOf,
+  setCloseOnExec,
+  setSendBuffer,
+  unsentBytes,
+} from './descriptor.ts'
 export { openChannel, type Opened } from './open-channel.ts'
 export { bindSocket, type Bound } from './bind-socket.ts'
 export { ChannelReceiver, receiveChannel, type ReadOutcome, type Received } from './receive-channel.ts'

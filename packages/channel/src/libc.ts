@@ -35,11 +35,15 @@ export const recvmsg: KoffiFunc<(fd: number, message: Uint8Array, flags: number)
 export const setsockopt: KoffiFunc<
   (fd: number, level: number, option: number, value: Uint8Array, bytes: number) => number
 > = libc.func('int setsockopt(int, int, int, void *, unsigned int)')
+export const ioctl: KoffiFunc<(fd: number, request: number, ...argument: ['void *', Uint8Array]) => number> = libc.func(
+  'int ioctl(int, unsigned long, ...)',
+)
 export const shutdown: KoffiFunc<(fd: number, how: number) => number> = libc.func('int shutdown(int, int)')
 
 export const AF_UNSPEC = 0
 export const SHUT_RDWR = 2
 export const SO_SNDBUF = 7
+export const SIOCOUTQ = 0x5411
 export const F_SETFD = 2
 export const FD_CLOEXEC = 1
 export const AF_UNIX = 1

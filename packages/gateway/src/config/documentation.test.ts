@@ -4,6 +4,7 @@ import { parse } from 'smol-toml'
 import { z } from 'zod'
 import { configReference, sampleConfig } from './documentation.ts'
 import { type JsonSchema, configJsonSchema, parseConfig } from './schema.ts'
+import { OPEN_POLICY } from '../services/policy.ts'
 
 /** The sample with its commented options in force; [front] among them asks for another authority. */
 function sampleWithAll(): unknown {
@@ -28,7 +29,7 @@ test('the sample file is a configuration with what is commented out, too', () =>
   const parsed = parseConfig(sampleWithAll(), '/')
   assert.ok(parsed.ok)
   assert.deepEqual(parsed.config.services.policy, {
-    'com.example.backup': { roles: ['pool-admin', 'pool-operator'], stripSession: true, channels: true },
+    'com.example.backup': { ...OPEN_POLICY, roles: ['pool-admin', 'pool-operator'], stripSession: true },
   })
 })
 

@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import { sampleConfig } from './documentation.ts'
 import { ConfigError, type ConfigProblem, loadConfig } from './load.ts'
 import { type Config } from './schema.ts'
+import { OPEN_POLICY } from '../services/policy.ts'
 
 const DEFAULTS: Config = {
   stateDir: '/var/lib/xengate',
@@ -50,6 +51,8 @@ const DEFAULTS: Config = {
     connectTimeoutMs: 5000,
     responseTimeoutMs: 300_000,
     bodyIdleTimeoutMs: 60_000,
+    requestMinRate: 0,
+    responseMinRate: 0,
     drainTimeoutMs: 30_000,
   },
   log: { level: 'info', access: true },
@@ -104,6 +107,8 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
       channels = false
       [services.policy.by-method]
       roles = { GET = ["read-only"], PATCH = ["pool-operator", "vm-admin"] }
+      reuse = "always"
+      cut-transfers = false
       [services.policy.constructor]
       [sessions]
       authority = "xapi"
@@ -162,13 +167,14 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
         methods: ['GET', 'PATCH'],
         channels: false,
         policy: {
-          'com.example.backup': { roles: ['pool-admin'], stripSession: true, channels: false },
+          'com.example.backup': { ...OPEN_POLICY, roles: ['pool-admin'], stripSession: true, channels: false },
           'by-method': {
+            ...OPEN_POLICY,
             roles: { GET: ['read-only'], PATCH: ['pool-operator', 'vm-admin'] },
-            stripSession: false,
-            channels: true,
+            reuse: 'always',
+            cutTransfers: false,
           },
-          constructor: { roles: null, stripSession: false, channels: true },
+          constructor: OPEN_POLICY,
         },
       },
       sessions: {

@@ -4,8 +4,9 @@
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import type { PolicySetting } from '../services/policy.ts'
 import { SERVICE_NAME_PATTERN, isServiceName } from '../services/service-name.ts'
-import { ROLES, type Role } from '../sessions/session.ts'
+import { ROLES } from '../sessions/session.ts'
 import {
   SOCKET_PATH_BYTES_MAX,
   formatListenAddress,
@@ -71,16 +72,7 @@ export interface ServicesConfig {
   /** Whether clients' connections may be passed to services. */
   readonly channels: boolean
   /** Policies by service name. Look a name up with `Object.hasOwn`: `constructor` is a name too. */
-  readonly policy: Readonly<Record<string, ServicePolicy>>
-}
-
-export interface ServicePolicy {
-  /** Who may: `null` is any valid session; a table is by method. A higher role includes a lower one. */
-  readonly roles: null | readonly Role[] | Readonly<Record<string, readonly Role[]>>
-  /** Whether the session id is taken out of what the service gets. */
-  readonly stripSession: boolean
-  /** Whether clients' connections may be passed to the service. */
-  readonly channels: boolean
+  readonly policy: Readonly<Record<string, PolicySetting>>
 }
 
 export interface SessionsConfig {
@@ -130,6 +122,9 @@ export interface LimitsConfig {
   readonly connectTimeoutMs: number
   readonly responseTimeoutMs: number
   readonly bodyIdleTimeoutMs: number
+  /** Least rates of a client that is sending a body, and taking a response, in bytes a second; 0: any. */
+  readonly requestMinRate: number
+  readonly responseMinRate: number
   readonly drainTimeoutMs: number
 }
 
@@ -213,6 +208,13 @@ const policy = z.strictObject({
   }),
   'strip-session': option(z.boolean().prefault(false), {
     description: 'whether the service does not see the session id',
+  }),
+  reuse: option(z.enum(['without-body', 'always']).prefault('without-body'), {
+    description:
+      'when a connection to the service is used again: after requests without a body; or always, which is safe only if the service reads every body to its end, also of requests that it refuses',
+  }),
+  'cut-transfers': option(z.boolean().prefault(true), {
+    description: 'whether requests and tunnels under way are cut when their session ends',
   }),
 })
 
@@ -340,7 +342,13 @@ const limits = z.strictObject({
     description: "how long a service may take until its response's head",
   }),
   'body-idle-timeout': option(duration(TIMEOUT).prefault('60s'), {
-    description: 'how long a body may stand still, in either direction',
+    description: 'longest pause in the body of a request or of a response',
+  }),
+  'request-min-rate': option(whole({ min: 0, max: 1_000_000_000 }).prefault(0), {
+    description: 'bytes a second that a client has to send of a body, over 10 s, while it is its turn; 0: any',
+  }),
+  'response-min-rate': option(whole({ min: 0, max: 1_000_000_000 }).prefault(0), {
+    description: 'bytes a second that a client has to take of a response, over 10 s, while it is its turn; 0: any',
   }),
   'drain-timeout': option(duration({ minMs: 0, maxMs: DAY_MS }).prefault('30s'), {
     description: 'how long requests may finish when the daemon stops',
@@ -449,6 +457,8 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
         roles: rule.roles ?? null,
         stripSession: rule['strip-session'],
         channels: rule.channels,
+        reuse: rule.reuse,
+        cutTransfers: rule['cut-transfers'],
       })),
     },
     sessions: {
@@ -490,6 +500,8 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       connectTimeoutMs: l['connect-timeout'],
       responseTimeoutMs: l['response-timeout'],
       bodyIdleTimeoutMs: l['body-idle-timeout'],
+      requestMinRate: l['request-min-rate'],
+      responseMinRate: l['response-min-rate'],
       drainTimeoutMs: l['drain-timeout'],
     },
     log: input.log,

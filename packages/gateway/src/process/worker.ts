@@ -71,7 +71,7 @@ class Worker {
     this.#log = createLog(config.log)
     this.#sessions = new SessionTable(
       (id) => tell({ type: 'find', id }),
-      (uuid) => this.#gateway.sessionEnded(uuid),
+      (uuids) => this.#gateway.sessionsEnded(uuids),
       config.sessions.idleTimeoutMs,
       Math.min(TOUCH_INTERVAL_MS, longestSilenceMs(config.sessions)),
     )

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { OPEN_POLICY } from '../services/policy.ts'
 import { test } from 'node:test'
 import { COOKIE, type Fixture, fixture, READER_ID, request, response, ROOT_ID, statusOf } from './testing/fixture.ts'
 import { Arrivals } from './testing/peer.ts'
@@ -62,7 +63,7 @@ test(
 test('refusals come in the order 400, 403, 404, 405, 302', DEADLINE, async (t) => {
   const under = await fixture(t, {
     elsewhere: { there: 'https://10.0.0.2' },
-    policies: { closed: { roles: ['pool-admin'], stripSession: false, channels: true } },
+    policies: { closed: { ...OPEN_POLICY, roles: ['pool-admin'] } },
   })
   await under.service('svc')
   const reader = `Cookie: session_id=${READER_ID}\r\n`
@@ -148,8 +149,8 @@ test('roles are by service and by method, and a higher role includes a lower one
   const under = await fixture(t, {
     methods: ['GET', 'PUT', 'POST', 'DELETE'],
     policies: {
-      admins: { roles: ['pool-admin'], stripSession: false, channels: true },
-      mixed: { roles: { GET: ['read-only'], PUT: ['pool-operator'] }, stripSession: false, channels: true },
+      admins: { ...OPEN_POLICY, roles: ['pool-admin'] },
+      mixed: { ...OPEN_POLICY, roles: { GET: ['read-only'], PUT: ['pool-operator'] } },
     },
   })
   const reader = `Cookie: session_id=${READER_ID}\r\n`

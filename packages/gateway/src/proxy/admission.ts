@@ -2,7 +2,7 @@
 // The order is the specification's and never depends on the service.
 
 import { FIELD, type RequestHead } from '@xengate/http1'
-import { isPermitted, permittedMethods, type Policies, type PolicySetting } from '../services/policy.ts'
+import { isPermitted, OPEN_POLICY, permittedMethods, type Policies, type PolicySetting } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import { isServiceName } from '../services/service-name.ts'
 import type { Answer, SessionEntry, SessionTable } from '../sessions/table.ts'
@@ -32,9 +32,12 @@ import { presentedSession } from './session-id.ts'
 const SERVICES_PREFIX = '/services/plugin/'
 const SERVICES_PATH: string = SERVICES_PREFIX.slice(0, -1)
 /** Where the XenAPI is served, to POST. */
-const XENAPI_PATHS = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])
+export const XENAPI_PATHS: ReadonlySet<string> = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])
 /** The XenAPI endpoint's name in the pool of connections; no service can have it. */
 export const XENAPI = '/xenapi'
+
+/** The endpoint reads what it is sent. */
+const OF_XENAPI: PolicySetting = Object.freeze({ ...OPEN_POLICY, reuse: 'always' })
 
 /** What a decision rests on. */
 export interface AdmissionRules {
@@ -85,7 +88,7 @@ export type Decision =
       readonly name: string
       /** The caller; null for the XenAPI, which asks for its own proof. */
       readonly entry: SessionEntry | null
-      readonly stripSession: boolean
+      readonly policy: PolicySetting
     }
 
 /**
@@ -146,11 +149,11 @@ function decideService(
   const origin = connected.kind === 'not-running' ? rules.registry.whereIs(name, entry.session.uuid) : undefined
   if (connected.kind === 'not-running' && origin === undefined) return refuse(SERVICE_UNKNOWN, name, entry)
   if (!rules.methods.includes(method)) {
-    if (connected.kind === 'connected') connected.connection.destroy()
+    if (connected.kind === 'connected') rules.pool.giveBack(name, connected.connection)
     return refuse(methodNotAllowed(rules.methods), name, entry)
   }
   if (connected.kind !== 'connected') return refuse(elsewhere(`${origin}${target}`), name, entry)
-  return { kind: 'relay', connection: connected.connection, name, entry, stripSession: policy.stripSession }
+  return { kind: 'relay', connection: connected.connection, name, entry, policy }
 }
 
 function pass(
@@ -172,7 +175,7 @@ function decideXenapi(rules: AdmissionRules, head: RequestHead, target: string, 
   const connected = takeConnection(rules.pool, XENAPI, learned)
   if (connected === undefined) return { kind: 'connect', name: XENAPI }
   if (connected.kind !== 'connected') return refuse(AUTHORITY_UNAVAILABLE)
-  return { kind: 'relay', connection: connected.connection, name: XENAPI, entry: null, stripSession: false }
+  return { kind: 'relay', connection: connected.connection, name: XENAPI, entry: null, policy: OF_XENAPI }
 }
 
 function answerOn(sessions: SessionTable, id: string, learned: Learned, nowMs: number): Answer | undefined {
@@ -201,7 +204,8 @@ export function pathOf(target: string): string {
   return query === -1 ? target : target.slice(0, query)
 }
 
-function serviceNameIn(target: string): string {
+/** The name of the service that a target asks for, as it stands there; empty when there is none. */
+export function serviceNameIn(target: string): string {
   let end = SERVICES_PREFIX.length
   while (end < target.length && target[end] !== '/' && target[end] !== '?') end++
   return target.slice(SERVICES_PREFIX.length, end)

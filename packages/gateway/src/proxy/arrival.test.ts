@@ -169,11 +169,10 @@ test('over TLS requests are served as over plain connections, and the service is
   const { secure, service } = await secured(t)
   const svc = await service('svc')
   const peer = await secure()
-  peer.write(request('PUT', '/1', 'Content-Length: 3\r\n', 'abc') + request('GET', '/2'))
+  peer.write(request('GET', '/1') + request('GET', '/2'))
   const connection = await svc.connections.next()
   const head = await connection.message()
   assert.match(head, /\r\nX-Forwarded-For: 127\.0\.0\.1\r\nX-Forwarded-Proto: https\r\n/)
-  assert.ok(head.endsWith('\r\n\r\nabc'))
   connection.write(response('one'))
   assert.match(await peer.message(), /one$/)
   await connection.until('/2 HTTP/1.1')
@@ -315,4 +314,43 @@ test('a pair that cannot be used is refused with the reason', DEADLINE, (t) => {
       (error) => error instanceof TlsFilesError && problem.test(error.message),
     )
   }
+})
+
+test(
+  'a client that speaks plain HTTP to TLS and goes on sending is cut, and counts as a connection',
+  DEADLINE,
+  async (t) => {
+    const { client, accessLines } = await secured(t, { limits: { connections: 2 } })
+    const [first, second] = [client(), client()]
+    for (const peer of [first, second]) peer.write('GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+    for (const peer of [first, second]) assert.equal(statusOf(await peer.message()), 400)
+    assert.equal((await accessLines.next()).reason, 'plain-on-tls')
+    const third = client()
+    assert.equal(await third.ended(), '')
+    const timer = setInterval(() => first.write('y'.repeat(1000)), 100)
+    t.after(() => clearInterval(timer))
+    const started = performance.now()
+    await first.closed().catch(() => first.closed())
+    assert.ok(performance.now() - started < 9000)
+  },
+)
+
+test('a gateway that drains waits for a handshake under way', DEADLINE, async (t) => {
+  const { client, gateway, accessLines } = await secured(t)
+  const peer = client()
+  // The beginning of a handshake: a record, and not all of it.
+  peer.write('\x16\x03\x01\x00\xc8\x01')
+  const other = client()
+  other.write('GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+  await other.message()
+  await accessLines.next()
+  const drained = gateway.drain()
+  other.destroy()
+  const isOver = await Promise.race([
+    drained.then(() => true),
+    new Promise((resolve) => setImmediate(() => setImmediate(() => resolve(false)))),
+  ])
+  assert.equal(isOver, false)
+  peer.socket.resetAndDestroy()
+  await drained
 })

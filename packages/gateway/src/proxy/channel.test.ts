@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type ChannelOffer, closeDescriptor, receiveChannel } from '@xengate/channel'
-import { Policies } from '../services/policy.ts'
+import { OPEN_POLICY, Policies } from '../services/policy.ts'
 import { COOKIE, type Fixture, fixture, type FixtureOptions, request, response, ROOT_ID } from './testing/fixture.ts'
 import { Arrivals, Peer } from './testing/peer.ts'
 
@@ -185,10 +185,10 @@ test('a policy that no longer allows a channel ends it; one that does leaves it'
   peer.write(request('GET', '/1'))
   const service = (await passed.next()).accept()
   const roles = ['read-only'] as const
-  gateway.useServices(new Policies({ svc: { roles, stripSession: false, channels: true } }, true), METHODS)
+  gateway.useServices(new Policies({ svc: { ...OPEN_POLICY, roles } }, true), METHODS)
   service.write(response('still here'))
   assert.match(await peer.message(), /still here$/)
-  gateway.useServices(new Policies({ svc: { roles, stripSession: false, channels: false } }, true), METHODS)
+  gateway.useServices(new Policies({ svc: { ...OPEN_POLICY, roles, channels: false } }, true), METHODS)
   await peer.closed()
   await service.closed()
 })
@@ -225,8 +225,8 @@ test('when endings may not be heard of any more, channels end', DEADLINE, async 
 })
 
 for (const [why, policy] of [
-  ['whose policy forbids channels', { roles: null, stripSession: false, channels: false }],
-  ['which is not to see the session id', { roles: null, stripSession: true, channels: true }],
+  ['whose policy forbids channels', { ...OPEN_POLICY, channels: false }],
+  ['which is not to see the session id', { ...OPEN_POLICY, stripSession: true }],
 ] as const) {
   test(`requests to a service ${why} are relayed`, DEADLINE, async (t) => {
     const { client, service, passed } = await setting(t, { policies: { svc: policy } })
@@ -243,7 +243,7 @@ for (const [why, policy] of [
 
 test('the methods of an offer are those that the session may use', DEADLINE, async (t) => {
   const roles = { GET: ['read-only'], PUT: ['pool-admin'] } as const
-  const { client, passed } = await setting(t, { policies: { svc: { roles, stripSession: false, channels: true } } })
+  const { client, passed } = await setting(t, { policies: { svc: { ...OPEN_POLICY, roles } } })
   const peer = client()
   peer.write(
     `GET /services/plugin/svc?session_id=OpaqueRef:22222222-2222-4222-8222-222222222222 HTTP/1.1\r\nHost: h\r\n\r\n`,

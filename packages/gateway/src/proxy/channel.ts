@@ -14,6 +14,7 @@ import { Socket } from 'node:net'
 import { cutConnection, descriptorOf, type Report, ReportReader } from '@xengate/channel'
 import { isPermitted, type Policies } from '../services/policy.ts'
 import type { SessionEntry } from '../sessions/table.ts'
+import type { Asked } from './asked.ts'
 import { BorrowedReads } from './borrowed-reads.ts'
 import type { OpenedChannel } from './channel-sockets.ts'
 import type { ClientConnection } from './client-connection.ts'
@@ -37,6 +38,8 @@ export interface PassedConnection {
   readonly entry: SessionEntry
   /** The methods that were offered. */
   readonly methods: readonly string[]
+  /** The request that came with the offer. */
+  readonly asked: Asked
 }
 
 /** See the head of this file. */
@@ -185,6 +188,10 @@ export class Channel implements Exchange, Held {
 
   clientDrained(): void {}
 
+  swept(): void {}
+
+  cutTransfer(): void {}
+
   /** Our copy is gone, by whatever ended the connection here. */
   clientClosed(): void {
     this.destroy()
@@ -200,7 +207,7 @@ export class Channel implements Exchange, Held {
     this.#outcome = 'service-failed'
     this.#why = 'it neither took nor refused the connection in time'
     this.#release()
-    this.#client.refusePassed(SERVICE_SLOW, this.passed)
+    this.#client.refuse(SERVICE_SLOW, this.passed.asked, 0)
   }
 
   drainTimedOut(): void {
@@ -210,6 +217,6 @@ export class Channel implements Exchange, Held {
     }
     this.#outcome = 'cut'
     this.#release()
-    this.#client.refusePassed(DRAINING, this.passed)
+    this.#client.refuse(DRAINING, this.passed.asked, 0)
   }
 }

@@ -7,7 +7,7 @@
 //   WAITING      HEAD          #learn              the answer is there: the same head is read and decided on again
 //   IDLE, HEAD   EXCHANGE      #relay, #pass       a relay owns the connection, after 101 a tunnel; or a channel does
 //   EXCHANGE     HEAD          passRefused         nobody took the channel: the same head is read again and relayed
-//   IDLE, HEAD   DISCARDING    #refuse             refused with a short body to come, which is dropped
+//   IDLE, HEAD   DISCARDING    refuse              refused with a short body to come, which is dropped
 //   EXCHANGE     IDLE          exchangeEnded       complete; the next request may come, or is there already
 //   EXCHANGE     DISCARDING    exchangeEnded       the service answered early; the rest of the body is dropped
 //   DISCARDING   IDLE          #discard            the body has ended
@@ -19,15 +19,14 @@
 // next one is not looked at before.
 
 import type { Socket } from 'node:net'
-import { BODY, BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
+import { type BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
 import type { SessionEntry } from '../sessions/table.ts'
-import { decide, type Decision, isForService, type Learned, pathOf, wantedUpgrade } from './admission.ts'
-import type { PassedConnection } from './channel.ts'
+import { decide, type Decision, isForService, type Learned, serviceNameIn, wantedUpgrade } from './admission.ts'
+import { type Asked, askedIn, nothingAsked } from './asked.ts'
 import type { Exchange } from './exchange.ts'
 import { type ArrivalFault, type Arrived, endsOf, forwardedLines, socketOf } from './arrived.ts'
 import { BorrowedReads } from './borrowed-reads.ts'
-import { ACCEPT } from './field-ids.ts'
-import { decideFront, type FrontDecision, frontText, lacksHost, xapiName } from './front.ts'
+import { decideFront, type FrontDecision, frontText, isXenApiCall, lacksHost, xapiName } from './front.ts'
 import type { Gateway } from './gateway.ts'
 import { Outgoing } from './outgoing.ts'
 import { type Ends, plainAddress, readProxyHeader } from './proxy-header.ts'
@@ -41,7 +40,6 @@ import {
   SERVICE_SLOW,
 } from './refusals.ts'
 import { Relay, type RelayedRequest } from './relay.ts'
-import { expectsContinue, relayedRequest, type RelayedTo } from './relayed-request.ts'
 import { requestText } from './request-text.ts'
 import type { ServiceConnection } from './service-connection.ts'
 import type { Tunnel } from './tunnel.ts'
@@ -88,6 +86,10 @@ export class ClientConnection {
   #learned: Learned = NOTHING_LEARNED
   /** Name, in the pool, of connections to xapi for this client. */
   #xapiName: string | null = null
+  /** When the head of the request was complete, by `Gateway.stampMs`. */
+  #startedMs = 0
+  /** Null until something is said of the request. */
+  #requestId: string | null = null
   /** Counts waits, so that an answer which comes too late finds that nobody waits for it. */
   #waits = 0
   #isWaitingForSession = false
@@ -145,6 +147,11 @@ export class ClientConnection {
   /** Sets the deadline of the present state, in milliseconds from now. */
   expectWithin(ms: number): void {
     this.#deadlineMs = this.#gateway.clock.nowMs + ms
+  }
+
+  /** The same, on the gateway's clock. */
+  expectBy(deadlineMs: number): void {
+    this.#deadlineMs = deadlineMs
   }
 
   /** Stops reading until `resume`: the exchange cannot take more. */
@@ -212,7 +219,7 @@ export class ClientConnection {
     if (bytes === null) this.#updateReading()
     else this.#consume(bytes, bytes.length)
     if (this.#state === STATE.IDLE && this.hasEnded) this.#linger()
-    else if (this.#state === STATE.HEAD && this.#hasEnded) this.#refuse(malformed('head-truncated'), null)
+    else if (this.#state === STATE.HEAD && this.#hasEnded) this.#refuseBytes(malformed('head-truncated'))
     else if (this.#state === STATE.PROXY && this.hasEnded) this.destroy()
     else if (this.#state === STATE.PROXY && this.#hasEnded) this.#refuseArrival('proxy-header-malformed')
     else if (this.#state === STATE.EXCHANGE && this.hasEnded) this.#exchange?.clientEnded()
@@ -256,12 +263,12 @@ export class ClientConnection {
     const head = this.#gateway.requestHead
     const status = head.parse(bytes, from, to)
     if (status === HEAD.COMPLETE && this.#gateway.front !== null && lacksHost(head)) {
-      this.#refuse(malformed('host-missing'), null)
+      this.#refuseBytes(malformed('host-missing'))
       return to
     }
     if (status === HEAD.COMPLETE) return this.#decide(head, bytes.subarray(from, to)) ? head.end : KEEP
     if (status === HEAD.INVALID) {
-      this.#refuse(malformed(head.reason), null)
+      this.#refuseBytes(malformed(head.reason))
       return to
     }
     if (this.#state === STATE.IDLE) {
@@ -276,6 +283,10 @@ export class ClientConnection {
    * @returns whether the head is done with; otherwise it is to be kept and read again
    */
   #decide(head: RequestHead, bytes: Buffer): boolean {
+    if (this.#learned === NOTHING_LEARNED) {
+      this.#startedMs = this.#gateway.stampMs()
+      this.#requestId = null
+    }
     const decision = this.#decisionOn(head)
     // A connection that was waited for is used now or not at all.
     if (decision.kind !== 'relay' && decision.kind !== 'front') this.#dropConnected()
@@ -298,16 +309,16 @@ export class ClientConnection {
         return false
       }
       case 'pass':
-        if (this.#pass(decision, bytes)) return false
+        if (this.#pass(decision, head, bytes)) return false
         this.#learned = { ...this.#learned, isRelayed: true }
         return this.#decide(head, bytes)
       case 'refuse':
         this.#learned = NOTHING_LEARNED
-        this.#refuse(decision.refusal, head, decision.name, decision.entry)
+        this.#refuseHead(decision.refusal, head, decision.name, decision.entry)
         return true
       case 'relay':
         this.#learned = NOTHING_LEARNED
-        this.#relay(head, decision.connection, decision.name, decision.entry, decision.stripSession)
+        this.#relay(head, decision)
         return true
       case 'front':
         this.#learned = NOTHING_LEARNED
@@ -353,10 +364,12 @@ export class ClientConnection {
   }
 
   /** Offers the connection to a service. @returns whether the service's answer is waited for */
-  #pass(decision: Extract<Decision, { kind: 'pass' }>, bytes: Buffer): boolean {
+  #pass(decision: Extract<Decision, { kind: 'pass' }>, head: RequestHead, bytes: Buffer): boolean {
     // Nothing may be read behind the service's back.
     this.pause()
-    const channel = this.#gateway.pass(this, decision, bytes)
+    // When the offer comes to nothing in the end, the service may still have the connection.
+    const asked: Asked = { ...this.#asked(head, decision.name, decision.entry), isPersistent: false }
+    const channel = this.#gateway.pass(this, decision, asked, bytes)
     if (channel === null) {
       this.resume()
       return false
@@ -383,52 +396,63 @@ export class ClientConnection {
     this.#advance()
   }
 
-  /** Refuses the request that came with the offer of a channel, and ends the connection: the service may still have it. */
-  refusePassed(refused: Refusal, { service, entry }: PassedConnection): void {
-    this.#exchange = null
-    this.#isPaused = false
-    this.#refuse(refused, null, service, entry)
-  }
-
-  #relay(
-    head: RequestHead,
-    connection: ServiceConnection,
-    service: string,
-    entry: SessionEntry | null,
-    stripSession: boolean,
-  ): void {
-    const requestId = this.#gateway.nextRequestId()
+  #relay(head: RequestHead, { connection, name, entry, policy }: Extract<Decision, { kind: 'relay' }>): void {
+    const asked = this.#asked(head, name, entry)
     const upgrade = wantedUpgrade(head)
-    const text = requestText(head, { entry, stripSession, forwardedLines: this.#forwardedLines, requestId, upgrade })
-    const isForXapi = false
-    this.#start(head, connection, {
-      id: requestId,
-      service,
+    const isReused = asked.decoder === null || policy.reuse === 'always'
+    const text = requestText(head, {
       entry,
-      text,
+      stripSession: policy.stripSession,
+      forwardedLines: this.#forwardedLines,
+      requestId: asked.id,
       upgrade,
-      startedMs: this.#gateway.stampMs(),
-      isForXapi,
+      isLast: !isReused,
+    })
+    this.#start(connection, {
+      ...asked,
+      method: head.method,
+      path: asked.path ?? '',
+      service: name,
+      text,
+      isChunked: head.isChunked,
+      upgrade,
+      isForXapi: false,
+      reuse: isReused ? 'always' : 'never',
+      cutsWithSession: policy.cutTransfers && entry !== null,
     }).start()
   }
 
   #relayToXapi(head: RequestHead, { connection, isLast }: Extract<FrontDecision, { kind: 'front' }>): void {
-    const id = this.#gateway.nextRequestId()
-    const upgrade = isLast ? undefined : wantedUpgrade(head)
-    const text = frontText(head, isLast, upgrade)
     const service = this.#xapiName ?? ''
+    const asked = this.#asked(head, service, null)
+    const upgrade = isLast ? undefined : wantedUpgrade(head)
+    const reuse = asked.decoder === null ? 'always' : isXenApiCall(head) ? 'after-200' : 'never'
     // A peer that is gone without a word is found by TCP: nothing else ends what takes its time.
     this.socket.setKeepAlive(true, KEEP_ALIVE_MS)
-    const startedMs = this.#gateway.stampMs()
-    const to = { id, service, entry: null, text, upgrade, startedMs, isForXapi: true }
-    const relay = this.#start(head, connection, to)
+    const relay = this.#start(connection, {
+      ...asked,
+      method: head.method,
+      path: asked.path ?? '',
+      service,
+      text: frontText(head, isLast, reuse === 'never', upgrade),
+      isChunked: head.isChunked,
+      upgrade,
+      isForXapi: true,
+      reuse,
+      cutsWithSession: false,
+    })
     if (isLast) relay.startTunnel()
     else relay.start()
   }
 
+  #asked(head: RequestHead, service: string | null, entry: SessionEntry | null): Asked {
+    const { trailerLines } = this.#gateway
+    this.#requestId ??= this.#gateway.nextRequestId()
+    return askedIn(head, { id: this.#requestId, service, entry, startedMs: this.#startedMs }, trailerLines)
+  }
+
   /** Gives the connection to a relay, which is returned to be started. */
-  #start(head: RequestHead, connection: ServiceConnection, of: RelayedTo): Relay {
-    const request = relayedRequest(head, of, this.#gateway.trailerLines)
+  #start(connection: ServiceConnection, request: RelayedRequest): Relay {
     const relay = new Relay(this.#gateway, this, connection, request)
     this.#state = STATE.EXCHANGE
     this.#exchange = relay
@@ -474,36 +498,13 @@ export class ClientConnection {
 
   // ── refusals and ends ──
 
-  /** Refuses a request that was read from `head`, or bytes that are none when that is null. */
-  #refuse(
-    refused: Refusal,
-    head: RequestHead | null,
-    name: string | null = null,
-    entry: SessionEntry | null = null,
-  ): void {
-    const requestId = this.#gateway.nextRequestId()
-    const decoder =
-      head === null || head.bodyKind === BODY.NONE
-        ? null
-        : new BodyDecoder(head.bodyKind, head.contentLength, this.#gateway.trailerLines)
-    // What follows CONNECT is no request, even where it was refused.
-    const goesOn = head !== null && head.isPersistent && head.method !== 'CONNECT'
-    const keeps = goesOn && this.#canDiscard(decoder, expectsContinue(head))
-    this.#answer(refused, {
-      requestId,
-      accept: head?.first(ACCEPT),
-      isToHead: head?.method === 'HEAD',
-      keeps,
-      minorVersion: head?.minorVersion ?? 1,
-      rest: decoder,
-    })
-    this.#gateway.logRefusal(this, refused, {
-      requestId,
-      method: head?.method ?? null,
-      path: head === null ? null : pathOf(head.originTarget),
-      service: name,
-      entry,
-    })
+  /** Refuses bytes that cannot be read as a request. */
+  #refuseBytes(refused: Refusal): void {
+    this.refuse(refused, nothingAsked(this.#gateway.nextRequestId()), 0)
+  }
+
+  #refuseHead(refused: Refusal, head: RequestHead, service: string | null, entry: SessionEntry | null): void {
+    this.refuse(refused, this.#asked(head, service, entry), 0)
   }
 
   /** Refuses the request whose head is kept while something is waited for. */
@@ -512,60 +513,52 @@ export class ClientConnection {
     const head = this.#gateway.requestHead
     this.#learned = NOTHING_LEARNED
     if (bytes === null || head.parse(bytes, 0, bytes.length) !== HEAD.COMPLETE) {
-      this.#refuse(refused, null)
+      this.#refuseBytes(refused)
       return
     }
     this.#unread = head.end === bytes.length ? null : bytes.subarray(head.end)
-    this.#refuse(refused, head)
+    const target = head.originTarget
+    this.#refuseHead(refused, head, isForService(target) ? serviceNameIn(target) : null, null)
     this.#advance()
   }
 
-  /** Refuses a request that was being relayed, nothing of whose response has gone out. */
-  refuseRelayed(refused: Refusal, request: RelayedRequest): void {
+  /**
+   * Answers a request by a refusal of which nothing has gone out, and logs it. Whatever owned the connection is done with it.
+   * @param bytesIn how much of its body was taken
+   */
+  refuse(refused: Refusal, asked: Asked, bytesIn: number): void {
     this.#exchange = null
     this.#isPaused = false
-    const rest = request.decoder === null || request.decoder.isDone ? null : request.decoder
-    this.#answer(refused, {
-      requestId: request.id,
-      accept: request.accept,
-      isToHead: request.method === 'HEAD',
-      keeps: request.isPersistent && !this.#hasEnded && this.#canDiscard(rest, request.expectsContinue),
-      minorVersion: request.minorVersion,
-      rest,
+    const rest = asked.decoder === null || asked.decoder.isDone ? null : asked.decoder
+    const keeps = this.canKeep(asked, rest, false, false)
+    const text = refusalResponse(refused, {
+      requestId: asked.id,
+      accept: asked.accept,
+      isToHead: asked.method === 'HEAD',
+      connectionLine: this.connectionLine(keeps, asked.minorVersion),
+      nowMs: Date.now(),
     })
+    this.outgoing.text(text)
+    this.outgoing.flush()
+    this.#gateway.logRefusal(this, refused, asked, bytesIn, bodyBytesOf(text))
+    if (!keeps) this.#linger()
+    else if (rest === null) this.#enterIdle()
+    else this.#enterDiscarding(rest)
     if (!this.#isConsuming) this.#advance()
   }
 
-  /** Whether the connection can go on after a refusal: what still comes of the body is short, and certain to come. */
-  #canDiscard(rest: BodyDecoder | null, hasExpectation: boolean): boolean {
-    if (this.#gateway.isDraining || this.hasEnded) return false
-    return rest === null || (!hasExpectation && rest.left !== -1 && rest.left <= DISCARD_BYTES_MAX)
-  }
-
-  #answer(
-    refused: Refusal,
-    to: {
-      requestId: string
-      accept: string | undefined
-      isToHead: boolean
-      keeps: boolean
-      minorVersion: number
-      rest: BodyDecoder | null
-    },
-  ): void {
-    this.outgoing.text(
-      refusalResponse(refused, {
-        requestId: to.requestId,
-        accept: to.accept,
-        isToHead: to.isToHead,
-        connectionLine: this.connectionLine(to.keeps, to.minorVersion),
-        nowMs: Date.now(),
-      }),
-    )
-    this.outgoing.flush()
-    if (!to.keeps) this.#linger()
-    else if (to.rest === null) this.#enterIdle()
-    else this.#enterDiscarding(to.rest)
+  /**
+   * Whether the connection can go on after an answer to `asked`: what still comes of the body is certain to come, and either
+   * taken by the service or short.
+   * @param rest decoder of what still comes, null when the request is complete
+   * @param readsOn whether the service takes it
+   * @param hasContinued whether the client was told to go on (RFC 9110 section 10.1.1)
+   */
+  canKeep(asked: Asked, rest: BodyDecoder | null, readsOn: boolean, hasContinued: boolean): boolean {
+    if (!asked.isPersistent || this.#gateway.isDraining || this.hasEnded) return false
+    if (rest === null) return true
+    const isCertain = !asked.expectsContinue || hasContinued
+    return isCertain && (readsOn || (rest.left !== -1 && rest.left <= DISCARD_BYTES_MAX))
   }
 
   /** The Connection line that tells a client of this version whether its connection stays open. */
@@ -665,7 +658,16 @@ export class ClientConnection {
 
   /** Called by the sweep: acts if the deadline has passed. */
   sweep(nowMs: number): void {
+    if (this.#state === STATE.EXCHANGE) this.#exchange?.swept(nowMs)
+    else if (this.#state === STATE.LINGERING && this.outgoing.hasMoved()) {
+      this.expectWithin(this.#gateway.limits.bodyIdleTimeoutMs)
+    }
     if (nowMs >= this.#deadlineMs) this.#timedOut()
+  }
+
+  /** Ends the relayed request, if there is one that `isOver` is true of. */
+  cutTransfer(isOver: (request: RelayedRequest) => boolean): void {
+    this.#exchange?.cutTransfer(isOver)
   }
 
   #timedOut(): void {
@@ -674,7 +676,7 @@ export class ClientConnection {
         this.#refuseArrival('proxy-header-slow')
         break
       case STATE.HEAD:
-        this.#refuse(REQUEST_SLOW, null)
+        this.#refuseBytes(REQUEST_SLOW)
         break
       case STATE.WAITING:
         this.#refuseWaiting(this.#isWaitingForSession ? AUTHORITY_UNAVAILABLE : SERVICE_SLOW)
@@ -704,3 +706,7 @@ export class ClientConnection {
 }
 
 const NOTHING_LEARNED: Learned = Object.freeze({ answer: null, connected: null, isRelayed: false })
+
+function bodyBytesOf(response: string): number {
+  return response.length - response.indexOf('\r\n\r\n') - 4
+}

@@ -1,5 +1,7 @@
 // What a client's connection is given to while a request is under way: a relay, or a tunnel after 101.
 
+import type { RelayedRequest } from './relay.ts'
+
 /** Hears what happens on the client's connection while it owns it. */
 export interface Exchange {
   /** Whether it takes bytes of the client now. What it does not take is kept for the next request. */
@@ -15,6 +17,10 @@ export interface Exchange {
   clientClosed(): void
   /** What was written to the client has gone out: write on. */
   clientDrained(): void
+  /** Called at each sweep. */
+  swept(nowMs: number): void
+  /** Ends a relayed request that `isOver` is true of; tunnels and channels are held to their sessions by themselves. */
+  cutTransfer(isOver: (request: RelayedRequest) => boolean): void
   /** The connection's deadline has passed. */
   timedOut(): void
   /** The gateway stops now. */

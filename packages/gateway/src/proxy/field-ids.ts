@@ -20,7 +20,8 @@ const NAMES = [
 export const REQUEST_FIELDS: FieldNames = new FieldNames(NAMES)
 
 /** The names in a service's response that mean something to the gateway. */
-export const RESPONSE_FIELDS: FieldNames = new FieldNames()
+export const RESPONSE_FIELDS: FieldNames = new FieldNames(['x-request-id'])
+export const RESPONSE_REQUEST_ID: number = FIRST_OWN_ID
 
 /** Ids of the names above. */
 export const COOKIE: number = FIRST_OWN_ID

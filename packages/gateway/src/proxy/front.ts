@@ -6,7 +6,7 @@
 // what hosts of a pool send each other.
 
 import type { RequestHead } from '@xengate/http1'
-import { type Decision, isForService, type Learned, pathOf, takeConnection } from './admission.ts'
+import { type Decision, isForService, type Learned, pathOf, takeConnection, XENAPI_PATHS } from './admission.ts'
 import { FRONT_DROPS } from './field-ids.ts'
 import { keptLines } from './kept-lines.ts'
 import { type Ends, proxyLineForXapi } from './proxy-header.ts'
@@ -74,6 +74,11 @@ function isServiceInDisguise(target: string): boolean {
   return isForService(decoded)
 }
 
+/** Whether a request is a call of the XenAPI, whose body xapi reads before it answers 200. */
+export function isXenApiCall(head: RequestHead): boolean {
+  return head.method === 'POST' && XENAPI_PATHS.has(pathOf(head.originTarget))
+}
+
 /** Whether a request for a service lacks the Host that HTTP/1.1 requires; xapi does without, and its pool's hosts send none. */
 export function lacksHost(head: RequestHead): boolean {
   return head.minorVersion === 1 && head.host === undefined && isForService(head.originTarget)
@@ -81,16 +86,17 @@ export function lacksHost(head: RequestHead): boolean {
 
 /**
  * The head as xapi gets it: method, target, version and end-to-end fields as they came, nothing added.
+ * @param closes whether xapi's connection, if not the client's, ends with this request
  * @param upgrade value of Upgrade to pass on, if any
  */
-export function frontText(head: RequestHead, isLast: boolean, upgrade: string | undefined): string {
+export function frontText(head: RequestHead, isLast: boolean, closes: boolean, upgrade: string | undefined): string {
   const { host } = head
   return (
     `${head.method} ${head.originTarget} HTTP/1.${head.minorVersion}\r\n` +
     (host === undefined ? '' : `Host: ${host}\r\n`) +
     keptLines(head, FRONT_DROPS) +
     (head.isChunked ? 'Transfer-Encoding: chunked\r\n' : '') +
-    connectionLines(head, isLast, upgrade) +
+    connectionLines(head, isLast || closes, upgrade) +
     '\r\n'
   )
 }

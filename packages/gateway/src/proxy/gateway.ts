@@ -1,6 +1,6 @@
 // The data plane of one worker: its connections, and what they share.
 
-import { type AddressInfo, createServer, type Server } from 'node:net'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
 import type { LimitsConfig } from '../config/schema.ts'
@@ -10,6 +10,7 @@ import type { Policies } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
 import { type AdmissionRules, type Decision, XENAPI } from './admission.ts'
+import { type Asked, nothingAsked } from './asked.ts'
 import { type ArrivalFault, type Arrived, type ListenerTraits, PLAIN_LISTENER } from './arrived.ts'
 import { type AcceptedHandle, acceptedSocket, acceptHandles, BorrowedReads } from './borrowed-reads.ts'
 import { Channel, type ChannelOutcome } from './channel.ts'
@@ -19,7 +20,9 @@ import { SweepClock } from './clock.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './field-ids.ts'
 import { type Front, isXapiName, whereXapiIs } from './front.ts'
 import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './refusals.ts'
-import type { Outcome, Relay } from './relay.ts'
+import { LastWords } from './last-words.ts'
+import { plainAddress } from './proxy-header.ts'
+import type { Outcome, Relay, RelayedRequest } from './relay.ts'
 import type { Where } from './service-connection.ts'
 import { ServicePool, socketPaths } from './service-pool.ts'
 import { TlsArrival } from './tls-arrival.ts'
@@ -64,6 +67,10 @@ export interface Held {
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
 const TICK_MS_MAX = 250
 const TICK_MS_MIN = 10
+/** Connections beyond the limit that are being told so. */
+const REFUSING_MAX = 64
+/** How many connections wait in the kernel to be accepted; it may allow fewer (net.core.somaxconn). */
+const BACKLOG = 4096
 
 export class Gateway {
   readonly limits: LimitsConfig
@@ -78,8 +85,10 @@ export class Gateway {
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
   readonly #options: GatewayOptions
   readonly #connections = new Set<ClientConnection>()
-  /** Connections that are not secured yet. */
-  readonly #arrivals = new Set<TlsArrival>()
+  /** Connections that are not secured yet, and those that are being refused. */
+  readonly #arrivals = new Set<TlsArrival | LastWords>()
+  /** How many of these were refused because there were too many. */
+  #refusing = 0
   /** What holds on to a session beyond one exchange, by the session's uuid. */
   readonly #held = new Map<string, Set<Held>>()
   readonly #servers: Server[] = []
@@ -120,7 +129,7 @@ export class Gateway {
     this.#servers.push(server)
     return new Promise((resolve, reject) => {
       server.once('error', reject)
-      server.listen(where, () => {
+      const listening = (): void => {
         server.off('error', reject)
         acceptHandles(
           server,
@@ -128,12 +137,15 @@ export class Gateway {
           (errno) => this.#options.problem('accept-failed', getSystemErrorName(errno)),
         )
         resolve(server.address() ?? '')
-      })
+      }
+      // Of a descriptor, Node.js takes the backlog only here.
+      if ('fd' in where) server.listen(where, BACKLOG, listening)
+      else server.listen({ ...where, backlog: BACKLOG }, listening)
     })
   }
 
   #accept(handle: AcceptedHandle, { canPass, hasProxyHeader, tls }: ListenerTraits): void {
-    const isBusy = this.#connections.size + this.#arrivals.size >= this.limits.connections
+    const isBusy = this.#connections.size + this.#arrivals.size - this.#refusing >= this.limits.connections
     if (tls !== null) this.#acceptSecure(handle, tls, hasProxyHeader, isBusy)
     else if (isBusy) this.#refuseBusy(handle)
     else this.#serve({ kind: 'plain', handle, hasProxyHeader, canPass })
@@ -147,18 +159,18 @@ export class Gateway {
     const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
     const arrival: TlsArrival = new TlsArrival(handle, tls, hasProxyHeader, deadlineMs, {
       secured: (arrived) => {
-        this.#arrivals.delete(arrival)
+        // In this order: a gateway that drains is done when it has neither.
         this.#serve(arrived)
+        this.#forget(arrival)
       },
       failed: (fault, address) => {
-        this.#arrivals.delete(arrival)
+        this.#forget(arrival)
         if (fault !== null) this.logArrivalFault(address, fault)
       },
-      refusedPlain: (address) => {
-        this.#arrivals.delete(arrival)
-        const requestId = this.nextRequestId()
-        this.logRefusal({ address }, PLAIN_ON_TLS, { ...NOTHING_ASKED, requestId })
-        return this.#lastWords(PLAIN_ON_TLS, requestId)
+      refusedPlain: (address, socket) => {
+        this.#forget(arrival)
+        const words = this.#refuseArrival(PLAIN_ON_TLS, address, socket)
+        socket.on('data', (chunk: Buffer) => words.drop(chunk.length))
       },
     })
     // A client could not read a refusal before it is secured.
@@ -167,20 +179,41 @@ export class Gateway {
   }
 
   #refuseBusy(handle: AcceptedHandle): void {
-    const socket = acceptedSocket(handle, new BorrowedReads(() => false))
-    socket.on('error', () => {})
-    socket.end(this.#lastWords(GATEWAY_BUSY, this.nextRequestId()), () => socket.destroy())
+    const reads = new BorrowedReads((_bytes, count) => {
+      words.drop(count)
+      return false
+    })
+    const socket = acceptedSocket(handle, reads)
+    socket.once('close', () => reads.close())
+    // Each takes a descriptor, as one that is served does: past these they are only closed.
+    if (this.#refusing >= REFUSING_MAX) {
+      socket.destroy()
+      return
+    }
+    this.#refusing++
+    socket.once('close', () => this.#refusing--)
+    const words = this.#refuseArrival(GATEWAY_BUSY, plainAddress(socket.remoteAddress), socket)
   }
 
-  #lastWords(refused: Refusal, requestId: string): string {
-    const connectionLine = 'Connection: close\r\n'
-    return refusalResponse(refused, {
-      requestId,
+  /** Answers a connection of which nothing was read as a request. */
+  #refuseArrival(refused: Refusal, address: string, socket: Socket): LastWords {
+    const asked = nothingAsked(this.nextRequestId())
+    const text = refusalResponse(refused, {
+      requestId: asked.id,
       accept: undefined,
       isToHead: false,
-      connectionLine,
+      connectionLine: 'Connection: close\r\n',
       nowMs: Date.now(),
     })
+    this.logRefusal({ address }, refused, asked, 0, refused.text.length + 1)
+    const words: LastWords = new LastWords(socket, text, this.clock.nowMs, () => this.#forget(words))
+    this.#arrivals.add(words)
+    return words
+  }
+
+  #forget(arrival: TlsArrival | LastWords): void {
+    this.#arrivals.delete(arrival)
+    this.#finishDrain()
   }
 
   /**
@@ -191,7 +224,7 @@ export class Gateway {
     this.#isDraining = true
     for (const server of this.#servers) server.close()
     for (const connection of this.#connections) connection.drain()
-    if (this.#connections.size > 0) {
+    if (this.#connections.size + this.#arrivals.size > 0) {
       const timer = setTimeout(() => this.#drainTimedOut(), this.limits.drainTimeoutMs)
       await new Promise<void>((resolve) => {
         this.#drained = resolve
@@ -215,13 +248,21 @@ export class Gateway {
     for (const connection of this.#connections) connection.destroy()
     for (const arrival of this.#arrivals) arrival.destroy()
     this.#arrivals.clear()
+    this.#finishDrain()
     this.pool.destroy()
     this.clock.close()
   }
 
-  /** Ends what holds on to a session beyond one exchange: its tunnels and channels. */
-  sessionEnded(uuid: string): void {
-    for (const held of this.#held.get(uuid) ?? []) held.cut()
+  /** Ends what runs under sessions: tunnels, channels, and requests under way. */
+  sessionsEnded(uuids: readonly string[]): void {
+    for (const uuid of uuids) for (const held of this.#held.get(uuid) ?? []) held.cut()
+    // Requests are many, and few outlive their session: they are looked for here rather than held to it one by one.
+    const ended = new Set(uuids)
+    this.#cutTransfers(({ entry, cutsWithSession }) => cutsWithSession && ended.has(entry?.session.uuid ?? ''))
+  }
+
+  #cutTransfers(isOver: (request: RelayedRequest) => boolean): void {
+    for (const connection of this.#connections) connection.cutTransfer(isOver)
   }
 
   /** Takes other policies: what they no longer allow is ended. */
@@ -237,7 +278,7 @@ export class Gateway {
 
   /** Sessions whose end may have been missed: what holds on to them ends, since nobody would ask about it again. */
   forgotten(uuids: readonly string[]): void {
-    for (const uuid of uuids) this.sessionEnded(uuid)
+    this.sessionsEnded(uuids)
   }
 
   #allHeld(): Held[] {
@@ -262,7 +303,12 @@ export class Gateway {
   }
 
   /** Offers the connection of `client` to a service. @returns the channel whose answer is to come, or null when nobody takes it */
-  pass(client: ClientConnection, decision: Extract<Decision, { kind: 'pass' }>, bytes: Buffer): Channel | null {
+  pass(
+    client: ClientConnection,
+    decision: Extract<Decision, { kind: 'pass' }>,
+    asked: Asked,
+    bytes: Buffer,
+  ): Channel | null {
     const { name, entry, sessionId, methods } = decision
     const { user, subject, roles, originator } = entry.session
     const id = `${this.#options.idPrefix}-c${(this.#passes++).toString(36)}`
@@ -278,12 +324,16 @@ export class Gateway {
       },
       bytes,
     )
-    return opened === null ? null : new Channel(this, client, opened, { id, service: name, entry, methods })
+    return opened === null ? null : new Channel(this, client, opened, { id, service: name, entry, methods, asked })
   }
 
   connectionClosed(connection: ClientConnection): void {
     this.#connections.delete(connection)
-    if (this.#connections.size === 0) this.#drained?.()
+    this.#finishDrain()
+  }
+
+  #finishDrain(): void {
+    if (this.#connections.size + this.#arrivals.size === 0) this.#drained?.()
   }
 
   /** Notes activity of a session. */
@@ -342,36 +392,35 @@ export class Gateway {
 
   /** Logs a connection that was closed before anything was asked on it. */
   logArrivalFault(address: string, fault: ArrivalFault): void {
-    this.logRefusal({ address }, { status: 0, code: fault }, { ...NOTHING_ASKED, requestId: this.nextRequestId() })
+    this.logRefusal({ address }, { status: 0, code: fault }, nothingAsked(this.nextRequestId()), 0, 0)
   }
 
-  /** Logs a request that was refused before it was relayed. */
+  /** Logs a request that was refused. @param bytesIn, bytesOut bytes of the bodies of request and refusal */
   logRefusal(
     client: { readonly address: string },
     refusal: { readonly status: number; readonly code: string },
-    request: {
-      requestId: string
-      method: string | null
-      path: string | null
-      service: string | null
-      entry: SessionEntry | null
-    },
+    asked: Asked,
+    bytesIn: number,
+    bytesOut: number,
   ): void {
-    const { requestId, method, path, service, entry } = request
-    this.#options.access?.({
-      requestId,
+    const { access } = this.#options
+    if (access === null) return
+    const { id, method, path, service, entry, startedMs } = asked
+    const elapsedMs = startedMs === 0 ? 0 : performance.now() - startedMs
+    access({
+      requestId: id,
       client: client.address,
       caller: entry,
-      service,
+      service: service === null ? null : loggedName(service),
       method,
       path,
       status: refusal.status,
       outcome: 'refused',
       reason: refusal.code,
-      bytesIn: 0,
-      bytesOut: 0,
-      ttfbMs: 0,
-      totalMs: 0,
+      bytesIn,
+      bytesOut,
+      ttfbMs: elapsedMs,
+      totalMs: elapsedMs,
     })
   }
 
@@ -393,9 +442,6 @@ function loggedName(service: string): string {
   if (isXapiName(service)) return 'xapi'
   return service === XENAPI ? 'xenapi' : service
 }
-
-/** What is known of a request that did not come. */
-const NOTHING_ASKED = { method: null, path: null, service: null, entry: null } as const
 
 function tickMs(limits: LimitsConfig): number {
   const shortestMs = Math.min(

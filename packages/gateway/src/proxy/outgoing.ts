@@ -1,6 +1,7 @@
 // Bytes on their way to one socket: a head and the small pieces around it become one write.
 
 import type { Socket } from 'node:net'
+import { descriptorOf, unsentBytes } from '@xengate/channel'
 import { BLOCK_BYTES, type Block } from './blocks.ts'
 import { blockOf } from './borrowed-reads.ts'
 
@@ -25,6 +26,11 @@ function giveBackCopy(copy: Buffer): void {
   if (freeCopies.length < FREE_COPIES_MAX) freeCopies.push(copy)
 }
 
+/** The part used of Node.js's handle of a socket, by which `net.Socket` judges its own timeouts. */
+interface WriteQueue {
+  readonly writeQueueSize: number
+}
+
 /**
  * Gathers what one turn has to say to `socket`, and writes it at `flush`. Bytes given are borrowed: what cannot be
  * written at once is copied, unless it was read into a block.
@@ -38,6 +44,8 @@ export class Outgoing {
   #blockWrites = 0
   /** Whether the last data was written from a block, so that what waits is not copied. */
   #isFromBlock = false
+  /** What waited when `hasMoved` was asked last. */
+  #pendingBytes = 0
 
   constructor(socket: Socket) {
     this.#socket = socket
@@ -84,6 +92,30 @@ export class Outgoing {
   get isFull(): boolean {
     const { writableNeedDrain, writableLength } = this.#socket
     return writableNeedDrain && (!this.#isFromBlock || writableLength > BLOCK_BYTES)
+  }
+
+  /** Whether some of what was written waits for the peer. */
+  get isPending(): boolean {
+    return this.#socket.writableLength > 0
+  }
+
+  /**
+   * How much waits for the peer, in bytes; falls as the peer takes it. The kernel's part counts: it may hold megabytes, and takes
+   * more only when a third of them is gone, which is minutes to a slow reader.
+   */
+  get pendingBytes(): number {
+    const { writableLength, _handle: handle } = this.#socket as Socket & { readonly _handle: WriteQueue | null }
+    // What is being written counts as a whole until the last of it is taken; the handle knows how much of that is left.
+    return writableLength + (handle?.writeQueueSize ?? 0) + unsentBytes(descriptorOf(this.#socket))
+  }
+
+  /** Whether the peer has taken something since this was asked last. */
+  hasMoved(): boolean {
+    if (this.#pendingBytes === 0 && !this.isPending) return false
+    const pending = this.pendingBytes
+    const hasMoved = pending < this.#pendingBytes
+    this.#pendingBytes = pending
+    return hasMoved
   }
 
   /** Writes what was gathered. */

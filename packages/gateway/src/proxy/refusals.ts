@@ -82,6 +82,9 @@ export const REQUEST_SLOW: Refusal = refusal(
   'The request did not arrive in time: send its head, and then its body, without long pauses.',
 )
 
+/** Of a response under way: it is only logged. */
+export const RESPONSE_UNREAD: Refusal = refusal(408, 'response-unread', 'The client did not take the response in time.')
+
 export const SERVICE_DIED: Refusal = refusal(
   502,
   'service-died',

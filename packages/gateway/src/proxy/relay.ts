@@ -20,10 +20,15 @@ import {
   type ResponseHead,
   STEP,
 } from '@xengate/http1'
-import type { SessionEntry } from '../sessions/table.ts'
+import type { Asked } from './asked.ts'
 import type { ClientConnection } from './client-connection.ts'
 import type { Exchange } from './exchange.ts'
-import { RESPONSE_DROPS, RESPONSE_DROPS_BUT_UPGRADE, RESPONSE_DROPS_WITHOUT_BODY } from './field-ids.ts'
+import {
+  RESPONSE_DROPS,
+  RESPONSE_DROPS_BUT_UPGRADE,
+  RESPONSE_DROPS_WITHOUT_BODY,
+  RESPONSE_REQUEST_ID,
+} from './field-ids.ts'
 import type { Gateway } from './gateway.ts'
 import { keptLines } from './kept-lines.ts'
 import {
@@ -32,6 +37,7 @@ import {
   malformed,
   type Refusal,
   REQUEST_SLOW,
+  RESPONSE_UNREAD,
   responseInvalid,
   SERVICE_DIED,
   SERVICE_SLOW,
@@ -42,37 +48,33 @@ import type { ServiceConnection, ServiceListener } from './service-connection.ts
 import { Tunnel } from './tunnel.ts'
 
 /** What the relay has to know of the request. */
-export interface RelayedRequest {
-  readonly id: string
+export interface RelayedRequest extends Asked {
   readonly method: string
-  /** The target up to the query. */
   readonly path: string
   /** The service's name, or XENAPI. */
   readonly service: string
-  readonly entry: SessionEntry | null
   /** The head as the service gets it. */
   readonly text: string
-  /** Decoder of the body; null when there is none. */
-  readonly decoder: BodyDecoder | null
   readonly isChunked: boolean
-  readonly minorVersion: number
-  /** Whether the client keeps its connection open. */
-  readonly isPersistent: boolean
-  /** Whether the client may be waiting for 100 before it sends the body. */
-  readonly expectsContinue: boolean
   /** Value of Upgrade that is passed on. */
   readonly upgrade: string | undefined
-  readonly accept: string | undefined
-  /** When its head was complete, by `Gateway.stampMs`. */
-  readonly startedMs: number
   /** Whether it goes to xapi behind the gateway, which may take its time, and says when a connection ends. */
   readonly isForXapi: boolean
+  /**
+   * Whether the connection that it goes on may be used again. A request whose body the other side leaves unread would be followed
+   * by that body, read as a request: `after-200` is for a call of which only this status shows that it was read.
+   */
+  readonly reuse: 'never' | 'always' | 'after-200'
+  /** Whether it is cut when its session ends. */
+  readonly cutsWithSession: boolean
 }
 
 /** With its head, a response of this length goes out in one flight: TCP begins with ten segments (RFC 6928). */
 const SHORT_RESPONSE_BYTES = 8192
 /** Interim responses to one request. */
 const INTERIM_MAX = 100
+/** Over how long a client's rate is measured, so that a pause of a few seconds is none. */
+const RATE_WINDOW_MS = 10_000
 
 const RESPONSE = { AWAITED: 0, BODY: 1, COMPLETE: 2 } as const
 
@@ -96,8 +98,8 @@ export class Relay implements Exchange, ServiceListener {
   #response: number = RESPONSE.AWAITED
   #responseDecoder: BodyDecoder | null = null
   #isChunkedToClient = false
-  /** Whether the service keeps its connection after this response. */
-  #isServicePersistent = false
+  /** Whether the service's connection may be used again after this response. */
+  #isReusable = false
   /** Whether the client's connection stays open after this exchange; known with the response's head. */
   #keepsClient = false
   /** The beginning of a response head that did not come whole. */
@@ -106,6 +108,10 @@ export class Relay implements Exchange, ServiceListener {
   #hasContinued = false
   #interims = 0
   #isRetry = false
+  /** When the response's head is due, on the gateway's clock; 0 while it is not awaited. */
+  #responseDueMs = 0
+  /** Since when the client's rate is measured, and what had moved by then. */
+  #rate: { readonly isResponse: boolean; readonly sinceMs: number; readonly moved: number } | null = null
 
   constructor(gateway: Gateway, client: ClientConnection, service: ServiceConnection, request: RelayedRequest) {
     this.#gateway = gateway
@@ -163,7 +169,7 @@ export class Relay implements Exchange, ServiceListener {
         this.#fail(malformed(decoder.reason), 'client')
         return to
       }
-      if (step === STEP.DONE) this.#requestComplete(service, decoder)
+      if (step === STEP.DONE && this.#requestComplete(service, decoder)) return at
       break
     }
     service.outgoing.flush()
@@ -184,12 +190,14 @@ export class Relay implements Exchange, ServiceListener {
     outgoing.text(CHUNK_END)
   }
 
-  #requestComplete(service: ServiceConnection, decoder: BodyDecoder): void {
+  /** @returns whether the exchange is over with it */
+  #requestComplete(service: ServiceConnection, decoder: BodyDecoder): boolean {
     this.#isRequestSent = true
     if (this.request.isChunked) service.outgoing.text(lastChunk(decoder.trailers))
-    if (this.#response !== RESPONSE.COMPLETE) return
+    if (this.#response !== RESPONSE.COMPLETE) return false
     service.outgoing.flush()
     this.#finish()
+    return true
   }
 
   clientEnded(): void {
@@ -220,7 +228,7 @@ export class Relay implements Exchange, ServiceListener {
     this.#hasHeardService = true
     if (this.#response === RESPONSE.COMPLETE) {
       // More than the response: the request is still being sent, and this connection will serve no other.
-      this.#isServicePersistent = false
+      this.#isReusable = false
       return
     }
     if (this.#partialHead === null) this.#read(bytes, from, to)
@@ -281,7 +289,6 @@ export class Relay implements Exchange, ServiceListener {
   /** Passes on 100, 103 and the like; an HTTP/1.0 client would not understand them (RFC 9110 section 15.2). */
   #interim(head: ResponseHead): void {
     if (head.status === 100) this.#hasContinued = true
-    this.#expectProgress()
     if (this.request.minorVersion === 0) return
     const lines = keptLines(head, RESPONSE_DROPS_WITHOUT_BODY)
     this.#client.outgoing.text(`HTTP/1.1 ${head.status} ${head.reasonPhrase}\r\n${lines}\r\n`)
@@ -295,34 +302,58 @@ export class Relay implements Exchange, ServiceListener {
     this.status = head.status
     this.firstByteMs = this.#gateway.stampMs()
     this.#response = RESPONSE.BODY
-    this.#isServicePersistent = head.isPersistent && kind !== BODY.CLOSE
+    const isServicePersistent = head.isPersistent && kind !== BODY.CLOSE
+    this.#isReusable = isServicePersistent && this.#mayReuse
     // What xapi ends with its connection ends with the client's, too: not all of its clients understand chunks.
     const becomesChunked = kind === BODY.CLOSE && !request.isForXapi
     this.#isChunkedToClient = (kind === BODY.CHUNKED || becomesChunked) && request.minorVersion === 1
-    this.#keepsClient = this.#canKeepClient(kind !== BODY.CHUNKED && kind !== BODY.CLOSE)
-    if (request.isForXapi) this.#keepsClient &&= this.#isServicePersistent
+    this.#keepsClient =
+      this.#canKeepClient(kind !== BODY.CHUNKED && kind !== BODY.CLOSE, isServicePersistent) &&
+      (isServicePersistent || !this.#endsWithService(kind))
     this.#client.outgoing.text(this.#headText(head))
     this.#responseDecoder =
       kind === BODY.NONE ? null : new BodyDecoder(kind, head.contentLength, this.#gateway.trailerLines)
   }
 
-  /** @param hasLength whether the response's length is known, which an HTTP/1.0 client needs */
-  #canKeepClient(hasLength: boolean): boolean {
+  /**
+   * @param hasLength whether the response's length is known, which an HTTP/1.0 client needs
+   * @param readsOn whether the service takes the rest of the request after its answer
+   */
+  #canKeepClient(hasLength: boolean, readsOn: boolean): boolean {
     const { request } = this
-    if (!request.isPersistent || this.#client.hasEnded || this.#gateway.isDraining) return false
     if (request.minorVersion === 0 && !hasLength) return false
-    // Nobody can tell whether a client that was not told to go on will still send its body (RFC 9110 section 10.1.1).
-    return this.#isRequestSent || !request.expectsContinue || this.#hasContinued
+    const rest = this.#isRequestSent ? null : request.decoder
+    return this.#client.canKeep(request, rest, readsOn, this.#hasContinued)
+  }
+
+  /** Whether the client's connection has to end where the other side's does. */
+  #endsWithService(kind: number): boolean {
+    if (!this.request.isForXapi) return false
+    // A connection of xapi's that was asked to end says nothing of the client's.
+    return kind === BODY.CLOSE || this.request.reuse !== 'never'
+  }
+
+  /** Whether another request may follow on the service's connection, as far as the body of this one is concerned. */
+  get #mayReuse(): boolean {
+    const { reuse } = this.request
+    return reuse === 'always' || (reuse === 'after-200' && this.status === 200 && this.#isRequestSent)
   }
 
   #headText(head: ResponseHead): string {
     return (
       `HTTP/1.1 ${head.status} ${head.reasonPhrase}\r\n` +
       keptLines(head, dropsOf(head.status)) +
+      this.#requestIdLine(head) +
       (this.#isChunkedToClient ? 'Transfer-Encoding: chunked\r\n' : '') +
       this.#client.connectionLine(this.#keepsClient, this.request.minorVersion) +
       '\r\n'
     )
+  }
+
+  /** Names the line in the log, unless the service names its own. What xapi answers is the answer. */
+  #requestIdLine(head: ResponseHead): string {
+    const isOthers = this.request.isForXapi || head.first(RESPONSE_REQUEST_ID) !== undefined
+    return isOthers ? '' : `X-Request-Id: ${this.request.id}\r\n`
   }
 
   /** Passes on what is there of the body. @returns the offset after it, or -1 when it is malformed */
@@ -406,7 +437,7 @@ export class Relay implements Exchange, ServiceListener {
   #retries(): boolean {
     const { request } = this
     const isSafe = request.method === 'GET' && request.decoder === null && request.upgrade === undefined
-    const wasKept = this.#service !== null && this.#service.exchangesBefore > 0
+    const wasKept = this.#service?.wasIdle === true
     if (!isSafe || !wasKept || this.#hasHeardService || this.#isRetry || this.#hasSessionEnded) return false
     this.#isRetry = true
     this.#dropService()
@@ -432,12 +463,16 @@ export class Relay implements Exchange, ServiceListener {
 
   #responseComplete(hasLeftover: boolean): void {
     this.#response = RESPONSE.COMPLETE
-    if (hasLeftover) this.#isServicePersistent = false
+    if (hasLeftover) this.#isReusable = false
     if (this.#isRequestSent) this.#finish()
-    else if (!this.#isServicePersistent || !this.#keepsClient || this.#service?.isUsable !== true) {
-      this.#abandonRequest()
-    }
-    // Otherwise the rest of the request still goes to the service, which keeps its connection for it.
+    else if (this.#service?.isUsable !== true || this.#isBodyDoubtful) this.#abandonRequest()
+    // Otherwise the rest of the request still goes to the service: it may read on after its answer.
+    else if (!this.#keepsClient) this.#client.socket.end()
+  }
+
+  /** Whether the client waits to be told to send the body, and now need not (RFC 9110 section 10.1.1). */
+  get #isBodyDoubtful(): boolean {
+    return this.request.expectsContinue && !this.#hasContinued
   }
 
   /** The response is complete and the service takes no more of the request: what still comes of it is dropped. */
@@ -459,7 +494,8 @@ export class Relay implements Exchange, ServiceListener {
     const service = this.#service
     this.#service = null
     if (service !== null) {
-      if (this.#isServicePersistent) this.#gateway.pool.keep(this.request.service, service)
+      if (service.socket.writableLength > 0) service.close(this.#gateway.limits.bodyIdleTimeoutMs)
+      else if (this.#isReusable) this.#gateway.pool.keep(this.request.service, service)
       else service.destroy()
     }
     this.#log('complete')
@@ -471,9 +507,44 @@ export class Relay implements Exchange, ServiceListener {
       this.#abandonRequest()
       return
     }
-    const isServiceSlow = this.#isRequestSent || this.#service?.socket.writableNeedDrain === true
-    if (isServiceSlow) this.#fail(SERVICE_SLOW, 'service')
-    else this.#fail(REQUEST_SLOW, 'client')
+    if (this.#awaited === 'service') this.#fail(SERVICE_SLOW, 'service')
+    else this.#fail(this.#response === RESPONSE.BODY ? RESPONSE_UNREAD : REQUEST_SLOW, 'client')
+  }
+
+  /** Whose turn it is: who has to take or to send something for the exchange to go on. */
+  get #awaited(): 'client' | 'service' {
+    if (this.#response === RESPONSE.BODY) return this.#client.outgoing.isPending ? 'client' : 'service'
+    return this.#isRequestSent || this.#service?.outgoing.isPending === true ? 'service' : 'client'
+  }
+
+  /** A peer that takes bytes slowly, but takes them, is not late; one that takes or sends them too slowly is. */
+  swept(nowMs: number): void {
+    const hasClientTaken = this.#client.outgoing.hasMoved()
+    const hasServiceTaken = this.#service?.outgoing.hasMoved() === true
+    if (hasClientTaken || hasServiceTaken) this.#expectProgress()
+    if (!this.request.isForXapi) this.#checkRate(nowMs)
+  }
+
+  /** Fails the exchange when the client has been slower than the least rate, for as long as it was the client's turn. */
+  #checkRate(nowMs: number): void {
+    const { requestMinRate, responseMinRate } = this.#gateway.limits
+    if (requestMinRate === 0 && responseMinRate === 0) return
+    const isResponse = this.#response === RESPONSE.BODY
+    const moved = isResponse ? this.bytesOut - this.#client.outgoing.pendingBytes : this.bytesIn
+    const rate = this.#rate
+    if (this.#awaited !== 'client' || rate === null || rate.isResponse !== isResponse) {
+      this.#rate = { isResponse, sinceMs: nowMs, moved }
+      return
+    }
+    const elapsedMs = nowMs - rate.sinceMs
+    if (elapsedMs < RATE_WINDOW_MS) return
+    const isSlow = (moved - rate.moved) * 1000 < (isResponse ? responseMinRate : requestMinRate) * elapsedMs
+    if (isSlow) this.#fail(isResponse ? RESPONSE_UNREAD : REQUEST_SLOW, 'client')
+    else this.#rate = { isResponse, sinceMs: nowMs, moved }
+  }
+
+  cutTransfer(isOver: (request: RelayedRequest) => boolean): void {
+    if (isOver(this.request)) this.#fail(SESSION_INVALID, 'gateway')
   }
 
   drainTimedOut(): void {
@@ -488,8 +559,7 @@ export class Relay implements Exchange, ServiceListener {
     this.#dropService()
     if (this.#response === RESPONSE.AWAITED) {
       this.status = refusal.status
-      this.#log('refused', refusal.code)
-      this.#client.refuseRelayed(refusal, this.request)
+      this.#client.refuse(refusal, this.request, this.bytesIn)
     } else {
       this.#log(`${side}-failed`, refusal.code)
       this.#client.cut()
@@ -508,9 +578,14 @@ export class Relay implements Exchange, ServiceListener {
       this.#client.expectWithin(Number.POSITIVE_INFINITY)
       return
     }
-    const { limits } = this.#gateway
-    const isResponseDue = this.#response === RESPONSE.AWAITED && this.#isRequestSent
-    this.#client.expectWithin(isResponseDue ? limits.responseTimeoutMs : limits.bodyIdleTimeoutMs)
+    const { limits, clock } = this.#gateway
+    if (this.#response === RESPONSE.AWAITED && this.#isRequestSent) {
+      // Counted once, from the end of the request: interim responses do not put it off.
+      if (this.#responseDueMs === 0) this.#responseDueMs = clock.nowMs + limits.responseTimeoutMs
+      this.#client.expectBy(this.#responseDueMs)
+    } else {
+      this.#client.expectWithin(limits.bodyIdleTimeoutMs)
+    }
     if (this.request.entry !== null) this.#gateway.touch(this.request.entry)
   }
 

@@ -16,6 +16,8 @@ export interface RequestContext {
   readonly requestId: string
   /** Value of Upgrade to pass on, if any. */
   readonly upgrade: string | undefined
+  /** Whether the service is told that its connection will not be used again. */
+  readonly isLast: boolean
 }
 
 /** Host of a request that came without one, in HTTP/1.0: HTTP/1.1 asks for some. */
@@ -41,6 +43,12 @@ export function requestText(head: RequestHead, context: RequestContext): string 
     (host === undefined ? '' : `X-Forwarded-Host: ${host}\r\n`) +
     `X-Request-Id: ${context.requestId}\r\n` +
     framingLine(head.bodyKind, head.contentLength) +
-    (context.upgrade === undefined ? '\r\n' : `Connection: Upgrade\r\nUpgrade: ${context.upgrade}\r\n\r\n`)
+    connectionLines(context) +
+    '\r\n'
   )
+}
+
+function connectionLines({ upgrade, isLast }: RequestContext): string {
+  if (upgrade !== undefined) return `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`
+  return isLast ? 'Connection: close\r\n' : ''
 }

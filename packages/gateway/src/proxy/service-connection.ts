@@ -55,8 +55,8 @@ class PatientSocket extends Socket {
 export class ServiceConnection {
   readonly socket: Socket
   readonly outgoing: Outgoing
-  /** How many exchanges were on this connection before. */
-  exchangesBefore = 0
+  /** Whether it has been idle: the service may close it just when it is used again. */
+  wasIdle = false
   /** While idle: since when, on the gateway's clock, in milliseconds. */
   idleSinceMs = 0
   readonly #reads = new BorrowedReads((bytes, count) => this.#bytes(bytes, count))
@@ -120,7 +120,8 @@ export class ServiceConnection {
   /** Takes the connection back from its listener, which is done with it. */
   release(): void {
     this.#listener = null
-    this.exchangesBefore++
+    // Paused for a client that was slow to take interim responses, it would not show that the service closes it.
+    this.socket.resume()
   }
 
   /** Ends the connection now; its listener hears nothing more. */

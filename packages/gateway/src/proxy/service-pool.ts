@@ -95,9 +95,14 @@ export class ServicePool {
     })
   }
 
-  /** Takes back a connection whose exchange is complete: the only way to become idle, so that an idle one has been used. */
+  /** Takes back a connection whose exchange is complete. */
   keep(name: string, connection: ServiceConnection): void {
     connection.release()
+    this.giveBack(name, connection)
+  }
+
+  /** Takes back a connection that nothing was sent on since it was taken or made. */
+  giveBack(name: string, connection: ServiceConnection): void {
     let idle = this.#idle.get(name)
     if (idle === undefined) {
       idle = []
@@ -108,6 +113,7 @@ export class ServicePool {
       return
     }
     connection.idleSinceMs = this.#clock.nowMs
+    connection.wasIdle = true
     idle.push(connection)
   }
 

@@ -25,16 +25,14 @@ const Z = 0x5a
 
 /** The protocols that a client may choose (RFC 7301 section 3.1): a list of names, each behind its length. */
 const ALPN = Buffer.from('\x08http/1.1', 'latin1')
-/** How long a client that spoke without TLS may take to read why that is refused. */
-const PLAIN_LINGER_MS = 5000
 
 /** What the owner of an arrival hears, once. */
 export interface ArrivalListener {
   secured(arrived: Arrived): void
   /** The connection is over. @param fault why; null when the client went away without a word */
   failed(fault: ArrivalFault | null, address: string): void
-  /** The client speaks HTTP without TLS. @returns what it is answered before the connection is closed */
-  refusedPlain(address: string): string
+  /** The client speaks HTTP without TLS; `socket`, from which nobody reads, is the listener's from now on. */
+  refusedPlain(address: string, socket: Socket): void
 }
 
 export class TlsArrival {
@@ -121,10 +119,7 @@ export class TlsArrival {
     this.#state = STATE.CLOSED
     const raw = this.#raw
     raw.off('data', this.#onData)
-    raw.resume()
-    raw.once('end', () => raw.destroy())
-    raw.setTimeout(PLAIN_LINGER_MS, () => raw.destroy())
-    raw.end(this.#listener.refusedPlain(this.#address))
+    this.#listener.refusedPlain(this.#address, raw)
   }
 
   #handshake(): void {

@@ -112,6 +112,10 @@ export class Tunnel implements Exchange, ServiceListener, Held {
     this.#client.resume()
   }
 
+  swept(): void {}
+
+  cutTransfer(): void {}
+
   /** Tunnels have no deadline of their own. */
   timedOut(): void {}
 

@@ -10,10 +10,20 @@ export interface PolicySetting {
   readonly stripSession: boolean
   /** Whether clients' connections may be passed to the service. */
   readonly channels: boolean
+  /** Whether a connection to the service is used again after a body was sent on it: only where the service reads all of it. */
+  readonly reuse: 'without-body' | 'always'
+  /** Whether transfers under way end with their session. */
+  readonly cutTransfers: boolean
 }
 
 /** Policy of every service that has none of its own. */
-const OPEN: PolicySetting = { roles: null, stripSession: false, channels: true }
+export const OPEN_POLICY: PolicySetting = Object.freeze({
+  roles: null,
+  stripSession: false,
+  channels: true,
+  reuse: 'without-body',
+  cutTransfers: true,
+})
 
 /** The policies in force. */
 export class Policies {
@@ -28,7 +38,7 @@ export class Policies {
 
   /** Policy of the service `name`. */
   of(name: string): PolicySetting {
-    return this.#byName.get(name) ?? OPEN
+    return this.#byName.get(name) ?? OPEN_POLICY
   }
 
   /** Whether connections may be passed under `policy`: what is passed cannot be stripped of the session id. */

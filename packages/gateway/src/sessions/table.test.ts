@@ -18,7 +18,7 @@ function table(): { table: SessionTable; asked: string[]; ended: string[] } {
   return {
     table: new SessionTable(
       (id) => asked.push(id),
-      (uuid) => ended.push(uuid),
+      (uuids) => ended.push(...uuids),
       60_000,
       1000,
     ),

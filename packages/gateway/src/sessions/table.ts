@@ -41,17 +41,17 @@ export class SessionTable {
   #noted: SessionEntry[] = []
   #isTrusted = true
   readonly #ask: Ask
-  readonly #onEnded: (uuid: string) => void
+  readonly #onEnded: (uuids: readonly string[]) => void
   readonly #idleTimeoutMs: number
   readonly #tellIntervalMs: number
 
   /**
    * @param ask sends a question to the primary
-   * @param onEnded told of each session that has ended, whether the table has it or not
+   * @param onEnded told of sessions that have ended, whether the table has them or not
    * @param idleTimeoutMs after so long without use here the primary is asked again
    * @param tellIntervalMs how often activity of one session is told
    */
-  constructor(ask: Ask, onEnded: (uuid: string) => void, idleTimeoutMs: number, tellIntervalMs: number) {
+  constructor(ask: Ask, onEnded: (uuids: readonly string[]) => void, idleTimeoutMs: number, tellIntervalMs: number) {
     this.#ask = ask
     this.#onEnded = onEnded
     this.#idleTimeoutMs = idleTimeoutMs
@@ -136,8 +136,8 @@ export class SessionTable {
         entry.isEnded = true
         this.#forget(id, entry)
       }
-      this.#onEnded(uuid)
     }
+    this.#onEnded(uuids)
   }
 
   /** Takes the news that nobody vouches for sessions any more: they are asked for again when they are used. */

@@ -32,6 +32,8 @@ const LIMITS: LimitsConfig = {
   responseTimeoutMs: 10_000,
   bodyIdleTimeoutMs: 10_000,
   drainTimeoutMs: 5000,
+  requestMinRate: 0,
+  responseMinRate: 0,
 }
 
 function session(uuid: string, user: string, role: Session['roles'][number]): Session {
@@ -87,7 +89,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     ((id: string, answer: (found: Session | null) => void) => queueMicrotask(() => answer(live.get(id) ?? null)))
   const sessions: SessionTable = new SessionTable(
     (id) => onQuestion(id, (found) => sessions.answered(id, found, gateway.clock.nowMs)),
-    (uuid) => gateway.sessionEnded(uuid),
+    (uuids) => gateway.sessionsEnded(uuids),
     60_000,
     1000,
   )
@@ -175,4 +177,9 @@ export function response(body: string, lines = ''): string {
 /** The status code of a response's text. */
 export function statusOf(text: string): number {
   return Number(/^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1])
+}
+
+/** A response's text without the line by which the gateway names the request. */
+export function withoutId(text: string): string {
+  return text.replace(/X-Request-Id: test-\w+\r\n/, '')
 }
