@@ -3,15 +3,22 @@
 // Of a chunked body, each state, what it accepts, and the next (RFC 9112 section 7.1):
 //
 //   SIZE_FIRST     one hexadecimal digit          → SIZE
-//   SIZE           more digits                    → SIZE       `;` → EXTENSION    CR → SIZE_LF
-//   EXTENSION      anything but controls; dropped → EXTENSION  CR → SIZE_LF
+//   SIZE           more digits                    → SIZE       `;` → EXT_START    CR → SIZE_LF
+//   EXT_START      white space, or a name's first → EXT_NAME
+//   EXT_NAME       token                          → EXT_NAME   `=` → EXT_EQUALS   then as EXT_END
+//   EXT_EQUALS     white space, token's first     → EXT_TOKEN  `"` → EXT_QUOTED
+//   EXT_TOKEN      token                          → EXT_TOKEN  then as EXT_END
+//   EXT_QUOTED     qdtext                         → EXT_QUOTED `"` → EXT_END      `\` → EXT_ESCAPED
+//   EXT_ESCAPED    what may be quoted             → EXT_QUOTED
+//   EXT_END        white space                    → EXT_END    `;` → EXT_START    CR → SIZE_LF
+//   EXT_NAME_END   as EXT_END, after a name       → EXT_NAME_END, and `=` → EXT_EQUALS
 //   SIZE_LF        LF                             → DATA, or TRAILERS after size 0
 //   DATA           the chunk's bytes              → DATA_CR after the last
 //   DATA_CR        CR                             → DATA_LF
 //   DATA_LF        LF                             → SIZE_FIRST
 //   TRAILERS       field lines and an empty line  → ENDED
 
-import { CR, FIELD_VALUE, HEX_VALUE, LF, SEMICOLON } from './bytes.ts'
+import { BACKSLASH, CR, EQUALS, FIELD_VALUE, HEX_VALUE, HTAB, LF, QUOTE, SEMICOLON, SP, TOKEN } from './bytes.ts'
 import { FIELD } from './field-names.ts'
 import { type FieldLines, INVALID as LINES_INVALID, NEED_MORE as LINES_NEED_MORE } from './field-lines.ts'
 import { BODY, type BodyKind } from './head.ts'
@@ -35,13 +42,20 @@ export type Step = (typeof STEP)[keyof typeof STEP]
 const STATE = {
   SIZE_FIRST: 0,
   SIZE: 1,
-  EXTENSION: 2,
-  SIZE_LF: 3,
-  DATA: 4,
-  DATA_CR: 5,
-  DATA_LF: 6,
-  TRAILERS: 7,
-  ENDED: 8,
+  SIZE_LF: 2,
+  DATA: 3,
+  DATA_CR: 4,
+  DATA_LF: 5,
+  TRAILERS: 6,
+  ENDED: 7,
+  EXT_START: 8,
+  EXT_NAME: 9,
+  EXT_NAME_END: 10,
+  EXT_EQUALS: 11,
+  EXT_TOKEN: 12,
+  EXT_QUOTED: 13,
+  EXT_ESCAPED: 14,
+  EXT_END: 15,
 } as const
 
 /** Most bytes of chunk extensions in one body, and of its trailers. */
@@ -145,17 +159,17 @@ export class BodyDecoder {
       case STATE.SIZE_FIRST:
       case STATE.SIZE:
         return this.#sizeByte(byte)
-      case STATE.EXTENSION:
-        return this.#extensionByte(byte)
       case STATE.SIZE_LF:
         this.#state = this.#left === 0 ? STATE.TRAILERS : STATE.DATA
         return byte === LF ? undefined : 'bare-cr'
       case STATE.DATA_CR:
         this.#state = STATE.DATA_LF
         return byte === CR ? undefined : 'chunk-end-invalid'
-      default:
+      case STATE.DATA_LF:
         this.#state = STATE.SIZE_FIRST
         return byte === LF ? undefined : 'chunk-end-invalid'
+      default:
+        return this.#extensionByte(byte)
     }
   }
 
@@ -170,18 +184,15 @@ export class BodyDecoder {
     }
     if (this.#state === STATE.SIZE_FIRST) return 'chunk-size-invalid'
     if (byte === CR) this.#state = STATE.SIZE_LF
-    else if (byte === SEMICOLON) this.#state = STATE.EXTENSION
+    else if (byte === SEMICOLON) this.#state = STATE.EXT_START
     else return byte === LF ? 'bare-lf' : 'chunk-size-invalid'
     return undefined
   }
 
   #extensionByte(byte: number): Reason | undefined {
-    if (byte === CR) {
-      this.#state = STATE.SIZE_LF
-      return undefined
-    }
-    if (byte === LF) return 'bare-lf'
-    if (FIELD_VALUE[byte] === 0) return 'chunk-extension-invalid'
+    const next = nextInExtension(this.#state, byte)
+    if (next === -1) return byte === LF ? 'bare-lf' : 'chunk-extension-invalid'
+    this.#state = next
     return ++this.#extensionBytes > EXTENSION_BYTES_MAX ? 'chunk-extension-too-long' : undefined
   }
 
@@ -219,4 +230,38 @@ export class BodyDecoder {
     this.reason = reason
     return STEP.INVALID
   }
+}
+
+/** The state after `byte` in one of the EXT states, -1 when it may not stand there (RFC 9112 section 7.1.1). */
+function nextInExtension(state: number, byte: number): number {
+  const isSpace = byte === SP || byte === HTAB
+  switch (state) {
+    case STATE.EXT_START:
+      return isSpace ? state : TOKEN[byte] === 1 ? STATE.EXT_NAME : -1
+    case STATE.EXT_NAME:
+      return TOKEN[byte] === 1 ? state : nextAfterName(byte, isSpace)
+    case STATE.EXT_NAME_END:
+      return nextAfterName(byte, isSpace)
+    case STATE.EXT_EQUALS:
+      return isSpace ? state : byte === QUOTE ? STATE.EXT_QUOTED : TOKEN[byte] === 1 ? STATE.EXT_TOKEN : -1
+    case STATE.EXT_TOKEN:
+      return TOKEN[byte] === 1 ? state : nextAfterValue(byte, isSpace)
+    case STATE.EXT_QUOTED:
+      if (byte === QUOTE) return STATE.EXT_END
+      return byte === BACKSLASH ? STATE.EXT_ESCAPED : FIELD_VALUE[byte] === 1 ? state : -1
+    case STATE.EXT_ESCAPED:
+      return FIELD_VALUE[byte] === 1 ? STATE.EXT_QUOTED : -1
+    default:
+      return nextAfterValue(byte, isSpace)
+  }
+}
+
+function nextAfterName(byte: number, isSpace: boolean): number {
+  if (byte === EQUALS) return STATE.EXT_EQUALS
+  return isSpace ? STATE.EXT_NAME_END : nextAfterValue(byte, isSpace)
+}
+
+function nextAfterValue(byte: number, isSpace: boolean): number {
+  if (isSpace) return STATE.EXT_END
+  return byte === SEMICOLON ? STATE.EXT_START : byte === CR ? STATE.SIZE_LF : -1
 }

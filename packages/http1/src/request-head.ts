@@ -1,6 +1,6 @@
 // The head of a request (RFC 9112 section 3): method, request target in one of its four forms, version, fields.
 
-import { ASTERISK, AUTHORITY, COLON, CR, LF, SLASH, SP, TARGET, TOKEN } from './bytes.ts'
+import { ASTERISK, AUTHORITY, COLON, CR, DIGIT_0, LF, SLASH, SP, TARGET, TOKEN } from './bytes.ts'
 import { FIELD, type FieldNames } from './field-names.ts'
 import { NEED_MORE } from './field-lines.ts'
 import { BODY, type BodyKind, Head, type HeadLimits } from './head.ts'
@@ -127,7 +127,7 @@ export class RequestHead extends Head {
     while (at < this.#targetEnd && bytes[at] !== SLASH && bytes[at] !== QUESTION_MARK) at++
     this.#authorityStart = from
     this.#authorityEnd = at
-    return at > from && bytes[from] !== COLON && isAuthority(bytes, from, at)
+    return at > from && isAuthority(bytes, from, at)
   }
 
   protected checkFields(): boolean {
@@ -153,7 +153,43 @@ export class RequestHead extends Head {
 
 const QUESTION_MARK = 0x3f
 
+const BRACKET_OPEN = 0x5b
+const BRACKET_CLOSE = 0x5d
+const PORT_DIGITS_MAX = 5
+const PORT_MAX = 65_535
+
+/** Whether the bytes are a host and an optional port (RFC 3986 section 3.2); an empty host stands alone, as in `Host:`. */
 function isAuthority(bytes: Buffer, from: number, to: number): boolean {
-  for (let at = from; at < to; at++) if (AUTHORITY[bytes[at]!] === 0) return false
-  return true
+  const at = bytes[from] === BRACKET_OPEN ? literalEnd(bytes, from, to) : nameEnd(bytes, from, to)
+  return at === to || (at > from && bytes[at] === COLON && isPort(bytes, at + 1, to))
+}
+
+/** The end of a name or an IPv4 address: brackets are for IP literals alone. */
+function nameEnd(bytes: Buffer, from: number, to: number): number {
+  let at = from
+  while (at < to && isHostByte(bytes[at]!) && bytes[at] !== COLON) at++
+  return at
+}
+
+/** The end of `[...]`; `from` when it is none. */
+function literalEnd(bytes: Buffer, from: number, to: number): number {
+  let at = from + 1
+  while (at < to && isHostByte(bytes[at]!)) at++
+  return at < to && bytes[at] === BRACKET_CLOSE && at > from + 1 ? at + 1 : from
+}
+
+function isHostByte(byte: number): boolean {
+  return AUTHORITY[byte] === 1 && byte !== BRACKET_OPEN && byte !== BRACKET_CLOSE
+}
+
+/** Whether the bytes are a port: nothing, or one to five digits (RFC 3986 section 3.2.3). */
+function isPort(bytes: Buffer, from: number, to: number): boolean {
+  if (to - from > PORT_DIGITS_MAX) return false
+  let port = 0
+  for (let at = from; at < to; at++) {
+    const digit = bytes[at]! - DIGIT_0
+    if (digit < 0 || digit > 9) return false
+    port = port * 10 + digit
+  }
+  return port <= PORT_MAX
 }

@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import { OPEN_POLICY } from '../services/policy.ts'
 import { fixture, READER_ID, request, response, statusOf } from './testing/fixture.ts'
-import { Peer } from './testing/peer.ts'
+import type { Peer } from './testing/peer.ts'
 
 const DEADLINE = { timeout: 60_000 }
 /** More than the sockets between the two hold. */
