@@ -4,6 +4,8 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
+import { execFileSync } from 'node:child_process'
+import { type Stats, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
@@ -383,6 +385,32 @@ describe('a Unix listener', { timeout: 60_000 }, () => {
     assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
     assert.equal((await daemon.stop()).code, 0)
     await assert.rejects(RawClient.connect(daemon.url), { code: 'ENOENT' })
+  })
+
+  test('has the mode, owner and group that it is given, also after a reload', async (t) => {
+    const keys = 'mode = "0640"\ngroup = "nogroup"\nowner = 1'
+    const { daemon } = await startWork(scopeOf(t), {
+      listen: [
+        { address: 'unix:gate.sock', keys: '' },
+        { address: 'unix:told.sock', keys: 'proxy-protocol = true' },
+      ],
+    })
+    const fileOf = (name: string): Stats => statSync(join(daemon.place.directory, name))
+    assert.equal(fileOf('gate.sock').mode & 0o777, 0o666)
+    // Who connects there can claim any address.
+    assert.equal(fileOf('told.sock').mode & 0o777, 0o600)
+    if (process.getuid?.() !== 0) return
+    await daemon.place.configure({ listen: [{ address: 'unix:gate.sock', keys }] })
+    daemon.child.signal('SIGHUP')
+    await daemon.event(({ event }) => event === 'reloaded', 'the reload')
+    const { mode, uid, gid } = fileOf('gate.sock')
+    const group = execFileSync('getent', ['group', 'nogroup'], { encoding: 'utf8' }).split(':')[2]
+    assert.deepEqual([mode & 0o777, uid, gid], [0o640, 1, Number(group)])
+    await daemon.place.configure({ listen: [{ address: 'unix:gate.sock', keys: 'owner = "nobody-at-all"' }] })
+    daemon.child.signal('SIGHUP')
+    const { problem } = await daemon.event(({ event }) => event === 'reload-refused', 'the refusal')
+    assert.match(String(problem), /there is no nobody-at-all in \/etc\/passwd/)
+    assert.equal(fileOf('gate.sock').uid, 1)
   })
 
   test('replaces the file of one that was killed', async (t) => {

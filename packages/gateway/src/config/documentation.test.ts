@@ -6,9 +6,9 @@ import { configReference, sampleConfig } from './documentation.ts'
 import { type JsonSchema, configJsonSchema, parseConfig } from './schema.ts'
 import { OPEN_POLICY } from '../services/policy.ts'
 
-/** The sample with its commented options in force; [front] among them asks for another authority. */
+/** The sample with its commented options in force, but for those of Unix sockets; [front] among them asks for another authority. */
 function sampleWithAll(): unknown {
-  const text = sampleConfig().replaceAll(/^#(?=\S)/gm, '')
+  const text = sampleConfig().replaceAll(/^#(?=\S)(?!mode|owner|group)/gm, '')
   return parse(text.replace('authority = "embedded"', 'authority = "xapi"'))
 }
 

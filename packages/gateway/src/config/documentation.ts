@@ -112,7 +112,12 @@ function inOneLine(key: string, value: unknown): string {
 function sampleNested(table: string, key: string, schema: JsonSchema): string[] {
   const text = stringify({ [table]: { [key]: schema.examples?.[0] } })
   const lines = text.split('\n').filter((line) => line !== '')
-  return [`# ${schema.description}`, ...lines.map((line) => `#${line}`)]
+  const inner = typeof schema.additionalProperties === 'object' ? schema.additionalProperties.properties : undefined
+  const described = lines.flatMap((line) => {
+    const description = inner?.[line.split(' = ')[0] ?? '']?.description
+    return description === undefined ? [`#${line}`] : [`# ${description}`, `#${line}`]
+  })
+  return [`# ${schema.description}`, ...described]
 }
 
 function referenceTable(table: JsonSchema): string[] {

@@ -8,10 +8,12 @@ import { ConfigError, type ConfigProblem, loadConfig } from './load.ts'
 import { type Config } from './schema.ts'
 import { OPEN_POLICY } from '../services/policy.ts'
 
+/** Of a listener, by default. */
+const FILE = { mode: 0o666, owner: null, group: null }
 const DEFAULTS: Config = {
   stateDir: '/var/lib/xengate',
   workers: 'auto',
-  listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 }, proxyProtocol: false, tls: null }],
+  listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 }, proxyProtocol: false, ...FILE, tls: null }],
   services: { directories: ['/var/xapi/plugin'], methods: ['GET', 'PUT', 'POST'], channels: true, policy: {} },
   sessions: {
     authority: 'embedded',
@@ -95,6 +97,9 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
       tls = { certificate = "cert.pem", key = "/etc/key.pem" }
       [[listen]]
       address = "unix:run/xengate.sock"
+      mode = "0660"
+      owner = "root"
+      group = 7
       [[listen]]
       address = "gate.example.com:0"
       [services]
@@ -145,6 +150,8 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
       connect-timeout = "2s"
       response-timeout = "1h"
       body-idle-timeout = "3s"
+      request-min-rate = 100
+      response-min-rate = 200
       drain-timeout = "0s"
       [log]
       level = "debug"
@@ -157,10 +164,19 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
         {
           address: { kind: 'tcp', host: '::1', port: 80 },
           proxyProtocol: true,
+          ...FILE,
+          mode: 0o600,
           tls: { certificate: join(directory, 'cert.pem'), key: '/etc/key.pem' },
         },
-        { address: { kind: 'unix', path: join(directory, 'run/xengate.sock') }, proxyProtocol: false, tls: null },
-        { address: { kind: 'tcp', host: 'gate.example.com', port: 0 }, proxyProtocol: false, tls: null },
+        {
+          address: { kind: 'unix', path: join(directory, 'run/xengate.sock') },
+          proxyProtocol: false,
+          mode: 0o660,
+          owner: 'root',
+          group: 7,
+          tls: null,
+        },
+        { address: { kind: 'tcp', host: 'gate.example.com', port: 0 }, proxyProtocol: false, ...FILE, tls: null },
       ],
       services: {
         directories: [join(directory, 'plugin'), '/var/lib/xcp/plugin'],
@@ -224,6 +240,8 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
         connectTimeoutMs: 2000,
         responseTimeoutMs: 3_600_000,
         bodyIdleTimeoutMs: 3000,
+        requestMinRate: 100,
+        responseMinRate: 200,
         drainTimeoutMs: 0,
       },
       log: { level: 'debug', access: false },
@@ -234,7 +252,7 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
   test('a socket path of 107 bytes is taken', async () => {
     const path = `/${'a'.repeat(106)}`
     const { listen } = await load(`[[listen]]\naddress = "unix:${path}"`)
-    assert.deepEqual(listen, [{ address: { kind: 'unix', path }, proxyProtocol: false, tls: null }])
+    assert.deepEqual(listen, [{ address: { kind: 'unix', path }, proxyProtocol: false, ...FILE, tls: null }])
   })
 })
 
@@ -291,6 +309,8 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ['[services.policy.a.roles]\nget = ["read-only"]', 'services.policy.a.roles.get', 2, /method in upper case/],
   ['[services.policy.a.roles]\nPATCH = ["read-only"]', 'services.policy.a.roles.PATCH', 2, /one of services\.methods/],
   ['[services.policy.a]\nrole = []', 'services.policy.a.role', 2, /unknown key `role` .*did you mean `roles`\?$/],
+  ['[[listen]]\naddress = "unix:/a"\nmode = "0999"', 'listen[0].mode', 3, /must be three octal digits/],
+  ['[[listen]]\naddress = "127.0.0.1:1"\nmode = "0600"', 'listen[0].mode', 3, /only a Unix socket has it/],
   ['[sessions]\nauthority = "ldap"', 'sessions.authority', 2, /must be "embedded", .* or "xapi"; it is "ldap"/],
   ['[sessions.xapi]\nurl = "http://a"', 'sessions.xapi.url', 2, /must be unix:\/path or https:/],
   ['[sessions.xapi]\nrecheck = "1ms"', 'sessions.xapi.recheck', 2, /must be between 20ms and 1h/],

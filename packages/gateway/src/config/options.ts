@@ -81,6 +81,20 @@ export function filePath(): z.ZodType<string, string> {
   return z.string('must be a path').refine((text) => text !== '' && !text.includes('\0'), 'must be a path')
 }
 
+/** Permission bits in octal, as `chmod` takes them. */
+export function fileMode(): z.ZodType<number, string> {
+  return parsed(
+    (text) => (/^0?[0-7]{3}$/.test(text) ? Number.parseInt(text, 8) : undefined),
+    'must be three octal digits, such as "0660"',
+  )
+}
+
+/** A user or a group: a name, or a number. */
+export function account(): z.ZodType<string | number> {
+  const wanted = 'must be a name or a number'
+  return z.union([z.string().regex(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/), z.int().min(0)], wanted)
+}
+
 // CONNECT asks for a tunnel to somewhere else, and TRACE sends the request, with its session id, back to the client.
 const METHODS_REFUSED: readonly string[] = ['CONNECT', 'TRACE']
 

@@ -16,7 +16,9 @@ import {
 } from './addresses.ts'
 import type { XapiSettings } from '../xapi/client.ts'
 import {
+  account,
   duration,
+  fileMode,
   filePath,
   listenAddress,
   methodName,
@@ -53,6 +55,10 @@ export interface ListenConfig {
   readonly address: ListenAddress
   /** Whether each connection begins with a header of the PROXY protocol. */
   readonly proxyProtocol: boolean
+  /** Of a Unix socket: its permission bits, and whose it is, by name or number; `null`: the daemon's user and group. */
+  readonly mode: number
+  readonly owner: string | number | null
+  readonly group: string | number | null
   /** Files in PEM; `null` for plain HTTP. */
   readonly tls: { readonly certificate: string; readonly key: string } | null
 }
@@ -191,6 +197,19 @@ const listen = z.strictObject({
     description:
       'whether each connection begins with a header of the PROXY protocol, version 1 or 2, from a terminator in front',
   }),
+  mode: option(fileMode().optional(), {
+    description:
+      'of a Unix socket: its permission bits, in octal; default: "0666", and "0600" with proxy-protocol, since who connects there can claim any address',
+    example: '0660',
+  }),
+  owner: option(account().optional(), {
+    description: 'of a Unix socket: name or number of the user whose it is; default: the one that the daemon runs as',
+    example: 'root',
+  }),
+  group: option(account().optional(), {
+    description: 'of a Unix socket: name or number of its group; default: that of the daemon',
+    example: 'root',
+  }),
   tls: option(tls.optional(), {
     description:
       'TLS 1.2 and 1.3, with a certificate (and those that signed it) and its key in PEM, which are read again when they change',
@@ -214,7 +233,7 @@ const policy = z.strictObject({
       'when a connection to the service is used again: after requests without a body; or always, which is safe only if the service reads every body to its end, also of requests that it refuses',
   }),
   'cut-transfers': option(z.boolean().prefault(true), {
-    description: 'whether requests and tunnels under way are cut when their session ends',
+    description: 'whether requests under way are cut when their session ends; WebSockets and channels always are',
   }),
 })
 
@@ -231,7 +250,15 @@ const services = z.strictObject({
   }),
   policy: option(z.record(serviceName, policy).prefault({}), {
     description: 'rules for one service, by its name',
-    example: { 'com.example.backup': { roles: ['pool-admin', 'pool-operator'], 'strip-session': true } },
+    example: {
+      'com.example.backup': {
+        roles: ['pool-admin', 'pool-operator'],
+        channels: true,
+        'strip-session': true,
+        reuse: 'without-body',
+        'cut-transfers': true,
+      },
+    },
   }),
 })
 
@@ -426,7 +453,7 @@ export function parseConfig(input: unknown, directory: string): ParsedConfig {
   const parsed = file.safeParse(input)
   if (!parsed.success) return { ok: false, issues: parsed.error.issues }
   const config = toConfig(parsed.data, directory)
-  const issues = crossIssues(config)
+  const issues = [...socketFileIssues(parsed.data), ...crossIssues(config)]
   return issues.length === 0 ? { ok: true, config } : { ok: false, issues }
 }
 
@@ -508,10 +535,17 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
   }
 }
 
+/** A socket that any local user may connect to, and one for its owner alone. */
+const OPEN_MODE = 0o666
+const PRIVATE_MODE = 0o600
+
 function toListen({ address, tls: files, ...rest }: z.output<typeof listen>, directory: string): ListenConfig {
   return {
     address: absolute(address, directory),
     proxyProtocol: rest['proxy-protocol'],
+    mode: rest.mode ?? (rest['proxy-protocol'] ? PRIVATE_MODE : OPEN_MODE),
+    owner: rest.owner ?? null,
+    group: rest.group ?? null,
     tls:
       files === undefined
         ? null
@@ -560,6 +594,17 @@ function listenIssues(config: Config): ConfigIssue[] {
     }
     return issues
   })
+}
+
+/** Only a Unix socket has a file. */
+function socketFileIssues({ listen: listeners }: z.output<typeof file>): ConfigIssue[] {
+  return listeners.flatMap((one, index) =>
+    one.address.kind === 'unix'
+      ? []
+      : (['mode', 'owner', 'group'] as const)
+          .filter((key) => one[key] !== undefined)
+          .map((key) => issue(['listen', index, key], 'must not be given for a TCP port: only a Unix socket has it')),
+  )
 }
 
 function frontIssues({ front: behind, listen: listeners, sessions: { authority } }: Config): ConfigIssue[] {

@@ -2,10 +2,11 @@
 // go without a connection lost: what is bound stays bound, and connections wait in the kernel's queue.
 
 import { lookup } from 'node:dns/promises'
-import { chmodSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, lstatSync, readFileSync, unlinkSync } from 'node:fs'
 import net from 'node:net'
 import { dirname } from 'node:path'
 import util from 'node:util'
+import { bindSocket, closeDescriptor, isAnswered } from '@xengate/channel'
 import type { ListenAddress } from '../config/schema.ts'
 
 /** A listener cannot be had: the text says which and why. */
@@ -19,6 +20,8 @@ export interface ListeningSocket {
   readonly fd: number
   /** `http://host:port` with the port that the system chose if 0 was asked for, or `unix:/path`. */
   readonly url: string
+  /** Gives the file of a Unix socket another mode, owner and group. @throws {ListenError} */
+  setFile(file: SocketFile): void
   /** Stops listening; the file of a Unix socket is removed if it is still this one. */
   close(): void
 }
@@ -39,12 +42,21 @@ function createServerHandle(address: string, port: number, family: 4 | 6 | -1): 
   return internals._createServerHandle(address, port, family)
 }
 
-/** Mode of a Unix listener's file: whoever is on the host may knock, and needs a session like everybody else. */
-const UNIX_LISTENER_MODE = 0o666
+/** Whose a Unix socket's file is, and who may connect to it. */
+export interface SocketFile {
+  /** Permission bits. */
+  readonly mode: number
+  /** Names or numbers of the owner and the group; null: those of this process. */
+  readonly owner: string | number | null
+  readonly group: string | number | null
+}
 
-/** Binds a socket at `address`. @throws {ListenError} when it cannot be had */
-export async function bindListener(address: ListenAddress): Promise<ListeningSocket> {
-  return address.kind === 'tcp' ? bindTcp(address.host, address.port) : bindUnix(address.path)
+/** Any local user may connect. */
+export const OPEN_SOCKET_FILE: SocketFile = Object.freeze({ mode: 0o666, owner: null, group: null })
+
+/** Binds a socket at `address`. @param file of a Unix socket. @throws {ListenError} when it cannot be had */
+export async function bindListener(address: ListenAddress, file: SocketFile): Promise<ListeningSocket> {
+  return address.kind === 'tcp' ? bindTcp(address.host, address.port) : bindUnix(address.path, file)
 }
 
 async function bindTcp(host: string, port: number): Promise<ListeningSocket> {
@@ -63,25 +75,55 @@ async function bindTcp(host: string, port: number): Promise<ListeningSocket> {
     throw new ListenError(`cannot listen on ${host}:${port}: the address is in use by another program`)
   }
   const shown = host.includes(':') ? `[${host}]` : host
-  return { fd: handle.fd, url: `http://${shown}:${bound}`, close: () => handle.close() }
+  return { fd: handle.fd, url: `http://${shown}:${bound}`, setFile: () => {}, close: () => handle.close() }
 }
 
-async function bindUnix(path: string): Promise<ListeningSocket> {
+async function bindUnix(path: string, file: SocketFile): Promise<ListeningSocket> {
   const directory = dirname(path)
   if (!existsSync(directory)) throw new ListenError(`cannot listen on unix:${path}: there is no directory ${directory}`)
   await removeStaleSocket(path)
-  const handle = createServerHandle(path, -1, -1)
-  if (typeof handle === 'number') throw new ListenError(`cannot listen on unix:${path}: ${errorText(handle)}`)
-  chmodSync(path, UNIX_LISTENER_MODE)
+  const bound = bindSocket(path)
+  if (bound.kind === 'failed') throw new ListenError(`cannot listen on unix:${path}: ${codeText(bound.code)}`)
   const own = lstatSync(path).ino
-  return {
-    fd: handle.fd,
-    url: `unix:${path}`,
-    // Closing removes the file by its name, so that it is left open when the name is another's by now.
-    close: () => {
-      if (lstatSync(path, { throwIfNoEntry: false })?.ino === own) handle.close()
-    },
+  const close = (): void => {
+    closeDescriptor(bound.fd)
+    // The name may be another's by now.
+    if (lstatSync(path, { throwIfNoEntry: false })?.ino === own) unlinkSync(path)
   }
+  try {
+    // Nobody can connect before the workers listen.
+    setSocketFile(path, file)
+  } catch (error) {
+    close()
+    throw error
+  }
+  return { fd: bound.fd, url: `unix:${path}`, setFile: (other) => setSocketFile(path, other), close }
+}
+
+function setSocketFile(path: string, { mode, owner, group }: SocketFile): void {
+  const [uid, gid] = [idOf(owner, '/etc/passwd'), idOf(group, '/etc/group')]
+  try {
+    chownSync(path, uid, gid)
+    chmodSync(path, mode)
+  } catch (cause) {
+    throw new ListenError(`cannot give unix:${path} its owner and mode: ${codeText(codeOf(cause))}`, { cause })
+  }
+}
+
+/** `chown` leaves alone what this stands for. */
+const UNCHANGED = -1
+
+/** The id of a user or a group, by the table of all that the host has itself. @throws {ListenError} when there is none of that name */
+export function idOf(who: string | number | null, table: '/etc/passwd' | '/etc/group'): number {
+  if (who === null) return UNCHANGED
+  if (typeof who === 'number') return who
+  const line = readFileSync(table, 'utf8')
+    .split('\n')
+    .find((text) => text.startsWith(`${who}:`))
+  const id = line?.split(':')[2]
+  if (id === undefined)
+    throw new ListenError(`there is no ${who} in ${table}: name one that is there, or give its number`)
+  return Number(id)
 }
 
 /**
@@ -98,21 +140,18 @@ export async function removeStaleSocket(path: string): Promise<void> {
   unlinkSync(path)
 }
 
-function isAnswered(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect({ path })
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    // A full queue (EAGAIN) means that somebody is there too.
-    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'))
-  })
+function errorText(code: number): string {
+  return codeText(util.getSystemErrorName(code))
 }
 
-function errorText(code: number): string {
-  switch (util.getSystemErrorName(code)) {
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+}
+
+function codeText(code: string): string {
+  switch (code) {
     case 'EACCES':
+    case 'EPERM':
       return 'not permitted; choose another port or path, or run as root'
     case 'EADDRINUSE':
       return 'the address is in use by another program'
@@ -121,6 +160,6 @@ function errorText(code: number): string {
     case 'ENOENT':
       return 'its directory does not exist'
     default:
-      return util.getSystemErrorName(code)
+      return code
   }
 }

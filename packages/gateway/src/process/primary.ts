@@ -14,7 +14,7 @@ import type { ServiceChanges } from '../services/registry.ts'
 import { version } from '../version.ts'
 import { createXenApiServer } from '../xenapi/server.ts'
 import { Backends } from './backends.ts'
-import { bindListener, type ListeningSocket, removeStaleSocket } from './listening-socket.ts'
+import { bindListener, type ListeningSocket, OPEN_SOCKET_FILE, removeStaleSocket } from './listening-socket.ts'
 import { SessionBroker } from './session-broker.ts'
 import { WorkerGroup } from './worker-group.ts'
 
@@ -69,6 +69,7 @@ class Primary {
   #backends: Backends | null = null
   #broker: SessionBroker | null = null
   #xenapi: Server | null = null
+  #xenapiSocket: ListeningSocket | null = null
   #returns: ListeningSocket | null = null
   #group: WorkerGroup | null = null
   /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
@@ -105,7 +106,7 @@ class Primary {
     )
     backends.start()
     await this.#startXenapi(backends)
-    this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath })
+    this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath }, OPEN_SOCKET_FILE)
     checkTlsFiles(config)
     for (const listen of config.listen) await this.#bind(listen)
     this.#group = this.#newGroup(config, this.#broker, backends)
@@ -138,17 +139,18 @@ class Primary {
       version: version(),
     })
     this.#xenapi = server
+    // Only workers may reach it: it believes what they say of the client.
+    const file = { ...OPEN_SOCKET_FILE, mode: 0o600 }
+    const socket = await bindListener({ kind: 'unix', path: this.#xenapiPath }, file)
+    this.#xenapiSocket = socket
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      // Only workers may reach it: it believes what they say of the client. The file is made within this call.
-      const before = process.umask(0o177)
-      server.listen(this.#xenapiPath, resolve)
-      process.umask(before)
+      server.listen({ fd: socket.fd }, resolve)
     })
   }
 
   async #bind(listen: ListenConfig): Promise<void> {
-    this.#listeners.set(keyOf(listen), await bindListener(listen.address))
+    this.#listeners.set(keyOf(listen), await bindListener(listen.address, listen))
   }
 
   #newGroup(config: Config, broker: SessionBroker, backends: Backends): WorkerGroup {
@@ -218,6 +220,7 @@ class Primary {
     await Promise.all(groups.map((group) => group.drain()))
     this.#xenapi?.close()
     this.#xenapi?.closeAllConnections()
+    this.#xenapiSocket?.close()
     await this.#backends?.close()
     this.#log.info({ event: 'stopped' })
     this.#log.flush()
@@ -296,6 +299,7 @@ class Primary {
     try {
       checkTlsFiles(config)
       for (const listen of added) await this.#bind(listen)
+      this.#setFiles(config)
       const group = this.#newGroup(config, broker, backends)
       // From its first request on it has to hear of endings.
       this.#otherGroups.add(group)
@@ -303,8 +307,13 @@ class Primary {
       return group
     } catch (error) {
       this.#closeUnusedListeners()
+      this.#setFiles(this.#config)
       throw error
     }
+  }
+
+  #setFiles({ listen: listeners }: Config): void {
+    for (const listen of listeners) this.#listeners.get(keyOf(listen))?.setFile(listen)
   }
 }
 
