@@ -6,7 +6,7 @@ import { DEADLINE_MS, within } from './deadline.ts'
 import type { Scope } from './scope.ts'
 
 /** How long a process may take to end after SIGTERM, before it is killed. */
-const STOP_MS = 5000
+const STOP_MS = 20_000
 
 /** How a process ended. */
 export interface Exit {

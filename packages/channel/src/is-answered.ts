@@ -3,7 +3,7 @@
 import { connect } from 'node:net'
 
 /** Errors that say that nobody is there: a file without a listener, or by now no file at all. */
-const NOBODY = ['ECONNREFUSED', 'ENOENT']
+const NOBODY: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT'])
 
 /** Whether somebody may listen at `path`; a full queue, or no permission to find out, is somebody's. */
 export function isAnswered(path: string): Promise<boolean> {
@@ -13,6 +13,6 @@ export function isAnswered(path: string): Promise<boolean> {
     socket.destroy()
     resolve(true)
   })
-  socket.once('error', (error: NodeJS.ErrnoException) => resolve(!NOBODY.includes(error.code ?? '')))
+  socket.once('error', (error: NodeJS.ErrnoException) => resolve(!NOBODY.has(error.code ?? '')))
   return promise
 }

@@ -1,8 +1,14 @@
-// The process: gives the command line the world.
+// The process: takes care of signals, then gives the command line the world.
 
-import { run } from './cli/run.ts'
+import { holdSignals } from './process/signals.ts'
 
-process.exitCode = await run(process.argv.slice(2), {
+const argv = process.argv.slice(2)
+holdSignals(argv[0] === 'serve' || argv[0] === 'dev')
+
+// Loaded only now: until all of it was there, a signal would have ended the process.
+const { run } = await import('./cli/run.ts')
+
+process.exitCode = await run(argv, {
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,

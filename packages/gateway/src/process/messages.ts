@@ -34,8 +34,11 @@ export type ToWorker =
   | { readonly type: 'alive'; readonly deafMs: number }
   /** What a newer configuration says of services: what it no longer allows is ended. */
   | { readonly type: 'services'; readonly services: ServicesConfig }
-  /** Take no more connections, finish, and exit. */
-  | { readonly type: 'drain' }
+  /**
+   * Take no more connections, finish, and exit. `closesIdle`: nobody else takes connections either, so that those on which nothing is
+   * asked end at once; otherwise a request that is on its way there is still served.
+   */
+  | { readonly type: 'drain'; readonly closesIdle: boolean }
 
 /** From a worker to the primary. */
 export type ToPrimary =

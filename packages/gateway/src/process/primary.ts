@@ -15,7 +15,9 @@ import { version } from '../version.ts'
 import { createXenApiServer } from '../xenapi/server.ts'
 import { Backends } from './backends.ts'
 import { bindListener, type ListeningSocket, OPEN_SOCKET_FILE, removeStaleSocket } from './listening-socket.ts'
+import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { SessionBroker } from './session-broker.ts'
+import { takeSignals } from './signals.ts'
 import { WorkerGroup } from './worker-group.ts'
 
 /** What the primary is started with. */
@@ -76,7 +78,10 @@ class Primary {
   readonly #otherGroups = new Set<WorkerGroup>()
   /** Aborts when the daemon stops: calls that wait for events are answered then. */
   readonly #draining = new AbortController()
+  #hasStarted = false
   #isReloading = false
+  /** Whether a reload was asked for while one was under way. */
+  #isToReloadAgain = false
   #isStopping = false
 
   constructor(options: PrimaryOptions) {
@@ -94,8 +99,6 @@ class Primary {
 
   async start(): Promise<void> {
     const config = this.#config
-    // From the very start: by default this signal ends a process.
-    process.on('SIGHUP', () => void this.#reload())
     await takeStateDirectory(config.stateDir, this.#xenapiPath)
     const backends = new Backends(config, this.#log, (changes) => this.#tellPlaces(changes))
     this.#backends = backends
@@ -112,6 +115,11 @@ class Primary {
     this.#group = this.#newGroup(config, this.#broker, backends)
     await this.#group.start()
     this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config) })
+    this.#hasStarted = true
+    takeSignals((signal) => {
+      if (signal === 'SIGHUP') void this.#reload()
+      else this.#log.info({ event: 'signal-ignored', signal })
+    })
   }
 
   get #xenapiPath(): string {
@@ -155,7 +163,7 @@ class Primary {
 
   #newGroup(config: Config, broker: SessionBroker, backends: Backends): WorkerGroup {
     return new WorkerGroup({
-      config,
+      config: this.#withinDescriptors(config),
       workers: workerCount(config),
       listenFds: () => config.listen.flatMap((listen) => this.#listeners.get(keyOf(listen))?.fd ?? []),
       xenapiPath: backends.xenapi === null ? null : this.#xenapiPath,
@@ -166,6 +174,17 @@ class Primary {
       find: (id) => broker.find(id),
       touch: (uuids) => backends.authority.touch(uuids),
     })
+  }
+
+  /** Fewer connections where descriptors would not be enough: beyond them clients are told, rather than reset by the system. */
+  #withinDescriptors(config: Config): Config {
+    const descriptors = descriptorLimit()
+    const connections = connectionsWithin(descriptors)
+    const wanted = config.limits.connections
+    if (wanted <= connections) return config
+    const advice = 'raise the limit of open files (LimitNOFILE in systemd), or lower limits.connections'
+    this.#log.warn({ event: 'descriptors-few', descriptors, wanted, connections, advice })
+    return { ...config, limits: { ...config.limits, connections } }
   }
 
   /** The workers of every configuration. */
@@ -217,12 +236,13 @@ class Primary {
     for (const listener of this.#listeners.values()) listener.close()
     this.#listeners.clear()
     this.#returns?.close()
-    await Promise.all(groups.map((group) => group.drain()))
+    await Promise.all(groups.map((group) => group.drain(true)))
     this.#xenapi?.close()
     this.#xenapi?.closeAllConnections()
     this.#xenapiSocket?.close()
     await this.#backends?.close()
-    this.#log.info({ event: 'stopped' })
+    if (this.#hasStarted) this.#log.info({ event: 'stopped' })
+    this.#hasStarted = false
     this.#log.flush()
     return 0
   }
@@ -233,8 +253,13 @@ class Primary {
    */
   async #reload(): Promise<void> {
     const { reload } = this.#options
-    if (reload === undefined || this.#group === null || this.#isReloading || this.#isStopping) {
-      this.#log.warn({ event: 'reload-ignored' })
+    if (this.#isReloading) {
+      // The file may have changed since it was read.
+      this.#isToReloadAgain = true
+      return
+    }
+    if (reload === undefined || this.#isStopping) {
+      this.#log.warn({ event: 'reload-ignored', reason: this.#isStopping ? 'stopping' : 'no-configuration-file' })
       return
     }
     this.#isReloading = true
@@ -246,6 +271,9 @@ class Primary {
     } finally {
       this.#isReloading = false
     }
+    if (!this.#isToReloadAgain) return
+    this.#isToReloadAgain = false
+    await this.#reload()
   }
 
   async #take(config: Config): Promise<void> {
@@ -274,7 +302,7 @@ class Primary {
   async #retire(group: WorkerGroup): Promise<void> {
     this.#otherGroups.add(group)
     group.useServices(this.#config.services)
-    await group.drain()
+    await group.drain(false)
     this.#otherGroups.delete(group)
     this.#closeUnusedListeners()
   }

@@ -7,6 +7,7 @@ import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Session } from '../sessions/session.ts'
+import { WITHOUT_DEBUGGER } from './signals.ts'
 import { ALIVE_INTERVAL_MS, type ToPrimary, type ToWorker } from './messages.ts'
 
 /** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
@@ -98,11 +99,18 @@ export class WorkerGroup {
   #spawn(): void {
     const { config, xenapiPath, returns, log, places } = this.#options
     const listenFds = this.#options.listenFds()
-    const child = fork(WORKER_MAIN, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds, returns.fd] })
+    const child = fork(WORKER_MAIN, {
+      execArgv: [...process.execArgv, WITHOUT_DEBUGGER],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds, returns.fd],
+    })
     const worker: Worker = { child, confirmations: new Map(), isReady: false }
     this.#workers.add(worker)
     child.on('message', (message: ToPrimary) => this.#heard(worker, message))
-    child.on('error', (error) => log.error({ event: 'worker-error', worker: child.pid, error: error.message }))
+    child.on('error', (error) => {
+      log.error({ event: 'worker-error', worker: child.pid, error: error.message })
+      // It was never started, so that it will not exit.
+      if (child.pid === undefined) this.#exited(worker, null, null)
+    })
     child.once('exit', (code, signal) => this.#exited(worker, code, signal))
     const fds = listenFds.map((_, index) => FIRST_LISTEN_FD + index)
     const returnFd = FIRST_LISTEN_FD + listenFds.length
@@ -215,19 +223,23 @@ export class WorkerGroup {
     for (const worker of this.#workers) this.#tell(worker, { type: 'services', services })
   }
 
-  /** Lets the workers finish what is under way, and exit. Resolves when all are gone. */
-  drain(): Promise<void> {
-    this.#drained ??= this.#drain()
+  /**
+   * Lets the workers finish what is under way, and exit. Resolves when all are gone.
+   * @param closesIdle whether connections on which nothing is asked end at once; may be said later, too
+   */
+  drain(closesIdle: boolean): Promise<void> {
+    if (this.#drained === null) this.#drained = this.#drain(closesIdle)
+    else if (closesIdle) this.#tellAll({ type: 'drain', closesIdle })
     return this.#drained
   }
 
-  async #drain(): Promise<void> {
+  async #drain(closesIdle: boolean): Promise<void> {
     this.#isDraining = true
     if (this.#workers.size === 0) {
       this.#allGone()
       return
     }
-    for (const worker of this.#workers) this.#tell(worker, { type: 'drain' })
+    this.#tellAll({ type: 'drain', closesIdle })
     const timer = setTimeout(() => this.destroy(), this.#options.config.limits.drainTimeoutMs + EXIT_GRACE_MS)
     await this.#gone.promise
     clearTimeout(timer)

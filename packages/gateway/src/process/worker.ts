@@ -31,6 +31,7 @@ export function runWorker(self: NodeJS.Process): void {
   self.on('SIGINT', () => {})
   self.on('SIGTERM', () => {})
   self.on('SIGHUP', () => {})
+  self.on('SIGUSR2', (signal) => worker?.signalled(signal))
   // Without the primary no logout would be heard of: nothing may be admitted any more.
   self.on('disconnect', () => self.exit(1))
 
@@ -60,6 +61,7 @@ class Worker {
   readonly #log: Log
   readonly #tell: (message: ToPrimary) => void
   readonly #touchTimer: NodeJS.Timeout
+  #isDraining = false
   /** When the primary said last that it hears of endings, and how long it may be silent, in milliseconds. */
   #heardMs = performance.now()
   readonly #trustMs: number
@@ -154,17 +156,29 @@ class Worker {
         this.#whereabouts.take(message.changes)
         break
       case 'drain':
-        this.#gateway.drain().then(
-          () => this.#exit(),
-          (error: unknown) => this.#fail(error),
-        )
+        this.#drain(message.closesIdle)
         break
     }
+  }
+
+  signalled(signal: NodeJS.Signals): void {
+    this.#log.info({ event: 'signal-ignored', signal })
   }
 
   #reportTouched(): void {
     const uuids = this.#sessions.takeTouched(this.#gateway.clock.nowMs)
     if (uuids.length > 0) this.#tell({ type: 'touched', uuids })
+  }
+
+  /** A second call only says that the first may end sooner. */
+  #drain(closesIdle: boolean): void {
+    const drained = this.#gateway.drain(closesIdle)
+    if (this.#isDraining) return
+    this.#isDraining = true
+    drained.then(
+      () => this.#exit(),
+      (error: unknown) => this.#fail(error),
+    )
   }
 
   #exit(): void {

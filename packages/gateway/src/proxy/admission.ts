@@ -144,6 +144,7 @@ function decideService(
   if (connected === undefined) return { kind: 'connect', name }
   if (connected.kind === 'not-running' && passes) return pass(rules, name, sessionId, entry, policy)
   if (connected.kind === 'unreachable') return refuse(SERVICE_UNREACHABLE, name, entry)
+  if (connected.kind === 'no-descriptors') return refuse(GATEWAY_BUSY, name, entry)
   if (connected.kind === 'too-slow') return refuse(SERVICE_SLOW, name, entry)
 
   const origin = connected.kind === 'not-running' ? rules.registry.whereIs(name, entry.session.uuid) : undefined
@@ -174,6 +175,7 @@ function decideXenapi(rules: AdmissionRules, head: RequestHead, target: string, 
   if (head.method !== 'POST') return refuse(methodNotAllowed(['POST']))
   const connected = takeConnection(rules.pool, XENAPI, learned)
   if (connected === undefined) return { kind: 'connect', name: XENAPI }
+  if (connected.kind === 'no-descriptors') return refuse(GATEWAY_BUSY)
   if (connected.kind !== 'connected') return refuse(AUTHORITY_UNAVAILABLE)
   return { kind: 'relay', connection: connected.connection, name: XENAPI, entry: null, policy: OF_XENAPI }
 }

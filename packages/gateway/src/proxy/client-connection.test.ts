@@ -173,7 +173,7 @@ test('draining finishes what is under way, answers what is on its way, and then 
   busy.write(request('GET'))
   const connection = await svc.connections.next()
   await connection.until('\r\n\r\n')
-  const drained = gateway.drain()
+  const drained = gateway.drain(false)
   // A request that is on its way just then is still answered.
   idle.write('GET /x HTTP/1.1\r\nHost: h\r\n\r\n')
   assert.match(await idle.ended(), /^HTTP\/1\.1 404 .*\r\nConnection: close\r\n/s)
@@ -191,7 +191,7 @@ test('what is still waiting at the drain deadline gets 503', DEADLINE, async (t)
   const peer = client()
   peer.write(request('GET'))
   await (await svc.connections.next()).until('\r\n\r\n')
-  const drained = gateway.drain()
+  const drained = gateway.drain(false)
   assert.equal(statusOf(await peer.message()), 503)
   await drained
 })

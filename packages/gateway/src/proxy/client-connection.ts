@@ -51,6 +51,8 @@ const DISCARD_BYTES_MAX = 65_536
 /** How much is read and dropped, and for how long, of a client that still sends while it is being told to stop. */
 const LINGER_BYTES_MAX = 16 * 1024 * 1024
 const LINGER_MS = 5000
+/** The same of a client that has sent its request, when the gateway stops: what it was answered is on its way. */
+const LINGER_STOPPING_MS = 500
 /** How long an answer about a session is waited for. */
 const ANSWER_TIMEOUT_MS = 5000
 /** How long a connection is kept without a request once the gateway drains: one may be on its way. */
@@ -102,6 +104,8 @@ export class ClientConnection {
   #isPaused = false
   #discarding: BodyDecoder | null = null
   #droppedBytes = 0
+  /** While LINGERING: whether the client was still sending a body. */
+  #isBodyComing = false
 
   /** @param arrived a connection, whose owner this is from now on */
   constructor(gateway: Gateway, arrived: Arrived) {
@@ -481,7 +485,7 @@ export class ClientConnection {
       // TLS has an end of its own to be sent.
       this.destroy()
     } else if (!keeps) {
-      this.#linger()
+      this.#linger(rest !== null)
     } else if (rest === null) {
       this.#enterIdle()
     } else {
@@ -541,7 +545,7 @@ export class ClientConnection {
     this.outgoing.text(text)
     this.outgoing.flush()
     this.#gateway.logRefusal(this, refused, asked, bytesIn, bodyBytesOf(text))
-    if (!keeps) this.#linger()
+    if (!keeps) this.#linger(rest !== null)
     else if (rest === null) this.#enterIdle()
     else this.#enterDiscarding(rest)
     if (!this.#isConsuming) this.#advance()
@@ -596,13 +600,15 @@ export class ClientConnection {
   }
 
   /** Ends our side, and reads on for a while: a client that is still sending would otherwise lose the answer to a reset. */
-  #linger(): void {
+  #linger(isBodyComing: boolean = false): void {
     if (this.#state === STATE.LINGERING || this.#state === STATE.CLOSED) return
     this.#state = STATE.LINGERING
     this.#unread = null
     this.#droppedBytes = 0
+    this.#isBodyComing = isBodyComing
     this.expectWithin(this.#gateway.limits.bodyIdleTimeoutMs)
-    this.socket.end(() => this.expectWithin(LINGER_MS))
+    const lingerMs = this.#gateway.isStopping && !isBodyComing ? LINGER_STOPPING_MS : LINGER_MS
+    this.socket.end(() => this.expectWithin(lingerMs))
     this.#updateReading()
   }
 
@@ -695,6 +701,13 @@ export class ClientConnection {
   /** The gateway takes no more connections: this one ends with its next response, or when none comes. */
   drain(): void {
     if (this.#state === STATE.IDLE) this.#enterIdle()
+  }
+
+  /** The gateway stops: a connection on which nothing is asked ends now, and one on which it begins has little time. */
+  closeIfIdle(): void {
+    if (this.#state === STATE.IDLE || this.#state === STATE.PROXY) this.destroy()
+    else if (this.#state === STATE.HEAD) this.expectWithin(DRAIN_GRACE_MS)
+    else if (this.#state === STATE.LINGERING && !this.#isBodyComing) this.expectWithin(LINGER_STOPPING_MS)
   }
 
   /** The gateway stops now. */

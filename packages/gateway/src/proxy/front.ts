@@ -10,7 +10,7 @@ import { type Decision, isForService, type Learned, pathOf, takeConnection, XENA
 import { FRONT_DROPS } from './field-ids.ts'
 import { keptLines } from './kept-lines.ts'
 import { type Ends, proxyLineForXapi } from './proxy-header.ts'
-import { malformed, PATH_UNKNOWN, type Refusal, XAPI_UNAVAILABLE } from './refusals.ts'
+import { GATEWAY_BUSY, malformed, PATH_UNKNOWN, type Refusal, XAPI_UNAVAILABLE } from './refusals.ts'
 import type { Where } from './service-connection.ts'
 import type { ServicePool } from './service-pool.ts'
 
@@ -56,6 +56,7 @@ export function decideFront(pool: ServicePool, head: RequestHead, name: string, 
   if (isServiceInDisguise(head.originTarget)) return refuse(PATH_UNKNOWN)
   const connected = takeConnection(pool, name, learned)
   if (connected === undefined) return { kind: 'connect', name }
+  if (connected.kind === 'no-descriptors') return refuse(GATEWAY_BUSY)
   if (connected.kind !== 'connected') return refuse(XAPI_UNAVAILABLE)
   return { kind: 'front', connection: connected.connection, isLast: isConnect || !head.isPersistent }
 }

@@ -71,6 +71,7 @@ const TICK_MS_MIN = 10
 const REFUSING_MAX = 64
 /** How many connections wait in the kernel to be accepted; it may allow fewer (net.core.somaxconn). */
 const BACKLOG = 4096
+const PROBLEM_INTERVAL_MS = 10_000
 
 export class Gateway {
   readonly limits: LimitsConfig
@@ -95,6 +96,10 @@ export class Gateway {
   #requests = 0
   #passes = 0
   #isDraining = false
+  #isStopping = false
+  /** When a problem was reported last. */
+  #problemMs = Number.NEGATIVE_INFINITY
+  #whenDrained: Promise<void> | null = null
   #drained: (() => void) | null = null
 
   constructor(options: GatewayOptions) {
@@ -104,7 +109,12 @@ export class Gateway {
     this.sessions = sessions
     this.front = options.front
     this.clock = new SweepClock(tickMs(limits), () => this.#sweep())
-    this.pool = new ServicePool((name) => this.#placesOf(name), limits.connectTimeoutMs, this.clock)
+    this.pool = new ServicePool(
+      (name) => this.#placesOf(name),
+      limits.connectTimeoutMs,
+      this.clock,
+      (event, code) => this.#problem(event, code),
+    )
     const channels = new ChannelSockets((name) => socketPaths(options.directories, name), this.clock)
     const hasXenapi = xenapiPath !== null
     this.rules = { sessions, policies, registry, pool: this.pool, channels, clock: this.clock, methods, hasXenapi }
@@ -134,7 +144,7 @@ export class Gateway {
         acceptHandles(
           server,
           (handle) => this.#accept(handle, traits),
-          (errno) => this.#options.problem('accept-failed', getSystemErrorName(errno)),
+          (errno) => this.#problem('accept-failed', getSystemErrorName(errno)),
         )
         resolve(server.address() ?? '')
       }
@@ -142,6 +152,14 @@ export class Gateway {
       if ('fd' in where) server.listen(where, BACKLOG, listening)
       else server.listen({ ...where, backlog: BACKLOG }, listening)
     })
+  }
+
+  /** Reports a problem that comes with each connection once in a while. */
+  #problem(event: string, code: string): void {
+    const { nowMs } = this.clock
+    if (nowMs - this.#problemMs < PROBLEM_INTERVAL_MS) return
+    this.#problemMs = nowMs
+    this.#options.problem(event, code)
   }
 
   #accept(handle: AcceptedHandle, { canPass, hasProxyHeader, tls }: ListenerTraits): void {
@@ -218,9 +236,31 @@ export class Gateway {
 
   /**
    * Takes no more connections, lets requests under way finish, and then closes everything; after the drain timeout what
-   * is left is ended.
+   * is left is ended. Resolves when nothing is left.
+   * @param closesIdle whether connections on which nothing is asked end at once, after a last look; may be said later, too
    */
-  async drain(): Promise<void> {
+  drain(closesIdle: boolean): Promise<void> {
+    if (closesIdle) this.#closeIdle()
+    this.#whenDrained ??= this.#drain()
+    return this.#whenDrained
+  }
+
+  /** Whether the gateway stops, rather than giving way to a newer one. */
+  get isStopping(): boolean {
+    return this.#isStopping
+  }
+
+  #closeIdle(): void {
+    this.#isStopping = true
+    // What has arrived by now is read in the next turn of the event loop, and served.
+    setImmediate(() =>
+      setImmediate(() => {
+        for (const connection of this.#connections) connection.closeIfIdle()
+      }),
+    )
+  }
+
+  async #drain(): Promise<void> {
     this.#isDraining = true
     for (const server of this.#servers) server.close()
     for (const connection of this.#connections) connection.drain()

@@ -15,7 +15,7 @@ const RETRY_FIRST_MS = 1
 const RETRY_LAST_MS = 50
 
 /** Why there is no connection. */
-export type ConnectFailure = 'not-running' | 'unreachable' | 'too-slow'
+export type ConnectFailure = 'not-running' | 'unreachable' | 'too-slow' | 'no-descriptors'
 
 /** What became of `connect`. */
 export type Connected =
@@ -34,6 +34,9 @@ const NOBODY_THERE = new Set([
   'EPROTOTYPE',
 ])
 
+/** Codes by which connecting says that this process, or the system, may open nothing more. */
+const NO_DESCRIPTORS = new Set(['EMFILE', 'ENFILE'])
+
 /** Connections of one worker to everything it relays to. */
 export class ServicePool {
   readonly #idle = new Map<string, ServiceConnection[]>()
@@ -42,8 +45,19 @@ export class ServicePool {
   readonly #connectTimeoutMs: number
   readonly #clock: Clock
 
-  /** @param placesOf where a service can be, in the order to try */
-  constructor(placesOf: (name: string) => readonly Where[], connectTimeoutMs: number, clock: Clock) {
+  readonly #problem: (event: string, code: string) => void
+
+  /**
+   * @param placesOf where a service can be, in the order to try
+   * @param problem told of what is wrong with this process
+   */
+  constructor(
+    placesOf: (name: string) => readonly Where[],
+    connectTimeoutMs: number,
+    clock: Clock,
+    problem: (event: string, code: string) => void,
+  ) {
+    this.#problem = problem
     this.#placesOf = placesOf
     this.#connectTimeoutMs = connectTimeoutMs
     this.#clock = clock
@@ -83,6 +97,9 @@ export class ServicePool {
         then({ kind: 'connected', connection })
       } else if (NOBODY_THERE.has(error.code ?? '')) {
         this.#tryPlace(places, index + 1, pauseMs, deadlineMs, then)
+      } else if (NO_DESCRIPTORS.has(error.code ?? '')) {
+        this.#problem('descriptors-used-up', error.code ?? '')
+        then({ kind: 'no-descriptors' })
       } else if (error.code !== 'EAGAIN') {
         then({ kind: 'unreachable' })
       } else if (this.#clock.nowMs >= deadlineMs) {
