@@ -2,7 +2,7 @@
 // The order is the specification's and never depends on the service.
 
 import { FIELD, type RequestHead } from '@xengate/http1'
-import { isPermitted, OPEN_POLICY, permittedMethods, type Policies, type PolicySetting } from '../services/policy.ts'
+import { isPermitted, permittedMethods, type Policies, type PolicySetting } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import { isServiceName } from '../services/service-name.ts'
 import type { Answer, SessionEntry, SessionTable } from '../sessions/table.ts'
@@ -35,9 +35,6 @@ const SERVICES_PATH: string = SERVICES_PREFIX.slice(0, -1)
 export const XENAPI_PATHS: ReadonlySet<string> = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])
 /** The XenAPI endpoint's name in the pool of connections; no service can have it. */
 export const XENAPI = '/xenapi'
-
-/** The endpoint reads what it is sent. */
-const OF_XENAPI: PolicySetting = Object.freeze({ ...OPEN_POLICY, reuse: 'always' })
 
 /** What a decision rests on. */
 export interface AdmissionRules {
@@ -73,6 +70,8 @@ export type Decision =
   | { readonly kind: 'ask'; readonly id: string }
   /** Connect to this service, then decide again. */
   | { readonly kind: 'connect'; readonly name: string }
+  /** Gather the call of the XenAPI, and send it to the primary. */
+  | { readonly kind: 'call' }
   /** Pass the client's connection to the service; if it is not taken, decide again. */
   | {
       readonly kind: 'pass'
@@ -86,8 +85,7 @@ export type Decision =
       readonly kind: 'relay'
       readonly connection: ServiceConnection
       readonly name: string
-      /** The caller; null for the XenAPI, which asks for its own proof. */
-      readonly entry: SessionEntry | null
+      readonly entry: SessionEntry
       readonly policy: PolicySetting
     }
 
@@ -97,7 +95,7 @@ export type Decision =
  */
 export function decide(rules: AdmissionRules, head: RequestHead, learned: Learned, isPassable: boolean): Decision {
   const target = head.originTarget
-  if (!isForService(target)) return decideXenapi(rules, head, target, learned)
+  if (!isForService(target)) return decideXenapi(rules, head, target)
 
   const presented = presentedSession(head, target)
   if (presented === undefined) return refuse(SESSION_MISSING)
@@ -167,17 +165,13 @@ function pass(
   return { kind: 'pass', name, entry, sessionId, methods: permittedMethods(policy, methods, entry.session.roles) }
 }
 
-function decideXenapi(rules: AdmissionRules, head: RequestHead, target: string, learned: Learned): Decision {
+function decideXenapi(rules: AdmissionRules, head: RequestHead, target: string): Decision {
   const path = pathOf(target)
   // A page at `/` is somebody else's; only its POST is the XenAPI's.
   if (!rules.hasXenapi || !XENAPI_PATHS.has(path) || (path === '/' && head.method !== 'POST'))
     return refuse(PATH_UNKNOWN)
   if (head.method !== 'POST') return refuse(methodNotAllowed(['POST']))
-  const connected = takeConnection(rules.pool, XENAPI, learned)
-  if (connected === undefined) return { kind: 'connect', name: XENAPI }
-  if (connected.kind === 'no-descriptors') return refuse(GATEWAY_BUSY)
-  if (connected.kind !== 'connected') return refuse(AUTHORITY_UNAVAILABLE)
-  return { kind: 'relay', connection: connected.connection, name: XENAPI, entry: null, policy: OF_XENAPI }
+  return { kind: 'call' }
 }
 
 function answerOn(sessions: SessionTable, id: string, learned: Learned, nowMs: number): Answer | undefined {

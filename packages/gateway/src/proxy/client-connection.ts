@@ -21,7 +21,7 @@
 import type { Socket } from 'node:net'
 import { type BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
 import type { SessionEntry } from '../sessions/table.ts'
-import { decide, type Decision, isForService, type Learned, serviceNameIn, wantedUpgrade } from './admission.ts'
+import { decide, type Decision, isForService, type Learned, serviceNameIn, wantedUpgrade, XENAPI } from './admission.ts'
 import { type Asked, askedIn, nothingAsked } from './asked.ts'
 import type { Exchange } from './exchange.ts'
 import { type ArrivalFault, type Arrived, endsOf, forwardedLines, socketOf } from './arrived.ts'
@@ -40,9 +40,10 @@ import {
   SERVICE_SLOW,
 } from './refusals.ts'
 import { Relay, type RelayedRequest } from './relay.ts'
-import { requestText } from './request-text.ts'
+import { callLines, requestText } from './request-text.ts'
 import type { ServiceConnection } from './service-connection.ts'
 import type { Tunnel } from './tunnel.ts'
+import { XenApiCall } from './xenapi-call.ts'
 
 const STATE = { IDLE: 0, HEAD: 1, WAITING: 2, EXCHANGE: 3, DISCARDING: 4, LINGERING: 5, CLOSED: 6, PROXY: 7 } as const
 
@@ -312,6 +313,10 @@ export class ClientConnection {
         })
         return false
       }
+      case 'call':
+        this.#learned = NOTHING_LEARNED
+        this.#call(head)
+        return true
       case 'pass':
         if (this.#pass(decision, head, bytes)) return false
         this.#learned = { ...this.#learned, isRelayed: true }
@@ -422,7 +427,7 @@ export class ClientConnection {
       upgrade,
       isForXapi: false,
       reuse: isReused ? 'always' : 'never',
-      cutsWithSession: policy.cutTransfers && entry !== null,
+      cutsWithSession: policy.cutTransfers,
     }).start()
   }
 
@@ -458,9 +463,27 @@ export class ClientConnection {
   /** Gives the connection to a relay, which is returned to be started. */
   #start(connection: ServiceConnection, request: RelayedRequest): Relay {
     const relay = new Relay(this.#gateway, this, connection, request)
-    this.#state = STATE.EXCHANGE
-    this.#exchange = relay
+    this.#become(relay)
     return relay
+  }
+
+  #become(exchange: Exchange): void {
+    this.#state = STATE.EXCHANGE
+    this.#exchange = exchange
+  }
+
+  #call(head: RequestHead): void {
+    const asked = this.#asked(head, XENAPI, null)
+    const call = new XenApiCall(this.#gateway, this, asked, callLines(head, this.#forwardedLines, asked.id))
+    this.#become(call)
+    call.start()
+  }
+
+  /** The call that owns the connection goes on as a request without a body. @param bytesIn of the body that is in its text */
+  relay(connection: ServiceConnection, request: RelayedRequest, bytesIn: number): void {
+    const relay = this.#start(connection, request)
+    relay.bytesIn = bytesIn
+    relay.start()
   }
 
   /** The exchange is now a tunnel. What the client has sent since its request goes through it. */

@@ -82,6 +82,13 @@ export const REQUEST_SLOW: Refusal = refusal(
   'The request did not arrive in time: send its head, and then its body, without long pauses.',
 )
 
+/** Of a call of the XenAPI. */
+export const BODY_TOO_LONG: Refusal = refusal(
+  413,
+  'body-too-long',
+  'The body is larger than 64 KiB: calls of the XenAPI are far shorter.',
+)
+
 /** Of a response under way: it is only logged. */
 export const RESPONSE_UNREAD: Refusal = refusal(408, 'response-unread', 'The client did not take the response in time.')
 
@@ -156,6 +163,7 @@ const PHRASES: Readonly<Record<number, string>> = {
   404: 'Not Found',
   405: 'Method Not Allowed',
   408: 'Request Timeout',
+  413: 'Content Too Large',
   414: 'URI Too Long',
   431: 'Request Header Fields Too Large',
   502: 'Bad Gateway',

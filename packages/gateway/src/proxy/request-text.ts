@@ -8,8 +8,8 @@ import { cookieLineWithoutSession, targetWithoutSession } from './session-id.ts'
 
 /** What a request's head is made from, beside the head that came. */
 export interface RequestContext {
-  /** The caller, or null where the XenAPI is asked. */
-  readonly entry: SessionEntry | null
+  /** The caller. */
+  readonly entry: SessionEntry
   readonly stripSession: boolean
   /** `X-Forwarded-For` and `X-Forwarded-Proto` of the connection, each with its CRLF. */
   readonly forwardedLines: string
@@ -38,13 +38,25 @@ export function requestText(head: RequestHead, context: RequestContext): string 
     `${head.method} ${target} HTTP/1.1\r\nHost: ${host ?? HOST_UNKNOWN}\r\n` +
     keptLines(head, head.minorVersion === 0 ? dropsOfHttp10 : dropsOfHttp11) +
     (stripSession ? cookieLineWithoutSession(head) : '') +
-    (entry === null ? '' : entry.identityLines) +
+    entry.identityLines +
     context.forwardedLines +
     (host === undefined ? '' : `X-Forwarded-Host: ${host}\r\n`) +
     `X-Request-Id: ${context.requestId}\r\n` +
     framingLine(head.bodyKind, head.contentLength) +
     connectionLines(context) +
     '\r\n'
+  )
+}
+
+/** What is left out of a call of the XenAPI: Expect is answered here. */
+const CALL_DROPS = withDrop(REQUEST_DROPS, FIELD.EXPECT)
+
+/** The head of a call of the XenAPI, up to the fields that frame its body. */
+export function callLines(head: RequestHead, forwardedLines: string, requestId: string): string {
+  return (
+    `POST ${head.originTarget} HTTP/1.1\r\nHost: ${head.host ?? HOST_UNKNOWN}\r\n` +
+    keptLines(head, CALL_DROPS) +
+    `${forwardedLines}X-Request-Id: ${requestId}\r\n`
   )
 }
 

@@ -1,0 +1,194 @@
+// A call of the XenAPI on its way to the primary: its body is gathered here, and goes there whole. Whoever has no session can make a
+// call, so that the primary sees nothing of one that is too long, comes in many pieces, or never ends.
+//
+//   from         to           method
+//   GATHERING    CONNECTING   #complete    the body is whole; a connection is asked for
+//   CONNECTING   (given on)   #send        a relay owns the connection: the rest is an exchange without a body
+//   any          OVER         refused, or the client is gone
+
+import { STEP } from '@xengate/http1'
+import { XENAPI } from './admission.ts'
+import type { Asked } from './asked.ts'
+import type { ClientConnection } from './client-connection.ts'
+import type { Exchange } from './exchange.ts'
+import type { Gateway } from './gateway.ts'
+import {
+  AUTHORITY_UNAVAILABLE,
+  BODY_TOO_LONG,
+  DRAINING,
+  GATEWAY_BUSY,
+  malformed,
+  type Refusal,
+  REQUEST_SLOW,
+} from './refusals.ts'
+import type { RelayedRequest } from './relay.ts'
+import type { Connected } from './service-pool.ts'
+
+/** Bytes of a call's body: a login takes fewer than 3,000. */
+const BODY_BYTES_MAX = 65_536
+const FIRST_BYTES = 1024
+/** Bytes that the calls of one worker may hold together. */
+const HELD_BYTES_MAX = 16 * 1024 * 1024
+/** How long a body may take as a whole, in milliseconds. */
+const BODY_MS = 30_000
+
+const STATE = { GATHERING: 0, CONNECTING: 1, OVER: 2 } as const
+
+let heldBytes = 0
+
+/** See the head of this file. */
+export class XenApiCall implements Exchange {
+  readonly #gateway: Gateway
+  readonly #client: ClientConnection
+  readonly #asked: Asked
+  readonly #headLines: string
+  #state: number = STATE.GATHERING
+  #body: Buffer = Buffer.alloc(0)
+  #bytes = 0
+
+  /** @param headLines the head as the primary gets it, up to the fields that frame the body */
+  constructor(gateway: Gateway, client: ClientConnection, asked: Asked, headLines: string) {
+    this.#gateway = gateway
+    this.#client = client
+    this.#asked = asked
+    this.#headLines = headLines
+  }
+
+  /** Begins to gather; to be called when the client's connection is this exchange's. */
+  start(): void {
+    const { decoder, expectsContinue } = this.#asked
+    this.#client.expectWithin(BODY_MS)
+    if (decoder === null) {
+      this.#complete()
+    } else if (decoder.left > BODY_BYTES_MAX) {
+      this.#refuse(BODY_TOO_LONG)
+    } else if (expectsContinue) {
+      this.#client.outgoing.text('HTTP/1.1 100 Continue\r\n\r\n')
+      this.#client.outgoing.flush()
+    }
+  }
+
+  get wantsBytes(): boolean {
+    return this.#state === STATE.GATHERING
+  }
+
+  clientBytes(bytes: Buffer, from: number, to: number): number {
+    const { decoder } = this.#asked
+    if (decoder === null) return from
+    let at = from
+    for (;;) {
+      const step = decoder.step(bytes, at, to)
+      at = decoder.at
+      if (step === STEP.DATA) {
+        if (!this.#keep(bytes, decoder.dataStart, decoder.dataEnd)) return at
+      } else if (step === STEP.INVALID) {
+        this.#refuse(malformed(decoder.reason))
+        return to
+      } else {
+        if (step === STEP.DONE) this.#complete()
+        return at
+      }
+    }
+  }
+
+  /** @returns whether there was room */
+  #keep(bytes: Buffer, from: number, to: number): boolean {
+    const count = this.#bytes + to - from
+    if (count > BODY_BYTES_MAX) {
+      this.#refuse(BODY_TOO_LONG)
+      return false
+    }
+    if (count > this.#body.length && !this.#grow(count)) {
+      this.#refuse(GATEWAY_BUSY)
+      return false
+    }
+    bytes.copy(this.#body, this.#bytes, from, to)
+    this.#bytes = count
+    return true
+  }
+
+  #grow(count: number): boolean {
+    const wanted = Math.max(count, Math.min(BODY_BYTES_MAX, 2 * this.#body.length), FIRST_BYTES)
+    if (heldBytes + wanted - this.#body.length > HELD_BYTES_MAX) return false
+    heldBytes += wanted - this.#body.length
+    const body = Buffer.allocUnsafeSlow(wanted)
+    this.#body.copy(body, 0, 0, this.#bytes)
+    this.#body = body
+    return true
+  }
+
+  #refuse(refusal: Refusal): void {
+    this.#end()
+    this.#client.refuse(refusal, this.#asked, this.#bytes)
+  }
+
+  /** What was held is given back, in every way that this ends. */
+  #end(): void {
+    this.#state = STATE.OVER
+    heldBytes -= this.#body.length
+    this.#body = Buffer.alloc(0)
+  }
+
+  #complete(): void {
+    this.#state = STATE.CONNECTING
+    this.#client.expectWithin(this.#gateway.limits.connectTimeoutMs)
+    const idle = this.#gateway.pool.takeIdle(XENAPI)
+    if (idle !== undefined) this.#send({ kind: 'connected', connection: idle })
+    else this.#gateway.pool.connect(XENAPI, (connected) => this.#send(connected))
+  }
+
+  #send(connected: Connected): void {
+    if (this.#state !== STATE.CONNECTING) {
+      if (connected.kind === 'connected') connected.connection.destroy()
+      return
+    }
+    if (connected.kind !== 'connected') {
+      const refusal = connected.kind === 'no-descriptors' ? GATEWAY_BUSY : AUTHORITY_UNAVAILABLE
+      this.#refuse(refusal)
+      return
+    }
+    const body = this.#body.toString('latin1', 0, this.#bytes)
+    const bytesIn = this.#bytes
+    this.#end()
+    const request: RelayedRequest = {
+      ...this.#asked,
+      method: 'POST',
+      path: this.#asked.path ?? '',
+      service: XENAPI,
+      text: `${this.#headLines}Content-Length: ${bytesIn}\r\n\r\n${body}`,
+      // All of it is in the text.
+      decoder: null,
+      expectsContinue: false,
+      isChunked: false,
+      upgrade: undefined,
+      isForXapi: false,
+      reuse: 'always',
+      cutsWithSession: false,
+    }
+    this.#client.relay(connected.connection, request, bytesIn)
+  }
+
+  clientEnded(): void {
+    if (this.#state !== STATE.GATHERING) return
+    this.#refuse(malformed('body-truncated'))
+  }
+
+  clientClosed(): void {
+    if (this.#state !== STATE.OVER) this.#end()
+  }
+
+  clientDrained(): void {}
+
+  swept(): void {}
+
+  cutTransfer(): void {}
+
+  timedOut(): void {
+    const refusal = this.#state === STATE.GATHERING ? REQUEST_SLOW : AUTHORITY_UNAVAILABLE
+    this.#refuse(refusal)
+  }
+
+  drainTimedOut(): void {
+    this.#refuse(DRAINING)
+  }
+}
