@@ -1,6 +1,9 @@
 // @xengate/channel: passing a connected socket over a Unix stream socket, and the protocol around it (docs/channels.md).
 // The gateway opens channels with it, services receive them; neither copies a byte of what goes through one.
 
+// oxlint-disable-next-line import/no-unassigned-import: it throws, or does nothing
+import './node-version.ts'
+
 export {
   CHANNEL_SUFFIX,
   type ChannelOffer,
@@ -9,7 +12,14 @@ export {
   RECEIVED_BYTES_MAX,
   REPORT_INTERVAL_MS,
 } from './offer.ts'
-export { closeDescriptor, cutConnection, descriptorOf, setCloseOnExec, setSendBuffer } from './descriptor.ts'
+export {
+  closeDescriptor,
+  cutConnection,
+  descriptorOf,
+  endConnection,
+  setCloseOnExec,
+  setSendBuffer,
+} from './descriptor.ts'
 export { openChannel, type Opened } from './open-channel.ts'
 export { bindSocket, type Bound } from './bind-socket.ts'
 export { ChannelReceiver, receiveChannel, type ReadOutcome, type Received } from './receive-channel.ts'

@@ -5,8 +5,8 @@
 // trailers. It is the one place before `headers` exists, costs no second parse, and also holds for frameworks that give requests
 // another prototype, as Express does. Should a later Node.js not call it, `isAdmitted` stays false and all is forwarded.
 
-import { type IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { type Caller, NOBODY } from './caller.ts'
+import { type IncomingHttpHeaders, IncomingMessage, type Server } from 'node:http'
+import { type Caller, NOBODY, withTaskOf } from './caller.ts'
 import type { Channel, ClientSocket } from './channel.ts'
 import { FIELD, fieldOf, FIRST_OF_GATEWAY } from './fields.ts'
 import { sessionIdInTarget } from './session-id.ts'
@@ -47,7 +47,7 @@ export class ServiceRequest extends IncomingMessage {
       return
     }
     this.isAdmitted = true
-    this.xen = channel.caller
+    this.xen = withTaskOf(target, channel.caller)
     const id = channel.nextRequestId()
     const all = kept.slice()
     all[all.length - 1] = id
@@ -69,7 +69,7 @@ export class ServiceRequest extends IncomingMessage {
       return
     }
     this.isAdmitted = true
-    this.xen = channel.caller
+    this.xen = withTaskOf(target, channel.caller)
     const kept = withoutGatewayFields(fields)
     channel.addFields(kept, host)
     addHeaderLines.call(this, kept, kept.length)
@@ -95,6 +95,30 @@ export interface Remembered {
 
 /** Most names and values of a request that is remembered. */
 const REMEMBERED_FIELDS_MAX = 64
+
+/**
+ * Has `wants` decide which requests for an upgrade are one, as the option `shouldUpgradeCallback` does where Node.js knows it:
+ * version 22 does not, and takes them all for upgrades when anybody listens for some. It asks the request itself.
+ */
+export function decideUpgrades(server: Server, wants: (request: ServiceRequest) => boolean): void {
+  if ('shouldUpgradeCallback' in server) return
+  Object.defineProperty(ServiceRequest.prototype, 'upgrade', {
+    configurable: true, // by the next service of this process, alike
+    get(this: Asking): boolean {
+      return this._asksToUpgrade === true && (this.method === 'CONNECT' || this.socket.server._wantsUpgrade(this))
+    },
+    set(this: Asking, asks: boolean | null): void {
+      this._asksToUpgrade = asks
+    },
+  })
+  Object.assign(server, { _wantsUpgrade: wants })
+}
+
+/** A request as it is on such a Node.js. */
+interface Asking extends ServiceRequest {
+  _asksToUpgrade: boolean | null
+  readonly socket: ClientSocket & { readonly server: { _wantsUpgrade(request: ServiceRequest): boolean } }
+}
 
 ServiceRequest.prototype.xen = NOBODY
 ServiceRequest.prototype.isAdmitted = false
