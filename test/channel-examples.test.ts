@@ -171,20 +171,29 @@ for (const language of Object.keys(EXAMPLES)) {
   })
 }
 
-test('Node.js: the example of ten lines runs', DEADLINE, async (t) => {
-  const scope = scopeOf(t)
-  const directory = await scope.directory()
-  const script = join(ROOT, 'examples/service-node/service.js')
-  const child = new Child(scope, process.execPath, [...process.execArgv, script, directory])
-  const path = join(directory, 'com.example.hello')
-  // Its sockets are there a little before it listens on them.
-  const client = await until(() => RawClient.connect(`unix:${path}`).catch(() => undefined), 'the service to listen')
-  scope.defer(() => client.destroy())
-  const response = await client.exchange('GET / HTTP/1.1\r\nHost: h\r\nX-Xen-Session-User: alice\r\n\r\n')
-  assert.equal(response.text, 'hello alice\n')
-  client.destroy()
-  assert.deepEqual(await child.stop(), { code: 0, signal: null })
-})
+test(
+  'Node.js: the example runs, and takes signals that open the debugger or end it for nothing',
+  DEADLINE,
+  async (t) => {
+    const scope = scopeOf(t)
+    const directory = await scope.directory()
+    const script = join(ROOT, 'examples/service-node/service.js')
+    // Not with process.execArgv: the test runner's flags decide about signals.
+    const child = new Child(scope, process.execPath, ['-C', '@xengate/source', script, directory])
+    const path = join(directory, 'com.example.hello')
+    // Its sockets are there a little before it listens on them.
+    const client = await until(() => RawClient.connect(`unix:${path}`).catch(() => undefined), 'the service to listen')
+    scope.defer(() => client.destroy())
+    for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
+      child.signal(signal)
+      const response = await client.exchange('GET / HTTP/1.1\r\nHost: h\r\nX-Xen-Session-User: alice\r\n\r\n')
+      assert.equal(response.text, 'hello alice\n')
+    }
+    client.destroy()
+    assert.deepEqual(await child.stop(), { code: 0, signal: null })
+    assert.equal(child.stderr, '')
+  },
+)
 
 test('the message in docs/channels.md is one', () => {
   const page = readFileSync(join(ROOT, 'docs/channels.md'), 'utf8')
