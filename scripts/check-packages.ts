@@ -19,9 +19,9 @@ function main(): number {
   const directories = globSync('packages/*/package.json', { cwd: ROOT }).map((manifest) =>
     join(ROOT, dirname(manifest)),
   )
-  const failed = directories.toSorted().filter((directory) => !isPublishable(directory))
-  if (failed.length > 0) process.stderr.write(`Not fit to publish: ${failed.join(', ')}\n`)
-  return failed.length === 0 ? 0 : 1
+  const unfit = directories.toSorted().filter((directory) => !isPublishable(directory))
+  if (unfit.length > 0) process.stderr.write(`Not fit to publish: ${unfit.join(', ')}\n`)
+  return unfit.length === 0 ? 0 : 1
 }
 
 function isPublishable(directory: string): boolean {
