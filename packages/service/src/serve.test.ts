@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { CHANNEL_SUFFIX } from '@xengate/channel'
-import { Child } from '../../../test/harness/child.ts'
+import { Child, run } from '../../../test/harness/child.ts'
 import { RawClient } from '../../../test/harness/raw.ts'
 import { type Scope, scopeOf } from '../../../test/harness/scope.ts'
 import { serve, type ServeOptions, type Service } from './serve.ts'
@@ -38,6 +38,20 @@ async function pathIn(t: TestContext): Promise<{ scope: Scope; directory: string
 test('a name that cannot be a service is refused before anything is made', async () => {
   for (const name of ['', '.a', '-a', 'a/b', 'a b', 'é', 'x'.repeat(101), 'a.channel']) {
     await assert.rejects(serve({ name, directory: '/none', handler }), { code: 'name-invalid' }, name)
+  }
+})
+
+test('a Node.js that is too old is told at import, by each package for itself', DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  for (const [name, entry] of [
+    ['@xengate/service', new URL('./index.ts', import.meta.url)],
+    ['@xengate/channel', new URL('../../channel/src/index.ts', import.meta.url)],
+  ] as const) {
+    const script =
+      "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } });" +
+      `import('${entry.href}').then(() => console.log('imported'), (error) => console.log(error.message))`
+    const { stdout } = await run(scope, process.execPath, ['-C', '@xengate/source', '-e', script])
+    assert.ok(stdout.startsWith(`${name} needs Node.js 22 or later; this is `), stdout)
   }
 })
 
