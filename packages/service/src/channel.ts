@@ -1,11 +1,9 @@
 // A channel: the client's own connection, which the gateway has passed to this process, and the control connection beside it.
 
-import { Agent, type ServerResponse } from 'node:http'
+import { Agent } from 'node:http'
 import { connect, Socket } from 'node:net'
 import { type ChannelOffer, encodeAccepted, encodeUsage, REPORT_INTERVAL_MS } from '@xengate/channel'
-import { type Caller, callerOfChannel, fieldsOfChannel } from './caller.ts'
-import type { Remembered, ServiceRequest } from './request.ts'
-import { sessionIdInCookie } from './session-id.ts'
+import { ChannelAdmission } from './admission.ts'
 
 /** A client's connection. */
 export class ClientSocket extends Socket {
@@ -28,26 +26,16 @@ const QUIET_LOOKS_MAX = 15
 /** Connections to the gateway that are kept for a client's next request to forward. */
 const FREE_CONNECTIONS_MAX = 4
 
-/** What follows the service's name in a target, if anything does. */
-const SLASH = '/'.charCodeAt(0)
-const QUESTION_MARK = '?'.charCodeAt(0)
-
 export class Channel {
   readonly socket: ClientSocket
-  readonly caller: Caller
-  readonly sessionId: string
+  /** Which requests are answered here. */
+  readonly admission: ChannelAdmission
   readonly #gateway: string
   readonly #greeting: string
   #wayBack: WayBack | null = null
-  readonly #methods: readonly string[]
-  readonly #id: string
-  readonly #prefix: string
-  readonly #fields: readonly string[]
   readonly #control: Socket
   /** Bytes of the client that the gateway had read. */
   readonly #receivedBytes: number
-  /** The last request that was admitted. */
-  remembered: Remembered | null = null
   /** Requests that were answered here. */
   requests = 0
   /** Bytes of requests that were forwarded, and of their answers: the gateway counts those itself. */
@@ -56,7 +44,6 @@ export class Channel {
   /** Whether the connection is no longer HTTP's, so that its pauses mean nothing. */
   isUpgraded = false
   #isForwarded = false
-  #nextRequest = 0
   #quietLooks = 0
   #seenBytes = 0
   #told = { requests: 0, bytesIn: 0, bytesOut: 0 }
@@ -65,12 +52,7 @@ export class Channel {
 
   /** @param fd the client's connection. @throws when it is no stream socket; it is the caller's then */
   constructor(fd: number, offer: ChannelOffer, receivedBytes: number, control: Socket, onEnd: (of: Channel) => void) {
-    this.#id = offer.channel
-    this.#prefix = `/services/plugin/${offer.service}`
-    this.#fields = fieldsOfChannel(offer)
-    this.#methods = offer.methods
-    this.sessionId = offer.session.id
-    this.caller = callerOfChannel(offer)
+    this.admission = new ChannelAdmission(offer)
     this.#gateway = offer.gateway
     this.#greeting = offer.greeting
     this.#receivedBytes = receivedBytes
@@ -81,31 +63,6 @@ export class Channel {
     control.on('error', () => {}).on('close', () => this.destroy())
     control.write(encodeAccepted())
     control.resume()
-  }
-
-  /** Whether `cookie`, the value of a Cookie field, has the channel's session id; unknown if it has none. */
-  judgeCookie(cookie: string): 'right' | 'wrong' | 'unknown' {
-    const id = sessionIdInCookie(cookie)
-    if (id === undefined) return 'unknown'
-    return id === this.sessionId ? 'right' : 'wrong'
-  }
-
-  /** Whether `target` is the channel's service. */
-  isTarget(target: string): boolean {
-    if (!target.startsWith(this.#prefix)) return false
-    const next = target.length === this.#prefix.length ? SLASH : target.charCodeAt(this.#prefix.length)
-    return next === SLASH || next === QUESTION_MARK
-  }
-
-  /** Adds the fields that the gateway adds to a request it relays. */
-  addFields(fields: string[], host: string | undefined): void {
-    for (const text of this.#fields) fields.push(text)
-    if (host !== undefined) fields.push('X-Forwarded-Host', host)
-    fields.push('X-Request-Id', this.nextRequestId())
-  }
-
-  nextRequestId(): string {
-    return `${this.#id}-${this.#nextRequest++}`
   }
 
   /** Where the gateway takes what is not answered here; most channels never need it. */
@@ -164,8 +121,8 @@ export class Channel {
   }
 
   /** Whether `request` is to be answered here. */
-  admits({ isAdmitted, method }: ServiceRequest): boolean {
-    return isAdmitted && this.#methods.includes(method ?? '')
+  admits({ isAdmitted, method }: Judged): boolean {
+    return isAdmitted && this.admission.isMethod(method ?? '')
   }
 
   #clientClosed(onEnd: (of: Channel) => void): void {
@@ -182,9 +139,15 @@ export class Channel {
   }
 }
 
+/** A request of which all but the method was judged. */
+interface Judged {
+  readonly isAdmitted: boolean
+  readonly method?: string | undefined
+}
+
 /** The answer that is under way on `socket`. */
-function answerOn(socket: Socket): ServerResponse<ServiceRequest> | undefined {
-  const { _httpMessage: response } = socket as { readonly _httpMessage?: ServerResponse<ServiceRequest> | null }
+function answerOn(socket: Socket): { readonly req: Judged } | undefined {
+  const { _httpMessage: response } = socket as { readonly _httpMessage?: { readonly req: Judged } | null }
   return response ?? undefined
 }
 
