@@ -166,6 +166,7 @@ test('who connects without the gateway is nobody', DEADLINE, async (t) => {
 
 for (const how of ['relayed', 'client'] as const) {
   test(`a handler that fails is a 500 and a line, and after the head a cut: ${how}`, DEADLINE, async (t) => {
+    const hasBegun = Promise.withResolvers<void>()
     const f = await fixture(t, {
       handler: async (request, response) => {
         const [, way] = /\/(\w+)$/.exec(request.url ?? '') ?? []
@@ -173,7 +174,7 @@ for (const how of ['relayed', 'client'] as const) {
         if (way === 'begun') response.write('begun')
         if (way === 'told') response.setHeader('Content-Length', 7)
         if (way === 'done') response.end('done')
-        await new Promise(setImmediate)
+        await (way === 'begun' ? hasBegun.promise : new Promise(setImmediate))
         throw new Error(`of ${way}`)
       },
     })
@@ -188,6 +189,7 @@ for (const how of ['relayed', 'client'] as const) {
     const cut = await f[how]()
     await cut.send(ask('begun'))
     await cut.until('begun')
+    hasBegun.resolve()
     // Not an orderly end: over TCP a reset.
     const isReset = new Promise<boolean>((resolve) => {
       cut.socket.once('close', (hadError) => resolve(hadError))
