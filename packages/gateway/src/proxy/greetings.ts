@@ -5,29 +5,28 @@
 // The service gets it with the offer of a channel and does not look into it. Every user of the host may connect to that socket, so
 // the code, made with a key that only the gateway's processes have, proves that the gateway wrote the line: see docs/decisions/0030.
 
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { hash, timingSafeEqual } from 'node:crypto'
 import type { Ends, ProxyHeader } from './proxy-header.ts'
 
 const START = 'XENGATE '
-const CODE_BYTES = 32
 /** Longest line: two IPv6 addresses with zones are shorter. */
 const LINE_BYTES_MAX = 300
 const LINE = /^([0-9a-f]{64}) ([!-~]+) (\d{1,5}) ([!-~]+) (\d{1,5})$/
 const NEED_MORE: ProxyHeader = { kind: 'need-more' }
 
 export class Greetings {
-  readonly #key: Buffer
+  readonly #key: string
 
-  /** @param key the same in all processes that serve the socket, in hexadecimal digits */
+  /** @param key the same in all processes that serve the socket; secret, and of one length */
   constructor(key: string) {
-    this.#key = Buffer.from(key, 'hex')
+    this.#key = key
   }
 
   /** The line for a connection with these ends; empty when they are not known. */
   of(ends: Ends | null): string {
     if (ends === null) return ''
     const text = endsText(ends)
-    return `${START}${this.#codeOf(text).toString('hex')} ${text}\r\n`
+    return `${START}${this.#codeOf(text)} ${text}\r\n`
   }
 
   /**
@@ -53,11 +52,15 @@ export class Greetings {
       source: { address: source, port: Number(sourcePort) },
       destination: { address: destination, port: Number(destinationPort) },
     }
-    return timingSafeEqual(Buffer.from(code, 'hex'), this.#codeOf(endsText(ends))) ? ends : null
+    return timingSafeEqual(Buffer.from(code), Buffer.from(this.#codeOf(endsText(ends)))) ? ends : null
   }
 
-  #codeOf(text: string): Buffer {
-    return createHmac('sha256', this.#key).update(text).digest().subarray(0, CODE_BYTES)
+  /**
+   * A hash behind the key proves as much as an HMAC where the hash shows but half of its state, from which nobody goes on to a longer
+   * text. A hand-over takes 8 µs in all, an HMAC 3 of them, and this 0.7.
+   */
+  #codeOf(text: string): string {
+    return hash('sha512-256', `${this.#key} ${text}`)
   }
 }
 
