@@ -149,6 +149,77 @@ for (const language of Object.keys(EXAMPLES)) {
     await two.end()
   })
 
+  test(`${language}: a connection that the gateway has given up since is not answered`, DEADLINE, async (t) => {
+    const { client, gateway, child } = await running(t, language)
+    child.signal('SIGSTOP')
+    const one = await client()
+    await one.send(get())
+    const channel = await until(() => gateway.channels[0], 'an offer')
+    // It still reads what the service says, as the gateway does for a moment.
+    await new Promise<void>((resolve) => channel.control.end(resolve))
+    child.signal('SIGCONT')
+    assert.equal((await one.end()).toString(), '')
+    assert.equal((await (await client()).exchange(get())).text, 'hello zoë\n')
+  })
+
+  test(`${language}: what is forwarded begins with the greeting, and is no use of the channel`, DEADLINE, async (t) => {
+    const { client, gateway } = await running(t, language)
+    const greeting = 'GREETING of the gateway\r\n'
+    gateway.offer = { greeting }
+    const begun = Promise.withResolvers<string>()
+    gateway.onForwarded = (socket) => {
+      socket.once('data', (chunk) => {
+        begun.resolve(String(chunk).slice(0, greeting.length + 4))
+        socket.end('HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ngateway')
+      })
+    }
+    const one = await client()
+    const { head, body } = await one.exchange(get())
+    assert.equal((await one.exchange(get('x'))).text, 'gateway')
+    assert.equal(await begun.promise, `${greeting}GET `)
+    one.destroy()
+    const [channel] = gateway.channels
+    assert.ok(channel !== undefined)
+    await within(channel.ended, 'the end of the channel')
+    assert.deepEqual(totalOf(channel.reports), {
+      requests: 1,
+      bytesIn: get().length,
+      bytesOut: head.length + 4 + body.length,
+    })
+  })
+
+  test(
+    `${language}: copies both ways at once, though the gateway reads only when it has written`,
+    DEADLINE,
+    async (t) => {
+      const { client, gateway } = await running(t, language)
+      const bytes = 8_000_000
+      const uploaded = Promise.withResolvers<void>()
+      gateway.onForwarded = (socket) => {
+        let count = 0
+        socket.pause().on('data', (chunk) => {
+          count += chunk.length
+          if (count > bytes) uploaded.resolve()
+        })
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n\r\n`)
+        socket.write(Buffer.alloc(bytes), () => socket.resume())
+      }
+      const one = await client()
+      await one.exchange(get())
+      const sent = one.send(`PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: ${bytes}\r\n\r\n${'x'.repeat(bytes)}`)
+      assert.equal((await one.response()).body.length, bytes)
+      await within(Promise.all([sent, uploaded.promise]), 'the upload')
+    },
+  )
+
+  test(`${language}: says how it is started`, DEADLINE, async (t) => {
+    const scope = scopeOf(t)
+    const [command, ...argv] = (await EXAMPLES[language]?.(scope, await scope.directory())) ?? ['false']
+    const { code, stderr } = await run(scope, command, argv.slice(0, -2))
+    assert.equal(code, 2)
+    assert.match(stderr, /^usage: \S+ DIRECTORY NAME\n$/)
+  })
+
   test(`${language}: refuses what it cannot take, and goes on`, DEADLINE, async (t) => {
     const { client, gateway, child } = await running(t, language)
     gateway.offer = { service: 'another' }
@@ -171,20 +242,29 @@ for (const language of Object.keys(EXAMPLES)) {
   })
 }
 
-test('Node.js: the example of ten lines runs', DEADLINE, async (t) => {
-  const scope = scopeOf(t)
-  const directory = await scope.directory()
-  const script = join(ROOT, 'examples/service-node/service.js')
-  const child = new Child(scope, process.execPath, [...process.execArgv, script, directory])
-  const path = join(directory, 'com.example.hello')
-  // Its sockets are there a little before it listens on them.
-  const client = await until(() => RawClient.connect(`unix:${path}`).catch(() => undefined), 'the service to listen')
-  scope.defer(() => client.destroy())
-  const response = await client.exchange('GET / HTTP/1.1\r\nHost: h\r\nX-Xen-Session-User: alice\r\n\r\n')
-  assert.equal(response.text, 'hello alice\n')
-  client.destroy()
-  assert.deepEqual(await child.stop(), { code: 0, signal: null })
-})
+test(
+  'Node.js: the example runs, and takes signals that open the debugger or end it for nothing',
+  DEADLINE,
+  async (t) => {
+    const scope = scopeOf(t)
+    const directory = await scope.directory()
+    const script = join(ROOT, 'examples/service-node/service.js')
+    // Not with process.execArgv: the test runner's flags decide about signals.
+    const child = new Child(scope, process.execPath, ['-C', '@xengate/source', script, directory])
+    const path = join(directory, 'com.example.hello')
+    // Its sockets are there a little before it listens on them.
+    const client = await until(() => RawClient.connect(`unix:${path}`).catch(() => undefined), 'the service to listen')
+    scope.defer(() => client.destroy())
+    for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
+      child.signal(signal)
+      const response = await client.exchange('GET / HTTP/1.1\r\nHost: h\r\nX-Xen-Session-User: alice\r\n\r\n')
+      assert.equal(response.text, 'hello alice\n')
+    }
+    client.destroy()
+    assert.deepEqual(await child.stop(), { code: 0, signal: null })
+    assert.equal(child.stderr, '')
+  },
+)
 
 test('the message in docs/channels.md is one', () => {
   const page = readFileSync(join(ROOT, 'docs/channels.md'), 'utf8')

@@ -62,6 +62,7 @@ interface Who {
   readonly user: string
   readonly sessionId: string
   readonly channel: boolean
+  readonly address: string
 }
 
 function who(text: string): Who {
@@ -91,6 +92,19 @@ test('a request is answered alike whether its connection was passed or not', DEA
   assert.deepEqual(second, first)
   assert.deepEqual({ ...first, channel: false }, relayed)
   assert.equal(first.user, USER.name)
+})
+
+test('a request that a service brings back has the address of its client, at any worker', DEADLINE, async (t) => {
+  const { scope, daemon, session } = await start(t, { workers: 2 })
+  for (let round = 0; round < 4; round++) {
+    const client = await connect(scope, daemon)
+    assert.equal(who((await client.exchange(asked(session, `${PATH}/who`))).text).channel, true)
+    const other = await client.exchange(asked(session, `/services/plugin/${OTHER}/who`))
+    const { name, channel, address } = who(other.text)
+    assert.deepEqual([name, channel, address], [OTHER, false, '127.0.0.1'])
+  }
+  const line = await daemon.event(({ service }) => service === OTHER, 'the line of such a request')
+  assert.equal(line['client'], '127.0.0.1')
 })
 
 test('use of a channel is in the log, and keeps its session alive', DEADLINE, async (t) => {

@@ -71,7 +71,7 @@ test('every test that docs/conformance.md names is there', () => {
 })
 
 test('every link between pages leads somewhere', () => {
-  const pages = globSync(['*.md', 'docs/**/*.md'], { cwd: ROOT })
+  const pages = globSync(['*.md', 'docs/**/*.md', 'packages/*/README.md'], { cwd: ROOT })
   assert.ok(pages.length > 5)
   for (const page of pages) {
     for (const [, target = ''] of read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)) {

@@ -39,9 +39,10 @@ static const char *service_name;
 struct channel {
     int control, client;
     char *offer;                            /* the JSON, from which the strings below are taken */
-    char *service, *session_id, *user, *methods, *gateway;
+    char *service, *session_id, *user, *methods, *gateway, *greeting;
     char *unread;                           /* what came from the client and is not used */
     size_t unread_bytes, room;
+    /* Of requests that are answered here: the gateway counts what is forwarded. */
     long long requests, bytes_in, bytes_out, told_requests, told_in, told_out;
     long long told_ms;
 };
@@ -219,6 +220,7 @@ static const char *receive_message(struct channel *channel)
     channel->session_id = string_at(member(session, "id"));
     channel->user = string_at(member(session, "user"));
     channel->gateway = string_at(member(offer, "gateway"));
+    channel->greeting = string_at(member(offer, "greeting"));
     const char *methods_end = methods != NULL && *methods == '[' ? skip_value(methods) : NULL;
     if (methods_end != NULL) channel->methods = strndup(methods, methods_end - methods);
     if (!channel->service || !channel->session_id || !channel->user || !channel->gateway || !channel->methods ||
@@ -232,8 +234,16 @@ static const char *receive_message(struct channel *channel)
     if (count > RECEIVED_BYTES_MAX) return "more than 1048576 bytes come with the offer";
     channel->room = count > HEAD_BYTES_MAX ? count : HEAD_BYTES_MAX;
     if ((channel->unread = malloc(channel->room + 1)) == NULL) return "there is no memory";
-    channel->unread_bytes = channel->bytes_in = count;
+    channel->unread_bytes = count;
     return receive(channel->control, channel->unread, count, NULL, until_ms);
+}
+
+/* Whether the gateway has closed: the message may have lain here for long, and the client has got another answer. [1] */
+static int has_given_up(int control)
+{
+    char byte;
+    ssize_t bytes = recv(control, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return bytes == 0 || (bytes < 0 && errno != EAGAIN);
 }
 
 static void channel_free(struct channel *channel)
@@ -246,6 +256,7 @@ static void channel_free(struct channel *channel)
     free(channel->user);
     free(channel->methods);
     free(channel->gateway);
+    free(channel->greeting);
     free(channel->unread);
     free(channel);
 }
@@ -288,12 +299,12 @@ static int wait_on(struct channel *channel, struct pollfd *wanted, int count)
     }
 }
 
-/* Sends all of it to `fd`; 0 when that cannot be. */
-static int send_all(struct channel *channel, int fd, const char *data, size_t count)
+/* Sends all of it to the client; 0 when that cannot be. */
+static int send_all(struct channel *channel, const char *data, size_t count)
 {
     while (count > 0) {
-        struct pollfd wanted[2] = { { 0 }, { .fd = fd, .events = POLLOUT } };
-        ssize_t sent = send(fd, data, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+        struct pollfd wanted[2] = { { 0 }, { .fd = channel->client, .events = POLLOUT } };
+        ssize_t sent = send(channel->client, data, count, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno == EAGAIN) {
             if (!wait_on(channel, wanted, 2)) return 0;
         } else if (sent < 0 && errno != EINTR) {
@@ -301,7 +312,6 @@ static int send_all(struct channel *channel, int fd, const char *data, size_t co
         } else if (sent > 0) {
             data += sent;
             count -= sent;
-            if (fd == channel->client) channel->bytes_out += sent;
         }
     }
     return 1;
@@ -318,45 +328,82 @@ static int read_more(struct channel *channel)
         if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) continue;
         if (bytes <= 0) return 0;
         channel->unread_bytes += bytes;
-        channel->bytes_in += bytes;
         return 1;
     }
 }
 
-/* Copies between the client and the gateway, from the request that is unread on, until both have ended [4]. */
+/* One direction of a connection that is copied: what was read from one side and is not written to the other. */
+struct flow {
+    int from, to;
+    const char *at;
+    size_t left;
+    int has_ended;                          /* nothing more comes from `from` */
+    char data[65536];
+};
+
+/* Moves what can be moved now; 0 when the connection has failed. */
+static int flow_on(struct flow *flow)
+{
+    if (flow->left == 0 && !flow->has_ended) {
+        ssize_t bytes = recv(flow->from, flow->data, sizeof flow->data, MSG_DONTWAIT);
+        if (bytes < 0) return errno == EAGAIN || errno == EINTR;
+        flow->at = flow->data;
+        flow->left = bytes;
+        if (bytes == 0) {
+            flow->has_ended = 1;
+            shutdown(flow->to, SHUT_WR);
+        }
+    }
+    while (flow->left > 0) {
+        ssize_t bytes = send(flow->to, flow->at, flow->left, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (bytes < 0) return errno == EAGAIN || errno == EINTR;
+        flow->at += bytes;
+        flow->left -= bytes;
+    }
+    return 1;
+}
+
+/* What poll is to wait for on `fd`, which one flow reads and the other writes to. */
+static struct pollfd wanted_on(int fd, const struct flow *in, const struct flow *out)
+{
+    short events = (in->left == 0 && !in->has_ended ? POLLIN : 0) | (out->left > 0 ? POLLOUT : 0);
+    /* Without this, poll would tell of the end of a connection of which nothing is wanted, again and again. */
+    return (struct pollfd){ .fd = events == 0 ? -1 : fd, .events = events };
+}
+
+static int connect_to_gateway(const struct channel *channel)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    size_t bytes = channel->greeting == NULL ? 0 : strlen(channel->greeting);
+    int gateway = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (gateway == -1) return -1;
+    strncpy(address.sun_path, channel->gateway, sizeof address.sun_path - 1);
+    /* The greeting tells the gateway whose connection this is. It is short, and the first that is written: it always fits. */
+    if (connect(gateway, (struct sockaddr *)&address, sizeof address) == 0 &&
+        (bytes == 0 || send(gateway, channel->greeting, bytes, MSG_NOSIGNAL) == (ssize_t)bytes)) return gateway;
+    close(gateway);
+    return -1;
+}
+
+/*
+ * Copies between the client and the gateway, both ways at once, from the request that is unread on, until both have ended [4]. None
+ * of it is a use of this channel [6].
+ */
 static void splice_to_gateway(struct channel *channel)
 {
     static const char unreachable[] =
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 1\r\nConnection: close\r\n"
         "Content-Length: 42\r\n\r\nThe gateway cannot be reached. Try again.\n";
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    strncpy(address.sun_path, channel->gateway, sizeof address.sun_path - 1);
-    int gateway = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (gateway == -1 || connect(gateway, (struct sockaddr *)&address, sizeof address) == -1) {
-        send_all(channel, channel->client, unreachable, sizeof unreachable - 1);
-        if (gateway != -1) close(gateway);
+    int gateway = connect_to_gateway(channel);
+    if (gateway == -1) {
+        send_all(channel, unreachable, sizeof unreachable - 1);
         return;
     }
-    int fds[2] = { channel->client, gateway }, has_ended[2] = { 0, 0 };
-    int is_up = send_all(channel, gateway, channel->unread, channel->unread_bytes);
-    while (is_up && !(has_ended[0] && has_ended[1])) {
-        char data[65536];
-        struct pollfd wanted[3] = { { 0 }, { .fd = has_ended[0] ? -1 : fds[0], .events = POLLIN },
-                                    { .fd = has_ended[1] ? -1 : fds[1], .events = POLLIN } };
+    struct flow up = { .from = channel->client, .to = gateway, .at = channel->unread, .left = channel->unread_bytes };
+    struct flow down = { .from = gateway, .to = channel->client };
+    while (flow_on(&up) && flow_on(&down) && !(up.has_ended && down.has_ended && down.left == 0)) {
+        struct pollfd wanted[3] = { { 0 }, wanted_on(channel->client, &up, &down), wanted_on(gateway, &down, &up) };
         if (!wait_on(channel, wanted, 3)) break;
-        for (int from = 0; from < 2 && is_up; from++) {
-            if (wanted[1 + from].revents == 0) continue;
-            ssize_t bytes = recv(fds[from], data, sizeof data, MSG_DONTWAIT);
-            if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-            if (bytes <= 0) {
-                is_up = bytes == 0;
-                has_ended[from] = 1;
-                shutdown(fds[1 - from], SHUT_WR);
-                continue;
-            }
-            if (from == 0) channel->bytes_in += bytes;
-            is_up = send_all(channel, fds[1 - from], data, bytes);
-        }
     }
     close(gateway);
 }
@@ -490,7 +537,8 @@ static int answer(struct channel *channel, const struct request *request)
     if (bytes + body_bytes >= (int)sizeof text) return 0;
     if (is_get) bytes += snprintf(text + bytes, sizeof text - bytes, "hello %s\n", channel->user);
     else bytes += snprintf(text + bytes, sizeof text - bytes, "Use GET.\n");
-    return send_all(channel, channel->client, text, bytes);
+    channel->bytes_out += bytes;
+    return send_all(channel, text, bytes);
 }
 
 /* Answers requests one after another [2]. */
@@ -508,13 +556,14 @@ static void serve_http(struct channel *channel)
         head[head_bytes] = '\0';
         if (!parse(channel, head, &request)) {
             static const char bad[] = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            send_all(channel, channel->client, bad, sizeof bad - 1);
+            send_all(channel, bad, sizeof bad - 1);
             return;
         }
         if (!is_admitted(channel, &request)) {
             splice_to_gateway(channel);
             return;
         }
+        channel->bytes_in += head_bytes;
         channel->unread_bytes -= head_bytes;
         memmove(channel->unread, channel->unread + head_bytes, channel->unread_bytes);
         channel->requests++;
@@ -529,6 +578,10 @@ static void *serve_channel(void *of)
     struct channel *channel = of;
     const char *why = receive_message(channel);
     char line[200];
+    if (why == NULL && has_given_up(channel->control)) {
+        channel_free(channel);
+        return NULL;
+    }
     int bytes = why == NULL ? snprintf(line, sizeof line, "{\"accepted\":true}\n")
                             : snprintf(line, sizeof line, "{\"refused\":\"%s\"}\n", why);
     ssize_t sent = send(channel->control, line, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);

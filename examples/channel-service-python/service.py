@@ -33,6 +33,10 @@ class Refused(Exception):
     """The channel cannot be taken; the text is what the gateway is told."""
 
 
+class GivenUp(Exception):
+    """The gateway has closed the control connection, and answered the client itself."""
+
+
 # ── The first message ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -50,6 +54,9 @@ def receive(control):
             raise Refused(f'the offer has {length} bytes, and {OFFER_BYTES_MAX} are the most')
         offer = read_offer(receive_bytes(control, length))
         received = receive_bytes(control, offer['received'])
+        # The message may have lain there for long.
+        if is_readable(control, 0) and not control.recv(1, socket.MSG_PEEK):
+            raise GivenUp
     except BaseException:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -78,6 +85,7 @@ def read_offer(text):
         wanted += [(offer['session'][name], str) for name in ('id', 'user')]
     except (ValueError, KeyError, TypeError):
         raise Refused('the offer lacks something') from None
+    wanted += [(offer.setdefault('greeting', ''), str)]
     if not all(isinstance(value, kind) for value, kind in wanted) or not 0 <= offer['received'] <= RECEIVED_BYTES_MAX:
         raise Refused('the offer has something of a wrong type')
     return offer
@@ -176,7 +184,7 @@ class Connection:
     def __init__(self, sock, received=b''):
         self.sock = sock
         self.unread = received
-        self.bytes_in = len(received)
+        self.bytes_in = 0
         self.bytes_out = 0
         sock.settimeout(IDLE_SECONDS)
 
@@ -186,11 +194,11 @@ class Connection:
             part = b'' if len(self.unread) > HEAD_BYTES_MAX else self.sock.recv(65_536)
             if not part:
                 return None
-            self.bytes_in += len(part)
             self.unread += part
         return self.unread[: self.unread.index(b'\r\n\r\n') + 4]
 
     def skip(self, count):
+        self.bytes_in += count
         self.unread = self.unread[count:]
 
     def send(self, data):
@@ -223,7 +231,7 @@ def serve_http(connection, channel=None):
             return
         method, target, minor, fields = request
         if channel is not None and not channel.admits(method, target, fields):
-            splice(connection, channel.offer['gateway'])
+            splice(connection, channel.offer)
             return
         connection.skip(len(head))
         if channel is not None:
@@ -255,21 +263,22 @@ def answer(method, user, is_last):
     return head.encode() + body
 
 
-def splice(connection, gateway_path):
-    """Connects the client to the gateway, from the request that is unread on."""
+def splice(connection, offer):
+    """Connects the client to the gateway, from the request that is unread on. None of it is a use of this channel [6]."""
     with socket.socket(socket.AF_UNIX) as gateway:
         try:
-            gateway.connect(gateway_path)
+            gateway.connect(offer['gateway'])
         except OSError:
             text = b'The gateway cannot be reached. Try again.\n'
             fields = b'Content-Type: text/plain\r\nRetry-After: 1\r\nConnection: close\r\n'
-            connection.send(b'HTTP/1.1 503 Service Unavailable\r\n%sContent-Length: %d\r\n\r\n%s' % (fields, len(text), text))
+            head = b'HTTP/1.1 503 Service Unavailable\r\n%sContent-Length: %d\r\n\r\n' % (fields, len(text))
+            connection.sock.sendall(head + text)
             return
-        gateway.sendall(connection.unread)
+        gateway.sendall(offer['greeting'].encode() + connection.unread)
         upstream = threading.Thread(target=copy, args=(connection, gateway), daemon=True)
         upstream.start()
         while data := gateway.recv(65_536):
-            connection.send(data)
+            connection.sock.sendall(data)
         connection.shut()
         upstream.join()
 
@@ -278,7 +287,6 @@ def copy(connection, gateway):
     # Not settimeout(None): that clears O_NONBLOCK, which the gateway's copy shares.
     try:
         while is_readable(connection.sock) and (data := connection.sock.recv(65_536)):
-            connection.bytes_in += len(data)
             gateway.sendall(data)
         gateway.shutdown(socket.SHUT_WR)
     except OSError:
@@ -299,6 +307,9 @@ def serve_channel(control, name):
         if offer['service'] != name:
             client.close()
             raise Refused(f'this is {name}')
+    except GivenUp:
+        control.close()
+        return
     except (Refused, OSError) as error:
         with control:
             try:
@@ -347,7 +358,10 @@ def accept(server, handle, *more):
 
 
 def main():
-    directory, name = sys.argv[1:3]
+    if len(sys.argv) != 3:
+        print(f'usage: {sys.argv[0]} DIRECTORY NAME', file=sys.stderr)
+        sys.exit(2)
+    directory, name = sys.argv[1:]
     paths = [os.path.join(directory, name), os.path.join(directory, name + '.channel')]
     plain, channels = map(listen, paths)
     threading.Thread(target=accept, args=(plain, serve_relayed), daemon=True).start()

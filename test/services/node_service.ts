@@ -17,8 +17,8 @@ function answer(name: string, request: IncomingMessage, response: ServerResponse
   } else {
     const { user, subject, roles, originator, sessionId, channel } = request.xen
     const { url } = request
-    const header = request.headers['x-xen-session-user']
-    response.end(JSON.stringify({ name, url, user, subject, roles, originator, sessionId, channel, header }))
+    const { 'x-xen-session-user': header, 'x-forwarded-for': address } = request.headers
+    response.end(JSON.stringify({ name, url, user, subject, roles, originator, sessionId, channel, header, address }))
   }
 }
 

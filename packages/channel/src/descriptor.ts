@@ -41,6 +41,14 @@ export function cutConnection(fd: number): void {
   if (connect(fd, NO_ADDRESS, NO_ADDRESS.length) === -1) shutdown(fd, SHUT_RDWR)
 }
 
+/**
+ * Ends the connection `fd` in both directions, for every process that has it, once what was written is sent: afterwards nobody can
+ * write to it.
+ */
+export function endConnection(fd: number): void {
+  shutdown(fd, SHUT_RDWR)
+}
+
 const OPTION_BYTES = 4
 const option = pinned(OPTION_BYTES)
 

@@ -1,6 +1,9 @@
 // @xengate/channel: passing a connected socket over a Unix stream socket, and the protocol around it (docs/channels.md).
 // The gateway opens channels with it, services receive them; neither copies a byte of what goes through one.
 
+// oxlint-disable-next-line import/no-unassigned-import -- it throws, or does nothing
+import './node-version.ts'
+
 export {
   CHANNEL_SUFFIX,
   type ChannelOffer,
@@ -13,6 +16,7 @@ export {
   closeDescriptor,
   cutConnection,
   descriptorOf,
+  endConnection,
   setCloseOnExec,
   setSendBuffer,
   unsentBytes,

@@ -50,6 +50,7 @@ export const AF_UNIX = 1
 export const SOCK_STREAM = 1
 export const SOCK_NONBLOCK = 0x800
 export const SOCK_CLOEXEC = 0x8_0000
+export const MSG_PEEK = 0x2
 export const MSG_CTRUNC = 0x8
 export const MSG_DONTWAIT = 0x40
 export const MSG_NOSIGNAL = 0x4000
@@ -130,6 +131,12 @@ export class MessageHeader {
   setToReceive(bytes: number): void {
     this.#point(this.#dataAddress, bytes)
     writeWord(this.bytes, CONTROL_BYTES, CONTROL_BYTES_MAX)
+  }
+
+  /** To look at the next byte, and at no descriptor: each look at one would make another of it. */
+  setToPeek(): void {
+    this.#point(this.#dataAddress, 1)
+    writeWord(this.bytes, CONTROL_BYTES, 0)
   }
 
   #point(address: number, bytes: number): void {

@@ -35,14 +35,19 @@ export interface ChannelOffer {
   readonly methods: readonly string[]
   /** Where the client's connection comes from; the address is empty and the port 0 when it is a Unix socket. */
   readonly client: { readonly address: string; readonly port: number }
+  /** Whether the client came by HTTPS, which a terminator in front has ended. */
+  readonly proto: 'http' | 'https'
   /** Path of a Unix socket where the gateway takes what a channel must not answer. */
   readonly gateway: string
+  /** What to write first on each connection to that socket, by which the gateway knows whose it is; empty when it has no need of it. */
+  readonly greeting: string
 }
 
 /** An offer's JSON. @param received how many bytes that were read from the client follow it */
 export function offerText(offer: ChannelOffer, received: number): string {
-  const { channel, service, session, methods, client, gateway } = offer
-  return JSON.stringify({ version: PROTOCOL_VERSION, channel, service, session, methods, client, received, gateway })
+  const { channel, service, session, methods, client, proto, gateway, greeting } = offer
+  const version = PROTOCOL_VERSION
+  return JSON.stringify({ version, channel, service, session, methods, client, proto, received, gateway, greeting })
 }
 
 /** What an offer's JSON says, or why it cannot be taken. */
@@ -64,8 +69,8 @@ export function decodeOffer(json: Uint8Array): DecodedOffer {
   if (received > RECEIVED_BYTES_MAX) {
     return invalid(`the offer comes with ${received} bytes, and ${RECEIVED_BYTES_MAX} are the most`)
   }
-  // `wrongField` has looked at every field.
-  return { kind: 'offer', offer: value as unknown as ChannelOffer, received }
+  // `wrongField` has looked at every field. The first gateways said nothing of the two that come first here.
+  return { kind: 'offer', offer: { proto: 'http', greeting: '', ...value } as unknown as ChannelOffer, received }
 }
 
 function invalid(why: string): DecodedOffer {
@@ -98,8 +103,10 @@ const FIELDS: Readonly<Record<string, Check>> = {
   client: isRecord,
   'client.address': isString,
   'client.port': isPort,
+  proto: (value) => value === undefined || value === 'http' || value === 'https',
   received: isCount,
   gateway: isText,
+  greeting: (value) => value === undefined || isString(value),
 }
 
 function wrongField(offer: Readonly<Record<string, unknown>>): string | undefined {

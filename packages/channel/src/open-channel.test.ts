@@ -18,7 +18,9 @@ const OFFER: ChannelOffer = {
   session: { id: 'id', user: 'root', subject: 'OpaqueRef:NULL', roles: [], originator: '' },
   methods: ['GET'],
   client: { address: '127.0.0.1', port: 1 },
+  proto: 'http',
   gateway: '/gateway.sock',
+  greeting: '',
 }
 const NOTHING = Buffer.alloc(0)
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { test, type TestContext } from 'node:test'
-import { closeDescriptor } from './descriptor.ts'
+import { closeDescriptor, endConnection } from './descriptor.ts'
 import { type ChannelOffer, OFFER_BYTES_MAX, RECEIVED_BYTES_MAX } from './offer.ts'
 import { openChannel } from './open-channel.ts'
 import { ChannelReceiver, type ReadOutcome, receiveChannel, type Received } from './receive-channel.ts'
@@ -24,7 +24,9 @@ const OFFER: ChannelOffer = {
   },
   methods: ['GET', 'PUT'],
   client: { address: '::1', port: 51_234 },
+  proto: 'https',
   gateway: '/run/xengate/gateway.sock',
+  greeting: 'whose it is\r\n',
 }
 const REQUEST = 'GET /services/plugin/com.example.backup HTTP/1.1\r\nHost: h\r\n\r\n'
 const JSON_TEXT = JSON.stringify({ version: 1, ...OFFER, received: REQUEST.length })
@@ -256,8 +258,10 @@ test('every field has to be there, and of its type', () => {
     ['client', undefined, null, []],
     ['client.address', undefined, null, 1],
     ['client.port', undefined, '1', -1, 65_536, 1.5],
+    ['proto', null, 'ftp', 1],
     ['received', undefined, '1', -1, 1.5, 2 ** 53],
     ['gateway', undefined, '', 1],
+    ['greeting', null, 1],
   ]
   for (const [path, ...values] of wrong) {
     for (const value of values) {
@@ -280,6 +284,43 @@ test('fields that are not known are ignored', () => {
   const [outcome] = readRaw(messageOf(text), [client])
   assert.ok(outcome.kind === 'received')
   for (const fd of [outcome.clientFd, client, peer]) closeSync(fd)
+})
+
+test('an offer that says nothing of proto and greeting is of one that came by HTTP and needs none', () => {
+  const [client, peer] = socketPair()
+  const { proto: _proto, greeting: _greeting, ...rest } = JSON.parse(JSON_TEXT)
+  const [outcome] = readRaw(messageOf(JSON.stringify({ ...rest, received: 0 })), [client])
+  assert.ok(outcome.kind === 'received')
+  assert.deepEqual([outcome.offer.proto, outcome.offer.greeting], ['http', ''])
+  for (const fd of [outcome.clientFd, client, peer]) closeSync(fd)
+})
+
+test('a message whose gateway has given up since is not taken', () => {
+  const [client, peer] = socketPair()
+  const before = openDescriptors()
+  for (const isHalf of [false, true]) {
+    const [gateway, service] = socketPair()
+    sendRaw(gateway, messageOf(JSON_TEXT, REQUEST), [client])
+    if (isHalf) endConnection(gateway)
+    else closeSync(gateway)
+    assert.deepEqual(new ChannelReceiver(service).read(), { kind: 'ended' })
+    closeSync(service)
+    if (isHalf) closeSync(gateway)
+    assert.equal(openDescriptors(), before)
+  }
+  for (const fd of [client, peer]) closeSync(fd)
+})
+
+test('the last look makes no descriptor of one that follows the message', () => {
+  const [client, peer] = socketPair()
+  const [gateway, service] = socketPair()
+  sendRaw(gateway, messageOf(JSON_TEXT, REQUEST), [client])
+  sendRaw(gateway, Buffer.from('x'), [client])
+  const before = openDescriptors()
+  const taken = new ChannelReceiver(service).read()
+  assert.ok(taken.kind === 'received')
+  assert.equal(openDescriptors(), before + 1)
+  for (const fd of [taken.clientFd, client, peer, gateway, service]) closeSync(fd)
 })
 
 test('more bytes than the limit are refused before they come', () => {

@@ -11,6 +11,7 @@ import {
   MessageHeader,
   MSG_CMSG_CLOEXEC,
   MSG_DONTWAIT,
+  MSG_PEEK,
   recvmsg,
 } from './libc.ts'
 import { uninterrupted } from './libc.ts'
@@ -28,7 +29,7 @@ export type Received =
     }
   /** The message cannot be taken; `why` is what the gateway is told in a refusal. */
   | { readonly kind: 'invalid'; readonly why: string }
-  /** The gateway closed before the message was whole. */
+  /** The gateway closed before the message was whole, or has given the service up since it sent it. */
   | { readonly kind: 'ended' }
   /** The connection failed with this error of the system. */
   | { readonly kind: 'failed'; readonly code: string }
@@ -49,6 +50,9 @@ const header = new MessageHeader(CHUNK_BYTES)
  *     LENGTH    4, with the descriptor    OFFER
  *     OFFER     as LENGTH says            BYTES
  *     BYTES     as `received` says        done
+ *
+ * A message that lay there for long may be of a gateway that has given up, and answered the client itself. So when it is whole, the
+ * connection is looked at once more.
  */
 export class ChannelReceiver {
   readonly #fd: number
@@ -140,11 +144,19 @@ export class ChannelReceiver {
         return undefined
       }
       case 'BYTES': {
+        if (this.#hasEnded()) return { kind: 'ended' }
         const clientFd = this.#clientFd
         this.#clientFd = -1
         return { kind: 'received', clientFd, offer: this.#offer as ChannelOffer, received: this.#bytes }
       }
     }
+  }
+
+  /** Whether the gateway has closed. */
+  #hasEnded(): boolean {
+    header.setToPeek()
+    const count = receive(this.#fd, header.bytes, MSG_DONTWAIT | MSG_PEEK)
+    return count === -1 ? lastErrorCode() !== 'EAGAIN' : count === 0
   }
 
   #next(part: 'OFFER' | 'BYTES', bytes: number): void {

@@ -2,7 +2,7 @@
 
 import type { ChannelOffer } from '@xengate/channel'
 import { FIELD, fieldOf } from './fields.ts'
-import { percentDecoded, sessionIdInCookie, sessionIdInTarget } from './session-id.ts'
+import { parameterIn, percentDecoded, sessionIdInCookie, sessionIdInTarget } from './session-id.ts'
 
 /**
  * The caller of a request, as the gateway has established it.
@@ -24,6 +24,12 @@ export interface Caller {
   readonly sessionId: string | null
   /** Whether the client's own connection was passed to this process. */
   readonly channel: boolean
+  /**
+   * The task that the caller has made for this request, a reference of the XenAPI, for a service that tells of its progress there:
+   * the query parameter `task_id`, as requests to xapi have it. It is the client's word: whether there is such a task, and
+   * whether it is the caller's, is seen when the XenAPI is asked with `sessionId`.
+   */
+  readonly task: string | undefined
 }
 
 declare module 'node:http' {
@@ -41,12 +47,32 @@ export const NOBODY: Caller = Object.freeze({
   originator: '',
   sessionId: null,
   channel: false,
+  task: undefined,
 })
 
-/** The caller of all requests on a channel. */
+/** The caller of all requests on a channel, but for their tasks. */
 export function callerOfChannel({ session }: ChannelOffer): Caller {
   const { id, user, subject, roles, originator } = session
-  return Object.freeze({ user, subject, roles: Object.freeze([...roles]), originator, sessionId: id, channel: true })
+  return Object.freeze({
+    user,
+    subject,
+    roles: Object.freeze([...roles]),
+    originator,
+    sessionId: id,
+    channel: true,
+    task: undefined,
+  })
+}
+
+/** `caller` with the task that `target` names, if it names one. */
+export function withTaskOf(target: string, caller: Caller): Caller {
+  const task = taskIn(target)
+  return task === undefined ? caller : Object.freeze({ ...caller, task })
+}
+
+function taskIn(target: string): string | undefined {
+  const task = parameterIn(target, 'task_id')
+  return task === '' ? undefined : task
 }
 
 /** The caller of a request that the gateway relays. @param fields names and values in turn, @param target the request's */
@@ -75,11 +101,11 @@ export function callerOfFields(fields: readonly string[], target: string): Calle
     }
   }
   sessionId ??= sessionIdInTarget(target)
-  return { user, subject, roles, originator, sessionId: sessionId ?? null, channel: false }
+  return { user, subject, roles, originator, sessionId: sessionId ?? null, channel: false, task: taskIn(target) }
 }
 
 /** The fields, names and values in turn, by which the gateway tells of a channel's caller in a relayed request. */
-export function fieldsOfChannel({ session, client }: ChannelOffer): readonly string[] {
+export function fieldsOfChannel({ session, client, proto }: ChannelOffer): readonly string[] {
   return [
     'X-Xen-Session-User',
     fieldText(session.user),
@@ -91,7 +117,7 @@ export function fieldsOfChannel({ session, client }: ChannelOffer): readonly str
     fieldText(session.originator),
     ...(client.address === '' ? [] : ['X-Forwarded-For', client.address]),
     'X-Forwarded-Proto',
-    'http',
+    proto,
   ]
 }
 

@@ -287,6 +287,63 @@ test('a fetch handler gets a Request and the caller', DEADLINE, async (t) => {
   )
 })
 
+test('the URL of a Request is https where the client came by it', DEADLINE, async (t) => {
+  const { client, relayed, gateway } = await fixture(t, { fetch: (request) => new Response(request.url) })
+  const secure = IDENTITY_LINES.replace('Proto: http', 'Proto: https')
+  assert.equal((await (await relayed()).exchange(requestText('GET', '', secure))).text, `https://h${TARGET}`)
+  gateway.offer = { proto: 'https' }
+  const forged = await (await client()).exchange(requestText('GET', '/x', 'X-Forwarded-Proto: http\r\n'))
+  assert.equal(forged.text, `https://h${TARGET}/x`)
+  gateway.offer = { proto: 'http' }
+  const other = await (await client()).exchange(requestText('GET', '/x', 'X-Forwarded-Proto: https\r\n'))
+  assert.equal(other.text, `http://h${TARGET}/x`)
+})
+
+test('reports tell of the channel’s own use alone, while it goes on and once after it', DEADLINE, async (t) => {
+  const { gateway } = await fixture(t, { handler: echo })
+  const [clientFd, peerFd] = socketPair()
+  const [controlFd, gatewayFd] = socketPair()
+  const [peer, told] = [new Socket({ fd: peerFd }).resume(), new Socket({ fd: gatewayFd })]
+  const channel = new Channel(clientFd, gateway.offerFor('', 0), 0, new Socket({ fd: controlFd }), () => {})
+  t.after(() => {
+    for (const socket of [peer, told, channel.socket]) socket.destroy()
+  })
+  const reader = new ReportReader()
+  const reports: Report[] = []
+  told.on('data', (chunk) => reports.push(...reader.write(chunk as Buffer)))
+  const own = { isAdmitted: true, method: 'GET' }
+  const foreign = { isAdmitted: false, method: 'GET' }
+  /** Writes to the client while an answer to `request` is under way, and has the channel looked at. */
+  const answering = (request: object | null, bytes: number): void => {
+    Object.assign(channel.socket, { _httpMessage: request === null ? null : { req: request } })
+    if (bytes > 0) channel.socket.write(Buffer.alloc(bytes))
+    channel.look()
+  }
+  channel.requests++
+  answering(own, 10)
+  answering(own, 20)
+  answering(own, 0)
+  answering(null, 40) // the end of the answer, written since
+  answering(foreign, 80)
+  channel.forwardedOut += 80
+  answering(foreign, 0)
+  answering(null, 0)
+  channel.requests++
+  answering(null, 1)
+  await until(() => reports.length === 5, 'four reports')
+  const [accepted, ...usage] = reports
+  assert.equal(accepted?.kind, 'accepted')
+  assert.deepEqual(
+    usage.map((report) => report.kind === 'usage' && [report.requests, report.bytesOut]),
+    [
+      [1, 10],
+      [0, 20],
+      [0, 40],
+      [1, 1],
+    ],
+  )
+})
+
 test('thousands of requests, pipelined, are answered in order', DEADLINE, async (t) => {
   const { client, gateway } = await fixture(t, { handler: (request, response) => response.end(request.url) })
   gateway.onForwarded = (socket) => {

@@ -1,6 +1,6 @@
 // Handlers in the style of fetch: they take a Request and return a Response, as in browsers and other runtimes.
 
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { ReadableStream } from 'node:stream/web'
@@ -9,16 +9,9 @@ import type { Caller } from './caller.ts'
 /** Answers a request of `caller`. */
 export type FetchHandler = (request: Request, caller: Caller) => Response | Promise<Response>
 
-/** `fetch` as a listener of `node:http`; what it throws is given to `onError` and answered with 500. */
-export function listenerOf(fetch: FetchHandler, onError: (error: Error) => void): RequestListener {
-  return (request, response) => {
-    answer(fetch, request, response).catch((error: unknown) => {
-      if (response.destroyed) return // the client has gone, and the rest is a consequence
-      onError(new Error(`cannot answer ${request.method} ${pathOf(request)}`, { cause: error }))
-      if (response.headersSent) response.destroy()
-      else response.writeHead(500, { 'Content-Type': 'text/plain' }).end('The service failed.\n')
-    })
-  }
+/** `fetch` as a listener of `node:http`, whose promise is rejected with what it throws. */
+export function listenerOf(fetch: FetchHandler): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
+  return (request, response) => answer(fetch, request, response)
 }
 
 async function answer(fetch: FetchHandler, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -46,11 +39,8 @@ function requestOf(request: IncomingMessage, signal: AbortSignal): Request {
 
 /** The URL asked for; the host is the client's word and may be no host at all. */
 function urlOf({ headers, url = '/' }: IncomingMessage): string {
-  const asked = `http://${headers.host ?? 'localhost'}${url}`
-  return URL.canParse(asked) ? asked : `http://localhost${url}`
-}
-
-/** Without the query, in which there may be a session id. */
-function pathOf({ url = '/' }: IncomingMessage): string {
-  return url.split('?', 1)[0] ?? ''
+  // This field is the gateway's alone.
+  const scheme = headers['x-forwarded-proto'] === 'https' ? 'https' : 'http'
+  const asked = `${scheme}://${headers.host ?? 'localhost'}${url}`
+  return URL.canParse(asked) ? asked : `${scheme}://localhost${url}`
 }

@@ -5,7 +5,7 @@ import { test, type TestContext } from 'node:test'
 import { within } from '../../../test/harness/deadline.ts'
 import { Arrivals, Peer } from '../../gateway/src/proxy/testing/peer.ts'
 import { type Fixture, fixture, requestText } from './testing/fixture.ts'
-import { COOKIE, SESSION_ID, TARGET } from './testing/gateway.ts'
+import { COOKIE, SESSION_ID, TARGET, totalOf } from './testing/gateway.ts'
 
 const DEADLINE = { timeout: 20_000 }
 
@@ -162,6 +162,93 @@ test('a gateway that is not there is 503, and the connection goes on', DEADLINE,
   const upgrade = 'GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'
   assert.equal((await one.exchange(upgrade)).status, 503)
   await one.end()
+})
+
+test('an answer whose head is larger than 64 KiB comes through', DEADLINE, async (t) => {
+  const { client, forwarded } = await forwarding(t)
+  const one = await client()
+  await one.exchange(requestText('GET'))
+  await one.send('GET /x HTTP/1.1\r\nHost: h\r\n\r\n')
+  const gateway = await forwarded.next()
+  await gateway.until('\r\n\r\n')
+  gateway.write(`HTTP/1.1 200 OK\r\nX-Long: ${'x'.repeat(200_000)}\r\nContent-Length: 2\r\n\r\nok`)
+  const response = await one.response()
+  assert.deepEqual([response.status, response.header('x-long')?.length, response.text], [200, 200_000, 'ok'])
+})
+
+test('a failure to forward is told for what it is', DEADLINE, async (t) => {
+  const { client, forwarded, gateway, errors } = await forwarding(t)
+  const one = await client()
+  await one.exchange(requestText('GET'))
+  await one.send('GET /x HTTP/1.1\r\nHost: h\r\n\r\n')
+  const made = await forwarded.next()
+  await made.until('\r\n\r\n')
+  made.write('this is no HTTP\r\n\r\n')
+  assert.equal((await one.response()).status, 502)
+  rmSync(gateway.path)
+  assert.equal((await one.exchange('GET /x HTTP/1.1\r\nHost: h\r\n\r\n')).status, 503)
+  assert.deepEqual(
+    errors.map(({ message, cause }) => [message, (cause as NodeJS.ErrnoException).code?.replace(/^HPE_.*/, 'HPE')]),
+    ['HPE', 'ENOENT'].map((code) => [`cannot forward a request to ${gateway.path}`, code]),
+  )
+})
+
+test('each connection to the gateway begins with the greeting of the offer', DEADLINE, async (t) => {
+  const { client, forwarded, gateway } = await forwarding(t)
+  for (const lines of ['', 'Connection: Upgrade\r\nUpgrade: x\r\n']) {
+    for (const greeting of ['GREETING one\r\n', 'GREETING two\r\n']) {
+      gateway.offer = { greeting }
+      const one = await client()
+      await one.exchange(requestText('GET'))
+      await one.send(`GET /x HTTP/1.1\r\nHost: h\r\n${lines}\r\n`)
+      const made = await forwarded.next()
+      assert.match(await made.until('\r\n\r\n'), new RegExp(`^${greeting}GET /x HTTP`))
+      made.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+      assert.equal((await one.response()).status, 200)
+      if (lines !== '') continue
+      // The connection is kept, and the greeting said once.
+      await one.send('GET /y HTTP/1.1\r\nHost: h\r\n\r\n')
+      assert.match(await made.until('\r\n\r\n'), /^GET \/y HTTP/)
+      made.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+      assert.equal((await one.response()).status, 200)
+    }
+  }
+})
+
+test('what is forwarded is not told as use of the channel', DEADLINE, async (t) => {
+  const { client, forwarded, gateway } = await forwarding(t)
+  const one = await client()
+  const own = requestText('GET', '/own')
+  let bytesOut = 0
+  const ask = async (): Promise<void> => {
+    const response = await one.exchange(own)
+    bytesOut += response.head.length + 4 + response.body.length
+  }
+  await ask()
+  await one.send(`PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(100_000)}`)
+  const made = await forwarded.next()
+  await made.until('\r\n\r\n')
+  await made.bytes(100_000)
+  made.write(`HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n${'y'.repeat(50_000)}`)
+  assert.equal((await one.response()).body.length, 50_000)
+  await ask()
+  // The last request turns the whole connection over.
+  const upgrade = 'GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'
+  await one.send(upgrade)
+  const taken = await forwarded.next()
+  await taken.until('\r\n\r\n')
+  taken.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n')
+  await one.until('\r\n\r\n')
+  await one.send('x'.repeat(10_000))
+  await taken.bytes(10_000)
+  one.destroy()
+  taken.end()
+  const [channel] = gateway.channels
+  assert.ok(channel !== undefined)
+  await within(channel.ended, 'the end of the channel')
+  const total = totalOf(channel.reports)
+  assert.deepEqual({ ...total, bytesIn: 0 }, { requests: 2, bytesIn: 0, bytesOut })
+  assert.ok(total.bytesIn >= 2 * own.length && total.bytesIn <= 2 * own.length + upgrade.length, String(total.bytesIn))
 })
 
 test('a kept connection that has just ended is not the client’s trouble', DEADLINE, async (t) => {

@@ -2,26 +2,60 @@
 // to the gateway as they came, and what it answers goes to the client as it came.
 
 import {
-  type Agent,
   type ClientRequest,
   type IncomingMessage,
   request as sendRequest,
   type ServerResponse,
+  STATUS_CODES,
 } from 'node:http'
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Channel } from './channel.ts'
+import { HEAD_BYTES_MAX } from './limits.ts'
 import type { ServiceRequest } from './request.ts'
 
-/** Largest head of an answer, in bytes. */
-const HEAD_BYTES_MAX = 65_536
 const UNREACHABLE = 'The gateway cannot be reached. Try again.\n'
+const UNREADABLE = 'The answer of the gateway cannot be read.\n'
 const RETRY_AFTER_SECONDS = 1
 const MALFORMED = 'The request has a field that cannot be sent on.\n'
 
-/** Forwards `request` to the gateway over a connection of `agent`, and answers with what it answers. */
-export function forward(channel: Channel, request: ServiceRequest, response: ServerResponse, agent: Agent): void {
-  const upstream = requestOf(channel, request, agent)
+/** Forwards `request` to the gateway, and answers with what it answers. `onError` is told of failures. */
+export function forward(
+  channel: Channel,
+  request: ServiceRequest,
+  response: ServerResponse,
+  onError: (error: Error) => void,
+): void {
+  count(channel, request, response)
+  send(channel, request, response, onError)
+}
+
+/** Counts the bytes of both apart from the channel's own. What a chunked body has between its chunks is not seen here. */
+function count(channel: Channel, request: ServiceRequest, response: ServerResponse): void {
+  const { socket } = channel
+  channel.forwardedIn += headText(request).length
+  if (hasBody(request)) {
+    request.on('data', (chunk: Buffer) => {
+      channel.forwardedIn += chunk.length
+    })
+  }
+  let before = response.socket === null ? Number.NaN : socket.bytesWritten
+  response.once('socket', () => {
+    before = socket.bytesWritten
+  })
+  // Before Node.js lets the next answer go out.
+  response.prependOnceListener('finish', () => {
+    channel.forwardedOut += socket.bytesWritten - before
+  })
+}
+
+function send(
+  channel: Channel,
+  request: ServiceRequest,
+  response: ServerResponse,
+  onError: (error: Error) => void,
+): void {
+  const upstream = requestOf(channel, request)
   if (upstream === null) {
     answerPlain(response, 400, MALFORMED)
     return
@@ -30,19 +64,25 @@ export function forward(channel: Channel, request: ServiceRequest, response: Ser
   let isAnswered = false
   upstream.on('information', ({ statusCode, rawHeaders }) => {
     isAnswered = true
-    if (request.httpVersionMinor > 0 && !response.headersSent) response.writeInformation(statusCode, rawHeaders)
+    if (request.httpVersionMinor > 0 && !response.headersSent) writeInformation(response, statusCode, rawHeaders)
   })
   upstream.on('response', (answer) => {
     isAnswered = true
     relayAnswer(answer, request, response)
   })
-  upstream.on('error', () => {
+  upstream.on('error', (error: NodeJS.ErrnoException) => {
     if (response.writableFinished) return
-    if (response.headersSent || response.destroyed || isAnswered) request.socket.destroy()
-    else if (!upstream.reusedSocket) answerUnreachable(response)
-    else if (isRepeatable(request)) forward(channel, request, response, agent)
-    // A kept connection has ended as the request went out: for the client it is as if its own had, and it may try again.
-    else request.socket.destroy()
+    if (response.headersSent || response.destroyed || isAnswered) {
+      request.socket.destroy()
+    } else if (!upstream.reusedSocket || isUnreadable(error)) {
+      onError(new Error(`cannot forward a request to ${channel.wayBack.path}`, { cause: error }))
+      answerFailed(response, error)
+    } else if (isRepeatable(request)) {
+      send(channel, request, response, onError)
+    } else {
+      // A kept connection has ended as the request went out: for the client it is as if its own had, and it may try again.
+      request.socket.destroy()
+    }
   })
   response.on('close', () => {
     // After an early answer the rest of the body is still to be read, so that the next request is.
@@ -53,12 +93,23 @@ export function forward(channel: Channel, request: ServiceRequest, response: Ser
   sendBody(request, upstream)
 }
 
+/** Says an interim answer as it came. */
+function writeInformation(response: ServerResponse, status: number, fields: string[]): void {
+  if (typeof response.writeInformation === 'function') {
+    response.writeInformation(status, fields)
+    return
+  }
+  // Node.js 22 has ways to say only some of them, all of which do this.
+  const lines = pairsOf(fields).map(([name, value]) => `${name}: ${value}\r\n`)
+  const raw = response as unknown as { _writeRaw(text: string, encoding: string): void }
+  raw._writeRaw(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`, 'latin1')
+}
+
 /** The request to the gateway; null when Node.js cannot send it as it came. */
-function requestOf(channel: Channel, request: ServiceRequest, agent: Agent): ClientRequest | null {
+function requestOf({ wayBack }: Channel, request: ServiceRequest): ClientRequest | null {
   try {
     return sendRequest({
-      socketPath: channel.gatewayPath,
-      agent,
+      agent: wayBack,
       method: request.method ?? '',
       path: request.url ?? '/',
       headers: fieldsFor(request),
@@ -143,7 +194,16 @@ function pairsOf(fields: readonly string[]): [string, string][] {
   return pairs
 }
 
-function answerUnreachable(response: ServerResponse): void {
+/** Whether the gateway has answered, with what Node.js cannot read. */
+function isUnreadable({ code = '' }: NodeJS.ErrnoException): boolean {
+  return code.startsWith('HPE_')
+}
+
+function answerFailed(response: ServerResponse, error: NodeJS.ErrnoException): void {
+  if (isUnreadable(error)) {
+    answerPlain(response, 502, UNREADABLE)
+    return
+  }
   response.setHeader('Retry-After', RETRY_AFTER_SECONDS)
   answerPlain(response, 503, UNREACHABLE)
 }
@@ -159,7 +219,7 @@ function answerPlain(response: ServerResponse, status: number, text: string): vo
  */
 export function forwardConnection(channel: Channel, request: ServiceRequest, client: Duplex, head: Buffer): void {
   afterAnswers(request.socket, () => {
-    const gateway = connect({ path: channel.gatewayPath, allowHalfOpen: true })
+    const gateway = channel.wayBack.connect(true)
     let isConnected = false
     gateway.on('connect', () => {
       isConnected = true

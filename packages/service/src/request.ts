@@ -5,11 +5,10 @@
 // trailers. It is the one place before `headers` exists, costs no second parse, and also holds for frameworks that give requests
 // another prototype, as Express does. Should a later Node.js not call it, `isAdmitted` stays false and all is forwarded.
 
-import { type IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { type Caller, NOBODY } from './caller.ts'
-import type { Channel, ClientSocket } from './channel.ts'
-import { FIELD, fieldOf, FIRST_OF_GATEWAY } from './fields.ts'
-import { sessionIdInTarget } from './session-id.ts'
+import { IncomingMessage, type Server } from 'node:http'
+import { type ChannelAdmission, type Remembered, withoutGatewayFields } from './admission.ts'
+import { type Caller, NOBODY, withTaskOf } from './caller.ts'
+import type { ClientSocket } from './channel.ts'
 
 type AddHeaderLines = (this: IncomingMessage, fields: string[], count: number) => void
 
@@ -33,22 +32,23 @@ export class ServiceRequest extends IncomingMessage {
       addHeaderLines.call(this, kept, kept.length)
     } else {
       this.fieldsAsCame = fields
-      const { remembered } = channel
-      if (remembered === null || !isSame(fields, remembered.fields)) this.#judge(channel, fields)
-      else this.#recall(channel, fields, remembered)
+      const { admission } = channel
+      const { remembered } = admission
+      if (remembered === null || !isSame(fields, remembered.fields)) this.#judge(admission, fields)
+      else this.#recall(admission, fields, remembered)
     }
   }
 
   /** Decides whether a request with the same fields as one before is the channel's. */
-  #recall(channel: Channel, fields: string[], { session, kept, headers }: Remembered): void {
+  #recall(admission: ChannelAdmission, fields: string[], { session, kept, headers }: Remembered): void {
     const target = this.url ?? ''
-    if (!channel.isTarget(target) || (session === 'unknown' && sessionIdInTarget(target) !== channel.sessionId)) {
+    if (!admission.isAgain(target, session)) {
       addHeaderLines.call(this, fields, fields.length)
       return
     }
     this.isAdmitted = true
-    this.xen = channel.caller
-    const id = channel.nextRequestId()
+    this.xen = withTaskOf(target, admission.caller)
+    const id = admission.nextRequestId()
     const all = kept.slice()
     all[all.length - 1] = id
     addHeaderLines.call(this, all, all.length)
@@ -58,43 +58,49 @@ export class ServiceRequest extends IncomingMessage {
   }
 
   /** Decides whether the request is the channel's; gives it the fields for its handler if so, else those that came. */
-  #judge(channel: Channel, fields: string[]): void {
+  #judge(admission: ChannelAdmission, fields: string[]): void {
     const target = this.url ?? ''
-    const { session, isCrossSite, host } = read(channel, fields)
-    // A cookie that a page of another site made a browser send proves nothing: the gateway refuses that.
-    const isRight =
-      session === 'unknown' ? sessionIdInTarget(target) === channel.sessionId : session === 'right' && !isCrossSite
-    if (session === 'wrong' || !isRight || !channel.isTarget(target)) {
+    const admitted = admission.judge(target, fields)
+    if (admitted === null) {
       addHeaderLines.call(this, fields, fields.length)
       return
     }
+    const { kept, session } = admitted
     this.isAdmitted = true
-    this.xen = channel.caller
-    const kept = withoutGatewayFields(fields)
-    channel.addFields(kept, host)
+    this.xen = withTaskOf(target, admission.caller)
     addHeaderLines.call(this, kept, kept.length)
     if (fields.length <= REMEMBERED_FIELDS_MAX && this.headers['set-cookie'] === undefined) {
-      channel.remembered = { fields, kept: [...kept], headers: { ...this.headers }, session }
+      admission.remembered = { fields, kept: [...kept], headers: { ...this.headers }, session }
     }
   }
 }
 
-/**
- * The last request of a channel, for the next one: clients send the same fields again and again. It saves looking at each of them and
- * making `headers` from them anew: 1.1 µs of 11 for a small request.
- */
-export interface Remembered {
-  /** As they came. */
-  readonly fields: readonly string[]
-  /** As they are given to the handler, the request's id last. */
-  readonly kept: readonly string[]
-  readonly headers: IncomingHttpHeaders
-  /** What the fields say about the session: unknown when they have none, and the target has to be looked at. */
-  readonly session: 'right' | 'unknown'
-}
-
 /** Most names and values of a request that is remembered. */
 const REMEMBERED_FIELDS_MAX = 64
+
+/**
+ * Has `wants` decide which requests for an upgrade are one, as the option `shouldUpgradeCallback` does where Node.js knows it:
+ * version 22 does not, and takes them all for upgrades when anybody listens for some. It asks the request itself.
+ */
+export function decideUpgrades(server: Server, wants: (request: ServiceRequest) => boolean): void {
+  if ('shouldUpgradeCallback' in server) return
+  Object.defineProperty(ServiceRequest.prototype, 'upgrade', {
+    configurable: true, // by the next service of this process, alike
+    get(this: Asking): boolean {
+      return this._asksToUpgrade === true && (this.method === 'CONNECT' || this.socket.server._wantsUpgrade(this))
+    },
+    set(this: Asking, asks: boolean | null): void {
+      this._asksToUpgrade = asks
+    },
+  })
+  Object.assign(server, { _wantsUpgrade: wants })
+}
+
+/** A request as it is on such a Node.js. */
+interface Asking extends ServiceRequest {
+  _asksToUpgrade: boolean | null
+  readonly socket: ClientSocket & { readonly server: { _wantsUpgrade(request: ServiceRequest): boolean } }
+}
 
 ServiceRequest.prototype.xen = NOBODY
 ServiceRequest.prototype.isAdmitted = false
@@ -104,39 +110,4 @@ function isSame(fields: readonly string[], remembered: readonly string[]): boole
   if (fields.length !== remembered.length) return false
   for (let index = 0; index < fields.length; index++) if (fields[index] !== remembered[index]) return false
   return true
-}
-
-interface Read {
-  session: 'unknown' | 'right' | 'wrong'
-  isCrossSite: boolean
-  host: string | undefined
-}
-
-function read(channel: Channel, fields: readonly string[]): Read {
-  const found: Read = { session: 'unknown', isCrossSite: false, host: undefined }
-  for (let index = 0; index < fields.length; index += 2) {
-    const value = fields[index + 1] as string
-    switch (fieldOf(fields[index] as string)) {
-      case FIELD.COOKIE:
-        if (found.session === 'unknown') found.session = channel.judgeCookie(value)
-        break
-      case FIELD.HOST:
-        found.host ??= value
-        break
-      case FIELD.SEC_FETCH_SITE:
-        found.isCrossSite ||= value.toLowerCase() === 'cross-site'
-        break
-      default:
-    }
-  }
-  return found
-}
-
-function withoutGatewayFields(fields: readonly string[]): string[] {
-  const kept: string[] = []
-  for (let index = 0; index < fields.length; index += 2) {
-    const name = fields[index] as string
-    if (fieldOf(name) < FIRST_OF_GATEWAY) kept.push(name, fields[index + 1] as string)
-  }
-  return kept
 }

@@ -7,15 +7,17 @@ import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { CHANNEL_SUFFIX } from '@xengate/channel'
-import { Child } from '../../../test/harness/child.ts'
+import { Child, run } from '../../../test/harness/child.ts'
 import { RawClient } from '../../../test/harness/raw.ts'
 import { type Scope, scopeOf } from '../../../test/harness/scope.ts'
 import { serve, type ServeOptions, type Service } from './serve.ts'
 import { fixture, IDENTITY_LINES, requestText } from './testing/fixture.ts'
-import { SERVICE_NAME } from './testing/gateway.ts'
+import { SERVICE_NAME, TARGET } from './testing/gateway.ts'
 
 const DEADLINE = { timeout: 20_000 }
 const MAIN = fileURLToPath(new URL('./testing/main.ts', import.meta.url))
+
+const AGAIN = fileURLToPath(new URL('./testing/again.ts', import.meta.url))
 
 const handler: RequestListener = (request, response) => {
   response.end(JSON.stringify(request.xen))
@@ -39,10 +41,53 @@ test('a name that cannot be a service is refused before anything is made', async
   }
 })
 
+test('a Node.js that is too old is told at import, by each package for itself', DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  for (const [name, entry] of [
+    ['@xengate/service', new URL('./index.ts', import.meta.url)],
+    ['@xengate/channel', new URL('../../channel/src/index.ts', import.meta.url)],
+  ] as const) {
+    const script =
+      "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } });" +
+      `import('${entry.href}').then(() => console.log('imported'), (error) => console.log(error.message))`
+    const { stdout } = await run(scope, process.execPath, ['-C', '@xengate/source', '-e', script])
+    assert.ok(stdout.startsWith(`${name} needs Node.js 22 or later; this is `), stdout)
+  }
+})
+
 test('either a handler or a fetch handler is needed', async () => {
   await assert.rejects(serve({ name: 'a', directory: '/none' }), { code: 'options-invalid' })
   const fetch = (): Response => new Response('')
   await assert.rejects(serve({ name: 'a', directory: '/none', handler, fetch }), { code: 'options-invalid' })
+})
+
+test('options are looked at before anything is made, and a slip is told with what was meant', async () => {
+  const wrong: readonly (readonly [options: unknown, message: string])[] = [
+    [{ dir: '/x' }, 'there is no option "dir"; did you mean "directory"?'],
+    [{ Handler: handler }, 'there is no option "Handler"; did you mean "handler"?'],
+    [{ drainTimeout: 1 }, 'there is no option "drainTimeout"; did you mean "drainTimeoutMs"?'],
+    [
+      { port: 80 },
+      'there is no option "port"; there are name, directory, handler, fetch, upgrade, mode, group, channels, drainTimeoutMs, onError',
+    ],
+    [{ handler: 'x' }, '"handler" has to be a function'],
+    [{ name: 1 }, '"name" has to be a string'],
+    [{ name: undefined }, 'give the "name" that clients ask for'],
+    [{ directory: '' }, '"directory" has to be a path'],
+    [{ mode: '0660' }, '"mode" has to be a number from 0 to 0o777'],
+    [{ group: -1 }, '"group" has to be a group\'s name or id'],
+    [{ channels: 'no' }, '"channels" has to be true or false'],
+    [{ drainTimeoutMs: 1.5 }, '"drainTimeoutMs" has to be a whole number of milliseconds'],
+    [{ drainTimeoutMs: Number.POSITIVE_INFINITY }, '"drainTimeoutMs" has to be a whole number of milliseconds'],
+    [{ onError: null }, '"onError" has to be a function'],
+  ]
+  for (const [options, message] of wrong) {
+    await assert.rejects(serve({ name: 'a', directory: '/none', handler, ...(options as object) }), {
+      code: 'options-invalid',
+      message: `cannot serve: ${message}`,
+    })
+  }
+  await assert.rejects(serve(undefined as unknown as ServeOptions), { code: 'options-invalid' })
 })
 
 test('both sockets have mode 0660, or the one asked for, and are gone after close', DEADLINE, async (t) => {
@@ -119,6 +164,99 @@ test('who connects without the gateway is nobody', DEADLINE, async (t) => {
   })
 })
 
+for (const how of ['relayed', 'client'] as const) {
+  test(`a handler that fails is a 500 and a line, and after the head a cut: ${how}`, DEADLINE, async (t) => {
+    const hasBegun = Promise.withResolvers<void>()
+    const f = await fixture(t, {
+      handler: async (request, response) => {
+        const [, way] = /\/(\w+)$/.exec(request.url ?? '') ?? []
+        if (way === 'ok') return response.end('fine')
+        if (way === 'begun') response.write('begun')
+        if (way === 'told') response.setHeader('Content-Length', 7)
+        if (way === 'done') response.end('done')
+        await (way === 'begun' ? hasBegun.promise : new Promise(setImmediate))
+        throw new Error(`of ${way}`)
+      },
+    })
+    const one = await f[how]()
+    const ask = (way: string): string => requestText('GET', `/${way}`)
+    for (const way of ['at', 'told']) {
+      const failed = await one.exchange(ask(way))
+      assert.deepEqual([failed.status, failed.text], [500, 'The service failed.\n'], way)
+    }
+    assert.equal((await one.exchange(ask('done'))).text, 'done')
+    assert.equal((await one.exchange(ask('ok'))).text, 'fine')
+    const cut = await f[how]()
+    await cut.send(ask('begun'))
+    await cut.until('begun')
+    hasBegun.resolve()
+    // Not an orderly end: over TCP a reset.
+    const isReset = new Promise<boolean>((resolve) => {
+      cut.socket.once('close', (hadError) => resolve(hadError))
+    })
+    await cut.end()
+    if (how === 'client') assert.ok(await isReset)
+    assert.equal((await one.exchange(ask('ok'))).text, 'fine')
+    assert.deepEqual(
+      f.errors.map(({ cause }) => String(cause)),
+      ['Error: of at', 'Error: of told', 'Error: of done', 'Error: of begun'],
+    )
+  })
+}
+
+test('a handler that throws at once, and an upgrade that fails, end nobody else’s connection', DEADLINE, async (t) => {
+  const { relayed, client, errors } = await fixture(t, {
+    handler: (request, response) => {
+      if (request.url?.includes('/bad') === true) throw new Error('at once')
+      response.end('fine')
+    },
+    upgrade: async () => {
+      throw new Error('of the upgrade')
+    },
+  })
+  for (const connect of [relayed, client]) {
+    const one = await connect()
+    const { status } = await one.exchange(requestText('GET', '/bad?secret'))
+    assert.equal(status, 500)
+    assert.equal((await one.exchange(requestText('GET', '/good'))).text, 'fine')
+    await one.send(requestText('GET', '', 'Connection: Upgrade\r\nUpgrade: x\r\n'))
+    await one.end()
+  }
+  assert.deepEqual(
+    errors.map(({ message }) => message),
+    [relayed, client].flatMap(() => [`cannot answer GET ${TARGET}/bad`, 'cannot upgrade a connection']),
+  )
+})
+
+test('without `upgrade`, a request for one is an ordinary request', DEADLINE, async (t) => {
+  const { relayed, client } = await fixture(t, { handler: (_request, response) => response.end('plain') })
+  for (const connect of [relayed, client]) {
+    const one = await connect()
+    for (let round = 0; round < 2; round++) {
+      const text = requestText('GET', '', 'Connection: Upgrade\r\nUpgrade: websocket\r\n')
+      assert.equal((await one.exchange(text)).text, 'plain')
+    }
+  }
+})
+
+test('the task of a request is the one that its query names', DEADLINE, async (t) => {
+  const { relayed, client } = await fixture(t, {
+    handler: (request, response) => response.end(String(request.xen.task)),
+  })
+  for (const connect of [relayed, client]) {
+    const one = await connect()
+    for (const [query, task] of [
+      ['', 'undefined'],
+      ['?task_id=OpaqueRef%3A1&task_id=other', 'OpaqueRef:1'],
+      ['?a=task_id', 'undefined'],
+      ['?x&task_id=', 'undefined'],
+      ['?task_id=OpaqueRef:2', 'OpaqueRef:2'],
+    ] as const) {
+      assert.equal((await one.exchange(requestText('GET', query))).text, task)
+    }
+  }
+})
+
 test('the close finishes what is under way, says so, and ends what is idle', DEADLINE, async (t) => {
   const asked = Promise.withResolvers<() => void>()
   const { client, relayed, service, gateway } = await fixture(t, {
@@ -192,6 +330,22 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     },
   )
 }
+
+test('a stop is over with the last service: the next one is not ended at its first signal', DEADLINE, async (t) => {
+  const { scope, directory } = await pathIn(t)
+  const child = new Child(scope, process.execPath, [...process.execArgv, AGAIN, directory])
+  await child.printed(({ stdout }) => stdout.includes('first') || undefined, 'the first service')
+  child.signal('SIGTERM')
+  await child.printed(({ stdout }) => stdout.includes('second') || undefined, 'the second service')
+  const client = await RawClient.connect(`unix:${join(directory, SERVICE_NAME)}`)
+  scope.defer(() => client.destroy())
+  await client.send(requestText('GET', '/slow'))
+  await child.printed(({ stdout }) => stdout.includes('asked') || undefined, 'a request')
+  child.signal('SIGTERM')
+  assert.equal((await client.response()).text, 'slow')
+  client.destroy()
+  await child.exited
+})
 
 test('sockets that systemd passes are used, by name or path, and not removed', DEADLINE, async (t) => {
   const { scope, directory, path } = await pathIn(t)

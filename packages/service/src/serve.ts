@@ -3,23 +3,28 @@
 //     <name>           the gateway's connections, on which it relays requests
 //     <name>.channel   control connections, each with a client's own connection: a channel
 
-import { Agent, createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { createServer as createSocketServer, type Server as SocketServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { CHANNEL_SUFFIX, closeDescriptor, encodeRefused, receiveChannel, type Received } from '@xengate/channel'
 import { callerOfFields } from './caller.ts'
 import { Channel, type ClientSocket, LOOK_MS } from './channel.ts'
-import { ServiceError } from './errors.ts'
+import { answerFailure, guarded } from './failure.ts'
 import { type FetchHandler, listenerOf } from './fetch.ts'
 import { forward, forwardConnection } from './forward.ts'
-import { ServiceRequest } from './request.ts'
+import { HEAD_BYTES_MAX } from './limits.ts'
+import { checkOptions } from './options.ts'
+import { decideUpgrades, ServiceRequest } from './request.ts'
 import { forgetSignals, stopAtSignals } from './signals.ts'
 import { bindServiceSocket, checkDirectory, checkName, groupId, type ServiceSocket } from './sockets.ts'
 import { takeGivenSockets } from './systemd.ts'
 
+/** Answers a request, as listeners of `node:http` do; what its promise is rejected with is answered with 500. */
+export type RequestHandler = (...of: Parameters<RequestListener>) => unknown
+
 /** Answers an upgrade, as listeners of `upgrade` of `node:http` do; `request.xen` is the caller. */
-export type UpgradeListener = (request: ServiceRequest, socket: Duplex, head: Buffer) => void
+export type UpgradeListener = (request: ServiceRequest, socket: Duplex, head: Buffer) => unknown
 
 /** What a service is. Either `handler` or `fetch` is given. */
 export interface ServeOptions {
@@ -28,7 +33,7 @@ export interface ServeOptions {
   /** Where its sockets are made. Default `/var/xapi/plugin`. */
   readonly directory?: string
   /** A listener of `node:http`: a function, an Express app, `fastify.routing`. */
-  readonly handler?: RequestListener
+  readonly handler?: RequestHandler
   /** A handler in the style of fetch. */
   readonly fetch?: FetchHandler
   /** Takes WebSockets and other upgrades. Without it, requests for one are ordinary requests. */
@@ -57,31 +62,19 @@ export interface Service {
 const DIRECTORY = '/var/xapi/plugin'
 const MODE = 0o660
 const DRAIN_TIMEOUT_MS = 30_000
-/** The most that `limits.head-bytes` of a gateway can be. */
-const HEAD_BYTES_MAX = 1_048_576
 /** How long a request's head may take. */
 const HEAD_TIMEOUT_MS = 60_000
 /** How often connections that have become idle are looked for while draining. */
 const DRAIN_LOOK_MS = 20
-/** Connections to the gateway that are kept for requests to forward. */
-const FORWARD_CONNECTIONS_MAX = 256
 
 /** Starts a service. @throws {ServiceError} when its options or its sockets do not allow it */
 export async function serve(options: ServeOptions): Promise<Service> {
+  checkOptions(options)
   checkName(options.name)
-  const onError = options.onError ?? printError
-  const listener = listenerFor(options, onError)
   const sockets = takeGivenSockets(process.env) ?? (await bindBoth(options))
-  const service = new RunningService(options, listener, onError)
+  const service = new RunningService(options)
   await service.listen([sockets.plain, sockets.channel])
   return service
-}
-
-function listenerFor({ handler, fetch }: ServeOptions, onError: (error: Error) => void): RequestListener {
-  if ((handler === undefined) === (fetch === undefined)) {
-    throw new ServiceError('options-invalid', 'cannot serve: give either "handler" or "fetch"')
-  }
-  return handler ?? listenerOf(fetch as FetchHandler, onError)
 }
 
 function printError(error: Error): void {
@@ -111,13 +104,12 @@ async function bindBoth(options: ServeOptions): Promise<BothSockets> {
 
 class RunningService implements Service {
   readonly #name: string
-  readonly #handler: RequestListener
+  readonly #handler: RequestHandler
   readonly #upgrade: UpgradeListener | undefined
   readonly #drainTimeoutMs: number
   readonly #onError: (error: Error) => void
   readonly #http: Server<typeof ServiceRequest>
   readonly #channelServer: SocketServer
-  readonly #agent = new Agent({ keepAlive: true, maxFreeSockets: FORWARD_CONNECTIONS_MAX })
   readonly #channels = new Set<Channel>()
   /** Every connection with HTTP on it, and every control connection. */
   readonly #connections = new Set<Socket>()
@@ -126,18 +118,19 @@ class RunningService implements Service {
   #closing: Promise<void> | undefined
   #whenIdle: () => void = () => {}
 
-  constructor(options: ServeOptions, handler: RequestListener, onError: (error: Error) => void) {
+  constructor(options: ServeOptions) {
     this.#name = options.name
-    this.#handler = handler
+    // One of the two is given.
+    this.#handler = options.handler ?? listenerOf(options.fetch as FetchHandler)
     this.#upgrade = options.upgrade
     this.#drainTimeoutMs = options.drainTimeoutMs ?? DRAIN_TIMEOUT_MS
-    this.#onError = onError
+    this.#onError = options.onError ?? printError
     this.#http = this.#createHttp()
     this.#channelServer = createSocketServer({ pauseOnConnect: true }, (control) => {
       this.#track(control)
       void this.#receive(control)
     })
-    this.#channelServer.on('error', onError)
+    this.#channelServer.on('error', this.#onError)
   }
 
   #createHttp(): Server<typeof ServiceRequest> {
@@ -149,6 +142,7 @@ class RunningService implements Service {
       requestTimeout: 0, // an upload may take as long as it takes
       shouldUpgradeCallback: (request) => this.#wantsConnection(request),
     })
+    decideUpgrades(http, (request) => this.#wantsConnection(request))
     // A client may end its side after its request, and gets the answer still.
     Object.assign(http, { httpAllowHalfOpen: true })
     http.maxHeadersCount = 0 // all of them: one that is not seen would not be judged
@@ -230,7 +224,7 @@ class RunningService implements Service {
   /** Whether the request came on a channel that must not answer it. */
   #isForeign(request: ServiceRequest): boolean {
     const { channel } = request.socket as ClientSocket
-    return channel !== undefined && !(request.isAdmitted && channel.isMethod(request.method ?? ''))
+    return channel !== undefined && !channel.admits(request)
   }
 
   #request(request: ServiceRequest, response: ServerResponse<ServiceRequest>): void {
@@ -239,12 +233,15 @@ class RunningService implements Service {
     if (channel === undefined) {
       request.xen = callerOfFields(request.rawHeaders, request.url ?? '')
     } else if (this.#isForeign(request)) {
-      forward(channel, request, response, this.#agent)
+      forward(channel, request, response, this.#onError)
       return
     } else {
       channel.requests++
     }
-    this.#handler(request, response)
+    guarded(
+      () => this.#handler(request, response),
+      (error) => answerFailure(request, response, error, this.#onError),
+    )
   }
 
   /** Whether a request that asks for an upgrade gets the connection, here or at the gateway. */
@@ -257,16 +254,30 @@ class RunningService implements Service {
 
   #connection(request: ServiceRequest, socket: Duplex, head: Buffer): void {
     const { channel } = request.socket as ClientSocket
-    if (channel !== undefined) channel.isUpgraded = true
     if (channel !== undefined && (this.#isForeign(request) || isHttpInDisguise(request))) {
+      channel.forwardAll()
       forwardConnection(channel, request, socket, head)
     } else if (this.#upgrade === undefined || request.method !== 'GET') {
       socket.destroy()
     } else {
-      if (channel === undefined) request.xen = callerOfFields(request.rawHeaders, request.url ?? '')
-      else channel.requests++
-      this.#upgrade(request, socket, head)
+      if (channel === undefined) {
+        request.xen = callerOfFields(request.rawHeaders, request.url ?? '')
+      } else {
+        channel.requests++
+        channel.isUpgraded = true
+      }
+      this.#upgradeTo(this.#upgrade, request, socket, head)
     }
+  }
+
+  #upgradeTo(upgrade: UpgradeListener, request: ServiceRequest, socket: Duplex, head: Buffer): void {
+    guarded(
+      () => upgrade(request, socket, head),
+      (error) => {
+        this.#onError(new Error('cannot upgrade a connection', { cause: error }))
+        socket.destroy()
+      },
+    )
   }
 
   close(): Promise<void> {
@@ -297,7 +308,6 @@ class RunningService implements Service {
 
   #ended(): void {
     clearInterval(this.#looks)
-    this.#agent.destroy()
     forgetSignals(this)
   }
 

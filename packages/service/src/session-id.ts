@@ -15,11 +15,16 @@ export function sessionIdInCookie(value: string): string | undefined {
 
 /** The session id in the query of a target. */
 export function sessionIdInTarget(target: string): string | undefined {
+  return parameterIn(target, NAME)
+}
+
+/** The value of the query parameter `parameter` in a target, percent-decoded. */
+export function parameterIn(target: string, parameter: string): string | undefined {
   const start = target.indexOf('?')
   if (start === -1) return undefined
   for (const pair of target.slice(start + 1).split('&')) {
     const [name, text] = split(pair)
-    if (percentDecoded(name) === NAME) return percentDecoded(text)
+    if (percentDecoded(name) === parameter) return percentDecoded(text)
   }
   return undefined
 }

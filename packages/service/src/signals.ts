@@ -20,8 +20,11 @@ export function stopAtSignals(service: Stoppable): void {
 export function forgetSignals(service: Stoppable): void {
   if (!running.delete(service) || running.size > 0) return
   for (const signal of SIGNALS) process.off(signal, stop)
+  const wasStopping = isStopping
+  // A service that is started from here on has not been asked to stop.
+  isStopping = false
   // Whoever else listens for signals decides when the process ends.
-  if (isStopping && SIGNALS.every((signal) => process.listenerCount(signal) === 0)) process.exit()
+  if (wasStopping && SIGNALS.every((signal) => process.listenerCount(signal) === 0)) process.exit()
 }
 
 function stop(): void {

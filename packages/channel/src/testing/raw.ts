@@ -20,16 +20,17 @@ const CONTROL_HEAD_BYTES = 16
 
 /** Sends `bytes` with `descriptors` attached to the first; returns how many bytes the system took. */
 export function sendRaw(fd: number, bytes: Uint8Array, descriptors: readonly number[]): number {
-  const data = pinned(bytes.length)
-  data.set(bytes)
   const controlBytes = descriptors.length === 0 ? 0 : CONTROL_HEAD_BYTES + 8 * Math.ceil(descriptors.length / 2)
-  const memory = pinned(HEADER_BYTES + IOVEC_BYTES + controlBytes)
-  const address = koffi.address(memory)
+  // All in one piece: what only an address leads to may be collected before the call.
   const control = HEADER_BYTES + IOVEC_BYTES
+  const data = control + controlBytes
+  const memory = pinned(data + bytes.length)
+  const address = koffi.address(memory)
+  memory.set(bytes, data)
   memory.writeBigUInt64LE(address + BigInt(HEADER_BYTES), 16)
   memory.writeBigUInt64LE(1n, 24)
-  memory.writeBigUInt64LE(koffi.address(data), HEADER_BYTES)
-  memory.writeBigUInt64LE(BigInt(data.length), HEADER_BYTES + 8)
+  memory.writeBigUInt64LE(address + BigInt(data), HEADER_BYTES)
+  memory.writeBigUInt64LE(BigInt(bytes.length), HEADER_BYTES + 8)
   if (controlBytes > 0) {
     memory.writeBigUInt64LE(address + BigInt(control), 32)
     memory.writeBigUInt64LE(BigInt(controlBytes), 40)

@@ -21,6 +21,8 @@ export type ToWorker =
       /** The socket where services bring back requests: its inherited descriptor, and its path. */
       readonly returnFd: number
       readonly returnPath: string
+      /** Key of what they say there of themselves, in hexadecimal digits. */
+      readonly returnKey: string
     }
   /** The answer to `find`: the session, null when there is none, `unavailable` when nobody can tell. */
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }

@@ -3,6 +3,7 @@
 //
 // Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, workers. Stop is the reverse.
 
+import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { availableParallelism } from 'node:os'
@@ -73,6 +74,8 @@ class Primary {
   #xenapi: Server | null = null
   #xenapiSocket: ListeningSocket | null = null
   #returns: ListeningSocket | null = null
+  /** By which the workers recognise what they told services to say on that socket. */
+  readonly #returnKey = randomBytes(32).toString('hex')
   #group: WorkerGroup | null = null
   /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
   readonly #otherGroups = new Set<WorkerGroup>()
@@ -169,7 +172,7 @@ class Primary {
       xenapiPath: backends.xenapi === null ? null : this.#xenapiPath,
       places: () => backends.places,
       deafMs: () => backends.authority.deafMs,
-      returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath },
+      returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath, key: this.#returnKey },
       log: this.#log,
       find: (id) => broker.find(id),
       touch: (uuids) => backends.authority.touch(uuids),

@@ -35,7 +35,7 @@ export interface WorkerGroupOptions {
   /** For how long the authority may not have heard of endings, in milliseconds. */
   readonly deafMs: () => number
   /** The socket where services bring back requests. */
-  readonly returns: { readonly fd: number; readonly path: string }
+  readonly returns: { readonly fd: number; readonly path: string; readonly key: string }
   readonly log: Log
   readonly find: (id: string) => Promise<Session | null | 'unavailable'>
   readonly touch: (uuids: readonly string[]) => void
@@ -114,7 +114,7 @@ export class WorkerGroup {
     child.once('exit', (code, signal) => this.#exited(worker, code, signal))
     const fds = listenFds.map((_, index) => FIRST_LISTEN_FD + index)
     const returnFd = FIRST_LISTEN_FD + listenFds.length
-    const more = { xenapiPath, returnFd, returnPath: returns.path, places: places() }
+    const more = { xenapiPath, returnFd, returnPath: returns.path, returnKey: returns.key, places: places() }
     this.#tell(worker, { type: 'start', config, listenFds: fds, ...more })
   }
 

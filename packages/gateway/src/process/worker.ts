@@ -6,6 +6,7 @@ import { createLog, type Log } from '../logging/log.ts'
 import type { ListenConfig, ServicesConfig, SessionsConfig } from '../config/schema.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrived.ts'
 import { Gateway } from '../proxy/gateway.ts'
+import { Greetings } from '../proxy/greetings.ts'
 import { TlsCredentials, type TlsEvent } from '../proxy/tls-credentials.ts'
 import { Policies } from '../services/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
@@ -59,6 +60,7 @@ class Worker {
   readonly #sessions: SessionTable
   readonly #whereabouts = new Whereabouts()
   readonly #log: Log
+  readonly #greetings: Greetings
   readonly #tell: (message: ToPrimary) => void
   readonly #touchTimer: NodeJS.Timeout
   #isDraining = false
@@ -68,8 +70,9 @@ class Worker {
   /** Whether the authority tells of endings by itself. */
   readonly #hearsEndings: boolean
 
-  constructor({ config, xenapiPath, returnPath, places }: StartMessage, tell: (message: ToPrimary) => void) {
+  constructor({ config, xenapiPath, returnPath, returnKey, places }: StartMessage, tell: (message: ToPrimary) => void) {
     this.#tell = tell
+    this.#greetings = new Greetings(returnKey)
     this.#log = createLog(config.log)
     this.#sessions = new SessionTable(
       (id) => tell({ type: 'find', id }),
@@ -90,6 +93,7 @@ class Worker {
       front: config.front,
       xenapiPath,
       returnPath,
+      greetings: this.#greetings,
       idPrefix: randomBytes(6).toString('hex'),
       problem: (event, code) => this.#log.error({ event, code }),
       access: config.log.access ? (line) => this.#log.access(line) : null,
@@ -116,14 +120,14 @@ class Worker {
   async start({ config, listenFds, returnFd }: StartMessage): Promise<void> {
     for (const [index, fd] of listenFds.entries())
       await this.#gateway.listen({ fd }, this.#traits(config.listen[index]))
-    await this.#gateway.listen({ fd: returnFd }, { ...PLAIN_LISTENER, canPass: false })
+    await this.#gateway.listen({ fd: returnFd }, { ...PLAIN_LISTENER, canPass: false, greetings: this.#greetings })
     this.#tell({ type: 'ready' })
   }
 
   #traits(listen: ListenConfig | undefined): ListenerTraits {
     if (listen === undefined) return PLAIN_LISTENER
     const tls = listen.tls === null ? null : new TlsCredentials(listen.tls, (event) => this.#tlsChanged(event))
-    return { canPass: true, hasProxyHeader: listen.proxyProtocol, tls }
+    return { ...PLAIN_LISTENER, hasProxyHeader: listen.proxyProtocol, tls }
   }
 
   #tlsChanged(event: TlsEvent): void {

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { type AcceptedHandle, acceptedSocket, type BorrowedReads } from './borrowed-reads.ts'
 import { type Ends, plainAddress, type ProxyHeaderFault } from './proxy-header.ts'
+import type { Greetings } from './greetings.ts'
 import type { TlsCredentials } from './tls-credentials.ts'
 
 /** What a listener makes of its connections. */
@@ -12,12 +13,19 @@ export interface ListenerTraits {
   readonly canPass: boolean
   /** Whether each begins with the header of the PROXY protocol. */
   readonly hasProxyHeader: boolean
+  /** By which those that services bring back say whose they are; null of all others. */
+  readonly greetings: Greetings | null
   /** What they are secured with; null for plain ones. */
   readonly tls: TlsCredentials | null
 }
 
 /** The listener that has nothing of its own. */
-export const PLAIN_LISTENER: ListenerTraits = Object.freeze({ canPass: true, hasProxyHeader: false, tls: null })
+export const PLAIN_LISTENER: ListenerTraits = Object.freeze({
+  canPass: true,
+  hasProxyHeader: false,
+  greetings: null,
+  tls: null,
+})
 
 /** A connection, which whoever is given this owns from now on. */
 export type Arrived =
@@ -25,6 +33,7 @@ export type Arrived =
       readonly kind: 'plain'
       readonly handle: AcceptedHandle
       readonly hasProxyHeader: boolean
+      readonly greetings: Greetings | null
       readonly canPass: boolean
     }
   /** The handshake is done. `raw` is the socket below; `ends` are those that a PROXY header told. */
@@ -58,6 +67,10 @@ const HTTPS_PORT = 443
  * @param told what a PROXY header told: a terminator at the port of HTTPS has ended TLS
  */
 export function forwardedLines(address: string, told: Ends | null, isPlain: boolean): string {
-  const isSecure = !isPlain || told?.destination.port === HTTPS_PORT
-  return `${address === '' ? '' : `X-Forwarded-For: ${address}\r\n`}X-Forwarded-Proto: ${isSecure ? 'https' : 'http'}\r\n`
+  return `${address === '' ? '' : `X-Forwarded-For: ${address}\r\n`}X-Forwarded-Proto: ${protoOf(told, isPlain)}\r\n`
+}
+
+/** By what a client came, as in `forwardedLines`. */
+export function protoOf(told: Ends | null, isPlain: boolean): 'http' | 'https' {
+  return !isPlain || told?.destination.port === HTTPS_PORT ? 'https' : 'http'
 }

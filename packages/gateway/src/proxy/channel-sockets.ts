@@ -5,6 +5,8 @@ import type { Clock } from './clock.ts'
 
 /** How long a service that takes no channels is not asked again, in milliseconds: asking costs as much as relaying does. */
 const ABSENT_MS = 1000
+/** The same for one whose answer is not of the protocol: it gets session ids that it has no use for, and may log them. */
+const AVOIDED_MS = 60_000
 /** What says so, rather than something about this one connection. */
 const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'EACCES', 'EAGAIN', 'ENAMETOOLONG', 'ENOTDIR'])
 /** Services that are remembered to take none; past it all are forgotten. */
@@ -51,9 +53,17 @@ export class ChannelSockets {
       if (opened.kind === 'opened') return opened
       isAbsent &&= ABSENT.has(opened.code)
     }
-    if (!isAbsent) return null
-    if (this.#absentUntilMs.size >= ABSENT_MAX) this.#absentUntilMs.clear()
-    this.#absentUntilMs.set(offer.service, this.#clock.nowMs + ABSENT_MS)
+    if (isAbsent) this.#leave(offer.service, ABSENT_MS)
     return null
+  }
+
+  /** The service `name` has answered an offer with something else than the protocol has. */
+  avoid(name: string): void {
+    this.#leave(name, AVOIDED_MS)
+  }
+
+  #leave(name: string, ms: number): void {
+    if (this.#absentUntilMs.size >= ABSENT_MAX) this.#absentUntilMs.clear()
+    this.#absentUntilMs.set(name, this.#clock.nowMs + ms)
   }
 }

@@ -69,7 +69,7 @@ function refuse({ control, clientFd }: Passed): void {
 }
 
 test('an admitted connection is passed with all that was read, and the service answers on it', DEADLINE, async (t) => {
-  const { client, passed, channelLines, directory } = await setting(t)
+  const { client, passed, channelLines, directory, port, greetings } = await setting(t)
   const peer = client()
   const sent = `${request('PUT', '/a?b', 'Content-Length: 5\r\n')}hello${request('GET', '/next')}`
   peer.write(sent)
@@ -83,8 +83,13 @@ test('an admitted connection is passed with all that was read, and the service a
     service: 'svc',
     session: { id: ROOT_ID, user: 'root', subject: 'OpaqueRef:NULL', roles: ['pool-admin'], originator: 'test' },
     methods: ['GET', 'PUT', 'POST'],
+    proto: 'http',
     received: sent.length,
     gateway: join(directory, 'gateway.sock'),
+    greeting: greetings.of({
+      source: { address: '127.0.0.1', port: peer.socket.localPort ?? 0 },
+      destination: { address: '127.0.0.1', port },
+    }),
   } as typeof offer)
   const service = of.accept()
   service.write(response('one'))
@@ -312,6 +317,91 @@ test('what is not HTTP/1.1 as agreed ends a channel', DEADLINE, async (t) => {
   await peer.closed()
   const { outcome, reason } = await channelLines.next()
   assert.deepEqual([outcome, reason], ['service-failed', 'a line is neither "accepted", "refused" nor usage'])
+})
+
+for (const [what, line] of [
+  ['HTTP', 'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n'],
+  ['JSON that is no object', '[]\n'],
+  ['use before it has accepted', '{"requests":1,"bytesIn":1,"bytesOut":1}\n'],
+  ['no line at all', 'x'.repeat(5000)],
+] as const) {
+  test(`a first answer that is ${what} has the request relayed, and no more of them offered`, DEADLINE, async (t) => {
+    const { client, service, passed, channelLines } = await setting(t)
+    const svc = await service('svc')
+    const peer = client()
+    peer.write(`${request('PUT', '/1', 'Content-Length: 5\r\n')}hello`)
+    const of = await passed.next()
+    closeDescriptor(of.clientFd)
+    of.control.write(line)
+    const connection = await svc.connections.next()
+    await connection.until('hello')
+    connection.write(response('relayed'))
+    assert.match(await peer.message(), /relayed$/)
+    assert.equal((await channelLines.next()).outcome, 'refused')
+    await of.control.ended()
+    peer.write(request('GET', '/2'))
+    const next = await svc.connections.next()
+    await next.until('\r\n\r\n')
+    next.write(response('relayed again'))
+    assert.match(await peer.message(), /relayed again$/)
+    assert.equal(passed.count, 0)
+  })
+}
+
+test('a service that ends the control connection and keeps the client’s has nothing of it', DEADLINE, async (t) => {
+  const { client, passed, channelLines } = await setting(t)
+  const peer = client()
+  peer.write(request('GET', '/1'))
+  const of = await passed.next()
+  const service = of.accept()
+  service.write(response('first'))
+  assert.match(await peer.message(), /first$/)
+  of.control.end()
+  await peer.ended()
+  await service.ended()
+  assert.equal((await channelLines.next()).outcome, 'complete')
+  // What it writes now reaches nobody.
+  const [error] = await new Promise<[NodeJS.ErrnoException]>((resolve) => {
+    service.socket.once('error', (cause: NodeJS.ErrnoException) => resolve([cause]))
+    service.socket.write('after the end')
+  })
+  assert.equal(error.code, 'EPIPE')
+})
+
+test('only what a service tells of use keeps the session of a channel alive', DEADLINE, async (t) => {
+  const { client, passed, sessions, channelLines } = await setting(t)
+  const peer = client()
+  peer.write(request('GET', '/1'))
+  const of = await passed.next()
+  of.accept().write(response('passed'))
+  await peer.message()
+  sessions.takeTouched(1e9)
+  of.control.write('{"requests":0,"bytesIn":0,"bytesOut":0}\n')
+  of.control.end()
+  await channelLines.next()
+  assert.deepEqual(sessions.takeTouched(2e9), [])
+  const other = client()
+  other.write(request('GET', '/2'))
+  const used = await passed.next()
+  used.accept()
+  used.control.write('{"requests":0,"bytesIn":0,"bytesOut":1}\n')
+  used.control.end()
+  await channelLines.next()
+  assert.deepEqual(sessions.takeTouched(3e9), ['11111111'])
+})
+
+test('an offer says https for a client of whom a terminator at port 443 tells', DEADLINE, async (t) => {
+  const { client, passed } = await setting(t, { listener: { hasProxyHeader: true } })
+  for (const [port, proto] of [
+    [443, 'https'],
+    [80, 'http'],
+  ] as const) {
+    const peer = client()
+    const forged = request('GET', '/1', 'X-Forwarded-Proto: ftp\r\n')
+    peer.write(`PROXY TCP4 192.0.2.7 192.0.2.1 5555 ${port}\r\n${forged}`)
+    const { offer } = await passed.next()
+    assert.deepEqual([offer.proto, offer.client], [proto, { address: '192.0.2.7', port: 5555 }])
+  }
 })
 
 test('a drain waits for channels, and cuts them at its deadline', DEADLINE, async (t) => {

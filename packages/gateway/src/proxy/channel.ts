@@ -3,7 +3,7 @@
 //
 //   from       to         method
 //   OFFERED    ACCEPTED   #accepted     the service has it; what it did with it comes in reports
-//   OFFERED    OVER       #refused      refused, or the service is gone: the client's connection is relayed after all
+//   OFFERED    OVER       #refused      refused, gone, or no service that knows channels: the client's connection is relayed after all
 //   ACCEPTED   OVER       #finish       the service has closed the control connection: it is done, or has crashed
 //   any        CUT        cut           the session has ended, the policy has changed, the gateway stops; last reports may come
 //   CUT        OVER       #finish
@@ -11,7 +11,7 @@
 // While OFFERED the client's connection still has every byte that was read, so that nothing is lost when it is relayed.
 
 import { Socket } from 'node:net'
-import { cutConnection, descriptorOf, type Report, ReportReader } from '@xengate/channel'
+import { cutConnection, descriptorOf, endConnection, type Report, ReportReader } from '@xengate/channel'
 import { isPermitted, type Policies } from '../services/policy.ts'
 import type { SessionEntry } from '../sessions/table.ts'
 import type { Asked } from './asked.ts'
@@ -127,11 +127,18 @@ export class Channel implements Exchange, Held {
     this.requests += requests
     this.bytesIn += bytesIn
     this.bytesOut += bytesOut
-    if (this.#state === STATE.ACCEPTED) this.#gateway.touch(this.passed.entry)
+    const isUse = requests > 0 || bytesIn > 0 || bytesOut > 0
+    if (isUse && this.#state === STATE.ACCEPTED) this.#gateway.touch(this.passed.entry)
   }
 
   /** The service does not keep to the protocol. */
   #fail(why: string): void {
+    if (this.#state === STATE.OFFERED) {
+      // It may be a server that knows nothing of channels, and has not even seen that a connection came.
+      this.#gateway.rules.channels.avoid(this.passed.service)
+      this.#refused(why)
+      return
+    }
     this.#outcome = 'service-failed'
     this.#why = why
     cutConnection(descriptorOf(this.#client.socket))
@@ -166,6 +173,8 @@ export class Channel implements Exchange, Held {
 
   #finish(): void {
     if (this.#state === STATE.OVER) return
+    // A service may keep its descriptor, and nobody could take the connection from it once this copy is gone.
+    endConnection(descriptorOf(this.#client.socket))
     this.#release()
     this.#client.destroy()
   }

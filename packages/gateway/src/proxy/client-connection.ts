@@ -24,10 +24,11 @@ import type { SessionEntry } from '../sessions/table.ts'
 import { decide, type Decision, isForService, type Learned, serviceNameIn, wantedUpgrade, XENAPI } from './admission.ts'
 import { type Asked, askedIn, nothingAsked } from './asked.ts'
 import type { Exchange } from './exchange.ts'
-import { type ArrivalFault, type Arrived, endsOf, forwardedLines, socketOf } from './arrived.ts'
+import { type ArrivalFault, type Arrived, endsOf, forwardedLines, protoOf, socketOf } from './arrived.ts'
 import { BorrowedReads } from './borrowed-reads.ts'
 import { decideFront, type FrontDecision, frontText, isXenApiCall, lacksHost, xapiName } from './front.ts'
 import type { Gateway } from './gateway.ts'
+import type { Greetings } from './greetings.ts'
 import { Outgoing } from './outgoing.ts'
 import { type Ends, plainAddress, readProxyHeader } from './proxy-header.ts'
 import {
@@ -81,6 +82,7 @@ export class ClientConnection {
   /** The socket that the system has: below TLS, or the same. */
   readonly #raw: Socket
   readonly #canEverPass: boolean
+  readonly #greetings: Greetings | null
   readonly #reads = new BorrowedReads((bytes, count) => this.#bytes(bytes, count))
   #state: number = STATE.IDLE
   #exchange: Exchange | null = null
@@ -119,7 +121,8 @@ export class ClientConnection {
     this.#raw = isPlain ? socket : arrived.raw
     this.outgoing = new Outgoing(socket)
     this.#knowClient(isPlain ? null : arrived.ends)
-    if (isPlain && arrived.hasProxyHeader) this.#state = STATE.PROXY
+    this.#greetings = isPlain ? arrived.greetings : null
+    if (isPlain && (arrived.hasProxyHeader || this.#greetings !== null)) this.#state = STATE.PROXY
     this.expectWithin(gateway.limits.headTimeoutMs)
     socket.on('end', () => this.#ended())
     socket.on('drain', () => this.#drained())
@@ -130,6 +133,11 @@ export class ClientConnection {
   /** Both ends of the client's connection, as it is known where the client is; null when that is not known. */
   get ends(): Ends | null {
     return this.#told ?? endsOf(this.#raw)
+  }
+
+  /** By what the client came. */
+  get proto(): 'http' | 'https' {
+    return protoOf(this.#told, this.isPlain)
   }
 
   #knowClient(told: Ends | null): void {
@@ -244,7 +252,7 @@ export class ClientConnection {
   // ── before the first request ──
 
   #readProxyHeader(bytes: Buffer, from: number, to: number): number {
-    const header = readProxyHeader(bytes, from, to)
+    const header = this.#greetings?.read(bytes, from, to) ?? readProxyHeader(bytes, from, to)
     if (header.kind === 'need-more') return KEEP
     if (header.kind === 'invalid') {
       this.#refuseArrival(header.fault)

@@ -19,6 +19,7 @@ import { ClientConnection } from './client-connection.ts'
 import { SweepClock } from './clock.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './field-ids.ts'
 import { type Front, isXapiName, whereXapiIs } from './front.ts'
+import type { Greetings } from './greetings.ts'
 import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './refusals.ts'
 import { LastWords } from './last-words.ts'
 import { plainAddress } from './proxy-header.ts'
@@ -42,6 +43,8 @@ export interface GatewayOptions {
   readonly xenapiPath: string | null
   /** Unix socket where services bring back what a channel must not answer. */
   readonly returnPath: string
+  /** By which they say there which client's they are. */
+  readonly greetings: Greetings
   /** Short text that tells this worker's request ids from others'. */
   readonly idPrefix: string
   /** Told of what goes wrong outside of any request: an event's name, and the system's name of the error. */
@@ -162,11 +165,11 @@ export class Gateway {
     this.#options.problem(event, code)
   }
 
-  #accept(handle: AcceptedHandle, { canPass, hasProxyHeader, tls }: ListenerTraits): void {
+  #accept(handle: AcceptedHandle, { canPass, hasProxyHeader, greetings, tls }: ListenerTraits): void {
     const isBusy = this.#connections.size + this.#arrivals.size - this.#refusing >= this.limits.connections
     if (tls !== null) this.#acceptSecure(handle, tls, hasProxyHeader, isBusy)
     else if (isBusy) this.#refuseBusy(handle)
-    else this.#serve({ kind: 'plain', handle, hasProxyHeader, canPass })
+    else this.#serve({ kind: 'plain', handle, hasProxyHeader, greetings, canPass })
   }
 
   #serve(arrived: Arrived): void {
@@ -360,7 +363,9 @@ export class Gateway {
         session: { id: sessionId, user, subject, roles, originator },
         methods,
         client: { address: client.address, port: client.port },
+        proto: client.proto,
         gateway: this.#options.returnPath,
+        greeting: this.#options.greetings.of(client.ends),
       },
       bytes,
     )

@@ -58,7 +58,9 @@ export class PlayedGateway {
       session: { id: SESSION_ID, user: 'zoë', subject: 'OpaqueRef:1', roles: ['vm-admin'], originator: 'tests' },
       methods: ['GET', 'PUT', 'POST'],
       client: { address, port },
+      proto: 'http',
       gateway: this.path,
+      greeting: '',
       ...this.offer,
     }
   }

@@ -15,6 +15,7 @@ import { SessionTable } from '../../sessions/table.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../arrived.ts'
 import type { Front } from '../front.ts'
 import { Gateway } from '../gateway.ts'
+import { Greetings } from '../greetings.ts'
 import { Arrivals, Peer } from './peer.ts'
 
 export const ROOT_ID: string = 'OpaqueRef:11111111-1111-4111-8111-111111111111'
@@ -69,6 +70,7 @@ export interface Fixture {
   readonly live: Map<string, Session>
   readonly directory: string
   readonly port: number
+  readonly greetings: Greetings
   readonly accessLines: Arrivals<AccessFields>
   readonly channelLines: Arrivals<ChannelFields>
   readonly client: () => Peer
@@ -93,6 +95,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     60_000,
     1000,
   )
+  const greetings = new Greetings('00'.repeat(32))
   const gateway: Gateway = new Gateway({
     limits: { ...LIMITS, ...options.limits },
     methods: options.methods ?? ['GET', 'PUT', 'POST'],
@@ -103,13 +106,14 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     front: options.front ?? null,
     xenapiPath: join(directory, 'xenapi.sock'),
     returnPath: join(directory, 'gateway.sock'),
+    greetings,
     idPrefix: 'test',
     problem: (event, code) => assert.fail(`${event}: ${code}`),
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
   })
   const address = await gateway.listen({ host: '127.0.0.1', port: 0 }, { ...PLAIN_LISTENER, ...options.listener })
-  await gateway.listen({ path: join(directory, 'gateway.sock') }, { ...PLAIN_LISTENER, canPass: false })
+  await gateway.listen({ path: join(directory, 'gateway.sock') }, { ...PLAIN_LISTENER, canPass: false, greetings })
   const port = typeof address === 'string' ? 0 : address.port
   const peers: Peer[] = []
   const services: RawService[] = []
@@ -125,6 +129,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     live,
     directory,
     port,
+    greetings,
     accessLines,
     channelLines,
     client: () => {
