@@ -473,7 +473,7 @@ describe('a start that cannot be', { timeout: 60_000 }, () => {
 })
 
 test('a primary that hears nothing is not trusted for longer than the grace', { timeout: 30_000 }, async (t) => {
-  const { daemon, session } = await startWork(scopeOf(t), { tables: '[sessions]\nstale-grace = "100ms"' })
+  const { daemon, session } = await startWork(scopeOf(t), { tables: '[sessions]\nstale-grace = "1s"' })
   using client = await RawClient.connect(daemon.url)
   const status = async (): Promise<number> => (await client.exchange(asked(session))).status
   assert.equal(await status(), 200)

@@ -84,7 +84,7 @@ export class Gateway {
     this.#broker = new SessionBroker(
       this.#authority,
       async (uuids) => this.table.ended(uuids),
-      (uuids) => this.table.forget(uuids),
+      (uuids, why) => this.table.forget(uuids, why === 'unused'),
     )
     this.#registry.onChanged((changes) => {
       for (const [name] of changes) heard(name)
@@ -121,7 +121,7 @@ export class Gateway {
       return true
     }
     return new Promise((resolve) => {
-      this.table.question(id, ({ kind }) => resolve(kind === 'session'))
+      this.table.question(id, '', ({ kind }) => resolve(kind === 'session'))
     })
   }
 
@@ -138,6 +138,6 @@ export class Gateway {
   }
 
   async #ask(id: string): Promise<void> {
-    this.table.answered(id, await this.#broker.find(id), performance.now())
+    this.table.answered(id, await this.#broker.find(id, ''), performance.now())
   }
 }

@@ -18,6 +18,7 @@ import { openValkey } from '../sessions/valkey/open.ts'
 import { openXapi } from '../sessions/xapi/open.ts'
 import { poolPrefix } from '../valkey/keys.ts'
 import { ValkeyLink } from '../valkey/link.ts'
+import { aliveIntervalMs } from './messages.ts'
 
 const AUTHORITIES: Readonly<Record<SessionsConfig['authority'], (context: AuthorityContext) => OpenedAuthority>> = {
   embedded: openEmbedded,
@@ -129,6 +130,7 @@ export class Backends {
         this.#link ??= new ValkeyLink({
           config: config.valkey,
           key: `${poolPrefix(config.pool.name)}active`,
+          heartbeatMs: aliveIntervalMs(config.sessions.staleGraceMs),
           noticed: (error) => this.#report(error === null ? 'valkey-connected' : 'valkey-lost', error),
           refused: (error) => this.#report('valkey-refused', error),
         })

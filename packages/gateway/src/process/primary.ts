@@ -101,7 +101,7 @@ class Primary {
     this.#broker = new SessionBroker(
       backends.authority,
       (uuids) => this.#broadcast(uuids),
-      (uuids) => this.#groups.forEach((group) => group.forgotten(uuids)),
+      (uuids, why) => this.#groups.forEach((group) => group.forgotten(uuids, why)),
     )
     backends.start()
     await this.#startXenapi(backends)
@@ -161,8 +161,9 @@ class Primary {
       deafMs: () => backends.authority.deafMs,
       returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath },
       log: this.#log,
-      find: (id) => broker.find(id),
+      find: (id, clientAddress) => broker.find(id, clientAddress),
       touch: (uuids) => backends.authority.touch(uuids),
+      held: (uuids) => backends.authority.held(uuids),
     })
   }
 

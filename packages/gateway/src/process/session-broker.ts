@@ -28,11 +28,11 @@ export class SessionBroker {
   }
 
   /** The session with this id; null when there is none, `unavailable` when nobody can tell. */
-  async find(id: string): Promise<Session | null | 'unavailable'> {
+  async find(id: string, clientAddress: string): Promise<Session | null | 'unavailable'> {
     const ended = new Set<string>()
     this.#endedSince.add(ended)
     try {
-      const session = await this.#authority.find(id)
+      const session = await this.#authority.find(id, clientAddress)
       // The authority may have found it just before it ended, and the news of that may be out already.
       return session === undefined || ended.has(session.uuid) ? null : session
     } catch (error) {

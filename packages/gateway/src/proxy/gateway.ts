@@ -240,6 +240,11 @@ export class Gateway {
     for (const uuid of uuids) this.sessionEnded(uuid)
   }
 
+  /** Uuids of the sessions that something lives under. */
+  get heldUuids(): readonly string[] {
+    return [...this.#held.keys()]
+  }
+
   #allHeld(): Held[] {
     return [...this.#held.values()].flatMap((held) => [...held])
   }

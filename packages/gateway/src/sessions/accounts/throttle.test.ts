@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 
 import { AccountError } from './errors.ts'
 import { HandClock } from '../embedded/testing/state.ts'
-import { addressKey, SignInThrottle, type Attempt } from './throttle.ts'
+import { SignInThrottle, type Attempt } from './throttle.ts'
 
 async function admitted(throttle: SignInThrottle, name: string, address: string): Promise<Attempt> {
   const admission = await throttle.enter(name, address)
@@ -126,21 +126,4 @@ describe('sign-in throttle', { timeout: 10_000 }, () => {
     clock.nowMs -= 3_600_000
     assert.equal(await refusal(throttle, 'a', ''), 1)
   })
-})
-
-test('addresses count as what one client has', () => {
-  const cases: [string, string | undefined][] = [
-    ['', undefined],
-    ['192.0.2.1', '192.0.2.1'],
-    ['::ffff:192.0.2.1', '192.0.2.1'],
-    ['0:0:0:0:0:ffff:192.0.2.1', '192.0.2.1'],
-    ['::ffff:c000:201', '192.0.2.1'],
-    ['::1', '0:0:0:0::/64'],
-    ['2001:DB8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
-    ['2001:db8:1:2::', '2001:db8:1:2::/64'],
-    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
-    ['64:ff9b::192.0.2.1', '64:ff9b:0:0::/64'],
-    ['unix', 'unix'],
-  ]
-  for (const [address, key] of cases) assert.equal(addressKey(address), key, address)
 })

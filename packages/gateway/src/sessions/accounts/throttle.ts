@@ -4,8 +4,7 @@
 // that are being checked count as failures until they prove otherwise: beyond the free ones the next attempt is held
 // until an earlier one is decided, so that guessing in parallel gains nothing, and signing in in parallel works.
 
-import { isIP, isIPv6 } from 'node:net'
-
+import { addressKey } from '../address-key.ts'
 import { AccountError } from './errors.ts'
 
 const FREE_FAILURES = 5
@@ -186,39 +185,4 @@ function waitOf(track: Track, nowMs: number): number {
   const delayMs = Math.min(WAIT_MS_MAX, FIRST_WAIT_MS * 2 ** (track.failures - FREE_FAILURES))
   // The clock may have been set back: never wait longer than the delay itself.
   return Math.min(delayMs, track.lastFailureMs + delayMs - nowMs)
-}
-
-/**
- * What an address counts as: an IPv4 address (mapped into IPv6 too) as itself, an IPv6 address as its /64, since one
- * client has all of it; `undefined` for none. What is not an address counts as a text.
- */
-export function addressKey(address: string): string | undefined {
-  const bare = address.replace(/%.*$/, '').toLowerCase()
-  if (bare === '') return undefined
-  if (!isIPv6(bare)) return isIP(bare) === 0 ? bare.slice(0, 64) : bare
-  const groups = groupsOf(bare)
-  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
-    return [groups[6] ?? 0, groups[7] ?? 0].flatMap((group) => [group >> 8, group & 0xff]).join('.')
-  }
-  return `${groups
-    .slice(0, 4)
-    .map((group) => group.toString(16))
-    .join(':')}::/64`
-}
-
-/** The eight groups of a valid IPv6 address. */
-function groupsOf(address: string): number[] {
-  const undotted = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_dotted, ...bytes: string[]) => {
-    const [a = 0, b = 0, c = 0, d = 0] = bytes.slice(0, 4).map(Number)
-    return `${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`
-  })
-  const [head = '', tail] = undotted.split('::')
-  const left = parseGroups(head)
-  if (tail === undefined) return left
-  const right = parseGroups(tail)
-  return [...left, ...Array.from({ length: 8 - left.length - right.length }, () => 0), ...right]
-}
-
-function parseGroups(part: string): number[] {
-  return part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16))
 }

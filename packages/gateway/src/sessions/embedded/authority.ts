@@ -131,6 +131,9 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
     this.#writeActivity()
   }
 
+  /** Endings are told of every session, held or not. */
+  held(): void {}
+
   /**
    * Signs a user in.
    *

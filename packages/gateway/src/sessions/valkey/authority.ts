@@ -147,6 +147,9 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     }
   }
 
+  /** Endings are told of every session, held or not. */
+  held(): void {}
+
   async login({ user, password, originator, clientAddress }: Credentials): Promise<SignedIn> {
     checkOriginator(originator)
     if (this.#isClosed) throw new AuthorityUnavailableError('sign in: the authority is closed')
@@ -225,7 +228,10 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
 
   /** Something happened to these sessions and nobody can tell what: they are to be asked for again. */
   #doubt(uuids: readonly string[]): void {
-    this.#forgotten(uuids.filter((uuid) => this.#known.delete(uuid)))
+    this.#forgotten(
+      uuids.filter((uuid) => this.#known.delete(uuid)),
+      'doubtful',
+    )
   }
 
   async #live(id: string): Promise<SessionRecord | undefined> {
@@ -240,7 +246,7 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     if (this.#known.size <= KNOWN_MAX) return
     for (const first of this.#known.keys()) {
       this.#known.delete(first)
-      this.#forgotten([first])
+      this.#forgotten([first], 'doubtful')
       return
     }
   }
