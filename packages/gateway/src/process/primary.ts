@@ -3,7 +3,6 @@
 //
 // Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, workers. Stop is the reverse.
 
-import { mkdirSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +10,7 @@ import type { Config, ListenConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
 import { readSecureContext } from '../proxy/tls-credentials.ts'
 import type { ServiceChanges } from '../services/registry.ts'
+import { isNarrow, makeStateDirectory } from '../state-directory.ts'
 import { version } from '../version.ts'
 import { createXenApiServer } from '../xenapi/server.ts'
 import { Backends } from './backends.ts'
@@ -96,6 +96,8 @@ class Primary {
     // From the very start: by default this signal ends a process.
     process.on('SIGHUP', () => void this.#reload())
     await takeStateDirectory(config.stateDir, this.#xenapiPath)
+    if (isNarrow(config.stateDir))
+      this.#log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
     const backends = new Backends(config, this.#log, (changes) => this.#tellPlaces(changes))
     this.#backends = backends
     this.#broker = new SessionBroker(
@@ -318,8 +320,7 @@ export class StateDirectoryError extends Error {
 /** Makes the state directory, unless another daemon is running with it. @throws {StateDirectoryError} */
 async function takeStateDirectory(path: string, socketPath: string): Promise<void> {
   try {
-    // Services of any user get to the socket in it; the other files are for their owner alone.
-    mkdirSync(path, { recursive: true, mode: 0o711 })
+    makeStateDirectory(path)
   } catch (cause) {
     throw new StateDirectoryError(`cannot use the state directory ${path}: ${String(cause)}`, { cause })
   }

@@ -44,4 +44,11 @@ export type ForgottenListener = (uuids: readonly string[], why: Forgetting) => v
 /** The authority cannot tell whether a session is valid: the request gets 503, never admission. */
 export class AuthorityUnavailableError extends Error {
   override readonly name = 'AuthorityUnavailableError'
+  /** What to tell the client, when there is more to say than that nobody can tell. */
+  readonly clientText: string | null
+
+  constructor(message: string, options: ErrorOptions & { readonly clientText?: string | null } = {}) {
+    super(message, options)
+    this.clientText = options.clientText ?? null
+  }
 }

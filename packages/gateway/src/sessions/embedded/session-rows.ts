@@ -35,8 +35,8 @@ export class SessionRows {
   readonly #all: StatementSync
   readonly #insert: StatementSync
   readonly #touch: StatementSync
-  readonly #deleteById: StatementSync
-  readonly #deleteByUser: StatementSync
+  readonly #uuidsOfUser: StatementSync
+  readonly #delete: StatementSync
   readonly #deleteIdle: StatementSync
   readonly #deleteBeyondUser: StatementSync
   readonly #deleteBeyondOriginator: StatementSync
@@ -53,8 +53,8 @@ export class SessionRows {
       `UPDATE sessions SET last_active_ms = ?
       WHERE uuid IN (SELECT value FROM json_each(?)) AND last_active_ms > ? AND last_active_ms <> ?`,
     )
-    this.#deleteById = db.prepare('DELETE FROM sessions WHERE id_hash = ?')
-    this.#deleteByUser = db.prepare('DELETE FROM sessions WHERE user_uuid = ? AND uuid <> ?')
+    this.#uuidsOfUser = db.prepare('SELECT uuid FROM sessions WHERE user_uuid = ? AND uuid <> ?')
+    this.#delete = db.prepare('DELETE FROM sessions WHERE uuid IN (SELECT value FROM json_each(?))')
     this.#deleteIdle = db.prepare('DELETE FROM sessions WHERE last_active_ms <= ?')
     this.#deleteBeyondUser = db.prepare(deleteBeyond('user_uuid = ?'))
     this.#deleteBeyondOriginator = db.prepare(deleteBeyond('originator = ?'))
@@ -79,12 +79,13 @@ export class SessionRows {
     this.#touch.run(nowMs, JSON.stringify(uuids), aliveAfterMs, nowMs)
   }
 
-  deleteById(id: string): boolean {
-    return this.#deleteById.run(hashOf(id)).changes === 1
+  uuidsOfUser(userUuid: string, exceptUuid: string): string[] {
+    return this.#uuidsOfUser.all(userUuid, exceptUuid).map((row) => textOf(row, 'uuid'))
   }
 
-  deleteByUser(userUuid: string, exceptUuid: string): number {
-    return Number(this.#deleteByUser.run(userUuid, exceptUuid).changes)
+  /** Answers how many of these there were. */
+  delete(uuids: readonly string[]): number {
+    return Number(this.#delete.run(JSON.stringify(uuids)).changes)
   }
 
   /** Deletes those last active at `activeUntilMs` or before. */
