@@ -98,7 +98,9 @@ describe('embedded authority', { timeout: 30_000 }, () => {
     assert.equal(texts.filter((text) => text.includes('Wrong user name')).length, 5)
     assert.equal(texts.filter((text) => text.includes('try again in 1 second')).length, 7)
     await assert.rejects(signIn(one), /try again in 1 second$/)
-    one.clock.nowMs += 1_000
+    // However the wall clock is set.
+    one.clock.nowMs -= 3_600_000
+    one.uptime.nowMs += 1_000
     await signIn(one)
   })
 
@@ -183,6 +185,29 @@ describe('embedded authority', { timeout: 30_000 }, () => {
     const third = await signIn(one)
     assert.deepEqual(one.told, [second.session.uuid])
     for (const { id } of [others, first, third]) assert.ok(await one.authority.find(id))
+  })
+
+  test('ends nobody’s sessions of an originator but those of who signs in, or has most there, and never root’s', async (t) => {
+    const one = startAuthority(t, { maxPerOriginator: 4 })
+    for (const [user, role] of [
+      ['root', 'pool-admin'],
+      ['olga', 'read-only'],
+      ['rita', 'read-only'],
+      ['eve', 'read-only'],
+    ] as const)
+      await withUser(one, user, role)
+    const [root, olga] = [await signIn(one, 'root', 'tool'), await signIn(one, 'olga', 'tool')]
+    const ritas: SignedIn[] = []
+    for (let count = 0; count < 4; count++) {
+      one.clock.nowMs += 1
+      ritas.push(await signIn(one, 'rita', 'tool'))
+    }
+    assert.deepEqual(one.told, [ritas[0]?.session.uuid, ritas[1]?.session.uuid])
+    await signIn(one, 'eve', 'tool')
+    assert.deepEqual(one.told.slice(2), [ritas[2]?.session.uuid], 'of the user who has most')
+    for (const { id } of [root, olga]) assert.ok(await one.authority.find(id))
+    await signIn(one, 'root', 'tool')
+    assert.deepEqual(one.told.slice(3), [root.session.uuid], 'it ends for its own user')
   })
 
   test('ends the least recently active session of an originator beyond the limit, the empty one too', async (t) => {

@@ -20,6 +20,7 @@ import {
   type SignedIn,
   type SignInAuthority,
 } from '../accounts/sign-in.ts'
+import type { HeldUp } from '../accounts/throttle.ts'
 import { isLocalSuperuser, type UserRecord } from '../accounts/users.ts'
 import { Watchers } from '../accounts/watchers.ts'
 import { AuthorityUnavailableError, type EndedListener, type SessionAuthority } from '../authority.ts'
@@ -42,6 +43,8 @@ export interface EmbeddedAuthorityOptions {
   readonly settings: SessionRules
   /** Wall clock, ms since 1970: what it gave is stored and compared after a restart. */
   readonly clock: () => number
+  /** A clock that does not go back, in ms: by it wrong passwords are waited for. */
+  readonly uptime?: () => number
   /** Given failures of background work. Default: a warning of the process. */
   readonly report?: (error: unknown) => void
 }
@@ -68,12 +71,12 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   /** SQLite's counter of other connections' commits, as last seen. */
   #dataVersion = 0
 
-  constructor({ db, settings, clock, report = warn }: EmbeddedAuthorityOptions) {
+  constructor({ db, settings, clock, uptime = () => performance.now(), report = warn }: EmbeddedAuthorityOptions) {
     this.users = new UserStore(db)
     this.#db = db
     this.#rows = new SessionRows(db)
     this.#activity = new ActivityWriter(db, this.#rows)
-    this.#passwords = new PasswordGate(this.users, clock)
+    this.#passwords = new PasswordGate(this.users, uptime)
     this.#clock = clock
     this.#report = report
     this.#settings = settings
@@ -196,6 +199,14 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   async changePassword(user: string, oldPassword: string, newPassword: string, clientAddress: string): Promise<void> {
     const { name } = await this.#check(user, oldPassword, clientAddress)
     await this.users.setPassword(name, newPassword)
+  }
+
+  heldUp(): HeldUp[] {
+    return this.#passwords.heldUp()
+  }
+
+  clearHeldUp(whose: { readonly name?: string; readonly address?: string }): void {
+    this.#passwords.clearHeldUp(whose)
   }
 
   watch(uuid: string, ended: () => void): () => void {
@@ -348,7 +359,7 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
     // Checking the password took a while: the user may be gone, or have another role, by now.
     if (this.users.byUuid(verified.uuid) === undefined) throw wrongCredentials()
     this.#rows.deleteBeyondUser(verified.uuid, this.#settings.maxPerUser - 1)
-    this.#rows.deleteBeyondOriginator(originator, this.#settings.maxPerOriginator - 1)
+    this.#rows.deleteBeyondOriginator(originator, verified.uuid, this.#settings.maxPerOriginator - 1)
     const id = `OpaqueRef:${randomUUID()}`
     const nowMs = this.#clock()
     this.#rows.insert({ id, uuid: randomUUID(), userUuid: verified.uuid, originator, clientAddress, nowMs })

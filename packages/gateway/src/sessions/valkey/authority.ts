@@ -22,6 +22,7 @@ import {
   type SignedIn,
   type SignInAuthority,
 } from '../accounts/sign-in.ts'
+import type { HeldUp } from '../accounts/throttle.ts'
 import { isLocalSuperuser, Users } from '../accounts/users.ts'
 import { Watchers } from '../accounts/watchers.ts'
 import {
@@ -194,6 +195,14 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
   async changePassword(user: string, oldPassword: string, newPassword: string, clientAddress: string): Promise<void> {
     const { name } = await this.#passwords.check(user, oldPassword, clientAddress)
     await this.#ask(() => this.users.setPassword(name, newPassword))
+  }
+
+  heldUp(): HeldUp[] {
+    return this.#passwords.heldUp()
+  }
+
+  clearHeldUp(whose: { readonly name?: string; readonly address?: string }): void {
+    this.#passwords.clearHeldUp(whose)
   }
 
   watch(uuid: string, ended: () => void): () => void {

@@ -43,6 +43,7 @@ export interface TestAuthority {
   /** Failures of its background work. */
   readonly reported: unknown[]
   readonly clock: HandClock
+  readonly uptime: HandClock
   readonly path: string
   /** What the listener was told, in order. */
   readonly told: string[]
@@ -57,6 +58,7 @@ export function startAuthority(
   path: string = freshPath(t),
 ): TestAuthority {
   const clock = new HandClock()
+  const uptime = new HandClock()
   const told: string[] = []
   const reported: unknown[] = []
   const waiting = new Map<string, () => void>()
@@ -65,6 +67,7 @@ export function startAuthority(
     db,
     settings: { ...SETTINGS, ...settings },
     clock: clock.read,
+    uptime: uptime.read,
     report: (error) => {
       // What a full disk holds up is an operator's to see to, and some tests have it full.
       if (!isFull(error)) throw error
@@ -86,7 +89,7 @@ export function startAuthority(
     waiting.set(uuid, resolve)
     return told.includes(uuid) ? Promise.resolve() : promise
   }
-  return { authority, db, reported, clock, path, told, ended }
+  return { authority, db, reported, clock, uptime, path, told, ended }
 }
 
 /** Makes `db` refuse with SQLITE_FULL whatever ends a session, by a trigger that needs more room than there is. Answers what makes room. */
