@@ -1,13 +1,13 @@
 // The daemon's processes: crashes, signals, reloads, listeners.
 
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
-import { type Daemon, type DaemonSettings, Place, startDaemon } from './harness/daemon.ts'
+import { type Daemon, type DaemonSettings, Place, startDaemon, USER } from './harness/daemon.ts'
 import { until, within } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
@@ -484,4 +484,26 @@ test('a primary that hears nothing is not trusted for longer than the grace', { 
     daemon.child.signal('SIGCONT')
   }
   await until(async () => (await status()) === 200, 'the session to be admitted again')
+})
+
+test('the control socket says who is held up by wrong passwords, and clears it', { timeout: 30_000 }, async (t) => {
+  const { daemon } = await startWork(scopeOf(t))
+  const path = join(daemon.place.state, 'control.sock')
+  assert.equal(statSync(path).mode & 0o777, 0o600)
+  const ask = async (method: string, target: string): Promise<unknown> =>
+    JSON.parse(
+      (await exchange(`unix:${path}`, `${method} ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)).text,
+    )
+  assert.deepEqual(await ask('GET', '/held-up'), [])
+  for (let time = 0; time < 5; time++) await assert.rejects(daemon.login(USER.name, 'wrong'))
+  const heldUp = (await ask('GET', '/held-up')) as { kind: string; name: string | null; address: string | null }[]
+  assert.deepEqual(
+    heldUp.map(({ kind, name, address }) => [kind, name, address]),
+    [
+      ['address', null, '127.0.0.1'],
+      ['name-at-address', USER.name, '127.0.0.1'],
+    ],
+  )
+  assert.deepEqual(await ask('DELETE', '/held-up?address=127.0.0.1'), [])
+  await daemon.login()
 })

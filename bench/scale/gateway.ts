@@ -85,6 +85,7 @@ export class Gateway {
       this.#authority,
       async (uuids) => this.table.ended(uuids),
       (uuids, why) => this.table.forget(uuids, why === 'unused'),
+      () => {},
     )
     this.#registry.onChanged((changes) => {
       for (const [name] of changes) heard(name)

@@ -268,7 +268,7 @@ const sessions = z.strictObject({
   }),
   'max-per-originator': option(whole({ min: 1, max: 1_000_000 }).prefault(500), {
     description:
-      'sessions of one originator, of all users; past that go those of the user who signs in, or else of the user who has most there; never a local superuser’s for somebody else',
+      "sessions of one originator, of all users; past that go those of the user who signs in, or else of the user who has most there; never a local superuser's for somebody else",
   }),
   'stale-grace': option(duration({ minMs: STALE_GRACE_MS_MIN, maxMs: DAY_MS }).prefault('5s'), {
     description:

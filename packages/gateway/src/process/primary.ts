@@ -14,6 +14,7 @@ import { isNarrow, makeStateDirectory } from '../state-directory.ts'
 import { version } from '../version.ts'
 import { createXenApiServer } from '../xenapi/server.ts'
 import { Backends } from './backends.ts'
+import { listenForControl } from './control-socket.ts'
 import { bindListener, type ListeningSocket, removeStaleSocket } from './listening-socket.ts'
 import { SessionBroker } from './session-broker.ts'
 import { WorkerGroup } from './worker-group.ts'
@@ -54,6 +55,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 
 const XENAPI_SOCKET = 'xenapi.sock'
 const RETURN_SOCKET = 'gateway.sock'
+const CONTROL_SOCKET = 'control.sock'
 /** Earlier configurations whose workers may still be finishing when another is taken. */
 const OTHER_GROUPS_MAX = 4
 /** What is left to write to the log when everything has stopped gets this long; a reader may have stalled. */
@@ -69,6 +71,7 @@ class Primary {
   #backends: Backends | null = null
   #broker: SessionBroker | null = null
   #xenapi: Server | null = null
+  #control: Server | null = null
   #returns: ListeningSocket | null = null
   #group: WorkerGroup | null = null
   /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
@@ -104,9 +107,11 @@ class Primary {
       backends.authority,
       (uuids) => this.#broadcast(uuids),
       (uuids, why) => this.#groups.forEach((group) => group.forgotten(uuids, why)),
+      (error) => backends.report('authority-unavailable', error),
     )
     backends.start()
     await this.#startXenapi(backends)
+    this.#control = await listenForControl(join(config.stateDir, CONTROL_SOCKET), backends.xenapi?.authority ?? null)
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath })
     checkTlsFiles(config)
     for (const listen of config.listen) await this.#bind(listen)
@@ -221,6 +226,8 @@ class Primary {
     await Promise.all(groups.map((group) => group.drain()))
     this.#xenapi?.close()
     this.#xenapi?.closeAllConnections()
+    this.#control?.close()
+    this.#control?.closeAllConnections()
     await this.#backends?.close()
     this.#log.info({ event: 'stopped' })
     this.#log.flush()

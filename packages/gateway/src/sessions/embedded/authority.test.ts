@@ -187,7 +187,7 @@ describe('embedded authority', { timeout: 30_000 }, () => {
     for (const { id } of [others, first, third]) assert.ok(await one.authority.find(id))
   })
 
-  test('ends nobody’s sessions of an originator but those of who signs in, or has most there, and never root’s', async (t) => {
+  test("ends nobody's sessions of an originator but those of who signs in, or has most there, and never root’s", async (t) => {
     const one = startAuthority(t, { maxPerOriginator: 4 })
     for (const [user, role] of [
       ['root', 'pool-admin'],

@@ -145,7 +145,7 @@ describe('authority valkey', { timeout: 60_000 }, () => {
     for (const id of ofOriginator.slice(1)) assert.ok(await a.find(id))
   })
 
-  test('ends nobody’s sessions of an originator but those of who signs in, or has most there, and never root’s', async (t) => {
+  test("ends nobody's sessions of an originator but those of who signs in, or has most there, and never root’s", async (t) => {
     const a = await authorityOn(t, await serverOf(t), { maxPerOriginator: 4 })
     await addUsers(a)
     const [root, olga, first, second] = [
