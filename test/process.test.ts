@@ -1,7 +1,7 @@
 // The daemon's processes: crashes, signals, reloads, listeners.
 
 import assert from 'node:assert/strict'
-import { readFileSync, statSync } from 'node:fs'
+import { chmodSync, readFileSync, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -478,8 +478,10 @@ test('a primary that hears nothing is not trusted for longer than the grace', { 
   const status = async (): Promise<number> => (await client.exchange(asked(session))).status
   assert.equal(await status(), 200)
   daemon.child.signal('SIGSTOP')
+  const stoppedMs = performance.now()
   try {
     await until(async () => (await status()) === 503, 'the session not to be admitted')
+    t.diagnostic(`503 after ${Math.round(performance.now() - stoppedMs)} ms with a grace of 1000`)
   } finally {
     daemon.child.signal('SIGCONT')
   }
@@ -507,3 +509,17 @@ test('the control socket says who is held up by wrong passwords, and clears it',
   assert.deepEqual(await ask('DELETE', '/held-up?address=127.0.0.1'), [])
   await daemon.login()
 })
+
+test(
+  'the state directory lets services through to their socket, and a narrower one is warned of',
+  { timeout: 30_000 },
+  async (t) => {
+    const place = await Place.make(scopeOf(t))
+    await place.addUser(USER.name, USER.password, USER.role)
+    assert.equal(statSync(place.state).mode & 0o777, 0o711)
+    chmodSync(place.state, 0o700)
+    const daemon = await place.start()
+    const warning = await daemon.event(({ event }) => event === 'state-directory-narrow', 'the warning')
+    assert.deepEqual([warning['level'], warning['wanted']], ['warn', '0711'])
+  },
+)

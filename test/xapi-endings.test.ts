@@ -94,7 +94,7 @@ for (const [kind, beginOne] of Object.entries({ ...KINDS, ...LATER })) {
     const setting = await start(t, 60_000)
     let isGone = false
     const begun = await beginOne(setting)
-    const gone = begun.gone.then(() => {
+    const gone = begun.gone.finally(() => {
       isGone = true
     })
     const checked = async (): Promise<boolean> => ((await setting.xapi.calls())['session.get_record'] ?? 0) > 0

@@ -67,20 +67,20 @@ describe('sign-in throttle', { timeout: 20_000 }, () => {
   test('gives a name that is guessed at a turn within 2 s to a new address, and to a client without one', async (t) => {
     const started = performance.now()
     const throttle = new SignInThrottle(() => performance.now() - started)
-    let [guesses, isOver] = [0, false]
+    const guessing = { count: 0, isOver: false }
     const guess = async (address: string): Promise<void> => {
-      while (!isOver) {
+      while (!guessing.isOver) {
         const admission = await throttle.enter('root', address)
         if (admission.kind === 'refused') await pause(20)
         else {
-          guesses += 1
+          guessing.count += 1
           admission.attempt.failed()
         }
       }
     }
-    const guessing = ['', ...Array.from({ length: 12 }, (_, index) => `198.51.100.${index}`)].map(guess)
+    const guessers = ['', ...Array.from({ length: 12 }, (_, index) => `198.51.100.${index}`)].map(guess)
     t.after(() => {
-      isOver = true
+      guessing.isOver = true
     })
     await pause(1000)
     for (const [address, times] of [
@@ -89,10 +89,10 @@ describe('sign-in throttle', { timeout: 20_000 }, () => {
     ] as const) {
       for (let time = 0; time < times; time++) (await admitted(throttle, 'root', address)).succeeded()
     }
-    isOver = true
-    await Promise.all(guessing)
+    guessing.isOver = true
+    await Promise.all(guessers)
     const seconds = (performance.now() - started) / 1000
-    assert.ok(guesses <= 15 + 4 * seconds, `${guesses} guesses in ${seconds} s`)
+    assert.ok(guessing.count <= 15 + 4 * seconds, `${guessing.count} guesses in ${seconds} s`)
   })
 
   test('refuses who has failed most when many wait for a turn', async () => {

@@ -59,7 +59,7 @@ export class TrackTable {
 
   /** Keys with at least so many failures, with their tracks. */
   *failing(failuresMin: number, nowMs: number): Iterable<readonly [string, Track]> {
-    for (const key of [...this.#tracks.keys()]) {
+    for (const key of this.#tracks.keys()) {
       const track = this.peek(key, nowMs)
       if (track !== undefined && track.failures >= failuresMin) yield [key, track]
     }
