@@ -307,7 +307,7 @@ export class ClientConnection {
       case 'ask': {
         const { id } = decision
         const wait = this.#wait(ANSWER_TIMEOUT_MS, true)
-        this.#gateway.sessions.question(id, (answer) =>
+        this.#gateway.sessions.question(id, this.address, (answer) =>
           this.#learn(wait, { ...NOTHING_LEARNED, answer: { id, answer } }),
         )
         return false

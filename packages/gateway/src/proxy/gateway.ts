@@ -324,6 +324,11 @@ export class Gateway {
     this.sessionsEnded(uuids)
   }
 
+  /** Uuids of the sessions that something lives under. */
+  get heldUuids(): readonly string[] {
+    return [...this.#held.keys()]
+  }
+
   #allHeld(): Held[] {
     return [...this.#held.values()].flatMap((held) => [...held])
   }

@@ -456,7 +456,7 @@ export class Relay implements Exchange, ServiceListener {
 
   /** Whether a logout has been answered since the request was admitted: nothing more may be begun in its name. */
   get #hasSessionEnded(): boolean {
-    return this.request.entry?.isEnded === true
+    return this.request.entry !== null && this.request.entry.state !== 'live'
   }
 
   // ── the end ──
