@@ -114,7 +114,10 @@ test('a certificate that cannot be used stops the start with a reason', { timeou
   const place = await Place.make(scope, { listen: [{ address: '127.0.0.1:0', keys }] })
   const ran = await place.command(['serve'])
   assert.equal(ran.code, 1)
-  assert.match(ran.stderr, /cannot read the certificate \/.*none\.pem: ENOENT \[tls-unusable\]\ntry: /)
+  assert.match(
+    ran.stderr,
+    /xengate\.toml:\d+: `listen\[0\]\.tls`: cannot read the certificate \/.*none\.pem: ENOENT\n.*\[config-invalid\]\ntry: /,
+  )
 })
 
 for (const kind of ['a TCP port', 'a Unix socket'] as const) {

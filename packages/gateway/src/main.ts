@@ -14,4 +14,5 @@ process.exitCode = await run(argv, {
   stderr: process.stderr,
   env: process.env,
   cwd: process.cwd(),
+  defaultConfig: '/etc/xengate/xengate.toml',
 })

@@ -8,6 +8,7 @@ export const EXIT = { ok: 0, failed: 1, usage: 2 } as const
 /** A failure's code. Codes of errors from other parts are the same in kebab-case. */
 export type FailureCode =
   | 'config-invalid'
+  | 'config-missing'
   | 'state-missing'
   | 'state-empty'
   | 'state-unusable'
@@ -40,6 +41,7 @@ const failed = (advice: string): Entry => ({ exit: EXIT.failed, advice })
 
 const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'config-invalid': failed('xengate config-schema --sample prints a file with every option'),
+  'config-missing': failed('give --config FILE, or put the configuration there'),
   'state-missing': failed('give --config FILE or --state DIR, or start xengate dev here first'),
   'state-empty': failed('add the first user with xengate user add'),
   'state-unusable': failed('give another directory, with --state DIR or state-dir in the configuration'),

@@ -10,6 +10,8 @@ export interface Io {
   readonly env: Readonly<NodeJS.ProcessEnv>
   /** Directory that relative paths are relative to. */
   readonly cwd: string
+  /** The configuration of this host, for commands that are given none. */
+  readonly defaultConfig: string
 }
 
 /** Prints a line of data. */

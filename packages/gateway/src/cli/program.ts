@@ -47,7 +47,7 @@ function examples(...lines: readonly string[]): string {
 }
 
 function configOption(): Option {
-  return new Option('--config <FILE>', 'the configuration, a TOML file')
+  return new Option('--config <FILE>', 'the configuration, a TOML file (default: /etc/xengate/xengate.toml)')
 }
 
 function addDev(program: Command, io: Io, onExit: OnExit): void {
@@ -82,9 +82,9 @@ function addServe(program: Command, io: Io, onExit: OnExit): void {
       'Runs the daemon, which prints "xengate ready at ..." for each listener. SIGTERM and SIGINT finish what is under way ' +
         'and stop; a second one stops at once. SIGHUP reloads the configuration; one that is not valid changes nothing.',
     )
-    .addOption(configOption().makeOptionMandatory())
+    .addOption(configOption())
     .addHelpText('after', examples('xengate serve --config /etc/xengate/xengate.toml'))
-    .action(async (options: { config: string }) => {
+    .action(async (options: { config?: string }) => {
       const { serve } = await import('./commands/serve.ts')
       onExit(await serve(options, io))
     })
@@ -95,15 +95,16 @@ function addCheckConfig(program: Command, io: Io, onExit: OnExit): void {
     .command('check-config')
     .summary('say what is wrong with a configuration')
     .description(
-      'Checks a configuration and says all that is wrong with it, each with its key and line. Exits 0 when valid.',
+      'Says all that is wrong with a configuration, each with its key and line: everything for which "serve" would not start, the ' +
+        'files that it names included. Warns of what may not be meant so. Exits 0 when there are warnings at most.',
     )
-    .addOption(configOption().makeOptionMandatory())
-    .option('--json', 'print an array of problems on standard output')
+    .addOption(configOption())
+    .option('--json', 'print an array of problems on standard output, each with its severity: error or warning')
     .addHelpText(
       'after',
       examples('xengate check-config --config xengate.toml', 'xengate check-config --config xengate.toml --json'),
     )
-    .action(async (options: { config: string; json?: boolean }) => {
+    .action(async (options: { config?: string; json?: boolean }) => {
       const { checkConfig } = await import('./commands/check-config.ts')
       onExit(await checkConfig(options, io))
     })

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
+import { promisify } from 'node:util'
 import { openDatabase } from '../sessions/embedded/database.ts'
 import { UserStore } from '../sessions/embedded/users.ts'
 import { type Input, type Outcome, runCommand } from './testing/test-io.ts'
@@ -34,6 +36,21 @@ async function canSignIn(name: string, password: string, stateDir: string = join
   }
 }
 
+/** Writes x.toml: one listener, with these keys, a directory for services, and a user. */
+async function configure(keys: string, { address = '127.0.0.1:0', more = '' } = {}): Promise<void> {
+  await mkdir(join(cwd, 'plugin'), { recursive: true })
+  const text = `state-dir = "state"\n[services]\ndirectories = ["plugin"]\n[[listen]]\naddress = "${address}"\n${keys}${more}`
+  await writeFile(join(cwd, 'x.toml'), `${text}[limits]\nconnections = 100\n`)
+  await xengate('user add root --state state --password-stdin', { text: 'secret' })
+}
+
+/** Makes NAME.pem and NAME.key. */
+async function makeCertificate(name: string, ...how: readonly string[]): Promise<void> {
+  const files = ['-keyout', join(cwd, `${name}.key`), '-out', join(cwd, `${name}.pem`)]
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=gate']
+  await promisify(execFile)('openssl', ['req', '-x509', ...key, ...files, ...how])
+}
+
 describe('xengate', { timeout: 20_000 }, () => {
   test('--version prints the version on standard output', async () => {
     const { code, stdout } = await xengate('--version')
@@ -48,7 +65,10 @@ describe('xengate', { timeout: 20_000 }, () => {
     for (const [command, expected] of [
       ['dev --port 0 --state file', /cannot use .*file: .*ENOTDIR.* \[state-unusable\]\ntry: /],
       ['serve --config below.toml', /cannot use the state directory .*ENOTDIR.* \[state-unusable\]\ntry: /],
-      ['serve --config socket.toml', /there is no directory .*none \[listen-failed\]\ntry: /],
+      [
+        'serve --config socket.toml',
+        /socket\.toml:3: .*directory that is not there: .*none\n.* \[config-invalid\]\ntry: /,
+      ],
     ] as const) {
       const { code, stderr } = await xengate(command)
       assert.equal(code, 1)
@@ -80,7 +100,6 @@ describe('xengate', { timeout: 20_000 }, () => {
     for (const command of [
       '',
       'nonsense',
-      'serve',
       'dev --port 65536',
       'dev extra',
       'user add',
@@ -97,7 +116,7 @@ describe('xengate', { timeout: 20_000 }, () => {
 
 describe('check-config', { timeout: 20_000 }, () => {
   test('exits with 0 for a valid file', async () => {
-    await writeFile(join(cwd, 'x.toml'), '[limits]\nhead-bytes = 4096\n')
+    await configure('')
     const { code, stdout, stderr } = await xengate('check-config --config x.toml')
     assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '', stderr: 'x.toml: valid\n' })
   })
@@ -114,7 +133,7 @@ describe('check-config', { timeout: 20_000 }, () => {
     const { code, stdout } = await xengate('check-config --config x.toml --json')
     assert.equal(code, 1)
     assert.deepEqual(JSON.parse(stdout), [
-      { key: 'workers', line: 2, message: '`workers` must be at least 1; it is 0' },
+      { key: 'workers', line: 2, message: '`workers` must be at least 1; it is 0', severity: 'error' },
     ])
   })
 
@@ -122,6 +141,85 @@ describe('check-config', { timeout: 20_000 }, () => {
     const { code, stderr } = await xengate('check-config --config none.toml')
     assert.equal(code, 1)
     assert.match(stderr, /none\.toml: .*no such file/)
+  })
+
+  test('says no to files that serve could not use, each at its key', async () => {
+    await writeFile(join(cwd, 'empty'), '')
+    await configure('owner = "nobody-of-this-name"\ngroup = "nogroup-of-this-name"\n', {
+      address: 'unix:gate.sock',
+      more: `[[listen]]
+address = "127.0.0.1:0"
+tls = { certificate = "nope.pem", key = "key.pem" }
+[[listen]]
+address = "unix:none/gate.sock"
+[[listen]]
+address = "no-such-host.invalid:80"
+[sessions]
+authority = "valkey"
+[valkey]
+url = "rediss://127.0.0.1:6379"
+ca = "nope-ca.pem"
+password-file = "empty"
+`,
+    })
+    const { code, stderr } = await xengate('check-config --config x.toml')
+    assert.equal(code, 1)
+    for (const said of [
+      /x\.toml:\d+: `listen\[0\]\.owner`: there is no nobody-of-this-name in \/etc\/passwd/,
+      /x\.toml:\d+: `listen\[0\]\.group`: there is no nogroup-of-this-name/,
+      /x\.toml:\d+: `listen\[1\]\.tls`: cannot read the certificate .*nope\.pem: ENOENT/,
+      /x\.toml:\d+: `listen\[2\]\.address` needs a directory that is not there/,
+      /x\.toml:\d+: `listen\[3\]\.address` names a host that is not known/,
+      /x\.toml:\d+: `valkey\.ca`: cannot read .*nope-ca\.pem: ENOENT/,
+      /x\.toml:\d+: `valkey\.password-file`: .*empty is empty/,
+    ])
+      assert.match(stderr, said)
+    assert.doesNotMatch(stderr, /valid\n$/)
+  })
+
+  test('says no to a key that is not the certificate’s, and warns of one that has expired', async () => {
+    await makeCertificate('a', '-days', '3')
+    await makeCertificate('b', '-days', '300')
+    await configure('tls = { certificate = "a.pem", key = "b.key" }\n')
+    assert.match((await xengate('check-config --config x.toml')).stderr, /the key is not that of the certificate/)
+    await configure('tls = { certificate = "a.pem", key = "a.key" }\n')
+    const soon = await xengate('check-config --config x.toml')
+    assert.equal(soon.code, 0)
+    assert.match(soon.stderr, /^x\.toml:\d+: warning: `listen\[0\]\.tls` has a certificate that expires on \d{4}-/m)
+    const again = ['-in', join(cwd, 'a.pem'), '-signkey', join(cwd, 'a.key'), '-out', join(cwd, 'a.pem')]
+    await promisify(execFile)('openssl', ['x509', ...again, '-days', '-1'])
+    const expired = await xengate('check-config --config x.toml')
+    assert.equal(expired.code, 0)
+    assert.match(expired.stderr, /warning: .* expired on \d{4}-\d\d-\d\d/)
+  })
+
+  test('warns of what may not be meant, and exits with 0', async () => {
+    await writeFile(
+      join(cwd, 'x.toml'),
+      'state-dir = "state"\n[[listen]]\naddress = "0.0.0.0:8080"\n[services]\ndirectories = ["no-plugin"]\n[limits]\nconnections = 1000000\n',
+    )
+    const { code, stderr } = await xengate('check-config --config x.toml')
+    assert.equal(code, 0)
+    assert.match(stderr, /x\.toml:1: warning: `state-dir` has no users yet/)
+    assert.match(stderr, /x\.toml:3: warning: `listen\[0\]\.address` is not loopback and has no tls/)
+    assert.match(stderr, /x\.toml:5: warning: `services\.directories\[0\]` is not there: .*no-plugin/)
+    assert.match(stderr, /x\.toml:7: warning: `limits\.connections` is 1000000, and \d+ open files/)
+    assert.match(stderr, /x\.toml: valid\n$/)
+    const { stdout } = await xengate('check-config --config x.toml --json')
+    assert.ok(JSON.parse(stdout).every(({ severity }: { severity: string }) => severity === 'warning'))
+  })
+
+  test('takes the configuration of the host when none is given', async () => {
+    const { code, stderr } = await xengate('check-config')
+    assert.equal(code, 1)
+    assert.match(stderr, /no --config was given, and there is no .*etc\.toml \[config-missing\]\ntry: /)
+    await writeFile(join(cwd, 'etc.toml'), 'workers = 0\n')
+    assert.match((await xengate('check-config')).stderr, /etc\.toml:1: `workers` must be at least 1/)
+    assert.match((await xengate('serve')).stderr, /etc\.toml:1: `workers` must be at least 1.*\n.*\[config-invalid\]/)
+    await writeFile(join(cwd, 'etc.toml'), 'state-dir = "state"\n')
+    const added = await xengate('user add alice --password-stdin', { text: 'secret\n' })
+    assert.equal(added.code, 0, added.stderr)
+    assert.ok(await canSignIn('alice', 'secret', join(cwd, 'state')))
   })
 })
 

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { loadConfig } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
+import { configPath } from './checked-config.ts'
 import { CliError } from './errors.ts'
 import { type Io } from './io.ts'
 
@@ -22,17 +23,22 @@ export type UserPlace =
   | { readonly kind: 'valkey'; readonly config: Config }
 
 /**
- * Where the users are that the options mean, or those that `xengate dev` made in the working directory.
+ * Where the users are that the options mean: without any, those that `xengate dev` made in the working directory, or else those
+ * of this host's configuration.
  *
  * @throws {CliError} `state-missing`, `users-elsewhere`.
  * @throws {ConfigError} when the configuration is not valid.
  */
 export async function userPlace(options: StateOptions, io: Io): Promise<UserPlace> {
   if (options.state !== undefined) return { kind: 'embedded', stateDir: resolve(io.cwd, options.state) }
-  if (options.config !== undefined) return placeOf(await loadConfig(resolve(io.cwd, options.config)))
   const dev = join(io.cwd, DEV_STATE)
-  if (existsSync(dev)) return { kind: 'embedded', stateDir: dev }
-  throw new CliError('state-missing', `there is no ${DEV_STATE} here, so it is not clear whose users are meant`)
+  if (options.config === undefined && existsSync(dev)) return { kind: 'embedded', stateDir: dev }
+  if (options.config === undefined && !existsSync(io.defaultConfig)) {
+    const none = `no ${DEV_STATE} directory here, and no ${io.defaultConfig}`
+    throw new CliError('state-missing', `neither --config nor --state was given, and there is ${none}`)
+  }
+  const { config } = await loadConfig(configPath(options.config, io))
+  return placeOf(config)
 }
 
 function placeOf(config: Config): UserPlace {

@@ -69,7 +69,7 @@ after(() => rm(directory, { recursive: true }))
 async function load(text: string): Promise<Config> {
   const path = join(directory, 'xengate.toml')
   await writeFile(path, text)
-  return loadConfig(path)
+  return (await loadConfig(path)).config
 }
 
 async function problemsOf(text: string): Promise<readonly ConfigProblem[]> {

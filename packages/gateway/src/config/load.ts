@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { TomlError, parse } from 'smol-toml'
 import { locateKeys } from './locate.ts'
-import { explainIssues, formatKey } from './problems.ts'
+import { explainIssues, formatKey, type Problem } from './problems.ts'
 import { type Config, parseConfig } from './schema.ts'
 
 /** Something wrong in the configuration file. */
@@ -30,26 +30,34 @@ export class ConfigError extends Error {
   }
 }
 
+/** A configuration, and how to speak of its keys. */
+export interface LoadedConfig {
+  readonly config: Config
+  /** Puts problems at the lines of their keys, in the order of the file. */
+  readonly located: (problems: readonly Problem[]) => ConfigProblem[]
+}
+
 /**
  * Loads the configuration from the TOML file at `path`. Relative paths in it are relative to its directory.
  *
  * @throws {ConfigError} when the file cannot be read, is not TOML, or asks for what cannot be.
  */
-export async function loadConfig(path: string): Promise<Config> {
+export async function loadConfig(path: string): Promise<LoadedConfig> {
   const text = await readText(path)
   const input = parseToml(path, text)
   const parsed = parseConfig(input, dirname(resolve(path)))
-  if (parsed.ok) return parsed.config
-  const lineOf = locateKeys(text)
-  const problems = explainIssues(parsed.issues, input).map((problem) => ({
-    key: formatKey(problem.path),
-    line: lineOf(problem.path) ?? 0,
-    message: problem.message,
-  }))
-  throw new ConfigError(
-    path,
-    problems.toSorted((a, b) => a.line - b.line),
-  )
+  const located = (problems: readonly Problem[]): ConfigProblem[] => {
+    const lineOf = locateKeys(text)
+    return problems
+      .map((problem) => ({
+        key: formatKey(problem.path),
+        line: lineOf(problem.path) ?? 0,
+        message: problem.message,
+      }))
+      .toSorted((a, b) => a.line - b.line)
+  }
+  if (parsed.ok) return { config: parsed.config, located }
+  throw new ConfigError(path, located(explainIssues(parsed.issues, input)))
 }
 
 async function readText(path: string): Promise<string> {

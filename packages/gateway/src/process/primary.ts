@@ -25,6 +25,8 @@ import { WorkerGroup } from './worker-group.ts'
 /** What the primary is started with. */
 export interface PrimaryOptions {
   readonly config: Config
+  /** Where it was read from; absent when it was not. */
+  readonly configPath?: string
   readonly log: Log
   /** Reads the configuration again, at SIGHUP; rejects when it is not valid. Absent: SIGHUP is ignored. */
   readonly reload?: () => Promise<Config>
@@ -124,12 +126,26 @@ class Primary {
     for (const listen of config.listen) await this.#bind(listen)
     this.#group = this.#newGroup(config, this.#broker, backends)
     await this.#group.start()
-    this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config) })
+    this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config), ...this.#described })
     this.#hasStarted = true
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
       else this.#log.info({ event: 'signal-ignored', signal })
     })
+  }
+
+  /** What an operator wants to know of a running daemon. */
+  get #described(): Readonly<Record<string, unknown>> {
+    const { stateDir, services, sessions, pool } = this.#config
+    return {
+      version: version(),
+      node: process.version,
+      config: this.#options.configPath ?? null,
+      authority: sessions.authority,
+      registry: pool.registry,
+      stateDir,
+      directories: services.directories,
+    }
   }
 
   get #xenapiPath(): string {

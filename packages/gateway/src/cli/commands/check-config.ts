@@ -1,30 +1,36 @@
-// xengate check-config: says what is wrong with a configuration file, all of it.
+// xengate check-config: says what is wrong with a configuration, and what may not be meant as it stands there.
 
-import { resolve } from 'node:path'
-import { ConfigError, loadConfig } from '../../config/load.ts'
+import { ConfigError, type ConfigProblem } from '../../config/load.ts'
+import { configPath, loadChecked } from '../checked-config.ts'
 import { EXIT } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
 
+interface Found extends ConfigProblem {
+  readonly severity: 'error' | 'warning'
+}
+
 export async function checkConfig(
-  options: { readonly config: string; readonly json?: boolean },
+  options: { readonly config?: string; readonly json?: boolean },
   io: Io,
 ): Promise<number> {
-  const problems = await problemsOf(resolve(io.cwd, options.config))
-  if (options.json === true) print(io, JSON.stringify(problems, null, 2))
-  for (const { line, message } of problems) {
-    say(io, `${line === 0 ? options.config : `${options.config}:${line}`}: ${message}`)
+  const path = configPath(options.config, io)
+  const found = await findIn(path)
+  const shown = options.config ?? path
+  if (options.json === true) print(io, JSON.stringify(found, null, 2))
+  for (const { line, message, severity } of found) {
+    say(io, `${line === 0 ? shown : `${shown}:${line}`}: ${severity === 'warning' ? 'warning: ' : ''}${message}`)
   }
-  if (problems.length > 0) return EXIT.failed
-  say(io, `${options.config}: valid`)
+  if (found.some(({ severity }) => severity === 'error')) return EXIT.failed
+  say(io, `${shown}: valid`)
   return EXIT.ok
 }
 
-async function problemsOf(path: string): Promise<ConfigError['problems']> {
+async function findIn(path: string): Promise<Found[]> {
   try {
-    await loadConfig(path)
-    return []
+    const { doubts, descriptorDoubts } = await loadChecked(path)
+    return [...doubts, ...descriptorDoubts].map((problem) => ({ ...problem, severity: 'warning' }))
   } catch (error) {
-    if (error instanceof ConfigError) return error.problems
+    if (error instanceof ConfigError) return error.problems.map((problem) => ({ ...problem, severity: 'error' }))
     throw error
   }
 }

@@ -1,20 +1,26 @@
 // xengate serve: the daemon.
 
-import { resolve } from 'node:path'
-import { loadConfig } from '../../config/load.ts'
-import { createLog } from '../../logging/log.ts'
+import type { ConfigProblem } from '../../config/load.ts'
+import type { Config } from '../../config/schema.ts'
+import { createLog, type Log } from '../../logging/log.ts'
 import { startPrimary } from '../../process/primary.ts'
+import { configPath, loadChecked } from '../checked-config.ts'
 import { type Io, print } from '../io.ts'
 
-export async function serve(options: { readonly config: string }, io: Io): Promise<number> {
-  const path = resolve(io.cwd, options.config)
-  const config = await loadConfig(path)
+export async function serve(options: { readonly config?: string }, io: Io): Promise<number> {
+  const path = configPath(options.config, io)
+  const { config, doubts } = await loadChecked(path)
   const log = createLog(config.log)
-  const primary = await startPrimary({
-    config,
-    log,
-    reload: () => loadConfig(path),
-    print: (line) => print(io, line),
-  })
+  warn(log, doubts)
+  const reload = async (): Promise<Config> => {
+    const checked = await loadChecked(path)
+    warn(log, checked.doubts)
+    return checked.config
+  }
+  const primary = await startPrimary({ config, configPath: path, log, reload, print: (line) => print(io, line) })
   return primary.stopped
+}
+
+function warn(log: Log, doubts: readonly ConfigProblem[]): void {
+  for (const { key, line, message } of doubts) log.warn({ event: 'config-doubtful', key, line, problem: message })
 }

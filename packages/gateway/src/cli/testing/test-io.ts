@@ -1,7 +1,11 @@
 // A world for commands under test: what they read is given, what they write is kept.
 
+import { join } from 'node:path'
 import { PassThrough, Writable } from 'node:stream'
 import { run } from '../run.ts'
+
+/** Where a command's working directory has what is otherwise /etc/xengate/xengate.toml. */
+export const DEFAULT_CONFIG = 'etc.toml'
 
 /** What a command did. */
 export interface Outcome {
@@ -31,6 +35,7 @@ export async function runCommand(cwd: string, argv: readonly string[], input: In
     stderr,
     env: {},
     cwd,
+    defaultConfig: join(cwd, DEFAULT_CONFIG),
   })
   if (rawMode) throw new Error('the terminal was left in raw mode')
   return { code, stdout: stdout.text, stderr: stderr.text }
