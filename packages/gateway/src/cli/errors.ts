@@ -11,6 +11,7 @@ export type FailureCode =
   | 'config-missing'
   | 'state-missing'
   | 'state-empty'
+  | 'state-busy'
   | 'state-unusable'
   | 'demo-failed'
   | 'listen-failed'
@@ -30,6 +31,10 @@ export type FailureCode =
   | 'busy'
   | 'valkey-unavailable'
   | 'users-elsewhere'
+  | 'session-unknown'
+  | 'session-ambiguous'
+  | 'daemon-unreachable'
+  | 'not-confirmed'
 
 interface Entry {
   readonly exit: number
@@ -45,6 +50,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'state-missing': failed('give --config FILE or --state DIR, or start xengate dev here first'),
   'state-empty': failed('add the first user with xengate user add'),
   'state-unusable': failed('give another directory, with --state DIR or state-dir in the configuration'),
+  'state-busy': failed('stop the other one, or give another directory with --state DIR'),
   'demo-failed': failed('see what the demo service said above'),
   'listen-failed': failed(
     'stop the other program, or listen elsewhere: dev --port, or [[listen]] in the configuration',
@@ -64,7 +70,13 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'database-busy': failed('see which other program has the database open'),
   busy: failed('try again in a moment'),
   'valkey-unavailable': failed('see that it runs, and that [valkey] url leads to it'),
-  'users-elsewhere': failed('add them with xe or a XenServer client'),
+  'users-elsewhere': failed(
+    'manage users with xe, and end sessions with session.logout_subject_identifier of the XenAPI',
+  ),
+  'session-unknown': failed('see xengate sessions'),
+  'session-ambiguous': failed('give more of its id'),
+  'daemon-unreachable': failed('run this as the user that the daemon runs as'),
+  'not-confirmed': failed(''),
 }
 
 /** A command cannot do what it was asked. */

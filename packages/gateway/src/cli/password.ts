@@ -27,6 +27,11 @@ export async function readNewPassword(isFromStdin: boolean, io: Io): Promise<str
   return password
 }
 
+/** Asks for a yes at the terminal; anything else is a no. */
+export async function confirm(question: string, io: Io): Promise<boolean> {
+  return /^y(?:es)?$/i.test((await ask(`${question} (y/N) `, io)).trim())
+}
+
 async function readAll(io: Io): Promise<string> {
   const chunks: Buffer[] = []
   let bytes = 0

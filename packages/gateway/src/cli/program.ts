@@ -2,22 +2,18 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { parsePort } from '../config/addresses.ts'
-import { ROLES } from '../sessions/session.ts'
-import { type PasswordOptions } from './commands/user.ts'
+import { addAccounts } from './program-accounts.ts'
 import { type Io } from './io.ts'
-import { type StateOptions } from './state.ts'
 import { version } from '../version.ts'
-
-/** Takes the exit code of the command that ran. */
-export type OnExit = (code: number) => void
+import { configOption, examples, type OnExit } from './option.ts'
 
 /** The whole command line. Commander's own output goes to `io`, and its exits become exceptions. */
 export function createProgram(io: Io, onExit: OnExit): Command {
   const program = new Command('xengate')
     .description('Authenticated HTTP access to custom services on a XenServer or XCP-ng host')
-    .version(version(), '--version', 'print the version')
+    .version(`${version()} (Node.js ${process.version})`, '--version', 'print the version')
     .helpOption('-h, --help', 'print this help')
-    .helpCommand('help [COMMAND]', 'print the help of a command')
+    .helpCommand(false)
     .exitOverride()
     .showHelpAfterError()
     .configureOutput({
@@ -38,16 +34,9 @@ export function createProgram(io: Io, onExit: OnExit): Command {
   addServe(program, io, onExit)
   addCheckConfig(program, io, onExit)
   addConfigSchema(program, io, onExit)
-  addUser(program, io, onExit)
+  addAccounts(program, io, onExit)
+  addHelp(program)
   return program
-}
-
-function examples(...lines: readonly string[]): string {
-  return `\nExamples:\n${lines.map((line) => `  ${line}\n`).join('')}`
-}
-
-function configOption(): Option {
-  return new Option('--config <FILE>', 'the configuration, a TOML file (default: /etc/xengate/xengate.toml)')
 }
 
 function addDev(program: Command, io: Io, onExit: OnExit): void {
@@ -127,69 +116,20 @@ function addConfigSchema(program: Command, io: Io, onExit: OnExit): void {
     })
 }
 
-function addUser(program: Command, io: Io, onExit: OnExit): void {
-  const user = program
-    .command('user')
-    .summary('add, change, remove and list users')
-    .description(
-      'Works on the users of the embedded authority, or of the authority valkey, while the daemon runs or not. Without --config and --state it takes ' +
-        'the .xengate that "xengate dev" made here.',
-    )
-    .addHelpText(
-      'after',
-      examples(
-        'xengate user add alice --role pool-operator --config /etc/xengate/xengate.toml',
-        'xengate user list --json',
-      ),
-    )
-  addUserWithPassword(user, io, onExit)
-  withState(user.command('remove').argument('<NAME>').description('remove a user, and end its sessions'))
-    .addHelpText('after', examples('xengate user remove alice --state .xengate'))
-    .action(async (name: string, options: StateOptions) => {
-      const { removeUser } = await import('./commands/user.ts')
-      onExit(await removeUser(name, options, io))
+/** Commander's own takes the first word only. */
+function addHelp(program: Command): void {
+  program
+    .command('help')
+    .argument('[COMMAND...]')
+    .description('print the help of a command')
+    .addHelpText('after', examples('xengate help serve', 'xengate help user add'))
+    .action((names: readonly string[]) => {
+      let command = program
+      for (const name of names) {
+        const found = command.commands.find((one) => one.name() === name)
+        if (found === undefined) command.error(`error: unknown command '${name}'`)
+        command = found ?? command
+      }
+      command.outputHelp()
     })
-  withState(user.command('list').description('list the users and their roles'))
-    .option('--json', 'print an array with name, role, uuid and time of creation')
-    .addHelpText('after', examples('xengate user list', 'xengate user list --json | jq -r ".[].name"'))
-    .action(async (options: StateOptions & { json?: boolean }) => {
-      const { listUsers } = await import('./commands/user.ts')
-      onExit(await listUsers(options, io))
-    })
-}
-
-function addUserWithPassword(user: Command, io: Io, onExit: OnExit): void {
-  withPassword(user.command('add'), 'add a user; the role is read-only unless given')
-    .addHelpText(
-      'after',
-      examples('xengate user add alice --role pool-admin', 'xengate user add ci --password-stdin < password.txt'),
-    )
-    .action(async (name: string, options: PasswordOptions) => {
-      const { addUser: add } = await import('./commands/user.ts')
-      onExit(await add(name, options, io))
-    })
-  withPassword(
-    user.command('passwd'),
-    "change a user's password: its sessions go on; with --role the role too: its sessions end",
-  )
-    .addHelpText(
-      'after',
-      examples('xengate user passwd alice', 'xengate user passwd ci --password-stdin < password.txt'),
-    )
-    .action(async (name: string, options: PasswordOptions) => {
-      const { setUserPassword } = await import('./commands/user.ts')
-      onExit(await setUserPassword(name, options, io))
-    })
-}
-
-function withPassword(command: Command, description: string): Command {
-  return withState(command.argument('<NAME>').description(description))
-    .addOption(new Option('--role <ROLE>', 'a higher role includes the lower ones').choices([...ROLES]))
-    .option('--password-stdin', 'read the password from standard input; otherwise it is asked for')
-}
-
-function withState(command: Command): Command {
-  return command
-    .addOption(configOption().conflicts('state'))
-    .option('--state <DIR>', 'the state directory (default: .xengate)')
 }

@@ -52,10 +52,10 @@ async function makeCertificate(name: string, ...how: readonly string[]): Promise
 }
 
 describe('xengate', { timeout: 20_000 }, () => {
-  test('--version prints the version on standard output', async () => {
+  test('--version prints the version, and that of Node.js, on standard output', async () => {
     const { code, stdout } = await xengate('--version')
     assert.equal(code, 0)
-    assert.match(stdout, /^\d+\.\d+\.\d+\n$/)
+    assert.match(stdout, /^\d+\.\d+\.\d+ \(Node\.js v\d+\.\d+\.\d+\)\n$/)
   })
 
   test('a state directory or a socket that cannot be made is an ordinary failure, with what to try', async () => {
@@ -88,12 +88,27 @@ describe('xengate', { timeout: 20_000 }, () => {
       'user passwd',
       'user remove',
       'user list',
+      'user set-role',
+      'sessions',
+      'session',
+      'session end',
+      'blocked',
+      'unblock',
+      'help',
     ]) {
       const { code, stdout, stderr } = await xengate(`${command} --help`)
       assert.equal(code, 0)
       assert.match(stdout, /\nExamples:\n {2}xengate /, command)
       assert.equal(stderr, '')
     }
+  })
+
+  test('help takes the words of a command, and a wrong word is answered with no other command', async () => {
+    assert.match((await xengate('help user add')).stdout, /^Usage: xengate user add /)
+    assert.equal((await xengate('help user nonsense')).code, 2)
+    const { code, stderr } = await xengate('user rename a b')
+    assert.equal(code, 2)
+    assert.doesNotMatch(stderr, /Did you mean/)
   })
 
   test('a usage error exits with 2 and shows help on standard error', async () => {
@@ -105,6 +120,11 @@ describe('xengate', { timeout: 20_000 }, () => {
       'user add',
       'user add a --role king',
       'user list --config a --state b',
+      'user set-role a king',
+      'sessions --json --minimal',
+      'session end',
+      'unblock',
+      'unblock --all --user a',
     ]) {
       const { code, stdout, stderr } = await xengate(command)
       assert.equal(code, 2, command)
@@ -285,6 +305,21 @@ describe('user', { timeout: 60_000 }, () => {
     assert.equal((await xengate('user add bob --config x.toml --password-stdin', { text: 'p' })).code, 0)
     assert.ok(await canSignIn('bob', 'p', join(cwd, 'state')))
     assert.equal((await stat(join(cwd, 'state/xengate.db'))).mode & 0o777, 0o600)
+  })
+
+  test('the removal of the last administrator is warned of, and asked for at a terminal', async () => {
+    for (const name of ['root', 'eve'])
+      await xengate(`user add ${name} --role pool-admin --state s --password-stdin`, { text: 'secret' })
+    assert.doesNotMatch((await xengate('user remove eve --state s')).stderr, /last/)
+    const kept = await xengate('user remove root --state s', { typed: ['n\r'] })
+    assert.equal(kept.code, 1)
+    assert.match(kept.stderr, /root is the last user with the role pool-admin\. Go on\? .*\n.*\[not-confirmed\]/)
+    assert.match((await xengate('user list --state s')).stdout, /^root/)
+    const removed = await xengate('user remove root --state s')
+    assert.equal(removed.code, 0)
+    assert.match(removed.stderr, /warning: root is the last user with the role pool-admin/)
+    const { stdout, stderr } = await xengate('user list --state s')
+    assert.deepEqual([stdout, stderr], ['', 'there are no users: add one with xengate user add\n'])
   })
 
   test('only add makes a database', async () => {

@@ -1,4 +1,4 @@
-// Whose users a command works on.
+// Whose users and sessions a command works on.
 
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -17,10 +17,10 @@ export interface StateOptions {
   readonly state?: string
 }
 
-/** Where users are: in the database of a state directory, or in the Valkey of a configuration. */
-export type UserPlace =
+/** Where users and sessions are: in the database of a state directory, or in the Valkey of a configuration. */
+export type AccountPlace =
   | { readonly kind: 'embedded'; readonly stateDir: string }
-  | { readonly kind: 'valkey'; readonly config: Config }
+  | { readonly kind: 'valkey'; readonly stateDir: string; readonly config: Config }
 
 /**
  * Where the users are that the options mean: without any, those that `xengate dev` made in the working directory, or else those
@@ -29,7 +29,7 @@ export type UserPlace =
  * @throws {CliError} `state-missing`, `users-elsewhere`.
  * @throws {ConfigError} when the configuration is not valid.
  */
-export async function userPlace(options: StateOptions, io: Io): Promise<UserPlace> {
+export async function accountPlace(options: StateOptions, io: Io): Promise<AccountPlace> {
   if (options.state !== undefined) return { kind: 'embedded', stateDir: resolve(io.cwd, options.state) }
   const dev = join(io.cwd, DEV_STATE)
   if (options.config === undefined && existsSync(dev)) return { kind: 'embedded', stateDir: dev }
@@ -41,13 +41,13 @@ export async function userPlace(options: StateOptions, io: Io): Promise<UserPlac
   return placeOf(config)
 }
 
-function placeOf(config: Config): UserPlace {
+function placeOf(config: Config): AccountPlace {
   switch (config.sessions.authority) {
     case 'embedded':
       return { kind: 'embedded', stateDir: config.stateDir }
     case 'valkey':
-      return { kind: 'valkey', config }
+      return { kind: 'valkey', stateDir: config.stateDir, config }
     case 'xapi':
-      throw new CliError('users-elsewhere', 'the users are those of the host: the authority is "xapi"')
+      throw new CliError('users-elsewhere', 'users and sessions are those of the host: the authority is "xapi"')
   }
 }

@@ -2,22 +2,45 @@
 //
 //   GET    /held-up                    who cannot sign in now, or only by turns, because of wrong passwords
 //   DELETE /held-up?name=…&address=…   forgets wrong passwords: of a name, from an address, or all
+//   POST   /changes                    logs what the command line has changed
 
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
+import { type AccountChange, readAccountChange } from './account-change.ts'
 import { removeStaleSocket } from './listening-socket.ts'
 
-/** What the socket serves: null where the gateway signs nobody in. */
-export type Controlled = Pick<SignInAuthority, 'heldUp' | 'clearHeldUp'> | null
+/** Its name in the state directory. */
+export const CONTROL_SOCKET = 'control.sock'
+/** Bytes of a request's body; a change may name many sessions. */
+const BODY_BYTES_MAX = 1_048_576
+
+/** What the socket serves. */
+export interface Controlled {
+  /** Null where the gateway signs nobody in. */
+  readonly signIn: Pick<SignInAuthority, 'heldUp' | 'clearHeldUp'> | null
+  readonly changed: (change: AccountChange) => void
+}
+
+interface Answer {
+  readonly status: number
+  readonly body: unknown
+}
+
+const NOT_FOUND: Answer = { status: 404, body: { error: 'not-found' } }
+const NOT_ALLOWED: Answer = { status: 405, body: { error: 'method-not-allowed' } }
 
 /** Listens at `path`; the caller closes it. */
 export async function listenForControl(path: string, controlled: Controlled): Promise<Server> {
   await removeStaleSocket(path)
   const server = createServer((request, response) => {
-    request.resume()
-    const { status, body } = answer(controlled, request.method ?? '', request.url ?? '')
-    const headers = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
-    response.writeHead(status, headers).end(`${JSON.stringify(body)}\n`)
+    const answered = ({ status, body }: Answer): void => {
+      const headers = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
+      response.writeHead(status, headers).end(`${JSON.stringify(body)}\n`)
+    }
+    bodyOf(request).then(
+      (body) => answered(answer(controlled, request.method ?? '', request.url ?? '', body)),
+      () => request.destroy(),
+    )
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
@@ -29,12 +52,32 @@ export async function listenForControl(path: string, controlled: Controlled): Pr
   return server
 }
 
-function answer(controlled: Controlled, method: string, target: string): { status: number; body: unknown } {
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > BODY_BYTES_MAX) throw new RangeError('read a control request: its body is too long')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString()
+}
+
+function answer({ signIn, changed }: Controlled, method: string, target: string, body: string): Answer {
   const { pathname, searchParams } = new URL(target, 'http://control')
-  if (pathname !== '/held-up' || controlled === null) return { status: 404, body: { error: 'not-found' } }
-  if (method === 'GET') return { status: 200, body: controlled.heldUp() }
-  if (method !== 'DELETE') return { status: 405, body: { error: 'method-not-allowed' } }
+  if (pathname === '/changes') return answerChange(changed, method, body)
+  if (pathname !== '/held-up' || signIn === null) return NOT_FOUND
+  if (method === 'GET') return { status: 200, body: signIn.heldUp() }
+  if (method !== 'DELETE') return NOT_ALLOWED
   const [name, address] = [searchParams.get('name'), searchParams.get('address')]
-  controlled.clearHeldUp({ ...(name === null ? {} : { name }), ...(address === null ? {} : { address }) })
-  return { status: 200, body: controlled.heldUp() }
+  signIn.clearHeldUp({ ...(name === null ? {} : { name }), ...(address === null ? {} : { address }) })
+  return { status: 200, body: signIn.heldUp() }
+}
+
+function answerChange(changed: Controlled['changed'], method: string, body: string): Answer {
+  if (method !== 'POST') return NOT_ALLOWED
+  const change = readAccountChange(body)
+  if (change === undefined) return { status: 400, body: { error: 'no-change' } }
+  changed(change)
+  return { status: 200, body: {} }
 }

@@ -15,7 +15,7 @@ import { isNarrow, makeStateDirectory } from '../state-directory.ts'
 import { version } from '../version.ts'
 import { createXenApiServer } from '../xenapi/server.ts'
 import { Backends } from './backends.ts'
-import { listenForControl } from './control-socket.ts'
+import { CONTROL_SOCKET, listenForControl } from './control-socket.ts'
 import { bindListener, type ListeningSocket, OPEN_SOCKET_FILE, removeStaleSocket } from './listening-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { SessionBroker } from './session-broker.ts'
@@ -60,7 +60,6 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 
 const XENAPI_SOCKET = 'xenapi.sock'
 const RETURN_SOCKET = 'gateway.sock'
-const CONTROL_SOCKET = 'control.sock'
 /** Earlier configurations whose workers may still be finishing when another is taken. */
 const OTHER_GROUPS_MAX = 4
 /** What is left to write to the log when everything has stopped gets this long; a reader may have stalled. */
@@ -120,7 +119,10 @@ class Primary {
     )
     backends.start()
     await this.#startXenapi(backends)
-    this.#control = await listenForControl(join(config.stateDir, CONTROL_SOCKET), backends.xenapi?.authority ?? null)
+    this.#control = await listenForControl(join(config.stateDir, CONTROL_SOCKET), {
+      signIn: backends.xenapi?.authority ?? null,
+      changed: (change) => this.#log.info({ ...change }),
+    })
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath }, OPEN_SOCKET_FILE)
     checkTlsFiles(config)
     for (const listen of config.listen) await this.#bind(listen)

@@ -98,6 +98,13 @@ if redis.call('HGET', prefix .. 'session:' .. ARGV[2], 'id_hash') ~= ARGV[3] the
 return finish(ARGV[2])
 `)
 
+/** Ends the sessions with these uuids. Answers how many there were. */
+export const END_ALL: Script = new Script(`${COMMON}
+local ended = 0
+for index = 2, #ARGV do ended = ended + finish(ARGV[index]) end
+return ended
+`)
+
 /** Ends the sessions of the user with this uuid but one, unless the user is the local superuser. Answers their uuids. */
 export const END_OF_SUBJECT: Script = new Script(`${COMMON}
 local name = redis.call('HGET', prefix .. 'names', ARGV[2])

@@ -6,7 +6,7 @@ import type { Script, ValkeyLink } from '../../valkey/link.ts'
 import type { Credentials, SessionRecord } from '../accounts/sign-in.ts'
 import { isLocalSuperuser, type UserRecord } from '../accounts/users.ts'
 import { isRole } from '../session.ts'
-import { END, END_OF_SUBJECT, OPEN, SWEEP, TOUCH } from './scripts.ts'
+import { END, END_ALL, END_OF_SUBJECT, OPEN, SWEEP, TOUCH } from './scripts.ts'
 
 /** Keys in one command. */
 const KEYS_MAX = 500
@@ -91,6 +91,34 @@ export class SessionRows {
 
   async end(id: string): Promise<boolean> {
     return (await this.#script(END, uuidOf(id), sha256(id))) === 1
+  }
+
+  /** Ends sessions, whoever's. Answers how many of these there were. */
+  async endAll(uuids: readonly string[]): Promise<number> {
+    let ended = 0
+    for (let from = 0; from < uuids.length; from += KEYS_MAX) {
+      ended += Number(await this.#script(END_ALL, ...uuids.slice(from, from + KEYS_MAX)))
+    }
+    return ended
+  }
+
+  /** Every session, those that were active last at the end. */
+  async all(): Promise<SessionRecord[]> {
+    const active = await this.#link.run(['ZRANGE', `${this.#prefix}active`, '0', '-1', 'WITHSCORES'])
+    const records: SessionRecord[] = []
+    const pairs = Array.isArray(active) ? (active as [unknown, unknown][]) : []
+    for (let from = 0; from < pairs.length; from += KEYS_MAX) {
+      const some = pairs.slice(from, from + KEYS_MAX)
+      const rows = await Promise.all(
+        some.map(([uuid]) => this.#link.run(['HMGET', this.#key(String(uuid)), ...FIELDS])),
+      )
+      for (const [index, row] of rows.entries()) {
+        const [uuid, lastActiveMs] = some[index] ?? []
+        if (Array.isArray(row) && row[0] !== null)
+          records.push(recordOf(String(uuid), row.map(String), Number(lastActiveMs)))
+      }
+    }
+    return records
   }
 
   async endOfSubject(userUuid: string, exceptUuid: string): Promise<string[]> {
