@@ -490,8 +490,7 @@ describe('a start that cannot be', { timeout: 60_000 }, () => {
     const scope = scopeOf(t)
     const place = await Place.make(scope)
     const child = place.spawn()
-    await child.printed(({ stdout }) => (stdout.includes('xengate ready') ? true : undefined), 'the ready line')
-    const [, url = ''] = /xengate ready at (\S+)/.exec(child.stdout) ?? []
+    const url = await child.printed(({ stderr }) => /^xengate ready at (\S+)$/m.exec(stderr)?.[1], 'the ready line')
     child.process.stdout?.destroy()
     for (let count = 0; count < 50; count++) {
       assert.equal((await exchange(url, 'GET / HTTP/1.1\r\nHost: gate\r\n\r\n')).status, 404)

@@ -101,7 +101,7 @@ ${authority?.table ?? ''}`
 }
 
 function readUrl(host: Host, started: Started): Promise<string> {
-  return host.printed(started, (output) => /^xengate ready at (http:.*)$/m.exec(output)?.[1])
+  return host.printed(started, (output) => /"event":"started","listen":\["(http:[^"]*)"/.exec(output)?.[1])
 }
 
 async function login(url: string): Promise<string> {

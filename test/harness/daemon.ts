@@ -145,9 +145,9 @@ export class Daemon {
     this.child = child
   }
 
-  /** Where it listens, as it printed. */
+  /** Where it listens, as it logged at its start. */
   get urls(): readonly string[] {
-    return [...this.child.stdout.matchAll(/^xengate ready at (.*)$/gm)].map(([, url = '']) => url)
+    return (this.events.find(({ event }) => event === 'started')?.['listen'] ?? []) as readonly string[]
   }
 
   /** Its first listener. */

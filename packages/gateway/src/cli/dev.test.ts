@@ -8,8 +8,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, before, describe, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { isAnswered } from '@xengate/channel'
+import { runCommand } from './testing/test-io.ts'
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url))
 
@@ -53,7 +56,7 @@ describe('xengate dev', { timeout: 60_000 }, () => {
       assert.match(dev.url, /^http:\/\/127\.0\.0\.1:[1-9]\d*$/)
       const password = (await readFile(join(cwd, '.xengate/password'), 'utf8')).trim()
       assert.ok(dev.lines.some((line) => line.includes(password) && line.includes('.xengate/password')))
-      assert.equal((await stat(join(cwd, '.xengate'))).mode & 0o777, 0o700)
+      assert.equal((await stat(join(cwd, '.xengate'))).mode & 0o777, 0o711)
       assert.equal((await stat(join(cwd, '.xengate/password'))).mode & 0o777, 0o600)
 
       const script = dev.lines
@@ -74,6 +77,31 @@ describe('xengate dev', { timeout: 60_000 }, () => {
     await stopDev(dev)
     assert.equal(await readFile(join(cwd, '.xengate/password'), 'utf8'), password)
     assert.ok(dev.lines.some((line) => line.includes(password.trim())))
+  })
+
+  test('a second one in the same place says that one is running', async () => {
+    const dev = await startDev()
+    try {
+      const { code, stderr } = await runCommand(cwd, ['dev', '--port', '0'])
+      assert.equal(code, 1)
+      assert.match(stderr, /a gateway is running with \.xengate already \[state-busy\]\ntry: stop the other one/)
+    } finally {
+      await stopDev(dev)
+    }
+  })
+
+  test('it stops when it is told to, although nobody reads what it prints any more', async () => {
+    for (const lines of [1, 5]) {
+      const argv = ['-C', '@xengate/source', MAIN, 'dev', '--port', '0']
+      const child = spawn(process.execPath, argv, { cwd, stdio: ['ignore', 'pipe', 'ignore'] })
+      let count = 0
+      for await (const _ of createInterface({ input: child.stdout })) if (++count === lines) break
+      child.stdout.destroy()
+      // It goes on to serve: that is the last socket, by which its worker listens.
+      while (!(await isAnswered(join(cwd, '.xengate/gateway.sock')))) await setTimeout(20)
+      await stopDev({ child, url: '', lines: [] })
+      assert.notEqual(child.signalCode, 'SIGKILL')
+    }
   })
 
   test('the demo service ends with a gateway that was killed', async () => {

@@ -14,6 +14,11 @@ export interface Io {
   readonly defaultConfig: string
 }
 
+/** Says a line to the person who watches the log, if one does. */
+export function sayer(io: Io): { readonly say?: (line: string) => void } {
+  return io.stdout.isTTY === true ? { say: (line) => say(io, line) } : {}
+}
+
 /** Prints a line of data. */
 export function print(io: Io, line: string): void {
   io.stdout.write(`${line}\n`)

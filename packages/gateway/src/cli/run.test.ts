@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { openDatabase } from '../sessions/embedded/database.ts'
 import { UserStore } from '../sessions/embedded/users.ts'
 import { type Input, type Outcome, runCommand } from './testing/test-io.ts'
+
+const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url))
 
 let root: string
 let cwd: string
@@ -63,8 +66,8 @@ describe('xengate', { timeout: 20_000 }, () => {
     await writeFile(join(cwd, 'below.toml'), 'state-dir = "file/state"\n[[listen]]\naddress = "127.0.0.1:0"\n')
     await writeFile(join(cwd, 'socket.toml'), 'state-dir = "state"\n[[listen]]\naddress = "unix:none/gate.sock"\n')
     for (const [command, expected] of [
-      ['dev --port 0 --state file', /cannot use .*file: .*ENOTDIR.* \[state-unusable\]\ntry: /],
-      ['serve --config below.toml', /cannot use the state directory .*ENOTDIR.* \[state-unusable\]\ntry: /],
+      ['dev --port 0 --state file', /cannot use .*file: .*EEXIST.* \[state-unusable\]\ntry: /],
+      ['serve --config below.toml', /cannot use the state directory .*EEXIST.* \[state-unusable\]\ntry: /],
       [
         'serve --config socket.toml',
         /socket\.toml:3: .*directory that is not there: .*none\n.* \[config-invalid\]\ntry: /,
@@ -74,6 +77,28 @@ describe('xengate', { timeout: 20_000 }, () => {
       assert.equal(code, 1)
       assert.match(stderr, expected)
     }
+  })
+
+  test('a place where no directory can be made is an ordinary failure', async () => {
+    for (const command of ['dev --port 0 --state /proc/x', 'user add a --password-stdin --state /proc/x']) {
+      const { code, stderr } = await xengate(command, { text: 'secret' })
+      assert.equal(code, 1)
+      assert.match(stderr, /\/proc\/x.*ENOENT.*\[(?:state-unusable|database-unreadable)\]\ntry: /)
+    }
+  })
+
+  test('a state directory that may not be read is not taken for an empty one', async (t) => {
+    if (process.getuid?.() !== 0) return t.skip('needs root, to become another user')
+    await xengate('user add alice --state s --password-stdin', { text: 'secret' })
+    await chmod(join(cwd, 's'), 0o700)
+    await chmod(root, 0o755)
+    await chmod(cwd, 0o755)
+    const argv = ['-C', '@xengate/source', MAIN, 'user', 'list', '--state', join(cwd, 's')]
+    const ran = promisify(execFile)(process.execPath, argv, { uid: 65_534, gid: 65_534 })
+    await assert.rejects(ran, (error: Error & { stderr?: string }) => {
+      assert.match(String(error.stderr), /EACCES.*\[database-unreadable\]/)
+      return true
+    })
   })
 
   test('every help has examples', async () => {

@@ -4,6 +4,7 @@
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import { LOG_LEVELS, type LogLevel } from '../logging/level.ts'
 import type { PolicySetting } from '../services/policy.ts'
 import { SERVICE_NAME_PATTERN, isServiceName } from '../services/service-name.ts'
 import { ROLES } from '../sessions/session.ts'
@@ -133,9 +134,6 @@ export interface LimitsConfig {
   readonly responseMinRate: number
   readonly drainTimeoutMs: number
 }
-
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const
-export type LogLevel = (typeof LOG_LEVELS)[number]
 
 export interface LogConfig {
   readonly level: LogLevel

@@ -61,7 +61,7 @@ export function accessLine(fields: AccessFields): LogEvent {
     ...rest,
     user: caller === null ? null : caller.session.user,
     session: caller === null ? null : caller.session.uuid,
-    path: path === null ? null : pathOf(path),
+    path: path === null ? null : pathForLog(path),
     ttfbMs: Number(millis(ttfbMs)),
     totalMs: Number(millis(totalMs)),
   }
@@ -69,7 +69,7 @@ export function accessLine(fields: AccessFields): LogEvent {
 
 /**
  * The same event as a line of JSON, with the level and what every line has. Written out by hand, since it is on the path of
- * each request: 0.2 µs, against 2.6 by pino. Only what a client or an administrator chose is looked at for what JSON escapes.
+ * each request: 0.2 µs, against 1.5 by JSON.stringify. Only what a client or an administrator chose is looked at for what JSON escapes.
  */
 export function accessJson(fields: AccessFields, pid: number, nowMs: number): string {
   const { requestId, status, outcome, reason } = fields
@@ -113,7 +113,7 @@ function isSameWho(one: AccessFields, other: AccessFields): boolean {
 function whoJson({ client, caller, service, method, path }: AccessFields): string {
   return (
     `","client":"${client}",${caller === null ? NO_CALLER : callerJson(caller)}"service":${escaped(service)},` +
-    `"method":${quoted(method)},"path":${escaped(path === null ? null : pathOf(path))},"status":`
+    `"method":${quoted(method)},"path":${escaped(path === null ? null : pathForLog(path))},"status":`
   )
 }
 
@@ -159,7 +159,14 @@ function lineStart(pid: number, nowMs: number): string {
   return lastStart
 }
 
-function pathOf(target: string): string {
+/** What is written in place of a session id. */
+const BLACKED_OUT = '(session)'
+/** A session id in a path, also with its colon in percent-encoding. */
+const SESSION_IDS = /OpaqueRef(?::|%3[Aa])[0-9A-Za-z-]*/g
+
+/** The path of a target: without the query, where session ids belong, and with none that stands in the path by mistake. */
+export function pathForLog(target: string): string {
   const query = target.indexOf('?')
-  return query === -1 ? target : target.slice(0, query)
+  const path = query === -1 ? target : target.slice(0, query)
+  return path.includes('OpaqueRef') ? path.replaceAll(SESSION_IDS, BLACKED_OUT) : path
 }

@@ -8,8 +8,11 @@ import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type AccessFields, accessJson, accessLine } from './access.ts'
-import { type Log, createLog, logFormatFor } from './log.ts'
+import { type Log, type LogFormat, createLog, logFormatFor } from './log.ts'
 import { LINE_BYTES_MAX, shortenLine } from './long-lines.ts'
+
+// Each test has a log of its own, which writes at exit what is left.
+process.setMaxListeners(0)
 
 const WRITER = fileURLToPath(new URL('testing/writer.ts', import.meta.url))
 
@@ -18,11 +21,15 @@ interface Line {
 }
 
 /** The lines that a log wrote when `use` is done with it. */
-async function linesOf(use: (log: Log) => void, level: 'info' | 'debug' = 'info'): Promise<Line[]> {
+async function linesOf(use: (log: Log) => void): Promise<Line[]> {
+  return linesIn(await textOf(use, 'json'))
+}
+
+async function textOf(use: (log: Log) => void, format: LogFormat): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'xengate-log-'))
   const path = join(directory, 'log')
   const fd = openSync(path, 'a')
-  const log = createLog({ level, fd })
+  const log = createLog({ level: 'info', format, fd })
   use(log)
   const { promise, resolve } = Promise.withResolvers<void>()
   log.flush(resolve)
@@ -30,7 +37,7 @@ async function linesOf(use: (log: Log) => void, level: 'info' | 'debug' = 'info'
   const written = readFileSync(path, 'utf8')
   // The descriptor stays open: a log has no end, and may still flush.
   await rm(directory, { recursive: true })
-  return linesIn(written)
+  return written
 }
 
 function linesIn(written: string): Line[] {
@@ -134,6 +141,47 @@ describe('a line that is too long', () => {
   })
 })
 
+test('a reader that is gone keeps no process from its end', { timeout: 60_000 }, async () => {
+  // The reader takes one line; what is logged after that, and at exit, can be written nowhere.
+  const child = spawn(
+    '/bin/bash',
+    ['-c', 'set -o pipefail; "$0" "$1" a 3000 | head -n 1; exit', process.execPath, WRITER],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
+  const [line] = await Promise.all([text(child.stdout), text(child.stderr)])
+  assert.equal(linesIn(line).length, 1)
+})
+
+describe('for people', () => {
+  const plain = (use: (log: Log) => void): Promise<string> => textOf(use, 'plain')
+
+  test('a request is one line that is read at a glance', async () => {
+    const caller = { session: { user: 'alice', uuid: 'u' }, logged: null }
+    const fields: AccessFields = { ...REQUEST, caller, totalMs: 7.6 }
+    assert.match(
+      await plain((log) => log.access(fields)),
+      /^\d\d:\d\d:\d\d GET \/services\/plugin\/x 200 8 ms alice\n$/,
+    )
+    const refused = { ...REQUEST, status: 403, outcome: 'refused', reason: 'session-missing' }
+    assert.match(await plain((log) => log.access(refused)), /GET \/services\/plugin\/x 403 1 ms session-missing\n$/)
+  })
+
+  test('an event is its name and its fields, and nothing in it moves the cursor', async () => {
+    const said = await plain((log) => log.warn({ event: 'odd', line: 3, problem: 'two words', list: ['a'] }))
+    assert.match(said, /^\d\d:\d\d:\d\d warn {2}odd line=3 problem="two words" list=\["a"\]\n$/)
+    const path = '/services/plugin/\u001b[2Jx'
+    // oxlint-disable-next-line no-control-regex -- it is what must not be there
+    assert.doesNotMatch(await plain((log) => log.access({ ...REQUEST, path })), /\u001b/)
+  })
+
+  test('an error has its stack below', async () => {
+    const said = await plain((log) => log.error({ event: 'failed', error: new RangeError('too far') }))
+    assert.match(said, /^\S+ error failed\nRangeError: too far\n {4}at /)
+  })
+})
+
 test('a log that cannot be written does not end the process', { timeout: 20_000 }, async () => {
   const child = spawn('/bin/sh', ['-c', '"$0" "$1" a 200 > /dev/full', process.execPath, WRITER], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -142,7 +190,33 @@ test('a log that cannot be written does not end the process', { timeout: 20_000 
   assert.doesNotMatch(said, /ENOSPC|Error/)
 })
 
+const REQUEST: AccessFields = {
+  requestId: '1-a',
+  client: '10.0.0.9',
+  caller: null,
+  service: 'x',
+  method: 'GET',
+  path: '/services/plugin/x?y=1',
+  status: 200,
+  outcome: 'complete',
+  reason: null,
+  bytesIn: 0,
+  bytesOut: 22,
+  ttfbMs: 0.4,
+  totalMs: 1,
+}
+
 describe('the access log', { timeout: 10_000 }, () => {
+  test('has no session id that stands in a path by mistake', async () => {
+    const id = '6d1c2e9c-0000-4000-8000-000000000000'
+    for (const path of [`/services/plugin/OpaqueRef:${id}/x`, `/services/plugin/x/OpaqueRef%3a${id}/x`]) {
+      const [line] = await linesOf((log) => log.access({ ...REQUEST, path }))
+      assert.match(String(line?.['path']), /\/\(session\)\/x$/)
+      assert.doesNotMatch(JSON.stringify(line), /6d1c2e9c/)
+      assert.doesNotMatch(await textOf((log) => log.access({ ...REQUEST, path }), 'plain'), /6d1c2e9c/)
+    }
+  })
+
   const fields: AccessFields = {
     requestId: '1-a',
     client: '10.0.0.9',
@@ -167,7 +241,7 @@ describe('the access log', { timeout: 10_000 }, () => {
     assert.equal(line['bytesOut'], 22)
   })
 
-  test('is the same event written by hand as by pino, whatever the texts hold', () => {
+  test('is the same event written by hand as by JSON.stringify, whatever the texts hold', () => {
     for (const odd of ['plain', 'a"b\\c', '\u0000\n\t\u001f', 'caf\u00e9 \u{1f600}', '\ud800', '', '\u2028']) {
       const caller = { session: { user: odd, uuid: 'u' }, logged: null }
       const line = { ...fields, caller, path: `/${odd}`, service: null, ttfbMs: 0.0006, totalMs: 12.9996 }

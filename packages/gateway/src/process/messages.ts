@@ -67,3 +67,5 @@ export type ToPrimary =
   | { readonly type: 'held'; readonly uuids: readonly string[] }
   /** No request of the sessions of this ending is admitted any more. */
   | { readonly type: 'confirmed'; readonly ending: number }
+  /** What is still under way a moment after `drain`: connections with a request, a channel or a tunnel. */
+  | { readonly type: 'draining'; readonly connections: number }

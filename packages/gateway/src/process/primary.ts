@@ -32,6 +32,8 @@ export interface PrimaryOptions {
   readonly reload?: () => Promise<Config>
   /** Prints one line for people and programs that wait for it. */
   readonly print: (line: string) => void
+  /** Says something to the person at the terminal; absent when there is none. */
+  readonly say?: (line: string) => void
 }
 
 /** A primary that serves. */
@@ -202,6 +204,7 @@ class Primary {
       find: (id, clientAddress) => broker.find(id, clientAddress),
       touch: (uuids) => backends.authority.touch(uuids),
       held: (uuids) => backends.authority.held(uuids),
+      draining: (connections) => this.#waitsFor(connections),
     })
   }
 
@@ -250,6 +253,13 @@ class Primary {
       }
       process.on('SIGTERM', onStop).on('SIGINT', onStop)
     })
+  }
+
+  #waitsFor(connections: number): void {
+    const seconds = Math.ceil(this.#config.limits.drainTimeoutMs / 1000)
+    this.#log.info({ event: 'draining', connections, seconds })
+    const what = connections === 1 ? '1 request' : `${connections} requests`
+    this.#options.say?.(`waiting for ${what}, ${seconds} s at most; Ctrl-C again stops now`)
   }
 
   /**

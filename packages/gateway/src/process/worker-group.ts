@@ -19,6 +19,9 @@ const EXIT_GRACE_MS = 2000
 const REPLACE_FIRST_MS = 10
 const REPLACE_LAST_MS = 5000
 
+/** Workers tell at about the same time what they wait for. */
+const SAY_DRAINING_MS = 50
+
 /** Descriptors 0 to 2 are the usual ones and 3 is the channel to the primary; the listening sockets follow. */
 const FIRST_LISTEN_FD = 4
 
@@ -41,6 +44,8 @@ export interface WorkerGroupOptions {
   readonly find: (id: string, clientAddress: string) => Promise<Session | null | 'unavailable'>
   readonly touch: (uuids: readonly string[]) => void
   readonly held: (uuids: readonly string[]) => void
+  /** Told how many connections with something under way a stop waits for, if any. */
+  readonly draining: (connections: number) => void
 }
 
 interface Worker {
@@ -54,6 +59,8 @@ export class WorkerGroup {
   readonly #options: WorkerGroupOptions
   readonly #workers = new Set<Worker>()
   #endings = 0
+  /** Connections that workers have told to be waiting for. */
+  #waitedFor = 0
   #isDraining = false
   #replaceMs = REPLACE_FIRST_MS
   readonly #aliveTimer: NodeJS.Timeout
@@ -164,6 +171,9 @@ export class WorkerGroup {
       case 'confirmed':
         worker.confirmations.get(message.ending)?.()
         break
+      case 'draining':
+        this.#waitsFor(message.connections)
+        break
     }
   }
 
@@ -248,6 +258,13 @@ export class WorkerGroup {
     const timer = setTimeout(() => this.destroy(), this.#options.config.limits.drainTimeoutMs + EXIT_GRACE_MS)
     await this.#gone.promise
     clearTimeout(timer)
+  }
+
+  /** Says once for all workers what a stop waits for. */
+  #waitsFor(connections: number): void {
+    if (connections === 0) return
+    if (this.#waitedFor === 0) setTimeout(() => this.#options.draining(this.#waitedFor), SAY_DRAINING_MS)
+    this.#waitedFor += connections
   }
 
   /** Ends the workers now. */

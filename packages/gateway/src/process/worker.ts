@@ -24,6 +24,9 @@ const RECHECK_PARTS = 4
 /** After a standstill signs of life are still to be read: nothing is ended before that. */
 const SIGNS_READ_MS = 100
 
+/** When it is told what a stop waits for: idle connections are closed by then. */
+const DRAIN_LOOK_MS = 100
+
 type StartMessage = Extract<ToWorker, { type: 'start' }>
 
 /** Serves until the primary says otherwise, or is gone. */
@@ -182,6 +185,8 @@ class Worker {
   /** A second call only says that the first may end sooner. */
   #drain(closesIdle: boolean): void {
     const drained = this.#gateway.drain(closesIdle)
+    if (closesIdle)
+      setTimeout(() => this.#tell({ type: 'draining', connections: this.#gateway.connections }), DRAIN_LOOK_MS).unref()
     if (this.#isDraining) return
     this.#isDraining = true
     drained.then(

@@ -2,7 +2,7 @@
 // The order is the specification's and never depends on the service.
 
 import { FIELD, type RequestHead } from '@xengate/http1'
-import { isPermitted, permittedMethods, type Policies, type PolicySetting } from '../services/policy.ts'
+import { isOpen, isPermitted, permittedMethods, type Policies, type PolicySetting } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import { isServiceName } from '../services/service-name.ts'
 import type { Answer, SessionEntry, SessionTable } from '../sessions/table.ts'
@@ -14,18 +14,23 @@ import {
   CROSS_SITE,
   elsewhere,
   GATEWAY_BUSY,
+  METHOD_CLOSED,
   methodNotAllowed,
   PATH_UNKNOWN,
   type Refusal,
   ROLE_INSUFFICIENT,
   SERVICE_SLOW,
+  SERVICE_NO_SOCKET,
+  SERVICE_STALE,
   SERVICE_UNKNOWN,
+  SERVICE_NAME_INVALID,
+  SERVICE_UNNAMED,
   SERVICE_UNREACHABLE,
   SESSION_INVALID,
   SESSION_MISSING,
 } from './refusals.ts'
 import type { ServiceConnection } from './service-connection.ts'
-import type { Connected, ServicePool } from './service-pool.ts'
+import type { Absence, Connected, ServicePool } from './service-pool.ts'
 import { presentedSession } from './session-id.ts'
 
 /** Where every request for a custom service starts. */
@@ -35,6 +40,13 @@ const SERVICES_PATH: string = SERVICES_PREFIX.slice(0, -1)
 export const XENAPI_PATHS: ReadonlySet<string> = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])
 /** The XenAPI endpoint's name in the pool of connections; no service can have it. */
 export const XENAPI = '/xenapi'
+
+/** By what stands where a service's socket would be. */
+const ABSENT: Readonly<Record<Absence, Refusal>> = {
+  absent: SERVICE_UNKNOWN,
+  stale: SERVICE_STALE,
+  'no-socket': SERVICE_NO_SOCKET,
+}
 
 /** What a decision rests on. */
 export interface AdmissionRules {
@@ -129,9 +141,9 @@ function decideService(
   const { method } = head
   const policy = rules.policies.of(name)
   if (policy.roles !== null && !isPermitted(policy, method, entry.session.roles)) {
-    return refuse(ROLE_INSUFFICIENT, name, entry)
+    return refuse(isOpen(policy, method) ? ROLE_INSUFFICIENT : METHOD_CLOSED, name, entry)
   }
-  if (!isServiceName(name)) return refuse(SERVICE_UNKNOWN, null, entry)
+  if (!isServiceName(name)) return refuse(name === '' ? SERVICE_UNNAMED : SERVICE_NAME_INVALID, null, entry)
 
   const passes = isPassable && rules.policies.allowsChannel(policy) && rules.methods.includes(method)
   // A connection that ends with this request gains nothing by being passed.
@@ -146,7 +158,9 @@ function decideService(
   if (connected.kind === 'too-slow') return refuse(SERVICE_SLOW, name, entry)
 
   const origin = connected.kind === 'not-running' ? rules.registry.whereIs(name, entry.session.uuid) : undefined
-  if (connected.kind === 'not-running' && origin === undefined) return refuse(SERVICE_UNKNOWN, name, entry)
+  if (connected.kind === 'not-running' && origin === undefined) {
+    return refuse(ABSENT[connected.why], name, entry)
+  }
   if (!rules.methods.includes(method)) {
     if (connected.kind === 'connected') rules.pool.giveBack(name, connected.connection)
     return refuse(methodNotAllowed(rules.methods), name, entry)

@@ -253,6 +253,11 @@ export class Gateway {
     return this.#isStopping
   }
 
+  /** How many connections are left: with a request, a channel or a tunnel once idle ones have been closed. */
+  get connections(): number {
+    return this.#connections.size
+  }
+
   #closeIdle(): void {
     this.#isStopping = true
     // What has arrived by now is read in the next turn of the event loop, and served.
@@ -442,13 +447,13 @@ export class Gateway {
 
   /** Logs a connection that was closed before anything was asked on it. */
   logArrivalFault(address: string, fault: ArrivalFault): void {
-    this.logRefusal({ address }, { status: 0, code: fault }, nothingAsked(this.nextRequestId()), 0, 0)
+    this.logRefusal({ address }, { status: 0, reason: fault }, nothingAsked(this.nextRequestId()), 0, 0)
   }
 
   /** Logs a request that was refused. @param bytesIn, bytesOut bytes of the bodies of request and refusal */
   logRefusal(
     client: { readonly address: string },
-    refusal: { readonly status: number; readonly code: string },
+    refusal: { readonly status: number; readonly reason: string },
     asked: Asked,
     bytesIn: number,
     bytesOut: number,
@@ -466,7 +471,7 @@ export class Gateway {
       path,
       status: refusal.status,
       outcome: 'refused',
-      reason: refusal.code,
+      reason: refusal.reason,
       bytesIn,
       bytesOut,
       ttfbMs: elapsedMs,

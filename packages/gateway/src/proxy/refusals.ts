@@ -9,12 +9,14 @@ export interface Refusal {
   readonly code: string
   /** What went wrong and what to do, for people. */
   readonly text: string
+  /** What the log says: the code, or more than the client is told. */
+  readonly reason: string
   /** Field lines of this answer alone, each with its CRLF. */
   readonly lines: string
 }
 
 function refusal(status: number, code: string, text: string, lines = ''): Refusal {
-  return { status, code, text, lines }
+  return { status, code, reason: code, text, lines }
 }
 
 const RETRY_SOON = 'Retry-After: 1\r\n'
@@ -48,11 +50,31 @@ export const ROLE_INSUFFICIENT: Refusal = refusal(
   'The role of this session may not do this on this service: ask an administrator, or log in as another user.',
 )
 
+/** Nobody has the right: the policy's table of roles does not have the method. */
+export const METHOD_CLOSED: Refusal = refusal(
+  403,
+  'role-insufficient',
+  'This method is not open to any role on this service: use another method, or have the administrator open it.',
+)
+
 export const SERVICE_UNKNOWN: Refusal = refusal(
   404,
   'service-unknown',
   'No such service is running here or on a known host: check the name in /services/plugin/<name>, and that the service is started.',
 )
+
+/** The client is told the same of each of these: only the log says what stands where the socket would be. */
+export const SERVICE_STALE: Refusal = { ...SERVICE_UNKNOWN, reason: 'service-stale' }
+
+export const SERVICE_NO_SOCKET: Refusal = { ...SERVICE_UNKNOWN, reason: 'service-no-socket' }
+
+export const SERVICE_NAME_INVALID: Refusal = { ...SERVICE_UNKNOWN, reason: 'service-name-invalid' }
+
+export const SERVICE_UNNAMED: Refusal = {
+  ...SERVICE_UNKNOWN,
+  reason: 'service-unnamed',
+  text: 'No service is named: give its name, as in /services/plugin/<name>.',
+}
 
 export const PATH_UNKNOWN: Refusal = refusal(
   404,
@@ -130,14 +152,14 @@ export const SERVICE_SLOW: Refusal = refusal(
 export const AUTHORITY_UNAVAILABLE: Refusal = refusal(
   503,
   'authority-unavailable',
-  'It cannot be told now whether the session is valid: try again shortly.',
+  'The gateway cannot verify the session right now: try again shortly.',
   RETRY_SOON,
 )
 
 export const GATEWAY_BUSY: Refusal = refusal(
   503,
   'gateway-busy',
-  'The gateway is at a limit: try again shortly.',
+  'The gateway has reached its limit of connections or of pending look-ups: try again shortly.',
   RETRY_SOON,
 )
 

@@ -3,6 +3,7 @@
 // Whether a service runs is what connecting to its socket says, at the time of the request: no table of services can be
 // stale, and a socket file with nobody behind it is the same as none.
 
+import { statSync } from 'node:fs'
 import type { Clock } from './clock.ts'
 import { ServiceConnection, type Where } from './service-connection.ts'
 
@@ -15,15 +16,19 @@ const RETRY_FIRST_MS = 1
 const RETRY_LAST_MS = 50
 
 /** Why there is no connection. */
-export type ConnectFailure = 'not-running' | 'unreachable' | 'too-slow' | 'no-descriptors'
+export type ConnectFailure = 'unreachable' | 'too-slow' | 'no-descriptors'
+
+/** How it shows that a service does not run: no socket, one that nobody listens on, or a file that is none. */
+export type Absence = 'absent' | 'stale' | 'no-socket'
 
 /** What became of `connect`. */
 export type Connected =
   | { readonly kind: 'connected'; readonly connection: ServiceConnection }
   | { readonly kind: ConnectFailure }
+  | { readonly kind: 'not-running'; readonly why: Absence }
 
 /** Codes by which connecting says that nobody listens at a path. */
-const NOBODY_THERE = new Set([
+const NOBODY_THERE: ReadonlySet<string> = new Set([
   'ENOENT',
   'ECONNREFUSED',
   'ENOTDIR',
@@ -87,7 +92,7 @@ export class ServicePool {
   ): void {
     const place = places[index]
     if (place === undefined) {
-      then({ kind: 'not-running' })
+      then({ kind: 'not-running', why: absenceAt(places) })
       return
     }
     const connection = new ServiceConnection(place, this.#connectTimeoutMs, (error) => {
@@ -153,6 +158,19 @@ export class ServicePool {
     for (const connection of this.#open) connection.destroy()
     this.#idle.clear()
   }
+}
+
+/** What stands where nobody listens: the first that is something. Connecting says the same of a stale socket and of a file. */
+function absenceAt(places: readonly Where[]): Absence {
+  for (const place of places) {
+    if (!('path' in place)) continue
+    try {
+      return statSync(place.path).isSocket() ? 'stale' : 'no-socket'
+    } catch {
+      // Nothing is there, or a link that leads nowhere.
+    }
+  }
+  return 'absent'
 }
 
 /** Where the socket of the service `name` can be, given the configured directories. */

@@ -67,6 +67,11 @@ export function isPermitted(policy: PolicySetting, method: string, held: readonl
   return wanted !== undefined && wanted.some((role) => held.some((own) => roleIncludes(own, role)))
 }
 
+/** Whether any role may use `method` under `policy`. */
+export function isOpen({ roles }: PolicySetting, method: string): boolean {
+  return roles === null || isForEveryMethod(roles) || Object.hasOwn(roles, method)
+}
+
 function isForEveryMethod(roles: NonNullable<PolicySetting['roles']>): roles is readonly Role[] {
   return Array.isArray(roles)
 }

@@ -1,16 +1,18 @@
 // xengate dev: a gateway with everything embedded, to try it and to write services against.
 
-import { mkdir } from 'node:fs/promises'
+import { isAnswered } from '@xengate/channel'
 import { join, relative, resolve } from 'node:path'
 import { SOCKET_PATH_BYTES_MAX } from '../../config/addresses.ts'
 import { type Config, parseConfig } from '../../config/schema.ts'
 import { type DemoProcess, startDemo } from '../../demo/child.ts'
 import { DEMO_SERVICE } from '../../demo/service.ts'
 import { type Log, createLog } from '../../logging/log.ts'
+import { CONTROL_SOCKET } from '../../process/control-socket.ts'
 import { startPrimary } from '../../process/primary.ts'
+import { makeDirectories, makeStateDirectory } from '../../state-directory.ts'
 import { DEV_USER, type DevUser, prepareUser } from '../dev-user.ts'
 import { CliError } from '../errors.ts'
-import { type Io, print } from '../io.ts'
+import { type Io, print, sayer } from '../io.ts'
 import { DEV_STATE } from '../state.ts'
 
 export interface DevOptions {
@@ -23,19 +25,29 @@ export async function dev(options: DevOptions, io: Io): Promise<number> {
   const stateDir = resolve(io.cwd, options.state ?? DEV_STATE)
   const plugin = join(stateDir, 'plugin')
   checkPathLength(join(plugin, DEMO_SERVICE))
-  await mkdir(plugin, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
-    throw new CliError('state-unusable', `cannot use ${stateDir}: ${String(cause)}`, { cause })
-  })
+  prepareDirectories(stateDir, plugin)
+  if (await isAnswered(join(stateDir, CONTROL_SOCKET))) {
+    throw new CliError('state-busy', `a gateway is running with ${shownPath(stateDir, io)} already`)
+  }
   const user = await prepareUser(stateDir)
   const config = devConfig(options.port, stateDir, plugin)
   const log = createLog(config.log)
   const demo = await startDemoService(join(plugin, DEMO_SERVICE), log)
   try {
-    const primary = await startPrimary({ config, log, print: (line) => print(io, line) })
+    const primary = await startPrimary({ config, log, print: (line) => print(io, line), ...sayer(io) })
     for (const line of linesToPaste(String(primary.urls[0]), user, io)) print(io, line)
     return await primary.stopped
   } finally {
     await demo.close()
+  }
+}
+
+function prepareDirectories(stateDir: string, plugin: string): void {
+  try {
+    makeStateDirectory(stateDir)
+    makeDirectories(plugin, 0o700)
+  } catch (cause) {
+    throw new CliError('state-unusable', `cannot use ${stateDir}: ${String(cause)}`, { cause })
   }
 }
 
@@ -74,7 +86,7 @@ async function startDemoService(path: string, log: Log): Promise<DemoProcess> {
 
 function linesToPaste(url: string, user: DevUser, io: Io): string[] {
   const service = `${url}/services/plugin/${DEMO_SERVICE}`
-  const file = shellWord(relative(io.cwd, user.passwordFile) || user.passwordFile)
+  const file = shellWord(shownPath(user.passwordFile, io))
   const login = `{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["${DEV_USER}","'"$(cat ${file})"'"]}`
   const id = `sed 's/.*"result":"\\([^"]*\\)".*/\\1/'`
   const password = user.password === undefined ? 'that was set last' : `${user.password} (kept in ${file})`
@@ -92,6 +104,12 @@ function linesToPaste(url: string, user: DevUser, io: Io): string[] {
     `  curl -sS -N -b "session_id=$session" ${service}/clock`,
     '',
   ]
+}
+
+/** Relative to the working directory below it, absolute elsewhere. */
+function shownPath(path: string, io: Io): string {
+  const below = relative(io.cwd, path)
+  return below === '' || below.startsWith('..') ? path : below
 }
 
 /** A word of the shell: quoted only when it must be. */

@@ -5,7 +5,7 @@ import type { Config } from '../../config/schema.ts'
 import { createLog, type Log } from '../../logging/log.ts'
 import { startPrimary } from '../../process/primary.ts'
 import { configPath, loadChecked } from '../checked-config.ts'
-import { type Io, print } from '../io.ts'
+import { type Io, print, say, sayer } from '../io.ts'
 
 export async function serve(options: { readonly config?: string }, io: Io): Promise<number> {
   const path = configPath(options.config, io)
@@ -17,7 +17,9 @@ export async function serve(options: { readonly config?: string }, io: Io): Prom
     warn(log, checked.doubts)
     return checked.config
   }
-  const primary = await startPrimary({ config, configPath: path, log, reload, print: (line) => print(io, line) })
+  // What is no terminal gets the log alone, which is JSON from its first line; `started` has the same in it.
+  const ready = (line: string): void => (io.stdout.isTTY === true ? print(io, line) : say(io, line))
+  const primary = await startPrimary({ config, configPath: path, log, reload, print: ready, ...sayer(io) })
   return primary.stopped
 }
 
