@@ -33,7 +33,8 @@ test('docs/http.md has every refusal, and no other', () => {
     refusals.elsewhere(''),
     refusals.methodNotAllowed([]),
   ].map(({ status, code }) => `${status} ${code}`)
-  assert.deepEqual(rows.toSorted(), made.toSorted())
+  // Some differ in their text, or in what the log says, alone.
+  assert.deepEqual(rows.toSorted(), [...new Set(made)].toSorted())
 })
 
 test('docs/http.md has every reason to refuse a message, and no other', () => {

@@ -45,8 +45,7 @@ function addDev(program: Command, io: Io, onExit: OnExit): void {
     .summary('run a gateway with everything embedded, to try it')
     .description(
       'Runs a gateway with its own users and sessions, and a demo service. The user root gets a generated password, which ' +
-        'is kept in DIR/password. A service of yours takes part when it listens on a Unix socket in DIR/plugin that is ' +
-        'named after it.',
+        'is kept in DIR/password. To try your own service, let it listen on DIR/plugin/<service name>.',
     )
     .option('--port <PORT>', 'port on 127.0.0.1; 0 lets the system choose', portArgument, 8080)
     .option('--state <DIR>', 'where everything is kept (default: .xengate)')

@@ -77,8 +77,10 @@ function optionsIn(table: JsonSchema): Named[] {
 function sampleTable(name: string, schema: JsonSchema): string[] {
   const lines = [`# ${schema.description}`, schema.items === undefined ? `[${name}]` : `[[${name}]]`]
   const nested: string[] = []
-  for (const [key, option] of optionsIn(schema.items ?? schema)) {
-    if (option.additionalProperties === undefined) lines.push(...sampleOption(key, option))
+  const table = schema.items ?? schema
+  for (const [key, option] of optionsIn(table)) {
+    const isRequired = table.required?.includes(key) === true
+    if (option.additionalProperties === undefined) lines.push(...sampleOption(key, option, isRequired))
     else nested.push('', ...sampleNested(name, key, option))
   }
   return isLeftOut(schema) ? [...lines, ...nested].map(commentedOut) : [...lines, ...nested]
@@ -93,11 +95,11 @@ function commentedOut(line: string): string {
   return line === '' || line.startsWith('#') ? line : `#${line}`
 }
 
-function sampleOption(key: string, schema: JsonSchema): string[] {
+/** @param isRequired what the sample shows of an option that has no default is then in force */
+function sampleOption(key: string, schema: JsonSchema, isRequired = false): string[] {
   const isDefault = schema.default !== undefined
   const value = isDefault ? schema.default : schema.examples?.[0]
-  // A required option has no default; what the sample shows is then in force.
-  const isShown = isDefault || (key === 'address' && schema.description?.startsWith('where to listen') === true)
+  const isShown = isDefault || isRequired
   return [`# ${schema.description}`, `${isShown ? '' : '#'}${inOneLine(key, value)}`]
 }
 

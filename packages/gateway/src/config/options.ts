@@ -21,10 +21,9 @@ export function option<T extends z.ZodType>(schema: T, meta: OptionMeta): T {
 
 /** A duration between two bounds (milliseconds), given as text; the result is in milliseconds. */
 export function duration(bounds: { readonly minMs: number; readonly maxMs: number }): z.ZodType<number, string> {
-  const wanted = 'must be a duration such as 250ms, 10s, 5m or 24h'
   return z
-    .string(wanted)
-    .regex(DURATION_PATTERN, wanted)
+    .string({ error: ({ input }) => durationWanted(input) })
+    .regex(DURATION_PATTERN, { error: ({ input }) => durationWanted(input) })
     .transform((text, context): number => {
       const ms = parseDuration(text) ?? Number.NaN
       if (ms >= bounds.minMs && ms <= bounds.maxMs) return ms
@@ -32,6 +31,14 @@ export function duration(bounds: { readonly minMs: number; readonly maxMs: numbe
       context.issues.push({ code: 'custom', input: text, message: `must be between ${min} and ${max}` })
       return z.NEVER
     })
+}
+
+/** What a duration must be, and the one that will have been meant. */
+function durationWanted(input: unknown): string {
+  const wanted = 'must be a duration such as "250ms", "10s", "5m" or "24h"'
+  const [, days] = /^(\d{1,4})d$/.exec(String(input)) ?? []
+  if (days !== undefined) return `${wanted}; in hours, that is "${Number(days) * 24}h"`
+  return /^\d{1,9}$/.test(String(input)) ? `${wanted}; write "${String(input)}s" for seconds` : wanted
 }
 
 /** A whole number between two bounds. */
@@ -51,7 +58,7 @@ export function origin(): z.ZodType<string, string> {
 
 /** Where xapi takes plain HTTP: `http://host[:port]`. */
 export function upstream(): z.ZodType<Upstream, string> {
-  const unix = 'not a Unix socket: xapi takes whoever comes by its own for root'
+  const unix = 'not a Unix socket: xapi treats every connection to its socket as root'
   return parsed(parseUpstream, `must be http://host[:port], without a path, and ${unix}`)
 }
 

@@ -3,7 +3,6 @@
 import { type KeyPath } from './locate.ts'
 import { nearest } from './nearest.ts'
 import { type ConfigIssue, type JsonSchema, configJsonSchema } from './schema.ts'
-import { missingOption } from './unavailable.ts'
 
 /** Something wrong: at which key, and what. */
 export interface Problem {
@@ -55,7 +54,7 @@ function explainIssue(issue: ConfigIssue, input: unknown): Problem[] {
     case 'invalid_value':
       return [wanted(path, `must be ${choices(issue.values)}`, input)]
     case 'invalid_type':
-      return [wanted(path, wantedType(issue), input)]
+      return [wanted(path, wantedType(issue, input), input)]
     case 'too_small':
     case 'too_big':
       return [wanted(path, bound(issue), input)]
@@ -73,8 +72,6 @@ function wanted(path: KeyPath, message: string, input: unknown): Problem {
 }
 
 function unknownKey(path: KeyPath, value: unknown): Problem {
-  const missing = missingOption(path)
-  if (missing !== undefined) return { path, message: missing }
   const name = String(path.at(-1))
   const table = path.slice(0, -1)
   const said = `unknown key \`${quoteKey(name)}\`${table.length === 0 ? '' : ` in ${formatTable(table)}`}`
@@ -124,7 +121,13 @@ const typeNames: Readonly<Record<string, string>> = {
 }
 
 /** The schema's own words, when it has some. */
-function wantedType(issue: Extract<ConfigIssue, { code: 'invalid_type' }>): string {
+function wantedType(issue: Extract<ConfigIssue, { code: 'invalid_type' }>, input: unknown): string {
+  const value = valueAt(input, issue.path)
+  const isTable = typeof value === 'object' && value !== null && !Array.isArray(value)
+  // An array of tables is written with double brackets.
+  if (issue.expected === 'array' && isTable && schemaAt(issue.path)?.items?.type === 'object') {
+    return `may be there several times: write [[${formatKey(issue.path)}]] in place of [${formatKey(issue.path)}]`
+  }
   if (issue.message.startsWith('must ')) return issue.message
   return `must be ${typeNames[issue.expected] ?? issue.expected}`
 }

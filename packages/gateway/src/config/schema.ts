@@ -195,7 +195,7 @@ const listen = z.strictObject({
   }),
   'proxy-protocol': option(z.boolean().prefault(false), {
     description:
-      'whether each connection begins with a header of the PROXY protocol, version 1 or 2, from a terminator in front',
+      'whether each connection begins with a header of the PROXY protocol, version 1 or 2, from a TLS proxy or load balancer in front',
   }),
   mode: option(fileMode().optional(), {
     description:
@@ -219,7 +219,7 @@ const listen = z.strictObject({
 
 const policy = z.strictObject({
   roles: option(z.union([roles, z.record(methodName(), roles)], ROLES_WANTED).optional(), {
-    description: `who may: roles (${ROLES.join(', ')}; a higher one includes a lower) or a table of roles by method, where a method that is not named is nobody's; default: any valid session`,
+    description: `who may: roles (${ROLES.join(', ')}; a higher one includes a lower) or a table of roles by method, where a method that is not listed is denied to everyone; default: any valid session`,
     example: ['pool-admin', 'pool-operator'],
   }),
   channels: option(z.boolean().prefault(true), {
@@ -246,7 +246,7 @@ const services = z.strictObject({
   }),
   channels: option(z.boolean().prefault(true), {
     description:
-      "whether clients' connections may be passed to services that take channels; never with the authority xapi",
+      "whether clients' connections may be passed to services that take channels; never at listeners with tls",
   }),
   policy: option(z.record(serviceName, policy).prefault({}), {
     description: 'rules for one service, by its name',
@@ -299,7 +299,7 @@ const sessions = z.strictObject({
   }),
   'stale-grace': option(duration({ minMs: STALE_GRACE_MS_MIN, maxMs: DAY_MS }).prefault('5s'), {
     description:
-      'a known session gets 503 when the authority was last heard so long ago; with xapi when its last answer about the session is so old, and older than recheck',
+      'how long sessions already seen stay valid while the session store is unreachable, then 503; with xapi, how old its last answer about a session may be, if that is more than recheck',
   }),
   xapi: option(xapi.prefault({}), { description: 'for the authority and the registry xapi' }),
 })
@@ -371,7 +371,7 @@ const limits = z.strictObject({
     description: "how long a service may take until its response's head",
   }),
   'body-idle-timeout': option(duration(TIMEOUT).prefault('60s'), {
-    description: 'longest pause in the body of a request or of a response',
+    description: 'longest pause in a request or response body',
   }),
   'request-min-rate': option(whole({ min: 0, max: 1_000_000_000 }).prefault(0), {
     description: 'bytes a second that a client has to send of a body, over 10 s, while it is its turn; 0: any',
@@ -380,12 +380,14 @@ const limits = z.strictObject({
     description: 'bytes a second that a client has to take of a response, over 10 s, while it is its turn; 0: any',
   }),
   'drain-timeout': option(duration({ minMs: 0, maxMs: DAY_MS }).prefault('30s'), {
-    description: 'how long requests may finish when the daemon stops',
+    description: 'time for requests in progress when the daemon stops or reloads',
   }),
 })
 
 const log = z.strictObject({
-  level: option(z.enum(LOG_LEVELS).prefault('info'), { description: 'the least important level that is logged' }),
+  level: option(z.enum(LOG_LEVELS).prefault('info'), {
+    description: 'the least important level that is logged: trace, debug, info, warn or error',
+  }),
   access: option(z.boolean().prefault(true), { description: 'whether each request is logged, at the level info' }),
 })
 
@@ -644,7 +646,8 @@ function poolIssues({ sessions: { authority, xapi: settings }, pool: { registry,
   const issues: ConfigIssue[] = []
   const isDynamic = registry === 'valkey' || registry === 'xapi'
   if (isDynamic && authority === 'embedded') {
-    const why = 'clients would be sent to hosts on which a session of sessions.authority = "embedded" does not hold'
+    const why =
+      'sessions of the authority "embedded" are valid on this host only, and clients would be redirected to others'
     const instead = 'use the authority "valkey" or "xapi", or the registry "static" or "none"'
     issues.push(issue(['pool', 'registry'], `must not be this one: ${why}; ${instead}`))
   }

@@ -38,6 +38,10 @@ const REGISTRIES: Readonly<Record<PoolConfig['registry'], (context: RegistryCont
 const SAY_AGAIN_MS = 60_000
 const SAID_MAX = 100
 
+/** How often each service's socket is tried, to find those that have died: for other hosts, and for the log alone. */
+const TOLD_INTERVAL_MS = 3000
+const LOGGED_INTERVAL_MS = 30_000
+
 /** Events that say that a failure is over, with the failure's. */
 const FAILURE_OF: Readonly<Record<string, string>> = {
   'valkey-connected': 'valkey-lost',
@@ -56,6 +60,8 @@ export class Backends {
   #registry: OpenedRegistry
   #places: Places
   #local: LocalServices | null = null
+  /** Services that the log has told of. */
+  #running: ReadonlySet<string> = new Set()
 
   /**
    * @param onChanged told when services on other hosts come and go
@@ -87,9 +93,21 @@ export class Backends {
     this.#opened.authority.start()
     this.#registry.registry.start()
     this.#link?.start()
-    if (!this.#registry.isTold) return
-    const { registry } = this.#registry
-    this.#local = new LocalServices(this.#config.services.directories, (names) => registry.announce(names))
+    this.#watchServices()
+  }
+
+  /** Tells the log, and the other hosts, which services run here. */
+  #watchServices(): void {
+    const { registry, isTold } = this.#registry
+    this.#local?.close()
+    const intervalMs = isTold ? TOLD_INTERVAL_MS : LOGGED_INTERVAL_MS
+    this.#local = new LocalServices(this.#config.services.directories, intervalMs, (names) => {
+      const now = new Set(names)
+      for (const service of names) if (!this.#running.has(service)) this.#log.info({ event: 'service-found', service })
+      for (const service of this.#running) if (!now.has(service)) this.#log.info({ event: 'service-gone', service })
+      this.#running = now
+      if (isTold) registry.announce(names)
+    })
   }
 
   /** @throws when `config` asks for another authority or registry, or for other settings of one that is running */
@@ -108,7 +126,9 @@ export class Backends {
 
   /** Takes a reloaded configuration that `checkReload` has accepted; the places are those of the new table. */
   configure(config: Config): void {
+    const isMoved = config.services.directories.join('\n') !== this.#config.services.directories.join('\n')
     this.#config = config
+    if (isMoved) this.#watchServices()
     this.#opened.configure(config)
     if (this.#registry.isTold) return
     this.#registry = REGISTRIES[config.pool.registry](this.#context(config))

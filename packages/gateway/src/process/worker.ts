@@ -10,6 +10,7 @@ import { Greetings } from '../proxy/greetings.ts'
 import { TlsCredentials, type TlsEvent } from '../proxy/tls-credentials.ts'
 import { Policies } from '../services/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
+import type { Session } from '../sessions/session.ts'
 import { SessionTable } from '../sessions/table.ts'
 import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
 
@@ -82,7 +83,10 @@ class Worker {
     this.#greetings = new Greetings(returnKey)
     this.#log = createLog(config.log)
     this.#sessions = new SessionTable(
-      (id, client) => tell({ type: 'find', id, client }),
+      (id, client) => {
+        this.#log.debug({ event: 'session-asked', client })
+        tell({ type: 'find', id, client })
+      },
       (uuids) => this.#gateway.sessionsEnded(uuids),
       config.sessions.idleTimeoutMs,
       Math.min(TOUCH_INTERVAL_MS, longestSilenceMs(config.sessions)),
@@ -103,6 +107,7 @@ class Worker {
       greetings: this.#greetings,
       idPrefix: randomBytes(6).toString('hex'),
       problem: (event, code) => this.#log.error({ event, code }),
+      debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
       access: config.log.access ? (line) => this.#log.access(line) : null,
       channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
     })
@@ -142,8 +147,10 @@ class Worker {
   }
 
   take(message: Exclude<ToWorker, StartMessage>): void {
+    if (message.type !== 'alive') this.#log.trace({ event: 'primary-said', type: message.type })
     switch (message.type) {
       case 'found':
+        this.#logAnswer(message.session)
         this.#sessions.answered(message.id, message.session, this.#gateway.clock.nowMs)
         break
       case 'ended':
@@ -168,6 +175,12 @@ class Worker {
         this.#drain(message.closesIdle)
         break
     }
+  }
+
+  #logAnswer(session: Session | null | 'unavailable'): void {
+    const known = session === null || session === 'unavailable' ? {} : { session: session.uuid, user: session.user }
+    const answer = session === null ? 'nobody' : session === 'unavailable' ? 'unavailable' : 'session'
+    this.#log.debug({ event: 'session-answered', answer, ...known })
   }
 
   signalled(signal: NodeJS.Signals): void {

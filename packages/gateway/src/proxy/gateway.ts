@@ -6,6 +6,7 @@ import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
 import type { LimitsConfig } from '../config/schema.ts'
 import { descriptorOf } from '@xengate/channel'
 import type { AccessFields, ChannelFields } from '../logging/access.ts'
+import type { LogEvent } from '../logging/event.ts'
 import type { Policies } from '../services/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
@@ -49,6 +50,8 @@ export interface GatewayOptions {
   readonly idPrefix: string
   /** Told of what goes wrong outside of any request: an event's name, and the system's name of the error. */
   readonly problem: (event: string, code: string) => void
+  /** Told of what is of use only to who looks for a fault; null when nobody is. */
+  readonly debug: ((event: LogEvent) => void) | null
   /** Takes a line for each request; null when access is not logged. */
   readonly access: ((line: AccessFields) => void) | null
   /** Takes a line for each channel, at its end; null when access is not logged. */
@@ -117,6 +120,7 @@ export class Gateway {
       limits.connectTimeoutMs,
       this.clock,
       (event, code) => this.#problem(event, code),
+      options.debug,
     )
     const channels = new ChannelSockets((name) => socketPaths(options.directories, name), this.clock)
     const hasXenapi = xenapiPath !== null
@@ -379,6 +383,11 @@ export class Gateway {
       },
       bytes,
     )
+    this.#options.debug?.({
+      event: opened === null ? 'channel-not-offered' : 'channel-offered',
+      channel: id,
+      service: name,
+    })
     return opened === null ? null : new Channel(this, client, opened, { id, service: name, entry, methods, asked })
   }
 

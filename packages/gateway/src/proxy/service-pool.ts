@@ -4,6 +4,7 @@
 // stale, and a socket file with nobody behind it is the same as none.
 
 import { statSync } from 'node:fs'
+import type { LogEvent } from '../logging/event.ts'
 import type { Clock } from './clock.ts'
 import { ServiceConnection, type Where } from './service-connection.ts'
 
@@ -51,18 +52,22 @@ export class ServicePool {
   readonly #clock: Clock
 
   readonly #problem: (event: string, code: string) => void
+  readonly #debug: ((event: LogEvent) => void) | null
 
   /**
    * @param placesOf where a service can be, in the order to try
    * @param problem told of what is wrong with this process
+   * @param debug told of each connection; null when nobody wants to hear of them
    */
   constructor(
     placesOf: (name: string) => readonly Where[],
     connectTimeoutMs: number,
     clock: Clock,
     problem: (event: string, code: string) => void,
+    debug: ((event: LogEvent) => void) | null,
   ) {
     this.#problem = problem
+    this.#debug = debug
     this.#placesOf = placesOf
     this.#connectTimeoutMs = connectTimeoutMs
     this.#clock = clock
@@ -96,6 +101,7 @@ export class ServicePool {
       return
     }
     const connection = new ServiceConnection(place, this.#connectTimeoutMs, (error) => {
+      this.#debug?.({ event: 'service-connect', ...placeForLog(place), code: error?.code ?? null })
       if (error === undefined) {
         this.#open.add(connection)
         connection.onClosed(() => this.#open.delete(connection))
@@ -158,6 +164,10 @@ export class ServicePool {
     for (const connection of this.#open) connection.destroy()
     this.#idle.clear()
   }
+}
+
+function placeForLog(place: Where): Readonly<Record<string, unknown>> {
+  return 'path' in place ? { path: place.path } : { host: place.host, port: place.port }
 }
 
 /** What stands where nobody listens: the first that is something. Connecting says the same of a stale socket and of a file. */

@@ -26,7 +26,7 @@ async function listen(t: TestContext, path: string): Promise<Server> {
 function watching(t: TestContext, directories: string[]): { told: (names: string[]) => Promise<void> } {
   let last = ''
   let wake = (): void => {}
-  const services = new LocalServices(directories, (names) => {
+  const services = new LocalServices(directories, 3000, (names) => {
     last = names.join(' ')
     wake()
   })

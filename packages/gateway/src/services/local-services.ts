@@ -1,5 +1,5 @@
 // Which services run on this host: the sockets in the plugin directories that accept connections. The path of a request
-// does not rest on it (see docs/decisions/0002): it is what other hosts are told.
+// does not rest on it (see docs/decisions/0002): it is what other hosts and the log are told.
 
 import { type FSWatcher, watch } from 'node:fs'
 import { readdir } from 'node:fs/promises'
@@ -8,8 +8,6 @@ import { join } from 'node:path'
 import { NAMES_MAX } from './announcement.ts'
 import { isServiceName } from './service-name.ts'
 
-/** How often all is looked at, whether the file system tells of changes or not: a service may die and leave its socket. */
-const LOOK_INTERVAL_MS = 3000
 /** After a change, what follows it closely is waited for: a socket's file is there a little before it listens. */
 const SETTLE_MS = 20
 /** A new socket that refuses may be about to listen. */
@@ -32,11 +30,15 @@ export class LocalServices {
   #refused: ReadonlySet<string> = new Set()
   #isClosed = false
 
-  /** @param onChanged told of all names, sorted, when they are others than before */
-  constructor(directories: readonly string[], onChanged: (names: readonly string[]) => void) {
+  /**
+   * @param lookIntervalMs how often all is looked at, whether the file system tells of changes or not: a service may die and leave
+   *   its socket
+   * @param onChanged told of all names, sorted, when they are others than before
+   */
+  constructor(directories: readonly string[], lookIntervalMs: number, onChanged: (names: readonly string[]) => void) {
     this.#directories = directories
     this.#onChanged = onChanged
-    this.#interval = setInterval(() => this.look(), LOOK_INTERVAL_MS).unref()
+    this.#interval = setInterval(() => this.look(), lookIntervalMs).unref()
     this.look()
   }
 

@@ -108,6 +108,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     returnPath: join(directory, 'gateway.sock'),
     greetings,
     idPrefix: 'test',
+    debug: null,
     problem: (event, code) => assert.fail(`${event}: ${code}`),
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),

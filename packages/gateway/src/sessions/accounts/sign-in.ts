@@ -34,7 +34,7 @@ export interface SignedIn {
   readonly session: Session
 }
 
-/** A session with what its XenAPI record and the control service show beside it. It holds no session id. */
+/** A session with what its XenAPI record and `xengate sessions` show beside it. It holds no session id. */
 export interface SessionRecord {
   readonly session: Session
   /** The user's uuid: `auth_user_sid` and the subject identifier of the XenAPI. */
