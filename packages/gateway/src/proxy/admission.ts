@@ -68,7 +68,7 @@ export type Decision =
     }
   /** Ask about this session, then decide again. */
   | { readonly kind: 'ask'; readonly id: string }
-  /** Connect to this service, then decide again. */
+  /** Connect to this service, which takes a while, then decide again. */
   | { readonly kind: 'connect'; readonly name: string }
   /** Gather the call of the XenAPI, and send it to the primary. */
   | { readonly kind: 'call' }
@@ -190,8 +190,7 @@ export function takeConnection(pool: ServicePool, name: string, learned: Learned
     learned.connected = null
     return connected
   }
-  const connection = pool.takeIdle(name)
-  return connection === undefined ? undefined : { kind: 'connected', connection }
+  return pool.take(name) ?? undefined
 }
 
 /** The part of a target before its query. */

@@ -3,6 +3,7 @@
 // Whether a service runs is what connecting to its socket says, at the time of the request: no table of services can be
 // stale, and a socket file with nobody behind it is the same as none.
 
+import { connectSocket } from '@xengate/channel'
 import type { Clock } from './clock.ts'
 import { ServiceConnection, type Where } from './service-connection.ts'
 
@@ -34,6 +35,8 @@ const NOBODY_THERE = new Set([
   'EPROTOTYPE',
 ])
 
+/** The code by which connecting says that a service runs, and does not keep up with its connections. */
+const QUEUE_FULL = 'EAGAIN'
 /** Codes by which connecting says that this process, or the system, may open nothing more. */
 const NO_DESCRIPTORS = new Set(['EMFILE', 'ENFILE'])
 
@@ -63,8 +66,13 @@ export class ServicePool {
     this.#clock = clock
   }
 
-  /** The idle connection to `name` that was used last, if there is one. */
-  takeIdle(name: string): ServiceConnection | undefined {
+  /** The idle connection to `name` that was used last, or a new one; null when that takes time: see `connect`. */
+  take(name: string): Connected | null {
+    const connection = this.#takeIdle(name)
+    return connection === undefined ? this.#connectNow(name) : { kind: 'connected', connection }
+  }
+
+  #takeIdle(name: string): ServiceConnection | undefined {
     const idle = this.#idle.get(name)
     if (idle === undefined) return undefined
     for (let connection = idle.pop(); connection !== undefined; connection = idle.pop()) {
@@ -73,43 +81,48 @@ export class ServicePool {
     return undefined
   }
 
-  /** Makes a connection to `name`. `then` is called once. */
-  connect(name: string, then: (connected: Connected) => void): void {
-    this.#tryPlace(this.#placesOf(name), 0, RETRY_FIRST_MS, this.#clock.nowMs + this.#connectTimeoutMs, then)
+  #connectNow(name: string): Connected | null {
+    for (const place of this.#placesOf(name)) {
+      if ('port' in place) return null
+      const made = connectSocket(place.path)
+      if (made.kind === 'connected') return this.#connected(ServiceConnection.ofUnixSocket(made.fd))
+      if (NOBODY_THERE.has(made.code)) continue
+      return made.code === QUEUE_FULL ? null : this.#failed(made.code)
+    }
+    return { kind: 'not-running' }
   }
 
-  #tryPlace(
-    places: readonly Where[],
-    index: number,
-    pauseMs: number,
-    deadlineMs: number,
-    then: (connected: Connected) => void,
-  ): void {
-    const place = places[index]
-    if (place === undefined) {
-      then({ kind: 'not-running' })
+  #connected(connection: ServiceConnection): Connected {
+    this.#open.add(connection)
+    connection.onClosed(() => this.#open.delete(connection))
+    return { kind: 'connected', connection }
+  }
+
+  #failed(code: string): Connected {
+    if (!NO_DESCRIPTORS.has(code)) return { kind: 'unreachable' }
+    this.#problem('descriptors-used-up', code)
+    return { kind: 'no-descriptors' }
+  }
+
+  /** Makes a connection to `name`, for as long as it takes, up to the connect timeout. `then` is called once, now or later. */
+  connect(name: string, then: (connected: Connected) => void): void {
+    this.#try(name, RETRY_FIRST_MS, this.#clock.nowMs + this.#connectTimeoutMs, then)
+  }
+
+  #try(name: string, pauseMs: number, deadlineMs: number, then: (connected: Connected) => void): void {
+    const [place] = this.#placesOf(name)
+    if (place !== undefined && 'port' in place) {
+      ServiceConnection.toPort(place, this.#connectTimeoutMs, (connection, error) => {
+        if (error === undefined) then(this.#connected(connection))
+        else then(NOBODY_THERE.has(error.code ?? '') ? { kind: 'not-running' } : this.#failed(error.code ?? ''))
+      })
       return
     }
-    const connection = new ServiceConnection(place, this.#connectTimeoutMs, (error) => {
-      if (error === undefined) {
-        this.#open.add(connection)
-        connection.onClosed(() => this.#open.delete(connection))
-        then({ kind: 'connected', connection })
-      } else if (NOBODY_THERE.has(error.code ?? '')) {
-        this.#tryPlace(places, index + 1, pauseMs, deadlineMs, then)
-      } else if (NO_DESCRIPTORS.has(error.code ?? '')) {
-        this.#problem('descriptors-used-up', error.code ?? '')
-        then({ kind: 'no-descriptors' })
-      } else if (error.code !== 'EAGAIN') {
-        then({ kind: 'unreachable' })
-      } else if (this.#clock.nowMs >= deadlineMs) {
-        then({ kind: 'too-slow' })
-      } else {
-        // EAGAIN: the service runs, and its queue of connections is full.
-        const nextPauseMs = Math.min(pauseMs * 2, RETRY_LAST_MS)
-        setTimeout(() => this.#tryPlace(places, index, nextPauseMs, deadlineMs, then), pauseMs)
-      }
-    })
+    const connected = this.#connectNow(name)
+    if (connected !== null) then(connected)
+    else if (this.#clock.nowMs >= deadlineMs) then({ kind: 'too-slow' })
+    // The service runs, and its queue of connections is full.
+    else setTimeout(() => this.#try(name, Math.min(pauseMs * 2, RETRY_LAST_MS), deadlineMs, then), pauseMs)
   }
 
   /** Takes back a connection whose exchange is complete. */
