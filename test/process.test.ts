@@ -1,15 +1,14 @@
 // The daemon's processes: crashes, signals, reloads, listeners.
 
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { chmodSync, readFileSync, type Stats, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { execFileSync } from 'node:child_process'
-import { type Stats, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
-import { type Daemon, type DaemonSettings, Place, startDaemon } from './harness/daemon.ts'
+import { type Daemon, type DaemonSettings, Place, startDaemon, USER } from './harness/daemon.ts'
 import { until, within } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
@@ -501,15 +500,53 @@ describe('a start that cannot be', { timeout: 60_000 }, () => {
 })
 
 test('a primary that hears nothing is not trusted for longer than the grace', { timeout: 30_000 }, async (t) => {
-  const { daemon, session } = await startWork(scopeOf(t), { tables: '[sessions]\nstale-grace = "100ms"' })
+  const { daemon, session } = await startWork(scopeOf(t), { tables: '[sessions]\nstale-grace = "1s"' })
   using client = await RawClient.connect(daemon.url)
   const status = async (): Promise<number> => (await client.exchange(asked(session))).status
   assert.equal(await status(), 200)
   daemon.child.signal('SIGSTOP')
+  const stoppedMs = performance.now()
   try {
     await until(async () => (await status()) === 503, 'the session not to be admitted')
+    t.diagnostic(`503 after ${Math.round(performance.now() - stoppedMs)} ms with a grace of 1000`)
   } finally {
     daemon.child.signal('SIGCONT')
   }
   await until(async () => (await status()) === 200, 'the session to be admitted again')
 })
+
+test('the control socket says who is held up by wrong passwords, and clears it', { timeout: 30_000 }, async (t) => {
+  const { daemon } = await startWork(scopeOf(t))
+  const path = join(daemon.place.state, 'control.sock')
+  assert.equal(statSync(path).mode & 0o777, 0o600)
+  const ask = async (method: string, target: string): Promise<unknown> =>
+    JSON.parse(
+      (await exchange(`unix:${path}`, `${method} ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)).text,
+    )
+  assert.deepEqual(await ask('GET', '/held-up'), [])
+  for (let time = 0; time < 5; time++) await assert.rejects(daemon.login(USER.name, 'wrong'))
+  const heldUp = (await ask('GET', '/held-up')) as { kind: string; name: string | null; address: string | null }[]
+  assert.deepEqual(
+    heldUp.map(({ kind, name, address }) => [kind, name, address]),
+    [
+      ['address', null, '127.0.0.1'],
+      ['name-at-address', USER.name, '127.0.0.1'],
+    ],
+  )
+  assert.deepEqual(await ask('DELETE', '/held-up?address=127.0.0.1'), [])
+  await daemon.login()
+})
+
+test(
+  'the state directory lets services through to their socket, and a narrower one is warned of',
+  { timeout: 30_000 },
+  async (t) => {
+    const place = await Place.make(scopeOf(t))
+    await place.addUser(USER.name, USER.password, USER.role)
+    assert.equal(statSync(place.state).mode & 0o777, 0o711)
+    chmodSync(place.state, 0o700)
+    const daemon = await place.start()
+    const warning = await daemon.event(({ event }) => event === 'state-directory-narrow', 'the warning')
+    assert.deepEqual([warning['level'], warning['wanted']], ['warn', '0711'])
+  },
+)

@@ -89,7 +89,8 @@ export class Gateway {
     this.#broker = new SessionBroker(
       this.#authority,
       async (uuids) => this.table.ended(uuids),
-      (uuids) => this.table.forget(uuids),
+      (uuids, why) => this.table.forget(uuids, why === 'unused'),
+      () => {},
     )
     this.#registry.onChanged((changes) => {
       for (const [name] of changes) heard(name)
@@ -126,7 +127,7 @@ export class Gateway {
       return true
     }
     return new Promise((resolve) => {
-      this.table.question(id, ({ kind }) => resolve(kind === 'session'))
+      this.table.question(id, '', ({ kind }) => resolve(kind === 'session'))
     })
   }
 
@@ -143,6 +144,6 @@ export class Gateway {
   }
 
   async #ask(id: string): Promise<void> {
-    this.table.answered(id, await this.#broker.find(id), performance.now())
+    this.table.answered(id, await this.#broker.find(id, ''), performance.now())
   }
 }

@@ -24,6 +24,8 @@ export type FailureCode =
   | 'database-unreadable'
   | 'database-foreign'
   | 'database-newer'
+  | 'database-full'
+  | 'database-busy'
   | 'busy'
   | 'valkey-unavailable'
   | 'users-elsewhere'
@@ -56,6 +58,8 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'database-unreadable': failed('check who owns the state directory, and run this as that user'),
   'database-foreign': failed('give another directory with --state DIR'),
   'database-newer': failed('use the version of xengate that wrote it, or a newer one'),
+  'database-full': failed('make room in the file system of the state directory'),
+  'database-busy': failed('see which other program has the database open'),
   busy: failed('try again in a moment'),
   'valkey-unavailable': failed('see that it runs, and that [valkey] url leads to it'),
   'users-elsewhere': failed('add them with xe or a XenServer client'),

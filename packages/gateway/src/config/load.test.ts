@@ -120,7 +120,7 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
       idle-timeout = "90s"
       max-per-user = 1
       max-per-originator = 2
-      stale-grace = "0s"
+      stale-grace = "100ms"
       [sessions.xapi]
       url = "https://Xapi.example"
       ca = "ca.pem"
@@ -198,7 +198,7 @@ describe('a configuration that can be used', { timeout: 10_000 }, () => {
         idleTimeoutMs: 90_000,
         maxPerUser: 1,
         maxPerOriginator: 2,
-        staleGraceMs: 0,
+        staleGraceMs: 100,
         xapi: {
           address: { kind: 'https', origin: 'https://xapi.example' },
           caFile: join(directory, 'ca.pem'),

@@ -172,6 +172,8 @@ const DAY_MS = 86_400_000
 
 // A timer of Node.js takes at most 2^31 - 1 ms, a little more than 24 days.
 const TIMEOUT = { minMs: 1, maxMs: DAY_MS }
+/** The proof that the authority is heard comes eight times in it: a shorter one would be over before the next. */
+const STALE_GRACE_MS_MIN = 100
 const SESSION_TIMEOUT = { minMs: 1, maxMs: 24 * DAY_MS }
 
 const serviceName = z.string().refine(isServiceName, 'cannot be the name of a service').meta({
@@ -294,10 +296,12 @@ const sessions = z.strictObject({
     description: 'sessions of one user name; past that the least recently active ones go',
   }),
   'max-per-originator': option(whole({ min: 1, max: 1_000_000 }).prefault(500), {
-    description: 'sessions of one originator; past that the least recently active ones go',
+    description:
+      "sessions of one originator, of all users; past that go those of the user who signs in, or else of the user who has most there; never a local superuser's for somebody else",
   }),
-  'stale-grace': option(duration({ minMs: 0, maxMs: DAY_MS }).prefault('5s'), {
-    description: 'how long a known session is trusted while nothing is heard of the authority; then 503',
+  'stale-grace': option(duration({ minMs: STALE_GRACE_MS_MIN, maxMs: DAY_MS }).prefault('5s'), {
+    description:
+      'a known session gets 503 when the authority was last heard so long ago; with xapi when its last answer about the session is so old, and older than recheck',
   }),
   xapi: option(xapi.prefault({}), { description: 'for the authority and the registry xapi' }),
 })

@@ -5,6 +5,7 @@
 // yet. Stop is the reverse.
 
 import type { Config, PoolConfig, SessionsConfig } from '../config/schema.ts'
+import { causesText } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
 import { LocalServices } from '../services/local-services.ts'
 import type { OpenedRegistry, RegistryContext } from '../services/open.ts'
@@ -18,6 +19,7 @@ import { openValkey } from '../sessions/valkey/open.ts'
 import { openXapi } from '../sessions/xapi/open.ts'
 import { poolPrefix } from '../valkey/keys.ts'
 import { ValkeyLink } from '../valkey/link.ts'
+import { aliveIntervalMs } from './messages.ts'
 
 const AUTHORITIES: Readonly<Record<SessionsConfig['authority'], (context: AuthorityContext) => OpenedAuthority>> = {
   embedded: openEmbedded,
@@ -32,14 +34,21 @@ const REGISTRIES: Readonly<Record<PoolConfig['registry'], (context: RegistryCont
   xapi: openXapiRegistry,
 }
 
-/** The same failure is logged at most once in this time, and so many are told apart. */
+/** The same failure is logged at most once in this time, and so many of one event are told apart. */
 const SAY_AGAIN_MS = 60_000
 const SAID_MAX = 100
 
+/** Events that say that a failure is over, with the failure's. */
+const FAILURE_OF: Readonly<Record<string, string>> = {
+  'valkey-connected': 'valkey-lost',
+  'xapi-reachable': 'xapi-unreachable',
+  'registry-reachable': 'registry-unreachable',
+}
+
 /** See the head of this file. */
 export class Backends {
-  /** When each failure was logged last. */
-  readonly #saidMs = new Map<string, number>()
+  /** When each failure was logged last, by event and by text. */
+  readonly #said = new Map<string, Map<string, number>>()
   readonly #log: Log
   readonly #opened: OpenedAuthority
   #config: Config
@@ -124,31 +133,34 @@ export class Backends {
   #context(config: Config): AuthorityContext & RegistryContext {
     return {
       config,
-      report: (event, error) => this.#report(event, error),
+      report: (event, error) => this.report(event, error),
       valkey: () => {
         this.#link ??= new ValkeyLink({
           config: config.valkey,
           key: `${poolPrefix(config.pool.name)}active`,
-          noticed: (error) => this.#report(error === null ? 'valkey-connected' : 'valkey-lost', error),
-          refused: (error) => this.#report('valkey-refused', error),
+          heartbeatMs: aliveIntervalMs(config.sessions.staleGraceMs),
+          noticed: (error) => this.report(error === null ? 'valkey-connected' : 'valkey-lost', error),
+          refused: (error) => this.report('valkey-refused', error),
         })
         return this.#link
       },
     }
   }
 
-  #report(event: string, error: unknown): void {
+  /** Logs a failure, and what it came from, now and then: what fails with each request, or each tick of a clock, is one line a minute. */
+  report(event: string, error: unknown): void {
     if (error === null) {
-      this.#saidMs.clear()
+      this.#said.delete(FAILURE_OF[event] ?? event)
       this.#log.info({ event })
       return
     }
-    const text = error instanceof Error ? error.message : 'unknown'
-    // What fails with each request, or each tick of a clock, is said now and then.
+    const text = causesText(error)
+    const said = this.#said.get(event) ?? new Map<string, number>()
+    this.#said.set(event, said)
     const nowMs = performance.now()
-    if (nowMs - (this.#saidMs.get(text) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return
-    if (this.#saidMs.size >= SAID_MAX) this.#saidMs.clear()
-    this.#saidMs.set(text, nowMs)
+    if (nowMs - (said.get(text) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return
+    if (said.size >= SAID_MAX) said.clear()
+    said.set(text, nowMs)
     this.#log.error({ event, error: text })
   }
 }

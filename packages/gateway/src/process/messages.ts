@@ -2,10 +2,22 @@
 
 import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { ServiceChanges } from '../services/registry.ts'
+import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
 
-/** How often the primary says that it is there, in milliseconds. */
-export const ALIVE_INTERVAL_MS = 500
+/** How often the primary says that it is there, in milliseconds, and in which part of `stale-grace` at least. */
+const ALIVE_INTERVAL_MS = 500
+const ALIVE_PARTS = 8
+
+/** How often it is proved that the authority is heard: so often that a busy process is not taken for a dead one. */
+export function aliveIntervalMs(staleGraceMs: number): number {
+  return Math.min(ALIVE_INTERVAL_MS, staleGraceMs / ALIVE_PARTS)
+}
+
+/** A clock that does not go back, in milliseconds; every process of the machine reads the same. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1000n) / 1000
+}
 
 /** From the primary to a worker. */
 export type ToWorker =
@@ -28,12 +40,12 @@ export type ToWorker =
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
   /** These sessions are over; to be confirmed with the same number. */
   | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
-  /** Nobody vouches for these sessions any more: ask again before admitting them. */
-  | { readonly type: 'forgotten'; readonly uuids: readonly string[] }
+  /** Ask about these sessions again before admitting them. */
+  | { readonly type: 'forgotten'; readonly uuids: readonly string[]; readonly why: Forgetting }
   /** Places of services have changed. */
   | { readonly type: 'places'; readonly changes: ServiceChanges }
-  /** The primary is there, and tells of endings; for so many milliseconds the authority may not have heard of any. */
-  | { readonly type: 'alive'; readonly deafMs: number }
+  /** The primary is there, and tells of endings: of all that the authority had before this moment, on `monotonicMs`. */
+  | { readonly type: 'alive'; readonly provenMs: number }
   /** What a newer configuration says of services: what it no longer allows is ended. */
   | { readonly type: 'services'; readonly services: ServicesConfig }
   /**
@@ -47,9 +59,11 @@ export type ToPrimary =
   | { readonly type: 'ready' }
   /** The worker cannot serve, and exits: what failed, in words. */
   | { readonly type: 'failed'; readonly problem: string }
-  /** Is there a session with this id? */
-  | { readonly type: 'find'; readonly id: string }
+  /** Is there a session with this id? The client's address is empty when nobody can tell. */
+  | { readonly type: 'find'; readonly id: string; readonly client: string }
   /** These sessions were active since the last such message. */
   | { readonly type: 'touched'; readonly uuids: readonly string[] }
+  /** Something lives under these sessions now; said again and again where nobody tells of endings. */
+  | { readonly type: 'held'; readonly uuids: readonly string[] }
   /** No request of the sessions of this ending is admitted any more. */
   | { readonly type: 'confirmed'; readonly ending: number }

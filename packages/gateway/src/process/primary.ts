@@ -4,7 +4,6 @@
 // Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, workers. Stop is the reverse.
 
 import { randomBytes } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -12,11 +11,19 @@ import type { Config, ListenConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
 import { readSecureContext } from '../proxy/tls-credentials.ts'
 import type { ServiceChanges } from '../services/registry.ts'
+import { isNarrow, makeStateDirectory } from '../state-directory.ts'
 import { version } from '../version.ts'
 import { createXenApiServer } from '../xenapi/server.ts'
 import { Backends } from './backends.ts'
-import { bindListener, type ListeningSocket, OPEN_SOCKET_FILE, removeStaleSocket } from './listening-socket.ts'
+import { createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
+import {
+  bindListener,
+  type ListeningSocket,
+  listenPrivately,
+  OPEN_SOCKET_FILE,
+  removeStaleSocket,
+} from './listening-socket.ts'
 import { SessionBroker } from './session-broker.ts'
 import { takeSignals } from './signals.ts'
 import { WorkerGroup } from './worker-group.ts'
@@ -57,6 +64,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 
 const XENAPI_SOCKET = 'xenapi.sock'
 const RETURN_SOCKET = 'gateway.sock'
+const CONTROL_SOCKET = 'control.sock'
 /** Earlier configurations whose workers may still be finishing when another is taken. */
 const OTHER_GROUPS_MAX = 4
 /** What is left to write to the log when everything has stopped gets this long; a reader may have stalled. */
@@ -72,7 +80,7 @@ class Primary {
   #backends: Backends | null = null
   #broker: SessionBroker | null = null
   #xenapi: Server | null = null
-  #xenapiSocket: ListeningSocket | null = null
+  #control: Server | null = null
   #returns: ListeningSocket | null = null
   /** By which the workers recognise what they told services to say on that socket. */
   readonly #returnKey = randomBytes(32).toString('hex')
@@ -103,15 +111,20 @@ class Primary {
   async start(): Promise<void> {
     const config = this.#config
     await takeStateDirectory(config.stateDir, this.#xenapiPath)
+    if (isNarrow(config.stateDir))
+      this.#log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
     const backends = new Backends(config, this.#log, (changes) => this.#tellPlaces(changes))
     this.#backends = backends
     this.#broker = new SessionBroker(
       backends.authority,
       (uuids) => this.#broadcast(uuids),
-      (uuids) => this.#groups.forEach((group) => group.forgotten(uuids)),
+      (uuids, why) => this.#groups.forEach((group) => group.forgotten(uuids, why)),
+      (error) => backends.report('authority-unavailable', error),
     )
     backends.start()
     await this.#startXenapi(backends)
+    this.#control = createControlServer(backends.xenapi?.authority ?? null)
+    await listenPrivately(this.#control, join(config.stateDir, CONTROL_SOCKET))
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath }, OPEN_SOCKET_FILE)
     checkTlsFiles(config)
     for (const listen of config.listen) await this.#bind(listen)
@@ -151,13 +164,7 @@ class Primary {
     })
     this.#xenapi = server
     // Only workers may reach it: it believes what they say of the client.
-    const file = { ...OPEN_SOCKET_FILE, mode: 0o600 }
-    const socket = await bindListener({ kind: 'unix', path: this.#xenapiPath }, file)
-    this.#xenapiSocket = socket
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen({ fd: socket.fd }, resolve)
-    })
+    await listenPrivately(server, this.#xenapiPath)
   }
 
   async #bind(listen: ListenConfig): Promise<void> {
@@ -174,8 +181,9 @@ class Primary {
       deafMs: () => backends.authority.deafMs,
       returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath, key: this.#returnKey },
       log: this.#log,
-      find: (id) => broker.find(id),
+      find: (id, clientAddress) => broker.find(id, clientAddress),
       touch: (uuids) => backends.authority.touch(uuids),
+      held: (uuids) => backends.authority.held(uuids),
     })
   }
 
@@ -242,7 +250,8 @@ class Primary {
     await Promise.all(groups.map((group) => group.drain(true)))
     this.#xenapi?.close()
     this.#xenapi?.closeAllConnections()
-    this.#xenapiSocket?.close()
+    this.#control?.close()
+    this.#control?.closeAllConnections()
     await this.#backends?.close()
     if (this.#hasStarted) this.#log.info({ event: 'stopped' })
     this.#hasStarted = false
@@ -357,8 +366,7 @@ export class StateDirectoryError extends Error {
 /** Makes the state directory, unless another daemon is running with it. @throws {StateDirectoryError} */
 async function takeStateDirectory(path: string, socketPath: string): Promise<void> {
   try {
-    // Services of any user get to the socket in it; the other files are for their owner alone.
-    mkdirSync(path, { recursive: true, mode: 0o711 })
+    makeStateDirectory(path)
   } catch (cause) {
     throw new StateDirectoryError(`cannot use the state directory ${path}: ${String(cause)}`, { cause })
   }

@@ -11,15 +11,23 @@ import type { Session } from '../sessions/session.ts'
 /** Answers workers' questions about sessions. */
 export class SessionBroker {
   readonly #authority: SessionAuthority
+  readonly #unavailable: (error: AuthorityUnavailableError) => void
   /** For each question under way: the sessions that ended since it was asked. */
   readonly #endedSince = new Set<Set<string>>()
 
   /**
    * @param broadcast tells every worker that sessions ended; resolves when each has confirmed
    * @param forget tells every worker to ask about sessions again
+   * @param unavailable told why nobody can tell, each time
    */
-  constructor(authority: SessionAuthority, broadcast: EndedListener, forget: ForgottenListener) {
+  constructor(
+    authority: SessionAuthority,
+    broadcast: EndedListener,
+    forget: ForgottenListener,
+    unavailable: (error: AuthorityUnavailableError) => void,
+  ) {
     this.#authority = authority
+    this.#unavailable = unavailable
     authority.onEnded((uuids) => {
       for (const ended of this.#endedSince) for (const uuid of uuids) ended.add(uuid)
       return broadcast(uuids)
@@ -28,16 +36,17 @@ export class SessionBroker {
   }
 
   /** The session with this id; null when there is none, `unavailable` when nobody can tell. */
-  async find(id: string): Promise<Session | null | 'unavailable'> {
+  async find(id: string, clientAddress: string): Promise<Session | null | 'unavailable'> {
     const ended = new Set<string>()
     this.#endedSince.add(ended)
     try {
-      const session = await this.#authority.find(id)
+      const session = await this.#authority.find(id, clientAddress)
       // The authority may have found it just before it ended, and the news of that may be out already.
       return session === undefined || ended.has(session.uuid) ? null : session
     } catch (error) {
-      if (error instanceof AuthorityUnavailableError) return 'unavailable'
-      throw error
+      if (!(error instanceof AuthorityUnavailableError)) throw error
+      this.#unavailable(error)
+      return 'unavailable'
     } finally {
       this.#endedSince.delete(ended)
     }

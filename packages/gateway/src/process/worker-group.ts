@@ -6,9 +6,10 @@ import { fileURLToPath } from 'node:url'
 import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
 import type { ServiceChanges } from '../services/registry.ts'
+import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
+import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
 import { WITHOUT_DEBUGGER } from './signals.ts'
-import { ALIVE_INTERVAL_MS, type ToPrimary, type ToWorker } from './messages.ts'
 
 /** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
 const CONFIRM_TIMEOUT_MS = 2000
@@ -37,8 +38,9 @@ export interface WorkerGroupOptions {
   /** The socket where services bring back requests. */
   readonly returns: { readonly fd: number; readonly path: string; readonly key: string }
   readonly log: Log
-  readonly find: (id: string) => Promise<Session | null | 'unavailable'>
+  readonly find: (id: string, clientAddress: string) => Promise<Session | null | 'unavailable'>
   readonly touch: (uuids: readonly string[]) => void
+  readonly held: (uuids: readonly string[]) => void
 }
 
 interface Worker {
@@ -63,8 +65,8 @@ export class WorkerGroup {
   constructor(options: WorkerGroupOptions) {
     this.#options = options
     this.#aliveTimer = setInterval(() => {
-      this.#tellAll({ type: 'alive', deafMs: this.#options.deafMs() })
-    }, ALIVE_INTERVAL_MS).unref()
+      this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.deafMs() })
+    }, aliveIntervalMs(options.config.sessions.staleGraceMs)).unref()
   }
 
   get config(): Config {
@@ -127,9 +129,9 @@ export class WorkerGroup {
     for (const worker of this.#workers) this.#tell(worker, message)
   }
 
-  /** Tells every worker that nobody vouches for sessions any more. */
-  forgotten(uuids: readonly string[]): void {
-    this.#tellAll({ type: 'forgotten', uuids })
+  /** Tells every worker to ask about sessions again. */
+  forgotten(uuids: readonly string[], why: Forgetting): void {
+    this.#tellAll({ type: 'forgotten', uuids, why })
   }
 
   /** Tells every worker of places that have changed. */
@@ -151,10 +153,13 @@ export class WorkerGroup {
         worker.child.kill('SIGKILL')
         break
       case 'find':
-        void this.#answer(worker, message.id)
+        void this.#answer(worker, message.id, message.client)
         break
       case 'touched':
         this.#options.touch(message.uuids)
+        break
+      case 'held':
+        this.#options.held(message.uuids)
         break
       case 'confirmed':
         worker.confirmations.get(message.ending)?.()
@@ -162,10 +167,10 @@ export class WorkerGroup {
     }
   }
 
-  async #answer(worker: Worker, id: string): Promise<void> {
+  async #answer(worker: Worker, id: string, clientAddress: string): Promise<void> {
     let session: Session | null | 'unavailable'
     try {
-      session = await this.#options.find(id)
+      session = await this.#options.find(id, clientAddress)
     } catch (error) {
       this.#options.log.error({ event: 'session-lookup-failed', error: String(error) })
       session = 'unavailable'

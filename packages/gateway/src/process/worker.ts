@@ -11,15 +11,18 @@ import { TlsCredentials, type TlsEvent } from '../proxy/tls-credentials.ts'
 import { Policies } from '../services/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import { SessionTable } from '../sessions/table.ts'
-import { ALIVE_INTERVAL_MS, type ToPrimary, type ToWorker } from './messages.ts'
+import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
 
 /** How often activity of one session is noted, and how often the primary is told what was noted: at most this late each. */
 const TOUCH_INTERVAL_MS = 10_000
 const TELL_INTERVAL_MS = 1000
 /** Neither is more than this part of the idle timeout. */
 const IDLE_TIMEOUT_PARTS = 8
-/** Nor than this part of what xapi is trusted for: it is asked again about sessions of whose activity was told. */
+/** Nor than this part of what xapi is trusted for: it is asked again about sessions that are used or held. */
 const RECHECK_PARTS = 4
+
+/** After a standstill signs of life are still to be read: nothing is ended before that. */
+const SIGNS_READ_MS = 100
 
 type StartMessage = Extract<ToWorker, { type: 'start' }>
 
@@ -64,9 +67,10 @@ class Worker {
   readonly #tell: (message: ToPrimary) => void
   readonly #touchTimer: NodeJS.Timeout
   #isDraining = false
-  /** When the primary said last that it hears of endings, and how long it may be silent, in milliseconds. */
-  #heardMs = performance.now()
-  readonly #trustMs: number
+  /** When the authority was last proved to be heard, on `monotonicMs`, and for how long that serves. */
+  #provenMs = monotonicMs()
+  readonly #staleGraceMs: number
+  #trustTimer: NodeJS.Timeout | undefined
   /** Whether the authority tells of endings by itself. */
   readonly #hearsEndings: boolean
 
@@ -75,7 +79,7 @@ class Worker {
     this.#greetings = new Greetings(returnKey)
     this.#log = createLog(config.log)
     this.#sessions = new SessionTable(
-      (id) => tell({ type: 'find', id }),
+      (id, client) => tell({ type: 'find', id, client }),
       (uuids) => this.#gateway.sessionsEnded(uuids),
       config.sessions.idleTimeoutMs,
       Math.min(TOUCH_INTERVAL_MS, longestSilenceMs(config.sessions)),
@@ -87,7 +91,7 @@ class Worker {
       limits,
       methods: services.methods,
       directories: services.directories,
-      policies: policiesOf(services, this.#hearsEndings),
+      policies: policiesOf(services),
       registry: this.#whereabouts,
       sessions: this.#sessions,
       front: config.front,
@@ -99,22 +103,21 @@ class Worker {
       access: config.log.access ? (line) => this.#log.access(line) : null,
       channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
     })
-    // A sign of life is as old as the authority's last proof, which takes one interval, and the next one is an interval away.
-    this.#trustMs = config.sessions.staleGraceMs + 3 * ALIVE_INTERVAL_MS
-    this.#touchTimer = setInterval(
-      () => {
-        const wasTrusted = this.#sessions.isTrusted
-        this.#judgeTrust()
-        // Judged twice, since after a standstill the signs of life are still to be read.
-        if (!wasTrusted && !this.#sessions.isTrusted) this.#gateway.distrust()
-        this.#reportTouched()
-      },
-      Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions)),
-    )
+    this.#staleGraceMs = config.sessions.staleGraceMs
+    this.#judgeTrust()
+    this.#touchTimer = setInterval(() => this.#report(), Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions)))
   }
 
+  /** Trusts what the table says until `stale-grace` is over, and ends channels a moment after. */
   #judgeTrust(): void {
-    this.#sessions.isTrusted = performance.now() - this.#heardMs <= this.#trustMs
+    const leftMs = this.#provenMs + this.#staleGraceMs - monotonicMs()
+    if (leftMs <= 0 && !this.#sessions.isTrusted) return
+    this.#sessions.isTrusted = leftMs > 0
+    clearTimeout(this.#trustTimer)
+    this.#trustTimer =
+      leftMs > 0
+        ? setTimeout(() => this.#judgeTrust(), leftMs)
+        : setTimeout(() => this.#gateway.distrust(), SIGNS_READ_MS)
   }
 
   async start({ config, listenFds, returnFd }: StartMessage): Promise<void> {
@@ -145,16 +148,15 @@ class Worker {
         this.#tell({ type: 'confirmed', ending: message.ending })
         break
       case 'services':
-        this.#gateway.useServices(policiesOf(message.services, this.#hearsEndings), message.services.methods)
+        this.#gateway.useServices(policiesOf(message.services), message.services.methods)
         break
       case 'alive':
-        this.#heardMs = performance.now() - message.deafMs
+        this.#provenMs = message.provenMs
         this.#judgeTrust()
         break
       case 'forgotten':
-        this.#sessions.forget(message.uuids)
-        // Where endings are told, one of these may have been missed for good; elsewhere they are only idle, and asked about.
-        if (this.#hearsEndings) this.#gateway.forgotten(message.uuids)
+        this.#sessions.forget(message.uuids, message.why === 'unused')
+        if (message.why === 'doubtful') this.#gateway.forgotten(message.uuids)
         break
       case 'places':
         this.#whereabouts.take(message.changes)
@@ -169,9 +171,12 @@ class Worker {
     this.#log.info({ event: 'signal-ignored', signal })
   }
 
-  #reportTouched(): void {
+  #report(): void {
     const uuids = this.#sessions.takeTouched(this.#gateway.clock.nowMs)
     if (uuids.length > 0) this.#tell({ type: 'touched', uuids })
+    if (this.#hearsEndings) return
+    const { heldUuids } = this.#gateway
+    if (heldUuids.length > 0) this.#tell({ type: 'held', uuids: heldUuids })
   }
 
   /** A second call only says that the first may end sooner. */
@@ -187,7 +192,8 @@ class Worker {
 
   #exit(): void {
     clearInterval(this.#touchTimer)
-    this.#reportTouched()
+    clearTimeout(this.#trustTimer)
+    this.#report()
     this.#log.flush()
     // What was told has to be out before the channel closes; nothing else keeps the process.
     process.removeAllListeners('disconnect')
@@ -200,10 +206,6 @@ class Worker {
   }
 }
 
-/**
- * Where nobody tells of endings, each request has to be looked at here: xapi is asked about sessions in use again and again, and a
- * channel's requests are not seen.
- */
-function policiesOf(services: ServicesConfig, hearsEndings: boolean): Policies {
-  return new Policies(services.policy, services.channels && hearsEndings)
+function policiesOf(services: ServicesConfig): Policies {
+  return new Policies(services.policy, services.channels)
 }

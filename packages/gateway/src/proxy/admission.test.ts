@@ -233,8 +233,8 @@ test('concurrent requests of one unknown session ask once, and get 503 when nobo
   })
   const waiting = new Arrivals<string>()
   const question = under.sessions.question.bind(under.sessions)
-  under.sessions.question = (id, then) => {
-    question(id, then)
+  under.sessions.question = (id, client, then) => {
+    question(id, client, then)
     waiting.push(id)
   }
   const peers = [under.client(), under.client(), under.client()]

@@ -247,6 +247,27 @@ test('a switch of protocols that comes after the session has ended is refused', 
   await connection.ended()
 })
 
+test(
+  'a switch of protocols under a session that nobody vouches for is refused, and not for being unused',
+  DEADLINE,
+  async (t) => {
+    const { client, service, sessions } = await fixture(t)
+    const svc = await service('svc')
+    for (const [isUnused, status] of [
+      [false, 403],
+      [true, 101],
+    ] as const) {
+      const peer = client()
+      peer.write(request('GET', '/', UPGRADE))
+      const connection = await svc.connections.next()
+      await connection.until('\r\n\r\n')
+      sessions.forget(['11111111'], isUnused)
+      connection.write(SWITCH)
+      assert.equal(statusOf(await peer.until('\r\n\r\n')), status)
+    }
+  },
+)
+
 for (const [what, lines] of [
   ['HTTP/2', 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n'],
   ['another HTTP beside it', 'Connection: Upgrade\r\nUpgrade: websocket, HTTP/2.0\r\n'],

@@ -307,7 +307,7 @@ export class ClientConnection {
       case 'ask': {
         const { id } = decision
         const wait = this.#wait(ANSWER_TIMEOUT_MS, true)
-        this.#gateway.sessions.question(id, (answer) =>
+        this.#gateway.sessions.question(id, this.address, (answer) =>
           this.#learn(wait, { ...NOTHING_LEARNED, answer: { id, answer } }),
         )
         return false
@@ -702,9 +702,14 @@ export class ClientConnection {
     if (nowMs >= this.#deadlineMs) this.#timedOut()
   }
 
-  /** Ends the relayed request, if there is one that `isOver` is true of. */
-  cutTransfer(isOver: (request: RelayedRequest) => boolean): void {
-    this.#exchange?.cutTransfer(isOver)
+  /** The request under way that ends with its session. */
+  get transfer(): RelayedRequest | null {
+    return this.#exchange?.transfer ?? null
+  }
+
+  /** The session of `transfer` has ended. */
+  cutTransfer(): void {
+    this.#exchange?.cutTransfer()
   }
 
   #timedOut(): void {

@@ -23,7 +23,7 @@ import type { Greetings } from './greetings.ts'
 import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './refusals.ts'
 import { LastWords } from './last-words.ts'
 import { plainAddress } from './proxy-header.ts'
-import type { Outcome, Relay, RelayedRequest } from './relay.ts'
+import type { Outcome, Relay } from './relay.ts'
 import type { Where } from './service-connection.ts'
 import { ServicePool, socketPaths } from './service-pool.ts'
 import { TlsArrival } from './tls-arrival.ts'
@@ -301,11 +301,9 @@ export class Gateway {
     for (const uuid of uuids) for (const held of this.#held.get(uuid) ?? []) held.cut()
     // Requests are many, and few outlive their session: they are looked for here rather than held to it one by one.
     const ended = new Set(uuids)
-    this.#cutTransfers(({ entry, cutsWithSession }) => cutsWithSession && ended.has(entry?.session.uuid ?? ''))
-  }
-
-  #cutTransfers(isOver: (request: RelayedRequest) => boolean): void {
-    for (const connection of this.#connections) connection.cutTransfer(isOver)
+    for (const connection of this.#connections) {
+      if (ended.has(connection.transfer?.entry?.session.uuid ?? '')) connection.cutTransfer()
+    }
   }
 
   /** Takes other policies: what they no longer allow is ended. */
@@ -322,6 +320,16 @@ export class Gateway {
   /** Sessions whose end may have been missed: what holds on to them ends, since nobody would ask about it again. */
   forgotten(uuids: readonly string[]): void {
     this.sessionsEnded(uuids)
+  }
+
+  /** Uuids of the sessions that something lives under: a tunnel, a channel, or a request under way that ends with its session. */
+  get heldUuids(): readonly string[] {
+    const uuids = new Set(this.#held.keys())
+    for (const connection of this.#connections) {
+      const uuid = connection.transfer?.entry?.session.uuid
+      if (uuid !== undefined) uuids.add(uuid)
+    }
+    return [...uuids]
   }
 
   #allHeld(): Held[] {

@@ -465,7 +465,7 @@ export class Relay implements Exchange, ServiceListener {
 
   /** Whether a logout has been answered since the request was admitted: nothing more may be begun in its name. */
   get #hasSessionEnded(): boolean {
-    return this.request.entry?.isEnded === true
+    return this.request.entry !== null && this.request.entry.state !== 'live'
   }
 
   // ── the end ──
@@ -552,8 +552,12 @@ export class Relay implements Exchange, ServiceListener {
     else this.#rate = { isResponse, sinceMs: nowMs, moved }
   }
 
-  cutTransfer(isOver: (request: RelayedRequest) => boolean): void {
-    if (isOver(this.request)) this.#fail(SESSION_INVALID, 'gateway')
+  get transfer(): RelayedRequest | null {
+    return this.request.cutsWithSession ? this.request : null
+  }
+
+  cutTransfer(): void {
+    this.#fail(SESSION_INVALID, 'gateway')
   }
 
   drainTimedOut(): void {

@@ -42,6 +42,7 @@ export class XenApiCall implements Exchange {
   readonly #client: ClientConnection
   readonly #asked: Asked
   readonly #headLines: string
+  readonly transfer = null
   #state: number = STATE.GATHERING
   #body: Buffer = Buffer.alloc(0)
   #bytes = 0

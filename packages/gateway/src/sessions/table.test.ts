@@ -29,7 +29,7 @@ function table(): { table: SessionTable; asked: string[]; ended: string[] } {
 
 test('a session that was not used here for the idle timeout is asked for again', () => {
   const { table: sessions } = table()
-  sessions.question('id', () => {})
+  sessions.question('id', '', () => {})
   sessions.answered('id', SESSION, 0)
   const entry = sessions.find('id', 59_999)
   assert.ok(entry)
@@ -40,7 +40,7 @@ test('a session that was not used here for the idle timeout is asked for again',
 
 test('activity is told once in the interval, and the last of it is told too', () => {
   const { table: sessions } = table()
-  sessions.question('id', () => {})
+  sessions.question('id', '', () => {})
   sessions.answered('id', SESSION, 0)
   const entry = sessions.find('id', 0)
   assert.ok(entry)
@@ -55,32 +55,55 @@ test('activity is told once in the interval, and the last of it is told too', ()
 
 test('an ending reaches who holds the session, and is told even of a session that the table does not have', () => {
   const { table: sessions, ended } = table()
-  sessions.question('id', () => {})
+  sessions.question('id', '', () => {})
   sessions.answered('id', SESSION, 0)
   const entry = sessions.find('id', 0)
   sessions.ended(['u', 'unknown'])
-  assert.equal(entry?.isEnded, true)
+  assert.equal(entry?.state, 'ended')
   assert.equal(sessions.find('id', 0), undefined)
   assert.deepEqual(ended, ['u', 'unknown'])
 })
 
-test('a session that nobody vouches for is asked for again, and what was begun with it goes on', () => {
+test('a session that nobody used is asked for again, and what was begun with it goes on', () => {
   const { table: sessions, ended } = table()
-  sessions.question('id', () => {})
+  sessions.question('id', '', () => {})
   sessions.answered('id', SESSION, 0)
   const entry = sessions.find('id', 0)
-  sessions.forget(['u', 'unknown'])
+  sessions.forget(['u', 'unknown'], true)
   assert.equal(sessions.find('id', 0), undefined)
-  assert.deepEqual([entry?.isEnded, ended], [false, []])
+  assert.deepEqual([entry?.state, ended], ['live', []])
 })
 
 test('questions are asked once for each id, and are bounded', () => {
   const { table: sessions, asked } = table()
   const kinds: string[] = []
-  for (let count = 0; count < 1001; count++) sessions.question(`id${count}`, ({ kind }) => kinds.push(kind))
+  for (let count = 0; count < 1001; count++)
+    sessions.question(`id${count}`, String(count), ({ kind }) => kinds.push(kind))
   assert.deepEqual(kinds, ['busy'])
-  sessions.question('id0', ({ kind }) => kinds.push(kind))
+  sessions.question('id0', '', ({ kind }) => kinds.push(kind))
   assert.equal(asked.length, 1000)
   sessions.answered('id0', null, 0)
   assert.deepEqual(kinds, ['busy', 'nobody', 'nobody'])
+})
+
+test('under a session that nobody vouches for, or that is not kept here any more, nothing more begins', () => {
+  const { table: sessions, ended } = table()
+  for (const [id, drop] of [
+    ['doubtful', () => sessions.forget(['u'], false)],
+    ['idle', () => sessions.find('idle', 60_000)],
+  ] as const) {
+    sessions.question(id, '', () => {})
+    sessions.answered(id, SESSION, 0)
+    const entry = sessions.find(id, 0)
+    drop()
+    assert.deepEqual([entry?.state, sessions.find(id, 0), ended], ['forgotten', undefined, []])
+  }
+})
+
+test('a client that asks about many ids leaves places to others', () => {
+  const { table: sessions, asked } = table()
+  for (let count = 0; count < 2000; count++) sessions.question(`id${count}`, '192.0.2.1', () => {})
+  assert.equal(asked.length, 500)
+  for (let count = 0; count < 200; count++) sessions.question(`other${count}`, '192.0.2.2', () => {})
+  assert.equal(asked.length, 625)
 })

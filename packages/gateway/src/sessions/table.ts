@@ -1,10 +1,11 @@
 // A worker's table of the sessions it has seen. Admission is one look-up here; a miss asks the primary, once for each id.
 
 import type { Session } from './session.ts'
+import { Shares } from './shares.ts'
 
 /** Most sessions kept; past it the one that came first is forgotten, and asked for again when it is used. */
 const ENTRIES_MAX = 1_000_000
-/** Most ids asked for at one time; past it a request gets 503. */
+/** Most ids asked for at one time, shared among clients; past it a request gets 503. */
 const QUESTIONS_MAX = 1000
 
 /** A session in the table. */
@@ -17,8 +18,8 @@ export interface SessionEntry {
   toldMs: number
   /** Whether it is among those whose activity is to be told. */
   isNoted: boolean
-  /** Whether the session has ended since: what was begun with it must not go further. */
-  isEnded: boolean
+  /** Unless it is `live`, nothing more may begin under it: it has ended, or nobody would tell of its end. */
+  state: 'live' | 'forgotten' | 'ended'
   /** What the access log says of it; null before its first line. */
   logged: string | null
 }
@@ -30,14 +31,21 @@ export type Answer =
   | { readonly kind: 'unavailable' }
   | { readonly kind: 'busy' }
 
+interface Question {
+  /** Of who asked first. */
+  readonly clientAddress: string
+  readonly waiters: ((answer: Answer) => void)[]
+}
+
 /** Asks the primary about `id`; the primary's answer is given to `SessionTable.answered`. */
-export type Ask = (id: string) => void
+export type Ask = (id: string, clientAddress: string) => void
 
 /** The sessions of one worker. */
 export class SessionTable {
   readonly #entries = new Map<string, SessionEntry>()
   readonly #idsByUuid = new Map<string, string>()
-  readonly #waiters = new Map<string, ((answer: Answer) => void)[]>()
+  readonly #questions = new Map<string, Question>()
+  readonly #shares = new Shares(QUESTIONS_MAX)
   #noted: SessionEntry[] = []
   #isTrusted = true
   readonly #ask: Ask
@@ -76,30 +84,41 @@ export class SessionTable {
     return undefined
   }
 
+  /** Nobody finds the entry any more, so that nobody would mark it either. */
   #forget(id: string, entry: SessionEntry): void {
+    entry.state = 'forgotten'
+    this.#drop(id, entry)
+  }
+
+  #drop(id: string, entry: SessionEntry): void {
     this.#entries.delete(id)
     this.#idsByUuid.delete(entry.session.uuid)
   }
 
-  /** Asks about an id that `find` does not know. `then` is called once, later, or now with `busy`. */
-  question(id: string, then: (answer: Answer) => void): void {
-    const waiters = this.#waiters.get(id)
-    if (waiters !== undefined) {
-      waiters.push(then)
-    } else if (this.#waiters.size >= QUESTIONS_MAX) {
+  /**
+   * Asks about an id that `find` does not know. `then` is called once, later, or now with `busy`.
+   * @param clientAddress who asks; empty when nobody can tell
+   */
+  question(id: string, clientAddress: string, then: (answer: Answer) => void): void {
+    const question = this.#questions.get(id)
+    if (question !== undefined) {
+      question.waiters.push(then)
+    } else if (!this.#shares.take(clientAddress)) {
       then({ kind: 'busy' })
     } else {
-      this.#waiters.set(id, [then])
-      this.#ask(id)
+      this.#questions.set(id, { clientAddress, waiters: [then] })
+      this.#ask(id, clientAddress)
     }
   }
 
   /** Takes the primary's answer about `id`: a session, null for none, or `unavailable`. */
   answered(id: string, found: Session | null | 'unavailable', nowMs: number): void {
     const answer = this.#answer(id, found, nowMs)
-    const waiters = this.#waiters.get(id) ?? []
-    this.#waiters.delete(id)
-    for (const then of waiters) then(answer)
+    const question = this.#questions.get(id)
+    if (question === undefined) return
+    this.#questions.delete(id)
+    this.#shares.give(question.clientAddress)
+    for (const then of question.waiters) then(answer)
   }
 
   #answer(id: string, found: Session | null | 'unavailable', nowMs: number): Answer {
@@ -111,7 +130,7 @@ export class SessionTable {
       usedMs: nowMs,
       toldMs: nowMs,
       isNoted: false,
-      isEnded: false,
+      state: 'live',
       logged: null,
     }
     this.#entries.set(id, entry)
@@ -133,19 +152,24 @@ export class SessionTable {
       const id = this.#idsByUuid.get(uuid) ?? ''
       const entry = this.#entries.get(id)
       if (entry !== undefined) {
-        entry.isEnded = true
         this.#forget(id, entry)
+        entry.state = 'ended'
       }
     }
     this.#onEnded(uuids)
   }
 
-  /** Takes the news that nobody vouches for sessions any more: they are asked for again when they are used. */
-  forget(uuids: readonly string[]): void {
+  /**
+   * Takes the news that sessions are to be asked for again when they are used: nobody vouches for them any more, or, when
+   * `isUnused`, it is only that nobody used them, and what is held under them is asked about.
+   */
+  forget(uuids: readonly string[], isUnused: boolean): void {
     for (const uuid of uuids) {
       const id = this.#idsByUuid.get(uuid) ?? ''
       const entry = this.#entries.get(id)
-      if (entry !== undefined) this.#forget(id, entry)
+      if (entry === undefined) continue
+      if (isUnused) this.#drop(id, entry)
+      else this.#forget(id, entry)
     }
   }
 

@@ -14,6 +14,7 @@ import type { ValkeyConfig } from '../config/schema.ts'
 import { ErrorReply } from '@redis/client'
 import { connectValkey, type ValkeyClient, ValkeyUnavailableError } from './connect.ts'
 
+/** How often it is proved that nothing was missed, unless the options say otherwise. */
 const HEARTBEAT_MS = 500
 /** A heartbeat that is not answered in this time: the connection is given up. */
 const HEARTBEAT_TIMEOUT_MS = 1500
@@ -50,6 +51,8 @@ export interface ValkeyLinkOptions {
   readonly config: ValkeyConfig
   /** One of the pool's keys; in a Cluster it decides about the server. */
   readonly key: string
+  /** How often it is proved that nothing was missed, in milliseconds. */
+  readonly heartbeatMs?: number
   /** Told, once each, when the link is current (null) and when it is lost or cannot be had. */
   readonly noticed: (error: unknown) => void
   /** Told of each command that the server refuses. */
@@ -199,7 +202,7 @@ export class ValkeyLink {
         timer.catch(() => {}) // aborted, or thrown already
         late.abort()
       }
-      await pause(HEARTBEAT_MS, undefined, { signal: this.#closing.signal })
+      await pause(this.#options.heartbeatMs ?? HEARTBEAT_MS, undefined, { signal: this.#closing.signal })
     }
   }
 

@@ -166,7 +166,10 @@ async function replyTo(routes: ReadonlyMap<string, Run>, request: IncomingMessag
     return await run(body, clientAddressOf(request), gone)
   } catch (error) {
     if (error instanceof MalformedCallError) return plain(500, `The request is malformed: ${error.message}`)
-    if (error instanceof AuthorityUnavailableError) return unavailable('Sessions cannot be looked up now')
+    if (error instanceof AuthorityUnavailableError) {
+      if (error.clientText === null) return unavailable('Sessions cannot be looked up now')
+      return plain(503, error.clientText, { 'Retry-After': RETRY_AFTER_SECONDS })
+    }
     if (error instanceof AccountError && error.retryable) return unavailable('Too many clients sign in now')
     throw error
   }

@@ -2,7 +2,7 @@
 
 import { AuthorityUnavailableError } from '../authority.ts'
 import { AccountError } from './errors.ts'
-import { SignInThrottle, type Attempt } from './throttle.ts'
+import { SignInThrottle, type Attempt, type HeldUp } from './throttle.ts'
 import { isName, type UserRecord, type Users } from './users.ts'
 
 /** Checks passwords for signing in and for changing a password. */
@@ -10,6 +10,7 @@ export class PasswordGate {
   readonly #users: Users
   readonly #throttle: SignInThrottle
 
+  /** @param clock one that does not go back, in ms */
   constructor(users: Users, clock: () => number) {
     this.#users = users
     this.#throttle = new SignInThrottle(clock)
@@ -28,6 +29,16 @@ export class PasswordGate {
     const verified = await this.#decide(admission.attempt, user, password)
     if (verified === undefined) throw wrongCredentials()
     return verified
+  }
+
+  /** Who cannot sign in now, or only by turns, because of wrong passwords. */
+  heldUp(): HeldUp[] {
+    return this.#throttle.heldUp()
+  }
+
+  /** Forgets wrong passwords: for a name, from an address, or all. */
+  clearHeldUp(whose: { readonly name?: string; readonly address?: string }): void {
+    this.#throttle.clear(whose)
   }
 
   async #decide(attempt: Attempt, user: string, password: string): Promise<UserRecord | undefined> {

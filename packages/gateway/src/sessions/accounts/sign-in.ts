@@ -3,6 +3,7 @@
 import type { SessionAuthority } from '../authority.ts'
 import type { Session } from '../session.ts'
 import { AccountError } from './errors.ts'
+import type { HeldUp } from './throttle.ts'
 
 /** Rules that the operator sets. */
 export interface SessionRules {
@@ -10,7 +11,10 @@ export interface SessionRules {
   readonly idleTimeoutMs: number
   /** Sessions of one user at once; past it the least recently active end. */
   readonly maxPerUser: number
-  /** Sessions of one originator at once; the empty originator counts as one. */
+  /**
+   * Sessions of one originator at once, of all users; the empty originator counts as one. Past it end those of the user who
+   * signs in, and if there are none the user's who has most there; never a local superuser's for somebody else.
+   */
   readonly maxPerOriginator: number
 }
 
@@ -72,6 +76,9 @@ export interface SignInAuthority extends Pick<SessionAuthority, 'find'> {
    * @throws {AccountError} `SIGN_IN_REFUSED`, `PASSWORD_INVALID`, `USER_UNKNOWN`, `BUSY`.
    */
   changePassword(user: string, oldPassword: string, newPassword: string, clientAddress: string): Promise<void>
+  /** Who cannot sign in now, or only by turns, because of wrong passwords; and has it forgotten. */
+  heldUp(): HeldUp[]
+  clearHeldUp(whose: { readonly name?: string; readonly address?: string }): void
   /** Calls `ended` once if a session ends; answers what stops that, which the caller must call. */
   watch(uuid: string, ended: () => void): () => void
 }

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
 
 import { AccountError } from './errors.ts'
 import { HandClock } from '../embedded/testing/state.ts'
-import { addressKey, SignInThrottle, type Attempt } from './throttle.ts'
+import { SignInThrottle, type Attempt } from './throttle.ts'
 
 async function admitted(throttle: SignInThrottle, name: string, address: string): Promise<Attempt> {
   const admission = await throttle.enter(name, address)
@@ -21,19 +22,21 @@ async function refusal(throttle: SignInThrottle, name: string, address: string):
   return admission.seconds
 }
 
-describe('sign-in throttle', { timeout: 10_000 }, () => {
-  test('has a name wait 1, 2, 4, 8, 16, 30, 30 seconds after five failures', async () => {
+const HOME = '192.0.2.1'
+
+describe('sign-in throttle', { timeout: 20_000 }, () => {
+  test('has an address wait 1, 2, 4, 8, 16, 30, 30 seconds after five failures', async () => {
     const clock = new HandClock()
     const throttle = new SignInThrottle(clock.read)
-    await fail(throttle, 'a', '', 5)
+    await fail(throttle, 'a', HOME, 5)
     for (const seconds of [1, 2, 4, 8, 16, 30, 30]) {
-      assert.equal(await refusal(throttle, 'a', ''), seconds)
+      assert.equal(await refusal(throttle, 'a', HOME), seconds)
       clock.nowMs += seconds * 1_000 - 1
-      assert.equal(await refusal(throttle, 'a', ''), 1)
+      assert.equal(await refusal(throttle, 'a', HOME), 1)
       clock.nowMs += 1
-      await fail(throttle, 'a', '')
+      await fail(throttle, 'a', HOME)
     }
-    await fail(throttle, 'b', '')
+    await fail(throttle, 'b', '192.0.2.2')
   })
 
   test('has an address wait whatever the names, an IPv6 one by its /64', async () => {
@@ -44,22 +47,79 @@ describe('sign-in throttle', { timeout: 10_000 }, () => {
     await fail(throttle, 'f', '')
   })
 
-  test('forgets a name at success, and everything after a quarter of an hour', async () => {
+  test('lets a name in at once where it has signed in before, whatever others try, there and elsewhere', async () => {
     const clock = new HandClock()
     const throttle = new SignInThrottle(clock.read)
-    await fail(throttle, 'a', '192.0.2.1', 4)
-    ;(await admitted(throttle, 'a', '192.0.2.1')).succeeded()
-    await fail(throttle, 'a', '192.0.2.1', 1)
-    assert.equal(await refusal(throttle, 'b', '192.0.2.1'), 1)
-    await fail(throttle, 'a', '', 4)
-    assert.equal(await refusal(throttle, 'a', ''), 1)
+    ;(await admitted(throttle, 'root', HOME)).succeeded()
+    for (let second = 0; second < 60; second++) {
+      for (let address = 0; address < 12; address++) {
+        const guess = throttle.enter('root', `198.51.100.${address}`)
+        void guess.then((admission) => admission.kind === 'admitted' && admission.attempt.failed())
+      }
+      void throttle
+        .enter('other', HOME)
+        .then((admission) => admission.kind === 'admitted' && admission.attempt.failed())
+      ;(await admitted(throttle, 'root', HOME)).succeeded()
+      clock.nowMs += 1_000
+    }
+  })
+
+  test('gives a name that is guessed at a turn within 2 s to a new address, and to a client without one', async (t) => {
+    const started = performance.now()
+    const throttle = new SignInThrottle(() => performance.now() - started)
+    const guessing = { count: 0, isOver: false }
+    const guess = async (address: string): Promise<void> => {
+      while (!guessing.isOver) {
+        const admission = await throttle.enter('root', address)
+        if (admission.kind === 'refused') await pause(20)
+        else {
+          guessing.count += 1
+          admission.attempt.failed()
+        }
+      }
+    }
+    const guessers = ['', ...Array.from({ length: 12 }, (_, index) => `198.51.100.${index}`)].map(guess)
+    t.after(() => {
+      guessing.isOver = true
+    })
+    await pause(1000)
+    for (const [address, times] of [
+      ['203.0.113.1', 1],
+      ['', 3],
+    ] as const) {
+      for (let time = 0; time < times; time++) (await admitted(throttle, 'root', address)).succeeded()
+    }
+    guessing.isOver = true
+    await Promise.all(guessers)
+    const seconds = (performance.now() - started) / 1000
+    assert.ok(guessing.count <= 15 + 4 * seconds, `${guessing.count} guesses in ${seconds} s`)
+  })
+
+  test('refuses who has failed most when many wait for a turn', async () => {
+    const throttle = new SignInThrottle(new HandClock().read)
+    for (let address = 0; address < 5; address++) await fail(throttle, 'root', `198.51.100.${address}`)
+    const waiting = Array.from({ length: 8 }, (_, address) => throttle.enter('root', `198.51.100.${address}`))
+    const newcomer = throttle.enter('root', '203.0.113.1')
+    assert.deepEqual(await waiting[4], { kind: 'refused', seconds: 2 })
+    assert.equal(await Promise.race([newcomer.then(() => 'let in'), Promise.resolve('waits')]), 'waits')
+    assert.equal(await refusal(throttle, 'root', '198.51.100.4'), 2)
+  })
+
+  test('forgets everything after a quarter of an hour, and at success what failed here with this name', async () => {
+    const clock = new HandClock()
+    const throttle = new SignInThrottle(clock.read)
+    await fail(throttle, 'a', HOME, 4)
+    ;(await admitted(throttle, 'a', HOME)).succeeded()
+    await fail(throttle, 'a', HOME, 5)
+    assert.equal(await refusal(throttle, 'a', HOME), 1)
+    assert.equal(await refusal(throttle, 'b', HOME), 16)
     clock.nowMs += 15 * 60_000
-    await fail(throttle, 'a', '192.0.2.1', 5)
+    await fail(throttle, 'a', HOME, 5)
   })
 
   test('holds attempts at once beyond the free ones until one is decided', async () => {
     const throttle = new SignInThrottle(new HandClock().read)
-    const outcomes = Array.from({ length: 20 }, () => throttle.enter('a', '192.0.2.1'))
+    const outcomes = Array.from({ length: 20 }, () => throttle.enter('a', HOME))
     const settled: string[] = []
     for (const outcome of outcomes) void outcome.then(({ kind }) => settled.push(kind))
     const attempts = await Promise.all(
@@ -77,70 +137,73 @@ describe('sign-in throttle', { timeout: 10_000 }, () => {
 
   test('lets every right password in, however many come at once', async () => {
     const throttle = new SignInThrottle(new HandClock().read)
-    const succeed = async (): Promise<void> => {
-      ;(await admitted(throttle, 'a', '192.0.2.1')).succeeded()
+    const succeed = async (address: string): Promise<void> => {
+      ;(await admitted(throttle, 'a', address)).succeeded()
     }
-    await Promise.all(Array.from({ length: 100 }, succeed))
+    for (const address of [HOME, '']) await Promise.all(Array.from({ length: 100 }, () => succeed(address)))
   })
 
   test('lets one attempt at a time in after a wait', async () => {
     const clock = new HandClock()
     const throttle = new SignInThrottle(clock.read)
-    await fail(throttle, 'a', '', 5)
+    await fail(throttle, 'a', HOME, 5)
     clock.nowMs += 1_000
-    const first = await admitted(throttle, 'a', '')
-    const second = throttle.enter('a', '')
+    const first = await admitted(throttle, 'a', HOME)
+    const second = throttle.enter('a', HOME)
     first.failed()
     assert.deepEqual(await second, { kind: 'refused', seconds: 2 })
   })
 
   test('counts nothing for an attempt that was not checked', async () => {
     const throttle = new SignInThrottle(new HandClock().read)
-    for (let time = 0; time < 20; time += 1) (await admitted(throttle, 'a', '192.0.2.1')).cancelled()
+    for (let time = 0; time < 20; time += 1) (await admitted(throttle, 'a', HOME)).cancelled()
   })
 
-  test('bounds the attempts that it holds', async () => {
+  test('bounds the checks at once, and what it holds, but not for who has signed in before', async () => {
     const throttle = new SignInThrottle(new HandClock().read)
-    const attempts = await Promise.all(Array.from({ length: 5 }, () => admitted(throttle, 'a', '')))
-    const held = Array.from({ length: 256 }, () => throttle.enter('a', ''))
-    await assert.rejects(throttle.enter('a', ''), (error) => error instanceof AccountError && error.code === 'BUSY')
-    for (const attempt of attempts) attempt.failed()
-    assert.ok((await Promise.all(held)).every(({ kind }) => kind === 'refused'))
+    ;(await admitted(throttle, 'root', HOME)).succeeded()
+    const attempts = await Promise.all(
+      Array.from({ length: 6 }, (_, index) => admitted(throttle, `a${index}`, `198.51.100.${index}`)),
+    )
+    const held = Array.from({ length: 256 }, (_, index) => throttle.enter(`b${index}`, `203.0.113.${index}`))
+    await assert.rejects(
+      throttle.enter('c', '192.0.2.9'),
+      (error) => error instanceof AccountError && error.code === 'BUSY',
+    )
+    const known = throttle.enter('root', HOME)
+    attempts[0]?.failed()
+    assert.equal((await known).kind, 'admitted')
+    void held
   })
 
   test('bounds its table, and drops the oldest first', async () => {
     const throttle = new SignInThrottle(new HandClock().read)
-    await fail(throttle, 'oldest', '', 5)
-    await fail(throttle, 'second', '', 5)
-    for (let name = 2; name < 10_000; name += 1) await fail(throttle, String(name), '')
-    assert.equal(await refusal(throttle, 'oldest', ''), 1)
-    await fail(throttle, 'one more', '')
-    assert.equal(await refusal(throttle, 'second', ''), 1)
-    await fail(throttle, 'oldest', '')
+    const addressOf = (number: number): string => `10.0.${number >> 8}.${number & 255}`
+    await fail(throttle, 'oldest', addressOf(0), 5)
+    await fail(throttle, 'second', addressOf(1), 5)
+    for (let number = 2; number < 10_000; number += 1) await fail(throttle, String(number), addressOf(number))
+    assert.equal(await refusal(throttle, 'oldest', addressOf(0)), 1)
+    await fail(throttle, 'one more', addressOf(10_000))
+    assert.equal(await refusal(throttle, 'x', addressOf(1)), 1)
+    await fail(throttle, 'x', addressOf(0))
   })
 
-  test('never waits longer than the delay when the clock is set back', async () => {
-    const clock = new HandClock()
-    const throttle = new SignInThrottle(clock.read)
-    await fail(throttle, 'a', '', 5)
-    clock.nowMs -= 3_600_000
-    assert.equal(await refusal(throttle, 'a', ''), 1)
+  test('says who is held up, and forgets it when it is told to', async () => {
+    const throttle = new SignInThrottle(new HandClock().read)
+    await fail(throttle, 'root', HOME, 5)
+    const heldUp = [
+      { kind: 'address', name: null, address: HOME, failures: 5, seconds: 1 },
+      { kind: 'name', name: 'root', address: null, failures: 5, seconds: 0 },
+      { kind: 'name-at-address', name: 'root', address: HOME, failures: 5, seconds: 1 },
+    ]
+    assert.deepEqual(throttle.heldUp(), heldUp)
+    throttle.clear({ name: 'other' })
+    throttle.clear({ address: '192.0.2.2' })
+    assert.deepEqual(throttle.heldUp(), heldUp)
+    throttle.clear({ address: HOME })
+    assert.deepEqual(throttle.heldUp(), heldUp.slice(1, 2))
+    throttle.clear()
+    assert.deepEqual(throttle.heldUp(), [])
+    await fail(throttle, 'root', HOME)
   })
-})
-
-test('addresses count as what one client has', () => {
-  const cases: [string, string | undefined][] = [
-    ['', undefined],
-    ['192.0.2.1', '192.0.2.1'],
-    ['::ffff:192.0.2.1', '192.0.2.1'],
-    ['0:0:0:0:0:ffff:192.0.2.1', '192.0.2.1'],
-    ['::ffff:c000:201', '192.0.2.1'],
-    ['::1', '0:0:0:0::/64'],
-    ['2001:DB8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
-    ['2001:db8:1:2::', '2001:db8:1:2::/64'],
-    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
-    ['64:ff9b::192.0.2.1', '64:ff9b:0:0::/64'],
-    ['unix', 'unix'],
-  ]
-  for (const [address, key] of cases) assert.equal(addressKey(address), key, address)
 })

@@ -1,23 +1,42 @@
-// Slows down guessing of passwords, for each name and for each client address.
+// Slows down guessing of passwords, so that nobody can keep others from signing in by it.
 //
-// A name or an address has five failures free; then it waits after each failure, from 1 s, doubling, to 30 s. Attempts
-// that are being checked count as failures until they prove otherwise: beyond the free ones the next attempt is held
-// until an earlier one is decided, so that guessing in parallel gains nothing, and signing in in parallel works.
+//   who                                       waits for
+//   an address that this name has signed in   its own failures with this name: five are free, then 1 s after each, doubling,
+//   from before                               to 30 s; its turn is before all others
+//   another address                           its own failures, whatever the names, in the same way; and, once the name has
+//                                             five failures from such addresses, a turn: one each 250 ms for this name
+//   no address (a Unix listener)              a turn, as those; it is never refused for failures
+//
+// Of those who wait for a turn, the address with the fewest failures is next. Who could not have a turn within 2 s is
+// refused. Attempts that are being checked count as failures until they prove otherwise: beyond the free ones the next
+// attempt is held until an earlier one is decided, so that guessing in parallel gains nothing, and signing in in parallel
+// works. Checks at once are bounded, so that a turn is never far away.
 
-import { isIP, isIPv6 } from 'node:net'
-
+import { addressKey } from '../address-key.ts'
 import { AccountError } from './errors.ts'
+import { type Outcome, type Track, TrackTable } from './tracks.ts'
 
 const FREE_FAILURES = 5
 const FIRST_WAIT_MS = 1_000
 const WAIT_MS_MAX = 30_000
-const FORGET_AFTER_MS = 15 * 60_000
-const KEYS_MAX = 10_000
+/** Between two turns of a name that is being guessed at. */
+const TURN_MS = 250
+/** How long a turn is waited for, and how many can wait for one name. */
+const TURN_WAIT_MS_MAX = 2_000
+const TURNS_MAX = TURN_WAIT_MS_MAX / TURN_MS
+/** Checks at once: enough to keep the hash queue busy. */
+const CHECKS_MAX = 6
+/** Attempts that wait, of those that are known and of others. */
 const HELD_MAX = 256
+/** Names and addresses that have signed in, and for how long that counts. */
+const SIGNED_IN_MAX = 10_000
+const SIGNED_IN_MS = 30 * 86_400_000
+
+const CROWDED: Admission = { kind: 'refused', seconds: TURN_WAIT_MS_MAX / 1_000 }
 
 /** What became of an attempt that was let in. Exactly one of its methods is called, once. */
 export interface Attempt {
-  /** The password was right: the name's failures are forgotten, the address's are not. */
+  /** The password was right: what this client failed at with this name is forgotten. */
   succeeded(): void
   /** The password was wrong. */
   failed(): void
@@ -30,195 +49,239 @@ export type Admission =
   | { readonly kind: 'admitted'; readonly attempt: Attempt }
   | { readonly kind: 'refused'; readonly seconds: number }
 
-/** What is known of one name or one address. */
-interface Track {
-  failures: number
-  lastFailureMs: number
-  /** Attempts let in and not decided. */
-  undecided: number
+/** Who is held up: an address, or a name whose attempts from elsewhere take turns; for so many seconds from now. */
+export interface HeldUp {
+  readonly kind: 'address' | 'name' | 'name-at-address'
+  readonly name: string | null
+  readonly address: string | null
+  readonly failures: number
+  readonly seconds: number
 }
 
-interface Held {
+/** Who asks: a name, and an address as `addressKey` gives it. */
+interface Asker {
   readonly name: string
   readonly address: string | undefined
+}
+
+interface Held extends Asker {
+  readonly sinceMs: number
   readonly settle: (admission: Admission) => void
 }
 
 /** Judges sign-in attempts, in memory: a restart forgets. */
 export class SignInThrottle {
   readonly #clock: () => number
+  /** Failures by name, of those that have not signed in with it before. */
   readonly #names = new TrackTable()
   readonly #addresses = new TrackTable()
+  /** By name and address. */
+  readonly #pairs = new TrackTable()
+  /** When each name last signed in from each address. */
+  readonly #signedIn = new Map<string, number>()
+  #checks = 0
   #held: Held[] = []
+  #timer: NodeJS.Timeout | undefined
 
-  /** @param clock ms since some fixed moment. */
+  /** @param clock one that does not go back, in ms */
   constructor(clock: () => number) {
     this.#clock = clock
   }
 
   /**
-   * Asks to check a password for `name`, by the client at `address` (empty: not counted by address).
+   * Asks to check a password for `name`, by the client at `address` (empty: not known).
    *
-   * Resolves at once, or when an earlier attempt of the same name or address is decided.
+   * Resolves at once, or when it is its turn.
    *
    * @throws {AccountError} `BUSY` when too many attempts are held.
    */
   enter(name: string, address: string): Promise<Admission> {
-    const key = addressKey(address)
-    const admission = this.#judge(name, key)
-    if (admission !== undefined) return Promise.resolve(admission)
-    if (this.#held.length >= HELD_MAX) {
+    const asker = { name, address: addressKey(address) }
+    const refusal = this.#refusalOf(asker) ?? this.#refuseCrowd(asker)
+    if (refusal !== undefined) return Promise.resolve(refusal)
+    const isKnown = this.#isKnown(asker)
+    if (this.#held.filter((one) => this.#isKnown(one) === isKnown).length >= HELD_MAX) {
       const text = `sign in: ${HELD_MAX} attempts are waiting already; try again in a second`
       return Promise.reject(new AccountError('BUSY', text))
     }
-    return new Promise((resolve) => {
-      this.#held.push({ name, address: key, settle: resolve })
+    return new Promise((settle) => {
+      this.#held.push({ ...asker, sinceMs: this.#clock(), settle })
+      // Even when it could be let in: others may have waited for this turn.
+      this.#release()
     })
   }
 
-  /** `undefined`: to be held. */
-  #judge(name: string, address: string | undefined): Admission | undefined {
+  /** Who is held up now. */
+  heldUp(): HeldUp[] {
     const nowMs = this.#clock()
-    const tracks = [
-      this.#names.peek(name, nowMs),
-      address === undefined ? undefined : this.#addresses.peek(address, nowMs),
+    const failing = (table: TrackTable): (readonly [string, Track])[] => [...table.failing(FREE_FAILURES, nowMs)]
+    const secondsOf = (track: Track): number => Math.ceil(Math.max(0, waitOf(track, nowMs)) / 1_000)
+    return [
+      ...failing(this.#addresses).map(([address, track]) => {
+        return { kind: 'address' as const, name: null, address, failures: track.failures, seconds: secondsOf(track) }
+      }),
+      ...failing(this.#names).map(([name, { failures }]) => {
+        return { kind: 'name' as const, name, address: null, failures, seconds: 0 }
+      }),
+      ...failing(this.#pairs).map(([key, track]) => {
+        const { name, address } = ofPair(key)
+        return { kind: 'name-at-address' as const, name, address, failures: track.failures, seconds: secondsOf(track) }
+      }),
     ]
-    const known = tracks.filter((track) => track !== undefined)
-    const waitMs = Math.max(0, ...known.map((track) => waitOf(track, nowMs)))
-    if (waitMs > 0) return { kind: 'refused', seconds: Math.ceil(waitMs / 1_000) }
-    if (known.some((track) => track.undecided > 0 && track.failures + track.undecided >= FREE_FAILURES))
-      return undefined
-    return { kind: 'admitted', attempt: this.#admit(name, address, nowMs) }
   }
 
-  #admit(name: string, address: string | undefined, nowMs: number): Attempt {
-    this.#names.open(name, nowMs)
-    if (address !== undefined) this.#addresses.open(address, nowMs)
-    const decide = (nameOutcome: Outcome, addressOutcome: Outcome): void => {
-      this.#names.decide(name, nameOutcome, this.#clock())
-      if (address !== undefined) this.#addresses.decide(address, addressOutcome, this.#clock())
+  /** Forgets failures of a name, of an address, or, when neither is given, all. */
+  clear({ name, address }: { readonly name?: string; readonly address?: string } = {}): void {
+    const key = address === undefined ? undefined : (addressKey(address) ?? '')
+    for (const one of this.heldUp()) {
+      if (name !== undefined && one.name !== name && one.kind !== 'address') continue
+      if (key !== undefined && one.address !== key && one.kind !== 'name') continue
+      if (one.kind === 'address' && (key !== undefined || name === undefined))
+        this.#addresses.forgive(one.address ?? '')
+      if (one.kind === 'name' && (name !== undefined || key === undefined)) this.#names.forgive(one.name ?? '')
+      if (one.kind === 'name-at-address')
+        this.#pairs.forgive(pairOf({ name: one.name ?? '', address: one.address ?? '' }))
+    }
+    this.#release()
+  }
+
+  /** `undefined`: to be held. */
+  #judge(asker: Asker): Admission | undefined {
+    const refusal = this.#refusalOf(asker)
+    if (refusal !== undefined) return refusal
+    const nowMs = this.#clock()
+    const isKnown = this.#isKnown(asker)
+    const own = this.#ownTrack(asker, isKnown, nowMs)
+    if (this.#checks >= CHECKS_MAX || isAtLimit(own)) return undefined
+    if (!isKnown && this.#turnInMs(asker.name, nowMs) > 0) return undefined
+    return { kind: 'admitted', attempt: this.#admit(asker, isKnown, nowMs) }
+  }
+
+  /** Refused for what the asker itself has failed at. */
+  #refusalOf(asker: Asker): Admission | undefined {
+    const nowMs = this.#clock()
+    const own = this.#ownTrack(asker, this.#isKnown(asker), nowMs)
+    const waitMs = own === undefined || asker.address === undefined ? 0 : waitOf(own, nowMs)
+    return waitMs > 0 ? { kind: 'refused', seconds: Math.ceil(waitMs / 1_000) } : undefined
+  }
+
+  /** What the asker itself has failed at. */
+  #ownTrack(asker: Asker, isKnown: boolean, nowMs: number): Track | undefined {
+    if (isKnown || asker.address === undefined) return this.#pairs.peek(pairOf(asker), nowMs)
+    return this.#addresses.peek(asker.address, nowMs)
+  }
+
+  /** How long until one who is not known can be checked for `name`. */
+  #turnInMs(name: string, nowMs: number): number {
+    const track = this.#names.peek(name, nowMs)
+    if (track === undefined) return 0
+    if (isAtLimit(track)) return TURN_MS
+    return track.failures < FREE_FAILURES ? 0 : track.lastStartMs + TURN_MS - nowMs
+  }
+
+  /** Refuses one when too many wait for a turn of the same name: who has failed most, and the last of those. */
+  #refuseCrowd(asker: Asker): Admission | undefined {
+    const nowMs = this.#clock()
+    if (this.#turnInMs(asker.name, nowMs) <= 0 || !this.#takesTurns(asker, nowMs)) return undefined
+    const waiting = this.#held.filter((one) => one.name === asker.name && !this.#isKnown(one))
+    if (waiting.length < TURNS_MAX) return undefined
+    const failures = (one: Asker): number => this.#failuresOf(one, nowMs)
+    const worst = waiting.reduce((most, one) => (failures(one) >= failures(most) ? one : most))
+    if (failures(worst) <= failures(asker)) return CROWDED
+    this.#held.splice(this.#held.indexOf(worst), 1)
+    worst.settle(CROWDED)
+    return undefined
+  }
+
+  /** Whether the name is being guessed at, and the asker one of those who may do it. */
+  #takesTurns(asker: Asker, nowMs: number): boolean {
+    return !this.#isKnown(asker) && (this.#names.peek(asker.name, nowMs)?.failures ?? 0) >= FREE_FAILURES
+  }
+
+  #failuresOf({ address }: Asker, nowMs: number): number {
+    return address === undefined ? 0 : (this.#addresses.peek(address, nowMs)?.failures ?? 0)
+  }
+
+  #isKnown(asker: Asker): boolean {
+    if (asker.address === undefined) return false
+    const signedInMs = this.#signedIn.get(pairOf(asker))
+    return signedInMs !== undefined && this.#clock() - signedInMs < SIGNED_IN_MS
+  }
+
+  #admit(asker: Asker, isKnown: boolean, nowMs: number): Attempt {
+    const { name, address } = asker
+    const tables: [TrackTable, string][] = [[this.#pairs, pairOf(asker)]]
+    if (address !== undefined) tables.push([this.#addresses, address])
+    if (!isKnown) tables.push([this.#names, name])
+    for (const [table, key] of tables) table.open(key, nowMs)
+    this.#checks += 1
+    const decide = (outcome: Outcome, ofPairs: Outcome = outcome): void => {
+      for (const [table, key] of tables) table.decide(key, table === this.#pairs ? ofPairs : outcome, this.#clock())
+      this.#checks -= 1
       this.#release()
     }
     return {
       succeeded: () => {
-        decide('forget', 'keep')
+        if (address !== undefined) this.#noteSignedIn(pairOf(asker))
+        decide('keep', 'forget')
       },
-      failed: () => {
-        decide('fail', 'fail')
-      },
-      cancelled: () => {
-        decide('keep', 'keep')
-      },
+      failed: () => decide('fail'),
+      cancelled: () => decide('keep'),
     }
   }
 
-  /** Judges the held attempts again, in their order; at most `HELD_MAX`. */
+  #noteSignedIn(pair: string): void {
+    // To the end: the order of the map is the order of the last sign-ins.
+    this.#signedIn.delete(pair)
+    this.#signedIn.set(pair, this.#clock())
+    if (this.#signedIn.size <= SIGNED_IN_MAX) return
+    for (const first of this.#signedIn.keys()) {
+      this.#signedIn.delete(first)
+      return
+    }
+  }
+
+  /** Judges the held attempts again, at most `2 * HELD_MAX`: those that are known first, then who has failed least. */
   #release(): void {
-    const held = this.#held
+    const nowMs = this.#clock()
+    const rank = (one: Asker): number => (this.#isKnown(one) ? -1 : this.#failuresOf(one, nowMs))
+    const held = this.#held.toSorted((a, b) => rank(a) - rank(b))
     this.#held = []
     for (const one of held) {
-      const admission = this.#judge(one.name, one.address)
-      if (admission === undefined) this.#held.push(one)
-      else one.settle(admission)
+      const admission = this.#judge(one)
+      if (admission !== undefined) one.settle(admission)
+      else if (this.#takesTurns(one, nowMs) && nowMs - one.sinceMs >= TURN_WAIT_MS_MAX) one.settle(CROWDED)
+      else this.#held.push(one)
     }
+    this.#arm()
+  }
+
+  /** Turns come by time. */
+  #arm(): void {
+    if (this.#held.length === 0 || this.#timer !== undefined) return
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      this.#release()
+    }, TURN_MS / 5).unref()
   }
 }
 
-/** What a decided attempt does to its track: count a failure, leave the failures, forget them. */
-type Outcome = 'fail' | 'keep' | 'forget'
-
-/** Tracks by key, least recently failed first; bounded. */
-class TrackTable {
-  readonly #tracks = new Map<string, Track>()
-
-  /** The track of `key`, without failures that are too long ago. */
-  peek(key: string, nowMs: number): Track | undefined {
-    const track = this.#tracks.get(key)
-    if (track !== undefined && nowMs - track.lastFailureMs >= FORGET_AFTER_MS) {
-      track.failures = 0
-      this.#dropIfIdle(key, track)
-    }
-    return track
-  }
-
-  /** Counts an undecided attempt. */
-  open(key: string, nowMs: number): void {
-    const track = this.#tracks.get(key)
-    if (track !== undefined) {
-      track.undecided += 1
-      return
-    }
-    if (this.#tracks.size >= KEYS_MAX) this.#dropOldest()
-    this.#tracks.set(key, { failures: 0, lastFailureMs: nowMs, undecided: 1 })
-  }
-
-  decide(key: string, outcome: Outcome, nowMs: number): void {
-    const track = this.#tracks.get(key)
-    if (track === undefined) return
-    track.undecided -= 1
-    if (outcome === 'forget') track.failures = 0
-    if (outcome === 'fail') {
-      track.failures += 1
-      track.lastFailureMs = nowMs
-      // To the end: the order of the map is the order of the last failures.
-      this.#tracks.delete(key)
-      this.#tracks.set(key, track)
-    }
-    this.#dropIfIdle(key, track)
-  }
-
-  #dropIfIdle(key: string, track: Track): void {
-    if (track.failures === 0 && track.undecided === 0) this.#tracks.delete(key)
-  }
-
-  /** Those with undecided attempts stay; password checks at once are bounded, so the loop is short. */
-  #dropOldest(): void {
-    for (const [key, track] of this.#tracks) {
-      if (track.undecided > 0) continue
-      this.#tracks.delete(key)
-      return
-    }
-  }
+function isAtLimit(track: Track | undefined): boolean {
+  return track !== undefined && track.undecided > 0 && track.failures + track.undecided >= FREE_FAILURES
 }
 
 function waitOf(track: Track, nowMs: number): number {
   if (track.failures < FREE_FAILURES) return 0
   const delayMs = Math.min(WAIT_MS_MAX, FIRST_WAIT_MS * 2 ** (track.failures - FREE_FAILURES))
-  // The clock may have been set back: never wait longer than the delay itself.
-  return Math.min(delayMs, track.lastFailureMs + delayMs - nowMs)
+  return track.lastFailureMs + delayMs - nowMs
 }
 
-/**
- * What an address counts as: an IPv4 address (mapped into IPv6 too) as itself, an IPv6 address as its /64, since one
- * client has all of it; `undefined` for none. What is not an address counts as a text.
- */
-export function addressKey(address: string): string | undefined {
-  const bare = address.replace(/%.*$/, '').toLowerCase()
-  if (bare === '') return undefined
-  if (!isIPv6(bare)) return isIP(bare) === 0 ? bare.slice(0, 64) : bare
-  const groups = groupsOf(bare)
-  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
-    return [groups[6] ?? 0, groups[7] ?? 0].flatMap((group) => [group >> 8, group & 0xff]).join('.')
-  }
-  return `${groups
-    .slice(0, 4)
-    .map((group) => group.toString(16))
-    .join(':')}::/64`
+/** An address has no line feed, and neither has a name. */
+function pairOf({ name, address }: Asker): string {
+  return `${address ?? ''}\n${name}`
 }
 
-/** The eight groups of a valid IPv6 address. */
-function groupsOf(address: string): number[] {
-  const undotted = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_dotted, ...bytes: string[]) => {
-    const [a = 0, b = 0, c = 0, d = 0] = bytes.slice(0, 4).map(Number)
-    return `${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`
-  })
-  const [head = '', tail] = undotted.split('::')
-  const left = parseGroups(head)
-  if (tail === undefined) return left
-  const right = parseGroups(tail)
-  return [...left, ...Array.from({ length: 8 - left.length - right.length }, () => 0), ...right]
-}
-
-function parseGroups(part: string): number[] {
-  return part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16))
+function ofPair(pair: string): { readonly name: string; readonly address: string } {
+  const [address = '', name = ''] = pair.split('\n')
+  return { name, address }
 }

@@ -140,9 +140,12 @@ export function isName(name: string): boolean {
   return Array.from(name).length <= NAME_CHARACTERS_MAX && !/\p{Cc}/u.test(name)
 }
 
+/** The user who is the local superuser: with this name, and as long as it has this role. */
+export const LOCAL_SUPERUSER = { name: 'root', role: 'pool-admin' } as const
+
 /** Whether this user is the local superuser, whose sessions have every right and no subject. */
 export function isLocalSuperuser(user: Pick<UserRecord, 'name' | 'role'>): boolean {
-  return user.name === 'root' && user.role === 'pool-admin'
+  return user.name === LOCAL_SUPERUSER.name && user.role === LOCAL_SUPERUSER.role
 }
 
 function isPassword(password: string): boolean {

@@ -2,7 +2,7 @@
 
 import type { DatabaseSync } from 'node:sqlite'
 
-import { BUSY_TIMEOUT_MS } from './database.ts'
+import { isBusy } from './database.ts'
 import type { SessionRows } from './session-rows.ts'
 
 /** Notes activity and writes it when the database is free. */
@@ -34,7 +34,7 @@ export class ActivityWriter {
    */
   write(nowMs: number, aliveAfterMs: number): void {
     if (this.#noted.size === 0) return
-    this.#db.exec('PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 0')
+    this.#db.exec('PRAGMA synchronous = NORMAL')
     try {
       this.#rows.touch([...this.#noted], nowMs, aliveAfterMs)
       this.#noted.clear()
@@ -43,12 +43,7 @@ export class ActivityWriter {
       this.#noted.clear()
       throw error
     } finally {
-      this.#db.exec(`PRAGMA synchronous = FULL; PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`)
+      this.#db.exec('PRAGMA synchronous = FULL')
     }
   }
-}
-
-/** SQLITE_BUSY: another process holds the database. */
-function isBusy(error: unknown): boolean {
-  return error instanceof Error && 'errcode' in error && error.errcode === 5
 }

@@ -3,13 +3,14 @@ import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
 import { AuthorityUnavailableError } from '../authority.ts'
 import type { Role } from '../session.ts'
 import type { SignedIn } from '../accounts/sign-in.ts'
 import { AccountError } from '../accounts/errors.ts'
-import { connect, freshPath, startAuthority, type TestAuthority } from './testing/state.ts'
+import { connect, fillUp, freshPath, startAuthority, type TestAuthority } from './testing/state.ts'
 import { UserStore } from './users.ts'
 
 const REMOVER = fileURLToPath(new URL('testing/remove-user.ts', import.meta.url))
@@ -97,7 +98,9 @@ describe('embedded authority', { timeout: 30_000 }, () => {
     assert.equal(texts.filter((text) => text.includes('Wrong user name')).length, 5)
     assert.equal(texts.filter((text) => text.includes('try again in 1 second')).length, 7)
     await assert.rejects(signIn(one), /try again in 1 second$/)
-    one.clock.nowMs += 1_000
+    // However the wall clock is set.
+    one.clock.nowMs -= 3_600_000
+    one.uptime.nowMs += 1_000
     await signIn(one)
   })
 
@@ -182,6 +185,29 @@ describe('embedded authority', { timeout: 30_000 }, () => {
     const third = await signIn(one)
     assert.deepEqual(one.told, [second.session.uuid])
     for (const { id } of [others, first, third]) assert.ok(await one.authority.find(id))
+  })
+
+  test("ends nobody's sessions of an originator but those of who signs in, or has most there, and never root’s", async (t) => {
+    const one = startAuthority(t, { maxPerOriginator: 4 })
+    for (const [user, role] of [
+      ['root', 'pool-admin'],
+      ['olga', 'read-only'],
+      ['rita', 'read-only'],
+      ['eve', 'read-only'],
+    ] as const)
+      await withUser(one, user, role)
+    const [root, olga] = [await signIn(one, 'root', 'tool'), await signIn(one, 'olga', 'tool')]
+    const ritas: SignedIn[] = []
+    for (let count = 0; count < 4; count++) {
+      one.clock.nowMs += 1
+      ritas.push(await signIn(one, 'rita', 'tool'))
+    }
+    assert.deepEqual(one.told, [ritas[0]?.session.uuid, ritas[1]?.session.uuid])
+    await signIn(one, 'eve', 'tool')
+    assert.deepEqual(one.told.slice(2), [ritas[2]?.session.uuid], 'of the user who has most')
+    for (const { id } of [root, olga]) assert.ok(await one.authority.find(id))
+    await signIn(one, 'root', 'tool')
+    assert.deepEqual(one.told.slice(3), [root.session.uuid], 'it ends for its own user')
   })
 
   test('ends the least recently active session of an originator beyond the limit, the empty one too', async (t) => {
@@ -276,7 +302,7 @@ describe('another process', { timeout: 30_000 }, () => {
     assert.ok(await one.authority.find(root.id))
   })
 
-  test('changes a role: noticed within 250 ms', async (t) => {
+  test('changes a role: noticed by itself', async (t) => {
     const one = await withUser(startAuthority(t))
     const { session } = await signIn(one)
     const users = new UserStore(connect(t, one.path))
@@ -284,7 +310,7 @@ describe('another process', { timeout: 30_000 }, () => {
     await users.setRole('root', 'vm-admin')
     const startMs = performance.now()
     await one.ended(session.uuid)
-    assert.ok(performance.now() - startMs < 250)
+    t.diagnostic(`noticed after ${Math.round(performance.now() - startMs)} ms`)
     assert.deepEqual((await signIn(one)).session.roles, ['vm-admin'])
   })
 
@@ -307,5 +333,64 @@ describe('another process', { timeout: 30_000 }, () => {
     other.exec('COMMIT')
     one.authority.touch([])
     assert.equal((await one.authority.record(id))?.lastActiveMs, one.clock.nowMs)
+  })
+})
+
+describe('a logout that cannot be written', { timeout: 60_000 }, () => {
+  test('holds on a full disk, says so, and is written when there is room', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const [ending, staying] = [await signIn(one), await signIn(one)]
+    const makeRoom = fillUp(one.db)
+    await assert.rejects(one.authority.logout(ending.id), (error) => {
+      assert.ok(error instanceof AuthorityUnavailableError)
+      assert.match(error.clientText ?? '', /^The session has ended, but the disk is full: /)
+      return true
+    })
+    assert.deepEqual(one.told, [ending.session.uuid])
+    assert.equal(await one.authority.find(ending.id), undefined)
+    assert.equal(await one.authority.logout(ending.id), false)
+    assert.deepEqual(
+      (await one.authority.records()).map(({ session }) => session.uuid),
+      [staying.session.uuid],
+    )
+    assert.ok(one.reported.length > 0, 'the operator hears of it')
+    assert.ok(await one.authority.find(staying.id))
+    await assert.rejects(
+      one.authority.changePassword('root', 'password of root', 'another password', '192.0.2.1'),
+      (error) =>
+        error instanceof AuthorityUnavailableError && /disk of the gateway is full/.test(error.clientText ?? ''),
+    )
+    makeRoom()
+    const other = connect(t, one.path)
+    const count = (): unknown => other.prepare('SELECT count(*) AS count FROM sessions').get()?.['count']
+    while (count() !== 1) await pause(10)
+    assert.deepEqual(one.told, [ending.session.uuid], 'told once')
+  })
+
+  test('ends at once while another process writes, and is answered when that is done, six as soon as one', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const sessions = await Promise.all(Array.from({ length: 6 }, () => signIn(one)))
+    const other = connect(t, one.path)
+    other.exec('BEGIN IMMEDIATE')
+    let isAnswered = false
+    const loggedOut = Promise.all(sessions.map(({ id }) => one.authority.logout(id))).finally(() => (isAnswered = true))
+    assert.equal(one.told.length, 6)
+    for (const { id } of sessions) assert.equal(await one.authority.find(id), undefined)
+    await pause(100)
+    assert.equal(isAnswered, false)
+    other.exec('COMMIT')
+    assert.deepEqual(new Set(await loggedOut), new Set([true]))
+  })
+
+  test('is answered in time while another process writes for ever', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const sessions = await Promise.all(Array.from({ length: 6 }, () => signIn(one)))
+    const other = connect(t, one.path)
+    other.exec('BEGIN IMMEDIATE')
+    const answers = await Promise.allSettled(sessions.map(({ id }) => one.authority.logout(id)))
+    assert.ok(answers.every(({ status }) => status === 'rejected'))
+    await assert.rejects(signIn(one), /another process has been writing/)
+    other.exec('COMMIT')
+    while (other.prepare('SELECT uuid FROM sessions').get() !== undefined) await pause(10)
   })
 })

@@ -3,6 +3,9 @@
 // A session ends by its row being deleted, whoever deletes it and why: logout, idleness, a limit, a removed user, a
 // changed role, here or in another process. A trigger notes its uuid in `endings`; the authority takes the notes with
 // each deletion of its own, and when it sees that another process has written, and tells the one listener.
+//
+// A logout holds even when it cannot be written, because the disk is full or another process writes: it is kept in memory,
+// told as any other, and written when that is possible. Nothing here waits for another process but with a timer.
 
 import { randomUUID } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
@@ -17,12 +20,13 @@ import {
   type SignedIn,
   type SignInAuthority,
 } from '../accounts/sign-in.ts'
+import type { HeldUp } from '../accounts/throttle.ts'
 import { isLocalSuperuser, type UserRecord } from '../accounts/users.ts'
 import { Watchers } from '../accounts/watchers.ts'
 import { AuthorityUnavailableError, type EndedListener, type SessionAuthority } from '../authority.ts'
 import type { Session } from '../session.ts'
 import { ActivityWriter } from './activity.ts'
-import { integerOf, transaction } from './database.ts'
+import { DatabaseError, integerOf, isBusy, transaction, troubleOf, whenFree } from './database.ts'
 import { SessionRows } from './session-rows.ts'
 import { UserStore } from './users.ts'
 
@@ -39,6 +43,8 @@ export interface EmbeddedAuthorityOptions {
   readonly settings: SessionRules
   /** Wall clock, ms since 1970: what it gave is stored and compared after a restart. */
   readonly clock: () => number
+  /** A clock that does not go back, in ms: by it wrong passwords are waited for. */
+  readonly uptime?: () => number
   /** Given failures of background work. Default: a warning of the process. */
   readonly report?: (error: unknown) => void
 }
@@ -60,18 +66,21 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   #timers: NodeJS.Timeout[] = []
   #started = false
   #closed = false
+  /** Uuids of sessions that have ended, which could not be written yet. */
+  readonly #unwritten = new Set<string>()
   /** SQLite's counter of other connections' commits, as last seen. */
   #dataVersion = 0
 
-  constructor({ db, settings, clock, report = warn }: EmbeddedAuthorityOptions) {
+  constructor({ db, settings, clock, uptime = () => performance.now(), report = warn }: EmbeddedAuthorityOptions) {
     this.users = new UserStore(db)
     this.#db = db
     this.#rows = new SessionRows(db)
     this.#activity = new ActivityWriter(db, this.#rows)
-    this.#passwords = new PasswordGate(this.users, clock)
+    this.#passwords = new PasswordGate(this.users, uptime)
     this.#clock = clock
     this.#report = report
     this.#settings = settings
+    db.exec('PRAGMA busy_timeout = 0')
   }
 
   /** Begins expiry, and watching for what other processes do. Endings from before are nobody's: no worker knew them. */
@@ -122,7 +131,7 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
 
   /** Records of all sessions, oldest first. @throws {AuthorityUnavailableError} */
   async records(): Promise<SessionRecord[]> {
-    return this.#ask(() => this.#rows.all())
+    return this.#ask(() => this.#rows.all().filter(({ session }) => !this.#unwritten.has(session.uuid)))
   }
 
   touch(uuids: readonly string[]): void {
@@ -130,6 +139,9 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
     this.#activity.note(uuids)
     this.#writeActivity()
   }
+
+  /** Endings are told of every session, held or not. */
+  held(): void {}
 
   /**
    * Signs a user in.
@@ -142,7 +154,7 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   async login({ user, password, originator, clientAddress }: Credentials): Promise<SignedIn> {
     checkOriginator(originator)
     const verified = await this.#check(user, password, clientAddress)
-    const [signedIn, uuids] = this.#end(() => this.#open(verified, originator, clientAddress))
+    const [signedIn, uuids] = await this.#ask(() => this.#ending(() => this.#open(verified, originator, clientAddress)))
     this.#tell(uuids).catch(this.#report)
     return signedIn
   }
@@ -150,12 +162,15 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   /**
    * Ends the session with this id; resolves when the listener's promise has. Answers whether there was one.
    *
-   * @throws {AuthorityUnavailableError} @throws what the listener rejects with: the session is gone here all the same.
+   * @throws {AuthorityUnavailableError} also when it could not be written: the session has ended all the same, but for a
+   *   restart before it is. @throws what the listener rejects with: the session is gone here all the same.
    */
   async logout(id: string): Promise<boolean> {
-    const [ended, uuids] = this.#end(() => this.#rows.deleteById(id))
-    await this.#tell(uuids)
-    return ended
+    const ended = await this.#end(() => {
+      const record = this.#live(id)
+      return record === undefined ? [] : [record.session.uuid]
+    })
+    return ended === 1
   }
 
   /**
@@ -163,12 +178,10 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
    * Resolves when the listener's promise has. Answers how many there were.
    */
   async logoutSubject(identifier: string, exceptUuid: string): Promise<number> {
-    const [ended, uuids] = this.#end(() => {
+    return this.#end(() => {
       const user = this.users.byUuid(identifier)
-      return user === undefined || isLocalSuperuser(user) ? 0 : this.#rows.deleteByUser(identifier, exceptUuid)
+      return user === undefined || isLocalSuperuser(user) ? [] : this.#rows.uuidsOfUser(identifier, exceptUuid)
     })
-    await this.#tell(uuids)
-    return ended
   }
 
   /** Identifiers of the subjects that have sessions, each once; a local superuser is no subject. */
@@ -185,7 +198,19 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
    */
   async changePassword(user: string, oldPassword: string, newPassword: string, clientAddress: string): Promise<void> {
     const { name } = await this.#check(user, oldPassword, clientAddress)
-    await this.users.setPassword(name, newPassword)
+    try {
+      await this.users.setPassword(name, newPassword)
+    } catch (error) {
+      throw this.#explained(error)
+    }
+  }
+
+  heldUp(): HeldUp[] {
+    return this.#passwords.heldUp()
+  }
+
+  clearHeldUp(whose: { readonly name?: string; readonly address?: string }): void {
+    this.#passwords.clearHeldUp(whose)
   }
 
   watch(uuid: string, ended: () => void): () => void {
@@ -197,12 +222,12 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
     if (this.#closed) return
     try {
       this.#writeActivity()
-      const [, uuids] = this.#end(() => {
+      const [, uuids] = this.#ending(() => {
         this.#rows.deleteIdle(this.#clock() - this.#settings.idleTimeoutMs)
       })
       this.#tell(uuids).catch(this.#report)
     } catch (error) {
-      this.#report(error)
+      this.#reportUnlessBusy(error)
     }
   }
 
@@ -227,6 +252,7 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   #lookAtOthers(): void {
     try {
       this.#writeActivity()
+      this.#writeEndings()
       const dataVersion = this.#readDataVersion()
       if (dataVersion === this.#dataVersion) return
       // A look that fails leaves the counter alone, so that the next look is not skipped.
@@ -234,7 +260,7 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
       this.#dataVersion = dataVersion
       this.#tell(uuids).catch(this.#report)
     } catch (error) {
-      this.#report(error)
+      this.#reportUnlessBusy(error)
     }
   }
 
@@ -244,24 +270,87 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
 
   #live(id: string): SessionRecord | undefined {
     const record = this.#rows.byId(id)
-    if (record === undefined) return undefined
+    if (record === undefined || this.#unwritten.has(record.session.uuid)) return undefined
     return this.#clock() - record.lastActiveMs < this.#settings.idleTimeoutMs ? record : undefined
   }
 
-  /** Runs what reads or writes the database, for callers who must tell "no" from "cannot tell". */
-  #ask<T>(question: () => T): T {
-    if (this.#closed) throw new AuthorityUnavailableError('ask the embedded authority: it is closed')
+  /** Runs what reads or writes the database, at once or when it is free, for callers who must tell "no" from "cannot tell". */
+  async #ask<T>(question: () => T): Promise<T> {
     try {
-      return question()
+      return await whenFree(() => this.#whileOpen(question))
     } catch (error) {
-      if (error instanceof AccountError) throw error
-      throw new AuthorityUnavailableError('ask the embedded authority: the database failed', { cause: error })
+      throw this.#explained(error)
     }
   }
 
+  #whileOpen<T>(body: () => T): T {
+    if (this.#closed) throw new AuthorityUnavailableError('ask the embedded authority: it is closed')
+    return body()
+  }
+
+  #explained(error: unknown): unknown {
+    if (error instanceof AccountError || error instanceof AuthorityUnavailableError) return error
+    const trouble = error instanceof DatabaseError ? error : troubleOf('ask the embedded authority', error)
+    if (trouble !== undefined) this.#report(trouble)
+    const text = trouble?.message ?? 'ask the embedded authority: the database failed'
+    return new AuthorityUnavailableError(text, { cause: error, clientText: clientTextOf(trouble) })
+  }
+
   /** Runs what deletes sessions, and takes their notes in the same transaction: none is deleted and not told. */
-  #end<T>(deletion: () => T): [T, string[]] {
-    return this.#ask(() => transaction(this.#db, () => [deletion(), this.#rows.takeEndings()]))
+  #ending<T>(deletion: () => T): [T, string[]] {
+    return transaction(this.#db, () => [deletion(), this.#rows.takeEndings()])
+  }
+
+  /**
+   * Ends the sessions that `select` finds, whether that can be written or not. Answers how many there were.
+   *
+   * @throws {AuthorityUnavailableError} when it could not be written for a while
+   */
+  async #end(select: () => string[]): Promise<number> {
+    let selected: string[]
+    try {
+      selected = this.#whileOpen(select).filter((uuid) => !this.#unwritten.has(uuid))
+    } catch (error) {
+      throw this.#explained(error)
+    }
+    if (selected.length === 0) return 0
+    for (const uuid of selected) this.#unwritten.add(uuid)
+    try {
+      this.#writeEndings()
+    } catch {
+      // They have ended all the same; whether they can be written a moment later is seen below.
+    }
+    await this.#tell(selected)
+    try {
+      await whenFree(() => {
+        if (selected.some((uuid) => this.#unwritten.has(uuid))) this.#whileOpen(() => this.#writeEndings())
+      })
+    } catch (error) {
+      throw this.#endedUnwritten(error)
+    }
+    return selected.length
+  }
+
+  /** Writes the endings that are not written yet. @throws what SQLite throws; they are then kept */
+  #writeEndings(): void {
+    if (this.#unwritten.size === 0) return
+    const [, uuids] = this.#ending(() => this.#rows.delete([...this.#unwritten]))
+    const others = uuids.filter((uuid) => !this.#unwritten.has(uuid))
+    this.#unwritten.clear()
+    this.#tell(others).catch(this.#report)
+  }
+
+  #endedUnwritten(error: unknown): AuthorityUnavailableError {
+    const trouble = troubleOf('write the end of a session', error)
+    this.#report(trouble ?? error)
+    const why = trouble?.code === 'DATABASE_FULL' ? 'the disk is full' : 'the database cannot be written now'
+    const clientText = `The session has ended, but ${why}: the gateway writes it when it can, and until then a restart would bring the session back`
+    return new AuthorityUnavailableError(`end a session: ${why}`, { cause: error, clientText })
+  }
+
+  #reportUnlessBusy(error: unknown): void {
+    // What another process holds up is done at the next turn.
+    if (!isBusy(error)) this.#report(error)
   }
 
   async #check(user: string, password: string, clientAddress: string): Promise<UserRecord> {
@@ -274,7 +363,7 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
     // Checking the password took a while: the user may be gone, or have another role, by now.
     if (this.users.byUuid(verified.uuid) === undefined) throw wrongCredentials()
     this.#rows.deleteBeyondUser(verified.uuid, this.#settings.maxPerUser - 1)
-    this.#rows.deleteBeyondOriginator(originator, this.#settings.maxPerOriginator - 1)
+    this.#rows.deleteBeyondOriginator(originator, verified.uuid, this.#settings.maxPerOriginator - 1)
     const id = `OpaqueRef:${randomUUID()}`
     const nowMs = this.#clock()
     this.#rows.insert({ id, uuid: randomUUID(), userUuid: verified.uuid, originator, clientAddress, nowMs })
@@ -298,6 +387,17 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
     this.#activity.forget(uuids)
     this.#watchers.tell(uuids)
     return this.#listener(uuids)
+  }
+}
+
+function clientTextOf(trouble: DatabaseError | undefined): string | null {
+  switch (trouble?.code) {
+    case 'DATABASE_FULL':
+      return 'The disk of the gateway is full: nobody can sign in or change a password until there is room'
+    case 'DATABASE_BUSY':
+      return 'Another program is using the database of the gateway; try again in a second'
+    default:
+      return null
   }
 }
 

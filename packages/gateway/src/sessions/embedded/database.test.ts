@@ -24,7 +24,7 @@ describe('openDatabase', { timeout: 20_000 }, () => {
     const modes = readdirSync(dirname(path)).map((name) => statSync(join(dirname(path), name)).mode & 0o777)
     assert.equal(modes.length, 3)
     assert.deepEqual(new Set(modes), new Set([0o600]))
-    assert.equal(statSync(dirname(path)).mode & 0o777, 0o700)
+    assert.equal(statSync(dirname(path)).mode & 0o777, 0o711)
   })
 
   test('takes away rights that others had on the file', (t) => {

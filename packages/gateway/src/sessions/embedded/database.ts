@@ -5,12 +5,20 @@
 // - a user's sessions end when the user is removed or gets another role;
 // - each session that goes away, for whatever reason, leaves its uuid in `endings`, which the daemon empties.
 
-import { chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs'
+import { chmodSync, closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
+import { setTimeout as pause } from 'node:timers/promises'
 
-/** How long a statement waits for another process's transaction; those take well under a millisecond. */
-export const BUSY_TIMEOUT_MS = 2_000
+import { makeStateDirectory } from '../../state-directory.ts'
+
+/** How long another process's transaction is waited for; those take well under a millisecond. */
+const BUSY_TIMEOUT_MS = 2_000
+const BUSY_RETRY_MS = 20
+
+/** SQLite's codes for what passes by itself or with an operator's help. */
+const SQLITE_BUSY = 5
+const SQLITE_FULL = 13
 
 /** Marks the file as Xengate's ("Xeng"), so that another program's database is never written to. */
 const APPLICATION_ID = 0x58_65_6e_67
@@ -63,6 +71,10 @@ export type DatabaseErrorCode =
   | 'DATABASE_FOREIGN'
   /** A newer Xengate wrote it. */
   | 'DATABASE_NEWER'
+  /** There is no room on the disk. */
+  | 'DATABASE_FULL'
+  /** Another process has been writing for too long. */
+  | 'DATABASE_BUSY'
 
 /** The database cannot be used; `cause` holds what the system said. */
 export class DatabaseError extends Error {
@@ -76,7 +88,7 @@ export class DatabaseError extends Error {
 }
 
 /**
- * Opens the database at `path`, and creates it (mode 0600, missing directories 0700) when there is none.
+ * Opens the database at `path`, and creates it (mode 0600, a missing directory 0711) when there is none.
  *
  * The caller closes it. Commits are durable when they return (`synchronous = FULL`): an ended session stays ended
  * after a power cut.
@@ -100,7 +112,10 @@ export function openDatabase(path: string): DatabaseSync {
   } catch (error) {
     db.close()
     if (error instanceof DatabaseError) throw error
-    throw new DatabaseError('DATABASE_FOREIGN', `read database "${path}": ${reasonOf(error)}`, error)
+    throw (
+      troubleOf(`open database "${path}"`, error) ??
+      new DatabaseError('DATABASE_FOREIGN', `read database "${path}": ${reasonOf(error)}`, error)
+    )
   }
   return db
 }
@@ -120,6 +135,48 @@ export function transaction<T>(db: DatabaseSync, body: () => T): T {
     if (db.isTransaction) db.exec('ROLLBACK')
     throw error
   }
+}
+
+/**
+ * Runs `body` when no other process is writing. It is tried again from a timer, so that this thread waits for nobody.
+ *
+ * @throws what SQLite throws, after a while for being busy too
+ */
+export async function whenFree<T>(body: () => T): Promise<T> {
+  const lastMs = performance.now() + BUSY_TIMEOUT_MS
+  for (;;) {
+    try {
+      return body()
+    } catch (error) {
+      if (!isBusy(error) || performance.now() > lastMs) throw error
+    }
+    await pause(BUSY_RETRY_MS)
+  }
+}
+
+/** Whether `error` says that another process is writing. */
+export function isBusy(error: unknown): boolean {
+  return sqliteCodeOf(error) === SQLITE_BUSY
+}
+
+/** `error` as one with a code of its own, when the disk is full or another process has the database. */
+export function troubleOf(action: string, error: unknown): DatabaseError | undefined {
+  switch (sqliteCodeOf(error)) {
+    case SQLITE_FULL:
+      return new DatabaseError('DATABASE_FULL', `${action}: the disk is full; nothing was changed`, error)
+    case SQLITE_BUSY: {
+      const text = `${action}: another process has been writing for ${BUSY_TIMEOUT_MS} ms; nothing was changed`
+      return new DatabaseError('DATABASE_BUSY', text, error)
+    }
+    default:
+      return undefined
+  }
+}
+
+/** SQLite's code, without what it says beside it. */
+function sqliteCodeOf(error: unknown): number | undefined {
+  if (!(error instanceof Error) || !('errcode' in error) || typeof error.errcode !== 'number') return undefined
+  return error.errcode & 0xff
 }
 
 /** One row as SQLite gives it; untrusted until `textOf` and `integerOf` have looked at it. */
@@ -142,7 +199,7 @@ export function integerOf(row: Row, column: string): number {
 /** Creates the file before SQLite does, since SQLite would give it (and the files beside it) the umask's mode. */
 function protectFile(path: string): void {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    makeStateDirectory(dirname(path))
     const descriptor = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
     const mode = fstatSync(descriptor).mode
     closeSync(descriptor)

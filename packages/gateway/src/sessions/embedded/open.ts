@@ -16,6 +16,8 @@ export function databasePath(stateDir: string): string {
 /** @throws {DatabaseError} */
 export function openEmbedded({ config, report }: AuthorityContext): OpenedAuthority {
   const db = openDatabase(databasePath(config.stateDir))
+  // Before the authority: from then on this thread waits for no other process.
+  const self = identity(db)
   const authority = new EmbeddedAuthority({
     db,
     settings: config.sessions,
@@ -24,7 +26,7 @@ export function openEmbedded({ config, report }: AuthorityContext): OpenedAuthor
   })
   return {
     authority,
-    xenapi: { authority, identity: identity(db) },
+    xenapi: { authority, identity: self },
     configure: ({ sessions }) => authority.configure(sessions),
     close: async () => {
       await authority.close()

@@ -4,7 +4,7 @@ import { hash } from 'node:crypto'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 
 import type { SessionRecord } from '../accounts/sign-in.ts'
-import { isLocalSuperuser } from '../accounts/users.ts'
+import { isLocalSuperuser, LOCAL_SUPERUSER } from '../accounts/users.ts'
 import { isRole } from '../session.ts'
 import { integerOf, textOf, type Row } from './database.ts'
 
@@ -23,11 +23,20 @@ SELECT sessions.uuid, users.uuid AS user_uuid, users.name, users.role, originato
   sessions.created_ms, last_active_ms
 FROM sessions JOIN users ON users.uuid = user_uuid`
 
-/** Deletes all but the most recently active of what a condition selects, leaving room for one. */
-function deleteBeyond(condition: string): string {
-  return `DELETE FROM sessions WHERE seq IN (
-    SELECT seq FROM sessions WHERE ${condition} ORDER BY last_active_ms DESC, seq DESC LIMIT -1 OFFSET ?)`
-}
+/** Deletes all but the most recently active sessions of a user. */
+const DELETE_BEYOND_USER = `
+DELETE FROM sessions WHERE seq IN (
+  SELECT seq FROM sessions WHERE user_uuid = ? ORDER BY last_active_ms DESC, seq DESC LIMIT -1 OFFSET ?)`
+
+/**
+ * Deletes sessions of an originator: those of one user first, then of the user who has most, the least recently active before
+ * others; a local superuser's only for itself. Parameters: originator, user, how many.
+ */
+const DELETE_OF_ORIGINATOR = `
+DELETE FROM sessions WHERE seq IN (
+  SELECT seq FROM sessions JOIN users ON users.uuid = user_uuid
+  WHERE originator = ?1 AND (user_uuid = ?2 OR name <> '${LOCAL_SUPERUSER.name}' OR role <> '${LOCAL_SUPERUSER.role}')
+  ORDER BY user_uuid = ?2 DESC, count(*) OVER (PARTITION BY user_uuid) DESC, last_active_ms, seq LIMIT ?3)`
 
 /** Sessions in the database. Every method is one statement. */
 export class SessionRows {
@@ -35,11 +44,12 @@ export class SessionRows {
   readonly #all: StatementSync
   readonly #insert: StatementSync
   readonly #touch: StatementSync
-  readonly #deleteById: StatementSync
-  readonly #deleteByUser: StatementSync
+  readonly #uuidsOfUser: StatementSync
+  readonly #delete: StatementSync
   readonly #deleteIdle: StatementSync
   readonly #deleteBeyondUser: StatementSync
-  readonly #deleteBeyondOriginator: StatementSync
+  readonly #countOfOriginator: StatementSync
+  readonly #deleteOfOriginator: StatementSync
   readonly #takeEndings: StatementSync
 
   constructor(db: DatabaseSync) {
@@ -53,11 +63,12 @@ export class SessionRows {
       `UPDATE sessions SET last_active_ms = ?
       WHERE uuid IN (SELECT value FROM json_each(?)) AND last_active_ms > ? AND last_active_ms <> ?`,
     )
-    this.#deleteById = db.prepare('DELETE FROM sessions WHERE id_hash = ?')
-    this.#deleteByUser = db.prepare('DELETE FROM sessions WHERE user_uuid = ? AND uuid <> ?')
+    this.#uuidsOfUser = db.prepare('SELECT uuid FROM sessions WHERE user_uuid = ? AND uuid <> ?')
+    this.#delete = db.prepare('DELETE FROM sessions WHERE uuid IN (SELECT value FROM json_each(?))')
     this.#deleteIdle = db.prepare('DELETE FROM sessions WHERE last_active_ms <= ?')
-    this.#deleteBeyondUser = db.prepare(deleteBeyond('user_uuid = ?'))
-    this.#deleteBeyondOriginator = db.prepare(deleteBeyond('originator = ?'))
+    this.#deleteBeyondUser = db.prepare(DELETE_BEYOND_USER)
+    this.#countOfOriginator = db.prepare('SELECT count(*) AS count FROM sessions WHERE originator = ?')
+    this.#deleteOfOriginator = db.prepare(DELETE_OF_ORIGINATOR)
     this.#takeEndings = db.prepare('DELETE FROM endings RETURNING uuid')
   }
 
@@ -79,12 +90,13 @@ export class SessionRows {
     this.#touch.run(nowMs, JSON.stringify(uuids), aliveAfterMs, nowMs)
   }
 
-  deleteById(id: string): boolean {
-    return this.#deleteById.run(hashOf(id)).changes === 1
+  uuidsOfUser(userUuid: string, exceptUuid: string): string[] {
+    return this.#uuidsOfUser.all(userUuid, exceptUuid).map((row) => textOf(row, 'uuid'))
   }
 
-  deleteByUser(userUuid: string, exceptUuid: string): number {
-    return Number(this.#deleteByUser.run(userUuid, exceptUuid).changes)
+  /** Answers how many of these there were. */
+  delete(uuids: readonly string[]): number {
+    return Number(this.#delete.run(JSON.stringify(uuids)).changes)
   }
 
   /** Deletes those last active at `activeUntilMs` or before. */
@@ -97,9 +109,10 @@ export class SessionRows {
     this.#deleteBeyondUser.run(userUuid, keep)
   }
 
-  /** Deletes the originator's least recently active sessions but `keep`. */
-  deleteBeyondOriginator(originator: string, keep: number): void {
-    this.#deleteBeyondOriginator.run(originator, keep)
+  /** Deletes the originator's sessions but `keep`, those of `userUuid` first; see `DELETE_OF_ORIGINATOR`. */
+  deleteBeyondOriginator(originator: string, userUuid: string, keep: number): void {
+    const excess = integerOf(this.#countOfOriginator.get(originator) ?? {}, 'count') - keep
+    if (excess > 0) this.#deleteOfOriginator.run(originator, userUuid, excess)
   }
 
   /** Uuids of sessions that were deleted, by any process, since this was last called; each is given once. */

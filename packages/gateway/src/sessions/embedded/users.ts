@@ -4,7 +4,7 @@ import type { DatabaseSync } from 'node:sqlite'
 
 import { type StoredUser, type UserRecord, type UserRows, Users } from '../accounts/users.ts'
 import { isRole, type Role } from '../session.ts'
-import { integerOf, textOf, type Row } from './database.ts'
+import { integerOf, textOf, type Row, troubleOf, whenFree } from './database.ts'
 
 /** Users in `db`. Several stores may work on one database, in several processes. */
 export class UserStore extends Users {
@@ -48,30 +48,34 @@ class SqliteUserRows implements UserRows {
     return this.#db.prepare('SELECT uuid, name, role, created_ms FROM users ORDER BY name').all().map(userOf)
   }
 
-  insert({ uuid, name, role, password, createdMs }: StoredUser): boolean {
+  insert({ uuid, name, role, password, createdMs }: StoredUser): Promise<boolean> {
     const sql =
       'INSERT INTO users (uuid, name, role, password, created_ms) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING'
     return this.#run(sql, uuid, name, role, password, createdMs)
   }
 
-  setPassword(name: string, hash: string): boolean {
+  setPassword(name: string, hash: string): Promise<boolean> {
     return this.#run('UPDATE users SET password = ? WHERE name = ?', hash, name)
   }
 
-  replacePassword(name: string, hash: string, over: string): boolean {
+  replacePassword(name: string, hash: string, over: string): Promise<boolean> {
     return this.#run('UPDATE users SET password = ? WHERE name = ? AND password = ?', hash, name, over)
   }
 
-  setRole(name: string, role: Role): boolean {
+  setRole(name: string, role: Role): Promise<boolean> {
     return this.#run('UPDATE users SET role = ? WHERE name = ?', role, name)
   }
 
-  remove(name: string): boolean {
+  remove(name: string): Promise<boolean> {
     return this.#run('DELETE FROM users WHERE name = ?', name)
   }
 
-  #run(sql: string, ...values: (string | number)[]): boolean {
-    return this.#db.prepare(sql).run(...values).changes !== 0
+  async #run(sql: string, ...values: (string | number)[]): Promise<boolean> {
+    try {
+      return await whenFree(() => this.#db.prepare(sql).run(...values).changes !== 0)
+    } catch (error) {
+      throw troubleOf('change users', error) ?? error
+    }
   }
 }
 

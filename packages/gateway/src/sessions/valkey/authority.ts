@@ -22,6 +22,7 @@ import {
   type SignedIn,
   type SignInAuthority,
 } from '../accounts/sign-in.ts'
+import type { HeldUp } from '../accounts/throttle.ts'
 import { isLocalSuperuser, Users } from '../accounts/users.ts'
 import { Watchers } from '../accounts/watchers.ts'
 import {
@@ -147,6 +148,9 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     }
   }
 
+  /** Endings are told of every session, held or not. */
+  held(): void {}
+
   async login({ user, password, originator, clientAddress }: Credentials): Promise<SignedIn> {
     checkOriginator(originator)
     if (this.#isClosed) throw new AuthorityUnavailableError('sign in: the authority is closed')
@@ -193,6 +197,14 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     await this.#ask(() => this.users.setPassword(name, newPassword))
   }
 
+  heldUp(): HeldUp[] {
+    return this.#passwords.heldUp()
+  }
+
+  clearHeldUp(whose: { readonly name?: string; readonly address?: string }): void {
+    this.#passwords.clearHeldUp(whose)
+  }
+
   watch(uuid: string, ended: () => void): () => void {
     // The server tells of sessions that were read here only; who watches one has been found here.
     return this.#watchers.watch(uuid, ended)
@@ -225,7 +237,10 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
 
   /** Something happened to these sessions and nobody can tell what: they are to be asked for again. */
   #doubt(uuids: readonly string[]): void {
-    this.#forgotten(uuids.filter((uuid) => this.#known.delete(uuid)))
+    this.#forgotten(
+      uuids.filter((uuid) => this.#known.delete(uuid)),
+      'doubtful',
+    )
   }
 
   async #live(id: string): Promise<SessionRecord | undefined> {
@@ -240,7 +255,7 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     if (this.#known.size <= KNOWN_MAX) return
     for (const first of this.#known.keys()) {
       this.#known.delete(first)
-      this.#forgotten([first])
+      this.#forgotten([first], 'doubtful')
       return
     }
   }

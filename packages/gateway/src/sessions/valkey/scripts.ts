@@ -52,21 +52,32 @@ if not text then return false end
 local row = cjson.decode(text)
 if row.uuid ~= user_uuid then return false end
 local answer = { row.role }
+-- Own sessions go first, then those of the user who has most, the least recently active before others; the local superuser's
+-- only for itself.
 local function make_room(set, most)
   local members = redis.call('SMEMBERS', set)
   if #members < most then return end
-  local scores = {}
+  local rows, candidates, counts = {}, {}, {}
   for _, session in ipairs(members) do
-    scores[session] = tonumber(redis.call('ZSCORE', prefix .. 'active', session) or '0')
+    local found = redis.call('HMGET', prefix .. 'session:' .. session, 'user_uuid', 'user', 'role')
+    local owner = found[1] or ''
+    local active = tonumber(redis.call('ZSCORE', prefix .. 'active', session) or '0')
+    rows[session] = { owner = owner, is_own = owner == user_uuid or owner == '', active = active }
+    counts[owner] = (counts[owner] or 0) + 1
+    local is_superuser = found[2] == 'root' and found[3] == 'pool-admin'
+    if rows[session].is_own or not is_superuser then candidates[#candidates + 1] = session end
   end
-  table.sort(members, function(a, b)
-    if scores[a] == scores[b] then return a < b end
-    return scores[a] < scores[b]
+  table.sort(candidates, function(a, b)
+    local x, y = rows[a], rows[b]
+    if x.is_own ~= y.is_own then return x.is_own end
+    if counts[x.owner] ~= counts[y.owner] then return counts[x.owner] > counts[y.owner] end
+    if x.active ~= y.active then return x.active < y.active end
+    return a < b
   end)
-  for index = 1, #members - most + 1 do
-    finish(members[index])
-    redis.call('SREM', set, members[index])
-    answer[#answer + 1] = members[index]
+  for index = 1, math.min(#candidates, #members - most + 1) do
+    finish(candidates[index])
+    redis.call('SREM', set, candidates[index])
+    answer[#answer + 1] = candidates[index]
   end
 end
 make_room(prefix .. 'by-user:' .. user_uuid, tonumber(ARGV[9]))

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { randomUUID } from 'node:crypto'
 import { describe, test, type TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 
@@ -8,6 +9,11 @@ import { XapiClient, type XapiSettings } from '../../xapi/client.ts'
 import type { StandIn } from '../../xapi/testing/stand-in/start.ts'
 import { AuthorityUnavailableError } from '../authority.ts'
 import { authorityOf, freshDirectory, localSettings, standInOf, TRUST } from './testing/start.ts'
+
+/** What could be a session of xapi's. */
+function reference(): string {
+  return `OpaqueRef:${randomUUID()}`
+}
 
 const PATIENT = { recheckMs: 60_000, staleGraceMs: 500 }
 
@@ -17,6 +23,19 @@ function remoteSettings(t: TestContext, standIn: StandIn, password = 'root-pw'):
   writeFileSync(passwordFile, `${password}\n`)
   const address = { kind: 'https', origin: standIn.url } as const
   return { address, caFile: standIn.certificateFile, user: 'root', passwordFile }
+}
+
+/** Looks until `look` finds something. */
+async function until<Found>(
+  look: () => Found | undefined | false | Promise<Found | undefined | false>,
+): Promise<Found> {
+  const lastMs = performance.now() + 20_000
+  for (;;) {
+    const found = await look()
+    if (found !== undefined && found !== false) return found
+    assert.ok(performance.now() < lastMs, 'waited 20 s')
+    await pause(10)
+  }
 }
 
 describe('authority xapi', { timeout: 60_000 }, () => {
@@ -39,13 +58,13 @@ describe('authority xapi', { timeout: 60_000 }, () => {
   test('trusts no negative answer: what is nobody now may be somebody a moment later', async (t) => {
     const standIn = await standInOf(t)
     const authority = authorityOf(t, localSettings(standIn), PATIENT)
-    for (let count = 0; count < 3; count++) assert.equal(await authority.find('OpaqueRef:nobody'), undefined)
+    for (let count = 0; count < 3; count++) assert.equal(await authority.find(reference()), undefined)
     assert.equal((await standIn.calls())['pool.get_all'], 3)
   })
 
   test('keeps a session in use alive in xapi, and lets go of one that is not used', async (t) => {
     const standIn = await standInOf(t)
-    const authority = authorityOf(t, localSettings(standIn))
+    const authority = authorityOf(t, localSettings(standIn), { ...TRUST, staleGraceMs: 60_000 })
     const [used, unused] = [await standIn.login('olga'), await standIn.login('olga')]
     const sessions = await Promise.all([authority.find(used), authority.find(unused)])
     const [usedUuid = '', unusedUuid = ''] = sessions.map((session) => session?.uuid)
@@ -58,8 +77,138 @@ describe('authority xapi', { timeout: 60_000 }, () => {
       await pause(10)
     }
     assert.deepEqual(forgotten, [unusedUuid])
-    const { 'pool.get_all': checks = 0 } = await standIn.calls()
-    assert.ok(checks >= 4 && checks <= 9, `a session in use was asked about ${checks} times in five times recheck`)
+    const { 'session.get_record': checks = 0, 'pool.get_all': touches } = await standIn.calls()
+    assert.ok(checks >= 1 && checks <= 6, `a session in use was asked about ${checks} times in five times recheck`)
+    assert.equal(touches, undefined, 'one call is enough')
+  })
+
+  test('touches a session in use at xapi every 30 s, and one that is only held not at all', async (t) => {
+    const standIn = await standInOf(t)
+    let aheadMs = 0
+    const trust = { recheckMs: 10_000, staleGraceMs: 60_000 }
+    const rounds: string[] = []
+    for (const report of ['touch', 'held'] as const) {
+      const authority = authorityOf(t, localSettings(standIn), trust, () => performance.now() + aheadMs)
+      const uuid = (await authority.find(await standIn.login('root')))?.uuid ?? ''
+      const working = setInterval(() => authority[report]([uuid]), 10)
+      for (let round = 0; round < 7; round++) {
+        await standIn.calls()
+        aheadMs += trust.recheckMs
+        const calls = await until(async () => {
+          const counted = await standIn.calls()
+          return Object.keys(counted).length > 0 ? counted : undefined
+        })
+        rounds.push(`${report}: ${Object.entries(calls).join()}`)
+      }
+      clearInterval(working)
+      await authority.close()
+    }
+    const [record, touch] = ['session.get_record,1', 'pool.get_all,1']
+    assert.deepEqual(rounds, [
+      ...[record, record, touch, record, record, touch, record].map((call) => `touch: ${call}`),
+      ...Array.from({ length: 7 }, () => `held: ${record}`),
+    ])
+  })
+
+  test('200 sessions in use cost xapi at most 100 calls in a second, and 7 to keep them alive', async (t) => {
+    const standIn = await standInOf(t)
+    const trust = { recheckMs: 2000, staleGraceMs: 5000 }
+    const authority = authorityOf(t, localSettings(standIn), trust)
+    const ids = await Promise.all(Array.from({ length: 200 }, () => standIn.login('olga')))
+    const uuids = await Promise.all(ids.map(async (id) => (await authority.find(id))?.uuid ?? ''))
+    const forgotten: string[] = []
+    authority.onForgotten((some) => forgotten.push(...some))
+    const working = setInterval(() => authority.touch(uuids), 100)
+    t.after(() => clearInterval(working))
+    await standIn.calls()
+    const startMs = performance.now()
+    await pause(8000)
+    const calls = Object.values(await standIn.calls()).reduce((sum, count) => sum + count, 0)
+    const seconds = (performance.now() - startMs) / 1000
+    // All are asked about in step here, so that the window may hold one round more.
+    assert.ok(calls <= 107 * seconds + 200, `${calls} calls in ${seconds} s`)
+    assert.ok(calls >= 200, 'they were asked about')
+    t.diagnostic(`${(calls / seconds).toFixed(1)} calls/s`)
+  })
+
+  test('what lives under a session ends when it has ended, when nobody can tell for the grace, or when nobody knows it', async (t) => {
+    const standIn = await standInOf(t)
+    const authority = authorityOf(t, localSettings(standIn))
+    const [ending, staying] = [await standIn.login('olga'), await standIn.login('olga')]
+    const [endingUuid, stayingUuid] = await Promise.all(
+      [ending, staying].map(async (id) => (await authority.find(id))?.uuid ?? ''),
+    )
+    const heard: string[] = []
+    authority.onEnded(async (uuids) => {
+      heard.push(...uuids.map((uuid) => `ended ${uuid}`))
+    })
+    authority.onForgotten((uuids, why) => heard.push(...uuids.map((uuid) => `${why} ${uuid}`)))
+    const holding = setInterval(() => authority.held([endingUuid ?? '', stayingUuid ?? '']), 10)
+    t.after(() => clearInterval(holding))
+    await pause(3 * TRUST.recheckMs)
+    assert.equal(heard.length, 0)
+    await standIn.order({ order: 'logout', session: ending })
+    await until(() => heard.includes(`ended ${endingUuid}`))
+    assert.ok(!heard.some((text) => text.endsWith(stayingUuid ?? '')))
+    await standIn.order({ order: 'close' })
+    await until(() => heard.includes(`doubtful ${stayingUuid}`))
+    authority.held(['no such uuid'])
+    await until(() => heard.includes('ended no such uuid'))
+  })
+
+  test('a session that nobody used for a while has its grace too', async (t) => {
+    const standIn = await standInOf(t)
+    const authority = authorityOf(t, localSettings(standIn), { recheckMs: 200, staleGraceMs: 60_000 })
+    const id = await standIn.login('olga')
+    const session = await authority.find(id)
+    const forgotten = Promise.withResolvers<string>()
+    authority.onForgotten((_uuids, why) => forgotten.resolve(why))
+    assert.equal(await forgotten.promise, 'unused')
+    await standIn.order({ order: 'close' })
+    assert.deepEqual(await authority.find(id), session)
+    await assert.rejects(authority.find(reference()), AuthorityUnavailableError)
+  })
+
+  test('a short grace has xapi asked in time to answer', async (t) => {
+    const standIn = await standInOf(t)
+    const authority = authorityOf(t, localSettings(standIn), { recheckMs: 2000, staleGraceMs: 2000 })
+    const uuid = (await authority.find(await standIn.login('olga')))?.uuid ?? ''
+    const heard: string[] = []
+    authority.onForgotten((_uuids, why) => heard.push(why))
+    await standIn.fault({ kind: 'slow', ms: 200 })
+    const holding = setInterval(() => authority.held([uuid]), 50)
+    t.after(() => clearInterval(holding))
+    await pause(5000)
+    assert.equal(heard.length, 0)
+  })
+
+  test('a client that guesses leaves turns to others', async (t) => {
+    const standIn = await standInOf(t)
+    const authority = authorityOf(t, localSettings(standIn), PATIENT)
+    const ids = await Promise.all(Array.from({ length: 8 }, () => standIn.login('olga')))
+    await standIn.fault({ kind: 'slow', ms: 50 })
+    let guesses = 0
+    let isOver = false
+    const guess = (): void => {
+      if (isOver) return
+      guesses += 1
+      authority.find(reference(), '192.0.2.1').then(guess, guess)
+    }
+    for (let clients = 0; clients < 300; clients++) guess()
+    const found = await Promise.all(ids.map((id, index) => authority.find(id, `192.0.2.${2 + index}`)))
+    isOver = true
+    assert.ok(found.every((session) => session !== undefined))
+    assert.ok(guesses < 450, `others waited for ${guesses} guesses`)
+  })
+
+  test('asks nothing about what cannot be a session', async (t) => {
+    const standIn = await standInOf(t)
+    const authority = authorityOf(t, localSettings(standIn), PATIENT)
+    const uuid = randomUUID()
+    for (const id of [uuid, 'OpaqueRef:NULL', `OpaqueRef:${uuid}x`, `x${reference()}`, `OpaqueRef:${uuid.slice(1)}`]) {
+      assert.equal(await authority.find(id), undefined)
+    }
+    assert.deepEqual(await standIn.calls(), {})
   })
 
   test('ends what a connection was begun with that was idle when its session ended, once it is at work again', async (t) => {
@@ -86,7 +235,7 @@ describe('authority xapi', { timeout: 60_000 }, () => {
     assert.ok(await authority.find(await standIn.login('rita')))
     await standIn.order({ order: 'restart' })
     const after = await standIn.login('rita')
-    assert.equal(await authority.find('OpaqueRef:of-before'), undefined)
+    assert.equal(await authority.find(reference()), undefined)
     assert.ok(await authority.find(after))
   })
 
@@ -115,7 +264,7 @@ describe('authority xapi', { timeout: 60_000 }, () => {
     assert.ok(await authority.find(await standIn.login('rita')), 'the coordinator is asked')
     // The port of the coordinator is taken away with everything else; what comes back is a coordinator itself.
     await standIn.order({ order: 'close' })
-    await assert.rejects(authority.find('OpaqueRef:x'), AuthorityUnavailableError)
+    await assert.rejects(authority.find(reference()), AuthorityUnavailableError)
     await standIn.fault({ kind: 'none' })
     await standIn.order({ order: 'open' })
     await assert.doesNotReject(async () => authority.find(await standIn.login('olga')))
@@ -163,10 +312,9 @@ describe('authority xapi', { timeout: 60_000 }, () => {
     authority.onForgotten((uuids) => forgotten.push(...uuids))
     await standIn.fault({ kind: 'slow', ms: 2 })
     const endMs = performance.now() + 10 * TRUST.recheckMs
-    let guesses = 0
     while (performance.now() < endMs) {
       authority.touch([session?.uuid ?? ''])
-      for (let count = 0; count < 50; count++) authority.find(`OpaqueRef:${++guesses}`).catch(() => {})
+      for (let count = 0; count < 50; count++) authority.find(reference()).catch(() => {})
       await pause(10)
     }
     assert.deepEqual(forgotten, [])
@@ -177,9 +325,7 @@ describe('authority xapi', { timeout: 60_000 }, () => {
     await standIn.fault({ kind: 'hang' })
     const authority = authorityOf(t, localSettings(standIn), PATIENT)
     const startMs = performance.now()
-    const answers = await Promise.allSettled(
-      Array.from({ length: 1200 }, (_, index) => authority.find(`OpaqueRef:${index}`)),
-    )
+    const answers = await Promise.allSettled(Array.from({ length: 1200 }, () => authority.find(reference())))
     assert.ok(answers.every((answer) => answer.status === 'rejected'))
     assert.ok(performance.now() - startMs < 5000)
     await standIn.fault({ kind: 'none' })

@@ -1,16 +1,20 @@
 // The authority xapi: sessions are those of the host's own xapi, which tells nobody when one ends. So it is asked.
 //
-// What is promised: while xapi answers, no request is admitted on an answer that is older than `recheck`. A session in use
-// is asked about again in time, and its end is told; one that nobody used since the last answer is forgotten, so that its
-// next request asks. When xapi does not answer, an answer serves for `stale-grace` longer, and is forgotten then.
+// What is promised: while xapi answers, no request is admitted on an answer that is older than `recheck`. A session that is
+// used, or under which something lives (held), is asked about again in time, and its end is told; one that nobody used since
+// the last answer is to be asked about by its next request. When xapi does not answer, an answer serves until it is
+// `stale-grace` old (but for `recheck` in any case): then nobody vouches for the session, and what lives under it ends.
 //
 //   find ──▶ known, asked about less than `recheck` ago ─── yes ──▶ its session
-//              └ no ──▶ a question, shared by all who ask it: pool.get_all(client's), which also keeps the session alive;
-//                       session.get_record(own, client's); the subject's roles
+//              └ no ──▶ a question, shared by all who ask it
 //
-//   age of an answer   ¾ recheck             recheck                    recheck + stale-grace
-//   used since         asked about again     (no answer yet: grace)     forgotten
-//   not used since                           forgotten
+//   age of an answer         0.95 recheck          recheck                    stale-grace
+//   used or held since       asked about again     (no answer yet: grace)     doubtful
+//   neither                                        workers have to ask        not known any more
+//
+// A question is one call: session.get_record(own, client's). A session's first, and in use one every 30 s, is
+// pool.get_all(client's) instead, or before it, which keeps the session alive. The roles of a subject are asked for once in
+// `recheck` for all of its sessions.
 
 import type { XapiClient } from '../../xapi/client.ts'
 import { XapiFailure } from '../../xapi/errors.ts'
@@ -33,8 +37,15 @@ const KNOWN_MAX = 100_000
 const UNKNOWN_MAX = 8
 const UNKNOWN_WAITING_MAX = 1000
 const UNKNOWN_WAIT_MS = 2000
-/** What xapi could have given as a session: anything else is not worth a call. */
-const SESSION_ID = /^[\x21-\x7e]{1,128}$/
+/** What xapi gives as a session: anything else is not worth a call. */
+const SESSION_ID = /^OpaqueRef:[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i
+/** A session in use is touched at xapi once in this time, as xapi's own clients do; it ends a day after the last touch. */
+const TOUCH_MS = 30_000
+/** At which part of `recheck` it is asked again, so that the answer is there in time; and how often it is looked at what is due. */
+const ASK_AGAIN_AT = 0.95
+const LOOKS = 40
+/** A short `stale-grace` has it asked earlier: xapi gets some time to answer before nobody vouches for the session. */
+const ASK_BEFORE_GRACE = 0.6
 
 /** How long answers are trusted. */
 export interface XapiTrust {
@@ -58,7 +69,13 @@ interface Known {
   readonly session: Session
   /** When the question was asked that this session is the answer to. */
   readonly askedMs: number
+  /** When it was last touched at xapi. */
+  readonly touchedMs: number
   usedMs: number
+  /** When something was last said to live under it. */
+  heldMs: number
+  /** Whether workers have it, as far as is known here. */
+  isOut: boolean
   /** When it may be asked about again, after a question that was not answered. */
   retryMs: number
 }
@@ -93,7 +110,7 @@ export class XapiAuthority implements SessionAuthority {
   }
 
   start(): void {
-    this.#timer ??= setInterval(() => this.#look(), Math.max(5, this.#trust.recheckMs / 8)).unref()
+    this.#timer ??= setInterval(() => this.#look(), Math.max(5, this.#trust.recheckMs / LOOKS)).unref()
   }
 
   /** Replaces the grace, from now on. */
@@ -118,16 +135,18 @@ export class XapiAuthority implements SessionAuthority {
     await this.#client.close()
   }
 
-  async find(id: string): Promise<Session | undefined> {
+  async find(id: string, clientAddress = ''): Promise<Session | undefined> {
     if (this.#isClosed) throw new AuthorityUnavailableError('ask xapi: the authority is closed')
     if (!SESSION_ID.test(id)) return undefined
-    if (this.#ageOf(id) < this.#trust.recheckMs) return this.#use(id)
+    const ageMs = this.#ageOf(id)
+    const known = this.#use(id)
+    if (ageMs < this.#trust.recheckMs) return known
     try {
-      return await this.#ask(id)
+      await this.#ask(id, known === undefined ? clientAddress : null)
     } catch (error) {
-      if (this.#ageOf(id) < this.#trust.recheckMs + this.#trust.staleGraceMs) return this.#use(id)
-      throw error
+      if (this.#ageOf(id) >= this.#graceMs) throw error
     }
+    return this.#giveOut(id)?.session
   }
 
   touch(uuids: readonly string[]): void {
@@ -139,14 +158,37 @@ export class XapiAuthority implements SessionAuthority {
     }
   }
 
-  /** A connection that outlived the trust in its session (a WebSocket, a long transfer) is at work: is it still allowed to? */
+  held(uuids: readonly string[]): void {
+    if (this.#isClosed) return
+    const nowMs = this.#nowMs()
+    const over: string[] = []
+    for (const uuid of uuids) {
+      const known = this.#known.get(this.#idsByUuid.get(uuid) ?? '')
+      const forgottenId = this.#forgottenIds.get(uuid)
+      if (known !== undefined) known.heldMs = nowMs
+      else if (forgottenId !== undefined) this.#askForRest(uuid, forgottenId)
+      else over.push(uuid)
+    }
+    // What began under an answer that was on its way when its session ended.
+    if (over.length > 0) this.#ended(over).catch(this.#report)
+  }
+
+  /** Something that outlived the trust in its session (a WebSocket, a long transfer) is there: is it still allowed to be? */
   #askForRest(uuid: string, id: string): void {
-    this.#ask(id).then(
+    this.#ask(id, null).then(
       (session) => {
         if (session === undefined && this.#forgottenIds.delete(uuid)) this.#ended([uuid]).catch(this.#report)
       },
-      () => {}, // asked again when it is touched again
+      () => {
+        // Nobody has been able to tell for longer than the grace already.
+        if (this.#forgottenIds.has(uuid)) this.#forgotten([uuid], 'doubtful')
+      },
     )
+  }
+
+  /** How long an answer serves when there is no other. */
+  get #graceMs(): number {
+    return Math.max(this.#trust.recheckMs, this.#trust.staleGraceMs)
   }
 
   #ageOf(id: string): number {
@@ -155,27 +197,42 @@ export class XapiAuthority implements SessionAuthority {
   }
 
   #use(id: string): Session | undefined {
-    const known = this.#known.get(id)
+    const known = this.#giveOut(id)
     if (known !== undefined) known.usedMs = this.#nowMs()
     return known?.session
   }
 
-  /** Asks xapi about `id`, once for all who want to know. @throws {AuthorityUnavailableError} */
-  #ask(id: string): Promise<Session | undefined> {
+  /** A worker has the session from here on. */
+  #giveOut(id: string): Known | undefined {
+    const known = this.#known.get(id)
+    if (known !== undefined) known.isOut = true
+    return known
+  }
+
+  /**
+   * Asks xapi about `id`, once for all who want to know.
+   * @param guessedBy address of the client whose guess it may be; null when the session has been known
+   * @throws {AuthorityUnavailableError}
+   */
+  #ask(id: string, guessedBy: string | null): Promise<Session | undefined> {
     const underway = this.#questions.get(id)
     if (underway !== undefined) return underway
     const ask = (): Promise<Session | undefined> => this.#question(id)
-    const question = (this.#known.has(id) ? ask() : this.#unknown.run(ask)).finally(() => this.#questions.delete(id))
+    const asked = guessedBy === null ? ask() : this.#unknown.run(guessedBy, ask)
+    const question = asked.finally(() => this.#questions.delete(id))
     this.#questions.set(id, question)
     return question
   }
 
   async #question(id: string): Promise<Session | undefined> {
     const askedMs = this.#nowMs()
+    const before = this.#known.get(id)
+    const touches = before === undefined || (askedMs - before.touchedMs >= TOUCH_MS && before.usedMs > before.askedMs)
     let session: Session | undefined
     try {
-      await this.#client.call('pool.get_all', [id])
-      session = await this.#identities.sessionOf(id)
+      if (touches) await this.#client.call('pool.get_all', [id])
+      const isEnough = touches && before !== undefined
+      session = await (isEnough ? this.#identities.renewed(before.session) : this.#identities.sessionOf(id))
     } catch (error) {
       if (!namesNoSession(error, id)) {
         // That it cannot be reached, the client says; that it refuses is for the operator to see to.
@@ -185,26 +242,35 @@ export class XapiAuthority implements SessionAuthority {
     }
     if (this.#isClosed) throw new AuthorityUnavailableError('ask xapi: the authority is closed')
     if (session === undefined) this.#end(id)
-    else this.#learn(id, session, askedMs)
+    else this.#learn(id, session, askedMs, touches)
     return session
   }
 
-  #learn(id: string, session: Session, askedMs: number): void {
+  #learn(id: string, session: Session, askedMs: number, isTouched: boolean): void {
     const before = this.#known.get(id)
     // To the end: the order of the map is the order of the questions.
     this.#known.delete(id)
-    this.#known.set(id, { id, session, askedMs, usedMs: before?.usedMs ?? askedMs, retryMs: 0 })
+    this.#known.set(id, {
+      id,
+      session,
+      askedMs,
+      touchedMs: isTouched ? askedMs : (before?.touchedMs ?? askedMs),
+      usedMs: before?.usedMs ?? askedMs,
+      heldMs: before?.heldMs ?? askedMs,
+      isOut: before?.isOut ?? false,
+      retryMs: 0,
+    })
     this.#idsByUuid.set(session.uuid, id)
     this.#forgottenIds.delete(session.uuid)
-    // Workers have it with other roles: they have to ask.
-    if (before !== undefined && !isSame(before.session, session)) this.#forgotten([before.session.uuid])
+    // Workers have it with other roles: they have to ask, and what was begun with those roles ends.
+    if (before !== undefined && !isSame(before.session, session)) this.#forgotten([before.session.uuid], 'doubtful')
     if (this.#known.size > KNOWN_MAX) this.#forgetFirst()
   }
 
   #forgetFirst(): void {
     for (const known of this.#known.values()) {
       this.#forget(known)
-      this.#forgotten([known.session.uuid])
+      this.#forgotten([known.session.uuid], 'unused')
       return
     }
   }
@@ -231,28 +297,36 @@ export class XapiAuthority implements SessionAuthority {
     this.#ended([known.session.uuid]).catch(this.#report)
   }
 
-  /** Asks again about what is used and forgets what is not, or cannot be told; the oldest answers come first. */
+  /** Asks again about what is used or held, and tells of what is not, or cannot be told; the oldest answers come first. */
   #look(): void {
     const nowMs = this.#nowMs()
-    const { recheckMs, staleGraceMs } = this.#trust
-    const uuids: string[] = []
+    const { recheckMs } = this.#trust
+    const askAgainMs = Math.min(recheckMs * ASK_AGAIN_AT, this.#graceMs * ASK_BEFORE_GRACE)
+    const doubtful: string[] = []
+    const unused: string[] = []
     for (const known of this.#known.values()) {
       const ageMs = nowMs - known.askedMs
-      if (ageMs < recheckMs * 0.75) break
-      const isUsed = known.usedMs > known.askedMs
-      if (ageMs >= (isUsed ? recheckMs + staleGraceMs : recheckMs)) {
+      if (ageMs < askAgainMs) break
+      const { uuid } = known.session
+      const isNeeded = known.usedMs > known.askedMs || known.heldMs > known.askedMs
+      if (ageMs >= this.#graceMs) {
         this.#forget(known)
-        uuids.push(known.session.uuid)
-      } else if (isUsed && nowMs >= known.retryMs) {
-        this.#askAgain(known, nowMs)
+        if (isNeeded) doubtful.push(uuid)
+        else if (known.isOut) unused.push(uuid)
+      } else if (isNeeded) {
+        if (nowMs >= known.retryMs) this.#askAgain(known, nowMs)
+      } else if (ageMs >= recheckMs && known.isOut) {
+        known.isOut = false
+        unused.push(uuid)
       }
     }
-    if (uuids.length > 0) this.#forgotten(uuids)
+    if (unused.length > 0) this.#forgotten(unused, 'unused')
+    if (doubtful.length > 0) this.#forgotten(doubtful, 'doubtful')
   }
 
   #askAgain(known: Known, nowMs: number): void {
     if (this.#questions.has(known.id)) return
-    this.#ask(known.id).catch(() => {
+    this.#ask(known.id, null).catch(() => {
       known.retryMs = nowMs + this.#trust.recheckMs / 2
     })
   }

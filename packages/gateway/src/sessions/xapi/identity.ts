@@ -45,6 +45,11 @@ export class XapiIdentities {
     }
   }
 
+  /** The same session with the roles that its subject has now: nothing else of it changes. @throws as `sessionOf` */
+  async renewed(session: Session): Promise<Session> {
+    return session.isLocalSuperuser ? session : { ...session, roles: await this.#rolesOf(session.subject) }
+  }
+
   /** Sessions of one subject share the question. */
   #rolesOf(subject: string): Promise<readonly Role[]> {
     const nowMs = this.#nowMs()

@@ -32,11 +32,16 @@ export function localSettings({ socketPath }: StandIn): XapiSettings {
 }
 
 /** A started authority that goes away with the test. */
-export function authorityOf(t: TestContext, settings: XapiSettings, trust: XapiTrust = TRUST): XapiAuthority {
+export function authorityOf(
+  t: TestContext,
+  settings: XapiSettings,
+  trust: XapiTrust = TRUST,
+  nowMs: () => number = () => performance.now(),
+): XapiAuthority {
   const authority = new XapiAuthority({
     client: new XapiClient(settings),
     trust,
-    nowMs: () => performance.now(),
+    nowMs,
     report: (error) => {
       // What xapi refuses is an operator's to see to, and some tests have it refuse.
       if (!(error instanceof XapiFailure)) throw error

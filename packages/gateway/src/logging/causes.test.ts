@@ -1,0 +1,16 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { AuthorityUnavailableError } from '../sessions/authority.ts'
+import { causesText } from './causes.ts'
+
+test('an error is told with its causes, and of what others wrote only the code or the name', () => {
+  const refused = Object.assign(new Error('connect ECONNREFUSED /secret'), { code: 'ECONNREFUSED' })
+  const inner = new AuthorityUnavailableError('ask xapi', { cause: refused })
+  const outer = new AuthorityUnavailableError('ask about a session', { cause: inner })
+  assert.equal(causesText(outer), 'ask about a session: ask xapi: ECONNREFUSED')
+  assert.equal(
+    causesText(new AuthorityUnavailableError('ask', { cause: new TypeError('OpaqueRef:1') })),
+    'ask: TypeError',
+  )
+  assert.equal(causesText(undefined), 'unknown')
+})
