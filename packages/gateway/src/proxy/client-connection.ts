@@ -416,7 +416,7 @@ export class ClientConnection {
   #relay(head: RequestHead, { connection, name, entry, policy }: Extract<Decision, { kind: 'relay' }>): void {
     const asked = this.#asked(head, name, entry)
     const upgrade = wantedUpgrade(head)
-    const isReused = asked.decoder === null || policy.reuse === 'always'
+    const isReused = asked.decoder === null || policy.reuse === 'always' || connection.readsBodies
     const text = requestText(head, {
       entry,
       stripSession: policy.stripSession,

@@ -2,6 +2,7 @@
 // next request.
 
 import assert from 'node:assert/strict'
+import { chmodSync } from 'node:fs'
 import { test, type TestContext } from 'node:test'
 import { OPEN_POLICY } from '../services/policy.ts'
 import { COOKIE, fixture, type Fixture, rawService, request, response, statusOf } from './testing/fixture.ts'
@@ -50,6 +51,27 @@ test('with reuse = "always" the connection goes on after a body, and is not said
   await peer.message()
   peer.write(request('GET', '/2'))
   assert.match(await connection.until('\r\n\r\n'), /^GET \/services\/plugin\/svc\/2 /)
+})
+
+test('a service that marks its socket is believed, by each connection anew', DEADLINE, async (t) => {
+  const { client, service } = await fixture(t)
+  const svc = await service('svc')
+  chmodSync(svc.path, 0o1660)
+  const peer = client()
+  peer.write(request('POST', '/1', 'Content-Length: 3\r\n', 'abc'))
+  const connection = await svc.connections.next()
+  assert.doesNotMatch(await connection.until('abc'), /Connection/)
+  connection.write(response('one'))
+  await peer.message()
+  // Another service in its place has a file of its own.
+  chmodSync(svc.path, 0o660)
+  peer.write(request('POST', '/2', 'Content-Length: 3\r\n', 'def'))
+  assert.match(await connection.until('def'), /^POST \/services\/plugin\/svc\/2 /)
+  connection.end(response('two', 'Connection: close\r\n'))
+  await peer.message()
+  peer.write(request('POST', '/3', 'Content-Length: 3\r\n', 'ghi'))
+  const other = await svc.connections.next()
+  assert.match(await other.until('ghi'), /\r\nConnection: close\r\n/)
 })
 
 test('a service that answers and then reads the body gets all of it', DEADLINE, async (t) => {

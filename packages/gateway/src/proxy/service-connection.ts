@@ -55,6 +55,8 @@ class PatientSocket extends Socket {
 export class ServiceConnection {
   readonly socket: Socket
   readonly outgoing: Outgoing
+  /** Whether the service says that it reads every body to its end. */
+  readsBodies = false
   /** Whether it has been idle: the service may close it just when it is used again. */
   wasIdle = false
   /** While idle: since when, on the gateway's clock, in milliseconds. */
@@ -79,9 +81,14 @@ export class ServiceConnection {
     this.socket.on('close', () => this.#closed())
   }
 
-  /** @param fd of a connection to a Unix socket, whose owner this is from now on */
-  static ofUnixSocket(fd: number): ServiceConnection {
-    return new ServiceConnection(fd)
+  /**
+   * @param fd of a connection to a Unix socket, whose owner this is from now on
+   * @param readsBodies whether the service says that it reads every body to its end
+   */
+  static ofUnixSocket(fd: number, readsBodies: boolean): ServiceConnection {
+    const connection = new ServiceConnection(fd)
+    connection.readsBodies = readsBodies
+    return connection
   }
 
   /**

@@ -3,7 +3,8 @@
 // Whether a service runs is what connecting to its socket says, at the time of the request: no table of services can be
 // stale, and a socket file with nobody behind it is the same as none.
 
-import { connectSocket } from '@xengate/channel'
+import { statSync } from 'node:fs'
+import { connectSocket, READS_BODIES_MODE } from '@xengate/channel'
 import type { Clock } from './clock.ts'
 import { ServiceConnection, type Where } from './service-connection.ts'
 
@@ -85,7 +86,9 @@ export class ServicePool {
     for (const place of this.#placesOf(name)) {
       if ('port' in place) return null
       const made = connectSocket(place.path)
-      if (made.kind === 'connected') return this.#connected(ServiceConnection.ofUnixSocket(made.fd))
+      if (made.kind === 'connected') {
+        return this.#connected(ServiceConnection.ofUnixSocket(made.fd, readsBodies(place.path)))
+      }
       if (NOBODY_THERE.has(made.code)) continue
       return made.code === QUEUE_FULL ? null : this.#failed(made.code)
     }
@@ -172,4 +175,10 @@ export class ServicePool {
 export function socketPaths(directories: readonly string[], name: string): readonly string[] {
   // A name has no `/`, and a directory's path is normal: as `join` would, without taking them apart.
   return directories.map((directory) => `${directory}/${name}`)
+}
+
+/** Whether the service says of the socket that it just accepted a connection at that it reads every body. */
+function readsBodies(path: string): boolean {
+  const file = statSync(path, { throwIfNoEntry: false })
+  return file !== undefined && (file.mode & READS_BODIES_MODE) !== 0
 }
