@@ -123,7 +123,8 @@ export class ClientConnection {
     this.#knowClient(isPlain ? null : arrived.ends)
     this.#greetings = isPlain ? arrived.greetings : null
     if (isPlain && (arrived.hasProxyHeader || this.#greetings !== null)) this.#state = STATE.PROXY
-    this.expectWithin(gateway.limits.headTimeoutMs)
+    const { headTimeoutMs } = gateway.limits
+    this.expectWithin(gateway.isDraining ? Math.min(DRAIN_GRACE_MS, headTimeoutMs) : headTimeoutMs)
     socket.on('end', () => this.#ended())
     socket.on('drain', () => this.#drained())
     socket.on('error', () => {}) // 'close' follows

@@ -146,3 +146,25 @@ test('a call that xapi refuses leaves no connection behind, one that it answers 
   peer.write('GET /page HTTP/1.1\r\nHost: h\r\n\r\n')
   assert.match(await second.until('\r\n\r\n'), /^GET \/page /)
 })
+
+test('a client is told that its connection ends when a service refuses a long body and closes', DEADLINE, async (t) => {
+  const { client, service } = await fixture(t)
+  const svc = await service('svc')
+  for (const [lines, isLong] of [
+    ['Content-Length: 1073741824\r\n', true],
+    ['Content-Length: 60000\r\n', false],
+  ] as const) {
+    const peer = client()
+    peer.write(request('POST', '/', lines, 'begin'))
+    const connection = await svc.connections.next()
+    await connection.until('begin')
+    connection.end('HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlong')
+    const text = await peer.message()
+    assert.equal(text.includes('\r\nConnection: close\r\n'), isLong)
+    if (isLong) await peer.ended()
+    else {
+      peer.write(`${'x'.repeat(60_000 - 5)}GET /next HTTP/1.1\r\nHost: h\r\n\r\n`)
+      assert.equal(statusOf(await peer.message()), 404)
+    }
+  }
+})
