@@ -11,6 +11,7 @@ import { TlsCredentials, type TlsEvent } from '../proxy/tls-credentials.ts'
 import { Policies } from '../services/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import { SessionTable } from '../sessions/table.ts'
+import { collectGarbage } from './garbage.ts'
 import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
 
 /** How often activity of one session is noted, and how often the primary is told what was noted: at most this late each. */
@@ -100,6 +101,7 @@ class Worker {
       greetings: this.#greetings,
       idPrefix: randomBytes(6).toString('hex'),
       problem: (event, code) => this.#log.error({ event, code }),
+      burstOver: collectGarbage,
       access: config.log.access ? (line) => this.#log.access(line) : null,
       channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
     })

@@ -49,6 +49,8 @@ export interface GatewayOptions {
   readonly idPrefix: string
   /** Told of what goes wrong outside of any request: an event's name, and the system's name of the error. */
   readonly problem: (event: string, code: string) => void
+  /** Told that most connections of a burst are gone: a moment to give back the memory that they took. */
+  readonly burstOver: () => void
   /** Takes a line for each request; null when access is not logged. */
   readonly access: ((line: AccessFields) => void) | null
   /** Takes a line for each channel, at its end; null when access is not logged. */
@@ -75,6 +77,10 @@ const REFUSING_MAX = 64
 /** How many connections wait in the kernel to be accepted; it may allow fewer (net.core.somaxconn). */
 const BACKLOG = 4096
 const PROBLEM_INTERVAL_MS = 10_000
+/** Connections that make a burst; it is over when fewer than this part of them are left, for so long, in milliseconds. */
+const BURST_CONNECTIONS = 1000
+const BURST_LEFT = 0.25
+const BURST_OVER_MS = 3000
 
 export class Gateway {
   readonly limits: LimitsConfig
@@ -96,6 +102,9 @@ export class Gateway {
   /** What holds on to a session beyond one exchange, by the session's uuid. */
   readonly #held = new Map<string, Set<Held>>()
   readonly #servers: Server[] = []
+  /** Most connections at one time since the last burst, and since when most of them are gone. */
+  #burst = 0
+  #burstFellMs = Number.POSITIVE_INFINITY
   #requests = 0
   #passes = 0
   #isDraining = false
@@ -174,6 +183,7 @@ export class Gateway {
 
   #serve(arrived: Arrived): void {
     this.#connections.add(new ClientConnection(this, arrived))
+    this.#burst = Math.max(this.#burst, this.#connections.size)
   }
 
   #acceptSecure(handle: AcceptedHandle, tls: TlsCredentials, hasProxyHeader: boolean, isBusy: boolean): void {
@@ -488,6 +498,19 @@ export class Gateway {
     for (const connection of this.#connections) connection.sweep(nowMs)
     for (const arrival of this.#arrivals) arrival.sweep(nowMs)
     this.pool.sweep()
+    this.#watchBurst(nowMs)
+  }
+
+  #watchBurst(nowMs: number): void {
+    const count = this.#connections.size
+    if (this.#burst < BURST_CONNECTIONS || count >= this.#burst * BURST_LEFT) {
+      this.#burstFellMs = Number.POSITIVE_INFINITY
+    } else if (this.#burstFellMs === Number.POSITIVE_INFINITY) {
+      this.#burstFellMs = nowMs
+    } else if (nowMs - this.#burstFellMs >= BURST_OVER_MS) {
+      this.#burst = count
+      this.#options.burstOver()
+    }
   }
 }
 
