@@ -14,6 +14,7 @@ import {
   keepAlive,
   manyServices,
   oneService,
+  post1k,
   post64k,
   response64k,
   sessions,
@@ -31,6 +32,7 @@ import { xengate } from './peers/xengate.ts'
 
 const gateway = xengate({ name: 'xengate', title: 'Xengate' })
 const logging = xengate({ name: 'xengate-log', title: 'Xengate, access log on', logsAccess: true })
+const reusing = xengate({ name: 'xengate-reuse', title: 'Xengate, reuse = "always"', reuse: 'always' })
 const valkey = xengate({ name: 'xengate-valkey', title: 'Xengate, sessions in Valkey', authority: 'valkey' })
 const xapi = xengate({ name: 'xengate-xapi', title: "Xengate, xapi's sessions", authority: 'xapi' })
 const channel = xengate({ name: 'xengate-channel', title: 'Xengate, by a channel', nodeService: 'channel' })
@@ -66,6 +68,7 @@ export const PLAN: readonly Group[] = [
     peers: () => everyone,
     cases: [keepAlive, connectionPerRequest, headers, response64k, post64k],
   },
+  { peers: () => [direct, gateway, reusing, nginx, haproxy], cases: [post1k] },
   // Needs the rates of the group before.
   { peers: () => [direct, gateway, nginx, nginxCached, haproxy], cases: [latency] },
   // Memory is measured in processes that have done nothing else.

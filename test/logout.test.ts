@@ -69,24 +69,31 @@ test('logout ends no session but its own', { timeout: 60_000 }, async (t) => {
   assert.equal((await client.exchange(asked(staying))).status, 200)
 })
 
-test('a request that is under way when its session ends is completed', { timeout: 60_000 }, async (t) => {
-  const scope = scopeOf(t)
-  const daemon = await startDaemon(scope)
-  const arrived = Promise.withResolvers<void>()
-  const answer = Promise.withResolvers<void>()
-  await serveHttp(scope, daemon.place.socket(NAME), (_request, response) => {
-    arrived.resolve()
-    void answer.promise.then(() => response.end('after the logout'))
+for (const [what, services, text] of [
+  ['is refused', '', null],
+  ['is completed with cut-transfers = false', `[services.policy."${NAME}"]\ncut-transfers = false`, 'after the logout'],
+] as const) {
+  test(`a request that is under way when its session ends ${what}`, { timeout: 60_000 }, async (t) => {
+    const scope = scopeOf(t)
+    const daemon = await startDaemon(scope, { services })
+    const arrived = Promise.withResolvers<void>()
+    const answer = Promise.withResolvers<void>()
+    await serveHttp(scope, daemon.place.socket(NAME), (_request, response) => {
+      arrived.resolve()
+      void answer.promise.then(() => response.end('after the logout'))
+    })
+    const session = await daemon.login()
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session))
+    await arrived.promise
+    await daemon.logout(session)
+    answer.resolve()
+    const response = await client.response()
+    if (text === null) assert.equal(response.status, 403)
+    else assert.equal(response.text, text)
+    assert.equal((await client.exchange(asked(session))).status, 403)
   })
-  const session = await daemon.login()
-  using client = await RawClient.connect(daemon.url)
-  await client.send(asked(session))
-  await arrived.promise
-  await daemon.logout(session)
-  answer.resolve()
-  assert.equal((await client.response()).text, 'after the logout')
-  assert.equal((await client.exchange(asked(session))).status, 403)
-})
+}
 
 test('a user that is removed while the daemon runs has no session any more', { timeout: 60_000 }, async (t) => {
   const scope = scopeOf(t)

@@ -67,21 +67,24 @@ export const response64k: Case = wrkCase(
   { path: '/64k' },
 )
 
-const BODY_BYTES = 65_536
-
-export const post64k: Case = {
-  name: 'post-64k',
-  title: () => 'POST of 64 KiB, kept alive',
-  how: 'Request bodies of 64 KiB with Content-Length. `wrk -t 1 -c 64` with a script that sets method and body.',
-  plots: PLOTS,
-  async measure({ bench, options, running }) {
-    const script = bench.host.path('post.lua')
-    writeFileSync(script, `wrk.method = "POST"\nwrk.body = string.rep("x", ${BODY_BYTES})\n`)
-    const warm = { path: '/body', method: 'POST', bodyBytes: BODY_BYTES, seconds: options.warmSeconds }
-    await runLoad(bench, running, warm)
-    return measureRequests(running.pids, () => runWrk(bench, running, options.seconds, { path: '/body', script }))
-  },
+function postCase(name: string, size: string, bytes: number): Case {
+  return {
+    name,
+    title: () => `POST of ${size}, kept alive`,
+    how: `Request bodies of ${size} with Content-Length. \`wrk -t 1 -c 64\` with a script that sets method and body.`,
+    plots: PLOTS,
+    async measure({ bench, options, running }) {
+      const script = bench.host.path(`${name}.lua`)
+      writeFileSync(script, `wrk.method = "POST"\nwrk.body = string.rep("x", ${bytes})\n`)
+      const warm = { path: '/body', method: 'POST', bodyBytes: bytes, seconds: options.warmSeconds }
+      await runLoad(bench, running, warm)
+      return measureRequests(running.pids, () => runWrk(bench, running, options.seconds, { path: '/body', script }))
+    },
+  }
 }
+
+export const post1k: Case = postCase('post-1k', '1 KiB', 1024)
+export const post64k: Case = postCase('post-64k', '64 KiB', 65_536)
 
 export const connectionPerRequest: Case = loadCase(
   'connection-per-request',

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { openDatabase, transaction } from '../../packages/gateway/src/sessions/embedded/database.ts'
 import { SessionRows } from '../../packages/gateway/src/sessions/embedded/session-rows.ts'
 import { UserStore } from '../../packages/gateway/src/sessions/embedded/users.ts'
-import { type Bench, newSessionId, writeSessions } from '../bench.ts'
+import { type Bench, newSessionId, SERVICE, writeSessions } from '../bench.ts'
 import type { Host, Started } from '../host.ts'
 import { fillTable } from '../load.ts'
 import { type Authority, startAuthority } from './authorities.ts'
@@ -24,6 +24,8 @@ interface Variant {
   /** Runs on both cores, beside the load. */
   readonly isUnpinned?: boolean
   readonly logsAccess?: boolean
+  /** Of the service's policy; default: without-body. */
+  readonly reuse?: 'always' | 'without-body'
   /** The service is one on Node.js, on the peer's core, to which connections are passed or requests relayed. */
   readonly nodeService?: 'channel' | 'relay'
   /** Where that service runs. Default: the peer's core. */
@@ -79,7 +81,7 @@ async function addUser(host: Host, path: string): Promise<void> {
 
 function configuration(
   services: string,
-  { workers = 1, logsAccess = false, nodeService }: Variant,
+  { workers = 1, logsAccess = false, nodeService, reuse = 'without-body' }: Variant,
   authority: Authority | undefined,
 ): string {
   return `state-dir = "state"
@@ -89,6 +91,8 @@ address = "127.0.0.1:0"
 [services]
 directories = ["${services}"]
 channels = ${nodeService !== 'relay'}
+[services.policy."${SERVICE}"]
+reuse = "${reuse}"
 [sessions]
 authority = "${authority?.name ?? 'embedded'}"
 max-per-user = 1000000

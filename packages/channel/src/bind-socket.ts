@@ -4,6 +4,12 @@
 import { AF_UNIX, bind, close, lastErrorCode, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket } from './libc.ts'
 import { UnixAddress } from './libc.ts'
 
+/**
+ * The bit of a socket file's mode (the sticky bit, which has no meaning there otherwise) by which a service says that it reads every
+ * body to its end: then connections to it may be used again after one. No client can set it.
+ */
+export const READS_BODIES_MODE = 0o1000
+
 /** A socket that is bound, or the error of the system: EADDRINUSE when there is a file, ENOENT, EACCES, ENAMETOOLONG, … */
 export type Bound =
   /** The descriptor is the caller's, for `server.listen({ fd })`; so is the file. */

@@ -1,8 +1,8 @@
 // The gateway's side: connects to a service's channel socket, and passes a client's connection to it in one message.
 // Everything here completes at once. What it costs is the system's: socket, connect and sendmsg.
 
-import { AF_UNIX, close, connect, lastErrorCode, MessageHeader, MSG_NOSIGNAL, pinned, sendmsg } from './libc.ts'
-import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket, uninterrupted, UnixAddress } from './libc.ts'
+import { connectSocket } from './connect-socket.ts'
+import { close, lastErrorCode, MessageHeader, MSG_NOSIGNAL, pinned, sendmsg, uninterrupted } from './libc.ts'
 import { type ChannelOffer, OFFER_BYTES_MAX, offerText, RECEIVED_BYTES_MAX } from './offer.ts'
 
 /** What became of a hand-over. */
@@ -26,7 +26,6 @@ const MESSAGE_BYTES = 131_072
 
 const send = uninterrupted(sendmsg)
 const header = new MessageHeader(MESSAGE_BYTES)
-const address = new UnixAddress()
 
 /**
  * Offers the connection `clientFd` to the service that listens at `path`. The caller keeps its descriptor; whatever happens, nothing
@@ -36,24 +35,16 @@ const address = new UnixAddress()
  * @param received what was read from the client and not used yet, at most RECEIVED_BYTES_MAX
  */
 export function openChannel(path: string, clientFd: number, offer: ChannelOffer, received: Uint8Array): Opened {
-  const addressBytes = address.set(path)
-  if (addressBytes === 0) return { kind: 'failed', code: 'ENAMETOOLONG' }
   const bytes = putMessage(offer, received, clientFd)
   if (bytes === -1) return { kind: 'failed', code: 'EMSGSIZE' }
-
-  const fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-  if (fd === -1) return failed()
-  // A connection to a Unix socket that does not block is made or fails at once, and no signal interrupts it.
-  if (connect(fd, address.bytes, addressBytes) === -1) return failed(fd)
+  const connected = connectSocket(path)
+  if (connected.kind === 'failed') return connected
+  const { fd } = connected
   const sent = send(fd, header.bytes, MSG_NOSIGNAL)
-  if (sent === -1) return failed(fd)
-  return { kind: 'opened', fd, unsent: sent === bytes ? null : Buffer.from(message.subarray(sent, bytes)) }
-}
-
-/** Reports the last error, and closes `fd` if there is one. */
-function failed(fd = -1): Opened {
+  if (sent !== -1)
+    return { kind: 'opened', fd, unsent: sent === bytes ? null : Buffer.from(message.subarray(sent, bytes)) }
   const code = lastErrorCode()
-  if (fd !== -1) close(fd)
+  close(fd)
   return { kind: 'failed', code }
 }
 

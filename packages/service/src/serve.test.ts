@@ -94,6 +94,8 @@ test('both sockets have mode 0660, or the one asked for, and are gone after clos
   const { scope, directory, path } = await pathIn(t)
   const service = await started(scope, { directory })
   for (const file of [path, path + CHANNEL_SUFFIX]) assert.equal(statSync(file).mode & 0o777, 0o660)
+  // That it reads every body.
+  assert.equal(statSync(path).mode & 0o1000, 0o1000)
   await service.close()
   for (const file of [path, path + CHANNEL_SUFFIX]) assert.ok(!existsSync(file))
   await started(scope, { directory, mode: 0o606, channels: false, group: process.getgid?.() ?? 0 })
@@ -386,4 +388,25 @@ test('sockets that systemd passes are used, by name or path, and not removed', D
 test('a directory that may not be written to is told', DEADLINE, async () => {
   // Nobody makes files there, root included.
   await assert.rejects(serve({ name: SERVICE_NAME, directory: '/sys', handler }), { code: 'socket-refused' })
+})
+
+test('a body that a handler leaves unread is no request, with either kind of handler', DEADLINE, async (t) => {
+  const hidden = 'GET /services/plugin/x/admin HTTP/1.1\r\nHost: h\r\nX-Xen-Session-User: root\r\n\r\n'
+  const seen: string[] = []
+  for (const options of [
+    { handler: ((request, response) => void response.end(String(seen.push(request.url ?? '')))) as RequestListener },
+    { fetch: (request: Request) => new Response(String(seen.push(new URL(request.url).pathname))) },
+  ]) {
+    const { relayed } = await fixture(t, options)
+    const client = await relayed()
+    for (const lines of [`Content-Length: ${hidden.length}\r\n`, 'Transfer-Encoding: chunked\r\n']) {
+      const body = lines.startsWith('C') ? hidden : `${hidden.length.toString(16)}\r\n${hidden}\r\n0\r\n\r\n`
+      seen.length = 0
+      await client.send(requestText('POST', '/1', `${IDENTITY_LINES}${lines}`, body))
+      assert.equal((await client.response()).text, '1')
+      await client.send(requestText('GET', '/2', IDENTITY_LINES))
+      assert.equal((await client.response()).text, '2')
+      assert.deepEqual(seen, [`${TARGET}/1`, `${TARGET}/2`])
+    }
+  }
 })

@@ -7,7 +7,14 @@ import { createServer, type RequestListener, type Server, type ServerResponse } 
 import { createServer as createSocketServer, type Server as SocketServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
-import { CHANNEL_SUFFIX, closeDescriptor, encodeRefused, receiveChannel, type Received } from '@xengate/channel'
+import {
+  CHANNEL_SUFFIX,
+  closeDescriptor,
+  encodeRefused,
+  READS_BODIES_MODE,
+  receiveChannel,
+  type Received,
+} from '@xengate/channel'
 import { callerOfFields } from './caller.ts'
 import { Channel, type ClientSocket, LOOK_MS } from './channel.ts'
 import { answerFailure, guarded } from './failure.ts'
@@ -92,7 +99,8 @@ async function bindBoth(options: ServeOptions): Promise<BothSockets> {
   checkDirectory(directory)
   const gid = group === undefined ? null : groupId(group)
   const path = join(directory, name)
-  const plain = await bindServiceSocket(path, mode, gid)
+  // Node.js reads what a handler leaves of a body, before it looks for another request.
+  const plain = await bindServiceSocket(path, mode | READS_BODIES_MODE, gid)
   try {
     return { plain, channel: channels ? await bindServiceSocket(`${path}${CHANNEL_SUFFIX}`, mode, gid) : null }
   } catch (error) {

@@ -1,9 +1,8 @@
 // The two sockets of a service: their files are made, and removed again, here.
 
 import { chmodSync, chownSync, lstatSync, readFileSync, statSync, unlinkSync } from 'node:fs'
-import { connect } from 'node:net'
 import { dirname } from 'node:path'
-import { bindSocket, CHANNEL_SUFFIX, closeDescriptor } from '@xengate/channel'
+import { bindSocket, CHANNEL_SUFFIX, closeDescriptor, isAnswered } from '@xengate/channel'
 import { ServiceError } from './errors.ts'
 
 /** 1 to 100 of letters, digits, `.`, `_`, `-`, not starting with `.` or `-`. */
@@ -74,18 +73,6 @@ async function removeStale(path: string): Promise<void> {
     )
   }
   unlinkSync(path)
-}
-
-function isAnswered(path: string): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  const socket = connect({ path })
-  socket.once('connect', () => {
-    socket.destroy()
-    resolve(true)
-  })
-  // Any other error, such as a full queue or no permission, means that somebody may be there.
-  socket.once('error', (error) => resolve(!['ECONNREFUSED', 'ENOENT'].includes(codeOf(error))))
-  return promise
 }
 
 function refused(path: string, code: string): ServiceError {

@@ -7,7 +7,6 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
 import { type AccountChange, readAccountChange } from './account-change.ts'
-import { removeStaleSocket } from './listening-socket.ts'
 
 /** Its name in the state directory. */
 export const CONTROL_SOCKET = 'control.sock'
@@ -29,10 +28,9 @@ interface Answer {
 const NOT_FOUND: Answer = { status: 404, body: { error: 'not-found' } }
 const NOT_ALLOWED: Answer = { status: 405, body: { error: 'method-not-allowed' } }
 
-/** Listens at `path`; the caller closes it. */
-export async function listenForControl(path: string, controlled: Controlled): Promise<Server> {
-  await removeStaleSocket(path)
-  const server = createServer((request, response) => {
+/** The server; listening and closing are the caller's. */
+export function createControlServer(controlled: Controlled): Server {
+  return createServer((request, response) => {
     const answered = ({ status, body }: Answer): void => {
       const headers = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
       response.writeHead(status, headers).end(`${JSON.stringify(body)}\n`)
@@ -42,14 +40,6 @@ export async function listenForControl(path: string, controlled: Controlled): Pr
       () => request.destroy(),
     )
   })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    // The file is made within this call.
-    const before = process.umask(0o177)
-    server.listen(path, resolve)
-    process.umask(before)
-  })
-  return server
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {

@@ -3,6 +3,7 @@
 
 import { lookup } from 'node:dns/promises'
 import { chmodSync, chownSync, existsSync, lstatSync, readFileSync, unlinkSync } from 'node:fs'
+import type { Server } from 'node:http'
 import net from 'node:net'
 import { dirname } from 'node:path'
 import util from 'node:util'
@@ -84,11 +85,10 @@ async function bindUnix(path: string, file: SocketFile): Promise<ListeningSocket
   await removeStaleSocket(path)
   const bound = bindSocket(path)
   if (bound.kind === 'failed') throw new ListenError(`cannot listen on unix:${path}: ${codeText(bound.code)}`)
-  const own = lstatSync(path).ino
+  const removeFile = ownFile(path)
   const close = (): void => {
     closeDescriptor(bound.fd)
-    // The name may be another's by now.
-    if (lstatSync(path, { throwIfNoEntry: false })?.ino === own) unlinkSync(path)
+    removeFile()
   }
   try {
     // Nobody can connect before the workers listen.
@@ -100,6 +100,14 @@ async function bindUnix(path: string, file: SocketFile): Promise<ListeningSocket
   return { fd: bound.fd, url: `unix:${path}`, setFile: (other) => setSocketFile(path, other), close }
 }
 
+/** Removes the file that is at `path` now, when it is called; by then the name may be another's. */
+function ownFile(path: string): () => void {
+  const own = lstatSync(path).ino
+  return () => {
+    if (lstatSync(path, { throwIfNoEntry: false })?.ino === own) unlinkSync(path)
+  }
+}
+
 function setSocketFile(path: string, { mode, owner, group }: SocketFile): void {
   const [uid, gid] = [idOf(owner, '/etc/passwd'), idOf(group, '/etc/group')]
   try {
@@ -108,6 +116,17 @@ function setSocketFile(path: string, { mode, owner, group }: SocketFile): void {
   } catch (cause) {
     throw new ListenError(`cannot give unix:${path} its owner and mode: ${codeText(codeOf(cause))}`, { cause })
   }
+}
+
+/** Has `server` listen on a Unix socket for this user alone, whose file goes when the server closes. @throws {ListenError} */
+export async function listenPrivately(server: Server, path: string): Promise<void> {
+  const { fd } = await bindUnix(path, { ...OPEN_SOCKET_FILE, mode: 0o600 })
+  const listening = Promise.withResolvers<void>()
+  server.once('error', listening.reject)
+  // The descriptor is the server's from now on.
+  server.once('close', ownFile(path))
+  server.listen({ fd }, listening.resolve)
+  await listening.promise
 }
 
 /** `chown` leaves alone what this stands for. */

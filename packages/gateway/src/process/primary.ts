@@ -15,9 +15,15 @@ import { isNarrow, makeStateDirectory } from '../state-directory.ts'
 import { version } from '../version.ts'
 import { createXenApiServer } from '../xenapi/server.ts'
 import { Backends } from './backends.ts'
-import { CONTROL_SOCKET, listenForControl } from './control-socket.ts'
-import { bindListener, type ListeningSocket, OPEN_SOCKET_FILE, removeStaleSocket } from './listening-socket.ts'
+import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
+import {
+  bindListener,
+  type ListeningSocket,
+  listenPrivately,
+  OPEN_SOCKET_FILE,
+  removeStaleSocket,
+} from './listening-socket.ts'
 import { SessionBroker } from './session-broker.ts'
 import { takeSignals } from './signals.ts'
 import { WorkerGroup } from './worker-group.ts'
@@ -77,7 +83,6 @@ class Primary {
   #backends: Backends | null = null
   #broker: SessionBroker | null = null
   #xenapi: Server | null = null
-  #xenapiSocket: ListeningSocket | null = null
   #control: Server | null = null
   #returns: ListeningSocket | null = null
   /** By which the workers recognise what they told services to say on that socket. */
@@ -121,10 +126,11 @@ class Primary {
     )
     backends.start()
     await this.#startXenapi(backends)
-    this.#control = await listenForControl(join(config.stateDir, CONTROL_SOCKET), {
+    this.#control = createControlServer({
       signIn: backends.xenapi?.authority ?? null,
       changed: (change) => this.#log.info({ ...change }),
     })
+    await listenPrivately(this.#control, join(config.stateDir, CONTROL_SOCKET))
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath }, OPEN_SOCKET_FILE)
     checkTlsFiles(config)
     for (const listen of config.listen) await this.#bind(listen)
@@ -178,13 +184,7 @@ class Primary {
     })
     this.#xenapi = server
     // Only workers may reach it: it believes what they say of the client.
-    const file = { ...OPEN_SOCKET_FILE, mode: 0o600 }
-    const socket = await bindListener({ kind: 'unix', path: this.#xenapiPath }, file)
-    this.#xenapiSocket = socket
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen({ fd: socket.fd }, resolve)
-    })
+    await listenPrivately(server, this.#xenapiPath)
   }
 
   async #bind(listen: ListenConfig): Promise<void> {
@@ -278,7 +278,6 @@ class Primary {
     await Promise.all(groups.map((group) => group.drain(true)))
     this.#xenapi?.close()
     this.#xenapi?.closeAllConnections()
-    this.#xenapiSocket?.close()
     this.#control?.close()
     this.#control?.closeAllConnections()
     await this.#backends?.close()

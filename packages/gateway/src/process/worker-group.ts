@@ -8,8 +8,8 @@ import type { Log } from '../logging/log.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
-import { WITHOUT_DEBUGGER } from './signals.ts'
 import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
+import { WITHOUT_DEBUGGER } from './signals.ts'
 
 /** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
 const CONFIRM_TIMEOUT_MS = 2000

@@ -12,6 +12,7 @@ import { Policies } from '../services/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../sessions/session.ts'
 import { SessionTable } from '../sessions/table.ts'
+import { collectGarbage } from './garbage.ts'
 import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
 
 /** How often activity of one session is noted, and how often the primary is told what was noted: at most this late each. */
@@ -108,6 +109,7 @@ class Worker {
       idPrefix: randomBytes(6).toString('hex'),
       problem: (event, code) => this.#log.error({ event, code }),
       debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
+      burstOver: collectGarbage,
       access: config.log.access ? (line) => this.#log.access(line) : null,
       channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
     })

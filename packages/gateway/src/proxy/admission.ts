@@ -80,7 +80,7 @@ export type Decision =
     }
   /** Ask about this session, then decide again. */
   | { readonly kind: 'ask'; readonly id: string }
-  /** Connect to this service, then decide again. */
+  /** Connect to this service, which takes a while, then decide again. */
   | { readonly kind: 'connect'; readonly name: string }
   /** Gather the call of the XenAPI, and send it to the primary. */
   | { readonly kind: 'call' }
@@ -159,7 +159,7 @@ function decideService(
 
   const origin = connected.kind === 'not-running' ? rules.registry.whereIs(name, entry.session.uuid) : undefined
   if (connected.kind === 'not-running' && origin === undefined) {
-    return refuse(ABSENT[connected.why], name, entry)
+    return refuse(ABSENT[rules.pool.absenceOf(name)], name, entry)
   }
   if (!rules.methods.includes(method)) {
     if (connected.kind === 'connected') rules.pool.giveBack(name, connected.connection)
@@ -204,8 +204,7 @@ export function takeConnection(pool: ServicePool, name: string, learned: Learned
     learned.connected = null
     return connected
   }
-  const connection = pool.takeIdle(name)
-  return connection === undefined ? undefined : { kind: 'connected', connection }
+  return pool.take(name) ?? undefined
 }
 
 /** The part of a target before its query. */

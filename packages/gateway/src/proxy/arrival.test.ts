@@ -354,3 +354,26 @@ test('a gateway that drains waits for a handshake under way', DEADLINE, async (t
   peer.socket.resetAndDestroy()
   await drained
 })
+
+test('a handshake that is done while the gateway drains leaves little time for a request', DEADLINE, async (t) => {
+  const { client, service, gateway, secure } = await secured(t, {
+    limits: { drainTimeoutMs: 15_000, headTimeoutMs: 30_000 },
+  })
+  const svc = await service('svc')
+  // Something is under way, so that the drain goes on.
+  const busy = await secure()
+  busy.write(request('GET'))
+  const connection = await svc.connections.next()
+  await connection.until('\r\n\r\n')
+  const below = client()
+  const accepted = new Promise((resolve) => below.socket.once('connect', resolve))
+  await accepted
+  const drained = gateway.drain(false)
+  below.socket.removeAllListeners('data')
+  const late = new Peer(tls.connect({ socket: below.socket, rejectUnauthorized: false }))
+  assert.equal(await late.ended(), '')
+  connection.write(response('done'))
+  assert.match(await busy.message(), /done$/)
+  busy.end()
+  await drained
+})

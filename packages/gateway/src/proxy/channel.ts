@@ -44,6 +44,7 @@ export interface PassedConnection {
 
 /** See the head of this file. */
 export class Channel implements Exchange, Held {
+  readonly transfer = null
   readonly wantsBytes = false
   readonly passed: PassedConnection
   /** Counted by the service. */

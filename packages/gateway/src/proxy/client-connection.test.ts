@@ -339,6 +339,8 @@ test('a session that ends while its service is being connected leaves no connect
   const other = under.client()
   const { pool } = under.gateway
   const connect = pool.connect.bind(pool)
+  // As when the service's queue of connections is full.
+  pool.take = () => null
   pool.connect = (name, then) => {
     under.sessions.ended(['11111111'])
     under.live.delete(ROOT_ID)

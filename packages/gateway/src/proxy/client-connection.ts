@@ -123,7 +123,8 @@ export class ClientConnection {
     this.#knowClient(isPlain ? null : arrived.ends)
     this.#greetings = isPlain ? arrived.greetings : null
     if (isPlain && (arrived.hasProxyHeader || this.#greetings !== null)) this.#state = STATE.PROXY
-    this.expectWithin(gateway.limits.headTimeoutMs)
+    const { headTimeoutMs } = gateway.limits
+    this.expectWithin(gateway.isDraining ? Math.min(DRAIN_GRACE_MS, headTimeoutMs) : headTimeoutMs)
     socket.on('end', () => this.#ended())
     socket.on('drain', () => this.#drained())
     socket.on('error', () => {}) // 'close' follows
@@ -416,7 +417,7 @@ export class ClientConnection {
   #relay(head: RequestHead, { connection, name, entry, policy }: Extract<Decision, { kind: 'relay' }>): void {
     const asked = this.#asked(head, name, entry)
     const upgrade = wantedUpgrade(head)
-    const isReused = asked.decoder === null || policy.reuse === 'always'
+    const isReused = asked.decoder === null || policy.reuse === 'always' || connection.readsBodies
     const text = requestText(head, {
       entry,
       stripSession: policy.stripSession,
@@ -702,9 +703,14 @@ export class ClientConnection {
     if (nowMs >= this.#deadlineMs) this.#timedOut()
   }
 
-  /** Ends the relayed request, if there is one that `isOver` is true of. */
-  cutTransfer(isOver: (request: RelayedRequest) => boolean): void {
-    this.#exchange?.cutTransfer(isOver)
+  /** The request under way that ends with its session. */
+  get transfer(): RelayedRequest | null {
+    return this.#exchange?.transfer ?? null
+  }
+
+  /** The session of `transfer` has ended. */
+  cutTransfer(): void {
+    this.#exchange?.cutTransfer()
   }
 
   #timedOut(): void {

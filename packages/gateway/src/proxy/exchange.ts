@@ -19,8 +19,10 @@ export interface Exchange {
   clientDrained(): void
   /** Called at each sweep. */
   swept(nowMs: number): void
-  /** Ends a relayed request that `isOver` is true of; tunnels and channels are held to their sessions by themselves. */
-  cutTransfer(isOver: (request: RelayedRequest) => boolean): void
+  /** The relayed request that ends with its session; null for tunnels and channels, which are held to theirs by themselves. */
+  readonly transfer: RelayedRequest | null
+  /** The session of `transfer` has ended. */
+  cutTransfer(): void
   /** The connection's deadline has passed. */
   timedOut(): void
   /** The gateway stops now. */

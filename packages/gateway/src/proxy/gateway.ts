@@ -24,7 +24,7 @@ import type { Greetings } from './greetings.ts'
 import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './refusals.ts'
 import { LastWords } from './last-words.ts'
 import { plainAddress } from './proxy-header.ts'
-import type { Outcome, Relay, RelayedRequest } from './relay.ts'
+import type { Outcome, Relay } from './relay.ts'
 import type { Where } from './service-connection.ts'
 import { ServicePool, socketPaths } from './service-pool.ts'
 import { TlsArrival } from './tls-arrival.ts'
@@ -52,6 +52,8 @@ export interface GatewayOptions {
   readonly problem: (event: string, code: string) => void
   /** Told of what is of use only to who looks for a fault; null when nobody is. */
   readonly debug: ((event: LogEvent) => void) | null
+  /** Told that most connections of a burst are gone: a moment to give back the memory that they took. */
+  readonly burstOver: () => void
   /** Takes a line for each request; null when access is not logged. */
   readonly access: ((line: AccessFields) => void) | null
   /** Takes a line for each channel, at its end; null when access is not logged. */
@@ -78,6 +80,10 @@ const REFUSING_MAX = 64
 /** How many connections wait in the kernel to be accepted; it may allow fewer (net.core.somaxconn). */
 const BACKLOG = 4096
 const PROBLEM_INTERVAL_MS = 10_000
+/** Connections that make a burst; it is over when fewer than this part of them are left, for so long, in milliseconds. */
+const BURST_CONNECTIONS = 1000
+const BURST_LEFT = 0.25
+const BURST_OVER_MS = 3000
 
 export class Gateway {
   readonly limits: LimitsConfig
@@ -99,6 +105,9 @@ export class Gateway {
   /** What holds on to a session beyond one exchange, by the session's uuid. */
   readonly #held = new Map<string, Set<Held>>()
   readonly #servers: Server[] = []
+  /** Most connections at one time since the last burst, and since when most of them are gone. */
+  #burst = 0
+  #burstFellMs = Number.POSITIVE_INFINITY
   #requests = 0
   #passes = 0
   #isDraining = false
@@ -178,6 +187,7 @@ export class Gateway {
 
   #serve(arrived: Arrived): void {
     this.#connections.add(new ClientConnection(this, arrived))
+    this.#burst = Math.max(this.#burst, this.#connections.size)
   }
 
   #acceptSecure(handle: AcceptedHandle, tls: TlsCredentials, hasProxyHeader: boolean, isBusy: boolean): void {
@@ -310,11 +320,9 @@ export class Gateway {
     for (const uuid of uuids) for (const held of this.#held.get(uuid) ?? []) held.cut()
     // Requests are many, and few outlive their session: they are looked for here rather than held to it one by one.
     const ended = new Set(uuids)
-    this.#cutTransfers(({ entry, cutsWithSession }) => cutsWithSession && ended.has(entry?.session.uuid ?? ''))
-  }
-
-  #cutTransfers(isOver: (request: RelayedRequest) => boolean): void {
-    for (const connection of this.#connections) connection.cutTransfer(isOver)
+    for (const connection of this.#connections) {
+      if (ended.has(connection.transfer?.entry?.session.uuid ?? '')) connection.cutTransfer()
+    }
   }
 
   /** Takes other policies: what they no longer allow is ended. */
@@ -333,9 +341,14 @@ export class Gateway {
     this.sessionsEnded(uuids)
   }
 
-  /** Uuids of the sessions that something lives under. */
+  /** Uuids of the sessions that something lives under: a tunnel, a channel, or a request under way that ends with its session. */
   get heldUuids(): readonly string[] {
-    return [...this.#held.keys()]
+    const uuids = new Set(this.#held.keys())
+    for (const connection of this.#connections) {
+      const uuid = connection.transfer?.entry?.session.uuid
+      if (uuid !== undefined) uuids.add(uuid)
+    }
+    return [...uuids]
   }
 
   #allHeld(): Held[] {
@@ -499,6 +512,19 @@ export class Gateway {
     for (const connection of this.#connections) connection.sweep(nowMs)
     for (const arrival of this.#arrivals) arrival.sweep(nowMs)
     this.pool.sweep()
+    this.#watchBurst(nowMs)
+  }
+
+  #watchBurst(nowMs: number): void {
+    const count = this.#connections.size
+    if (this.#burst < BURST_CONNECTIONS || count >= this.#burst * BURST_LEFT) {
+      this.#burstFellMs = Number.POSITIVE_INFINITY
+    } else if (this.#burstFellMs === Number.POSITIVE_INFINITY) {
+      this.#burstFellMs = nowMs
+    } else if (nowMs - this.#burstFellMs >= BURST_OVER_MS) {
+      this.#burst = count
+      this.#options.burstOver()
+    }
   }
 }
 

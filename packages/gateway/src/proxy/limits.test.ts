@@ -108,3 +108,22 @@ test('a service whose interim responses a client was slow to take can be used ag
     await connection.closed()
   }
 })
+
+test('when most connections of a burst are gone, the moment to give memory back is told, once', DEADLINE, async (t) => {
+  const over = Promise.withResolvers<void>()
+  let times = 0
+  const { client } = await fixture(t, {
+    limits: { connections: 2000 },
+    burstOver: () => {
+      times++
+      over.resolve()
+    },
+  })
+  const peers = Array.from({ length: 1100 }, () => client())
+  for (const peer of peers) peer.write('GET /x HTTP/1.1\r\nHost: h\r\n\r\n')
+  await Promise.all(peers.map((peer) => peer.message()))
+  assert.equal(times, 0)
+  for (const peer of peers.slice(100)) peer.destroy()
+  await over.promise
+  assert.equal(times, 1)
+})

@@ -73,6 +73,8 @@ export interface RelayedRequest extends Asked {
 const SHORT_RESPONSE_BYTES = 8192
 /** Interim responses to one request. */
 const INTERIM_MAX = 100
+/** A body beyond this takes many pieces. */
+const BULK_BYTES = 262_144
 /** Over how long a client's rate is measured, so that a pause of a few seconds is none. */
 const RATE_WINDOW_MS = 10_000
 
@@ -126,9 +128,16 @@ export class Relay implements Exchange, ServiceListener {
     const service = this.#service
     if (service === null) return
     service.take(this)
+    if (this.#isBulk) service.expectBulk()
     service.outgoing.text(this.request.text)
     if (this.#isRequestSent) service.outgoing.flush()
     this.#expectProgress()
+  }
+
+  /** Whether the body is, or may be, too long for a few reads. */
+  get #isBulk(): boolean {
+    const { decoder } = this.request
+    return decoder !== null && (decoder.left === -1 || decoder.left > BULK_BYTES)
   }
 
   /** Sends the head; from then on bytes pass both ways, and none of them are looked at. */
@@ -543,8 +552,12 @@ export class Relay implements Exchange, ServiceListener {
     else this.#rate = { isResponse, sinceMs: nowMs, moved }
   }
 
-  cutTransfer(isOver: (request: RelayedRequest) => boolean): void {
-    if (isOver(this.request)) this.#fail(SESSION_INVALID, 'gateway')
+  get transfer(): RelayedRequest | null {
+    return this.request.cutsWithSession ? this.request : null
+  }
+
+  cutTransfer(): void {
+    this.#fail(SESSION_INVALID, 'gateway')
   }
 
   drainTimedOut(): void {

@@ -2,6 +2,7 @@
 // next request.
 
 import assert from 'node:assert/strict'
+import { chmodSync } from 'node:fs'
 import { test, type TestContext } from 'node:test'
 import { OPEN_POLICY } from '../services/policy.ts'
 import { COOKIE, fixture, type Fixture, rawService, request, response, statusOf } from './testing/fixture.ts'
@@ -50,6 +51,27 @@ test('with reuse = "always" the connection goes on after a body, and is not said
   await peer.message()
   peer.write(request('GET', '/2'))
   assert.match(await connection.until('\r\n\r\n'), /^GET \/services\/plugin\/svc\/2 /)
+})
+
+test('a service that marks its socket is believed, by each connection anew', DEADLINE, async (t) => {
+  const { client, service } = await fixture(t)
+  const svc = await service('svc')
+  chmodSync(svc.path, 0o1660)
+  const peer = client()
+  peer.write(request('POST', '/1', 'Content-Length: 3\r\n', 'abc'))
+  const connection = await svc.connections.next()
+  assert.doesNotMatch(await connection.until('abc'), /Connection/)
+  connection.write(response('one'))
+  await peer.message()
+  // Another service in its place has a file of its own.
+  chmodSync(svc.path, 0o660)
+  peer.write(request('POST', '/2', 'Content-Length: 3\r\n', 'def'))
+  assert.match(await connection.until('def'), /^POST \/services\/plugin\/svc\/2 /)
+  connection.end(response('two', 'Connection: close\r\n'))
+  await peer.message()
+  peer.write(request('POST', '/3', 'Content-Length: 3\r\n', 'ghi'))
+  const other = await svc.connections.next()
+  assert.match(await other.until('ghi'), /\r\nConnection: close\r\n/)
 })
 
 test('a service that answers and then reads the body gets all of it', DEADLINE, async (t) => {
@@ -123,4 +145,26 @@ test('a call that xapi refuses leaves no connection behind, one that it answers 
   await peer.message()
   peer.write('GET /page HTTP/1.1\r\nHost: h\r\n\r\n')
   assert.match(await second.until('\r\n\r\n'), /^GET \/page /)
+})
+
+test('a client is told that its connection ends when a service refuses a long body and closes', DEADLINE, async (t) => {
+  const { client, service } = await fixture(t)
+  const svc = await service('svc')
+  for (const [lines, isLong] of [
+    ['Content-Length: 1073741824\r\n', true],
+    ['Content-Length: 60000\r\n', false],
+  ] as const) {
+    const peer = client()
+    peer.write(request('POST', '/', lines, 'begin'))
+    const connection = await svc.connections.next()
+    await connection.until('begin')
+    connection.end('HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlong')
+    const text = await peer.message()
+    assert.equal(text.includes('\r\nConnection: close\r\n'), isLong)
+    if (isLong) await peer.ended()
+    else {
+      peer.write(`${'x'.repeat(60_000 - 5)}GET /next HTTP/1.1\r\nHost: h\r\n\r\n`)
+      assert.equal(statusOf(await peer.message()), 404)
+    }
+  }
 })

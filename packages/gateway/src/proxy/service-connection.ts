@@ -55,51 +55,70 @@ class PatientSocket extends Socket {
 export class ServiceConnection {
   readonly socket: Socket
   readonly outgoing: Outgoing
+  /** Whether the service says that it reads every body to its end. */
+  readsBodies = false
   /** Whether it has been idle: the service may close it just when it is used again. */
   wasIdle = false
   /** While idle: since when, on the gateway's clock, in milliseconds. */
   idleSinceMs = 0
   readonly #reads = new BorrowedReads((bytes, count) => this.#bytes(bytes, count))
+  readonly #isUnix: boolean
   #listener: ServiceListener | null = null
   #hasEnded = false
   #isClosed = false
   #isClosing = false
   #onClosed: (() => void) | null = null
 
-  /**
-   * @param timeoutMs how long a TCP port may take; a Unix socket answers at once
-   * @param connected called once: without an error when the connection is there, with it when it cannot be had
-   */
-  constructor(where: Where, timeoutMs: number, connected: (error: NodeJS.ErrnoException | undefined) => void) {
-    let isConnected = false
-    this.socket = new PatientSocket({
-      allowHalfOpen: true,
-      onread: this.#reads.onread,
-    })
+  /** @param fd of a connection to a Unix socket; null where a TCP port is to be connected to */
+  private constructor(fd: number | null) {
+    this.#isUnix = fd !== null
+    const options = { allowHalfOpen: true, onread: this.#reads.onread }
+    this.socket = new PatientSocket(fd === null ? options : { ...options, fd })
     this.outgoing = new Outgoing(this.socket)
-    this.socket.on('connect', () => {
-      isConnected = true
-      this.#connected(where)
-      connected(undefined)
-    })
-    this.socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (!isConnected) connected(error)
-    })
+    this.socket.on('error', () => {}) // 'close' follows
     this.socket.on('end', () => this.#ended())
     this.socket.on('drain', () => this.#listener?.serviceDrained())
     this.socket.on('close', () => this.#closed())
-    if ('port' in where) this.socket.setTimeout(timeoutMs, () => this.socket.destroy(timedOut()))
-    this.socket.connect({ ...where })
   }
 
-  #connected(where: Where): void {
-    if ('port' in where) {
-      this.socket.setTimeout(0).setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS)
-      this.outgoing.text(where.greeting)
-    } else {
-      // The system allows less, but more than by default: 1 GiB up takes two thirds of the time.
-      setSendBuffer(descriptorOf(this.socket), BLOCK_BYTES)
-    }
+  /**
+   * @param fd of a connection to a Unix socket, whose owner this is from now on
+   * @param readsBodies whether the service says that it reads every body to its end
+   */
+  static ofUnixSocket(fd: number, readsBodies: boolean): ServiceConnection {
+    const connection = new ServiceConnection(fd)
+    connection.readsBodies = readsBodies
+    return connection
+  }
+
+  /**
+   * Connects to a TCP port.
+   * @param timeoutMs how long that may take
+   * @param connected called once: without an error when the connection is there, with it when it cannot be had
+   */
+  static toPort(
+    where: Extract<Where, { port: number }>,
+    timeoutMs: number,
+    connected: (connection: ServiceConnection, error: NodeJS.ErrnoException | undefined) => void,
+  ): void {
+    const connection = new ServiceConnection(null)
+    const { socket, outgoing } = connection
+    const failed = (error: NodeJS.ErrnoException): void => connected(connection, error)
+    socket.once('error', failed)
+    socket.once('connect', () => {
+      socket.off('error', failed)
+      socket.setTimeout(0).setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS)
+      outgoing.text(where.greeting)
+      connected(connection, undefined)
+    })
+    socket.setTimeout(timeoutMs, () => socket.destroy(timedOut()))
+    socket.connect({ host: where.host, port: where.port })
+  }
+
+  /** Makes room for a body of many pieces: in the system's room for a Unix socket, 1 GiB takes half as long again. */
+  expectBulk(): void {
+    // TCP makes room by itself, and stops to when it is told how much.
+    if (this.#isUnix) setSendBuffer(descriptorOf(this.socket), BLOCK_BYTES)
   }
 
   /** Whether the connection can take an exchange. */

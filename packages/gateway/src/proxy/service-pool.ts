@@ -4,6 +4,7 @@
 // stale, and a socket file with nobody behind it is the same as none.
 
 import { statSync } from 'node:fs'
+import { connectSocket, READS_BODIES_MODE } from '@xengate/channel'
 import type { LogEvent } from '../logging/event.ts'
 import type { Clock } from './clock.ts'
 import { ServiceConnection, type Where } from './service-connection.ts'
@@ -17,7 +18,7 @@ const RETRY_FIRST_MS = 1
 const RETRY_LAST_MS = 50
 
 /** Why there is no connection. */
-export type ConnectFailure = 'unreachable' | 'too-slow' | 'no-descriptors'
+export type ConnectFailure = 'not-running' | 'unreachable' | 'too-slow' | 'no-descriptors'
 
 /** How it shows that a service does not run: no socket, one that nobody listens on, or a file that is none. */
 export type Absence = 'absent' | 'stale' | 'no-socket'
@@ -26,7 +27,6 @@ export type Absence = 'absent' | 'stale' | 'no-socket'
 export type Connected =
   | { readonly kind: 'connected'; readonly connection: ServiceConnection }
   | { readonly kind: ConnectFailure }
-  | { readonly kind: 'not-running'; readonly why: Absence }
 
 /** Codes by which connecting says that nobody listens at a path. */
 const NOBODY_THERE: ReadonlySet<string> = new Set([
@@ -40,6 +40,8 @@ const NOBODY_THERE: ReadonlySet<string> = new Set([
   'EPROTOTYPE',
 ])
 
+/** The code by which connecting says that a service runs, and does not keep up with its connections. */
+const QUEUE_FULL = 'EAGAIN'
 /** Codes by which connecting says that this process, or the system, may open nothing more. */
 const NO_DESCRIPTORS = new Set(['EMFILE', 'ENFILE'])
 
@@ -73,8 +75,26 @@ export class ServicePool {
     this.#clock = clock
   }
 
-  /** The idle connection to `name` that was used last, if there is one. */
-  takeIdle(name: string): ServiceConnection | undefined {
+  /** The idle connection to `name` that was used last, or a new one; null when that takes time: see `connect`. */
+  take(name: string): Connected | null {
+    const connection = this.#takeIdle(name)
+    return connection === undefined ? this.#connectNow(name) : { kind: 'connected', connection }
+  }
+
+  /** What stands where nobody listens: the first that is something. Connecting says the same of a stale socket and of a file. */
+  absenceOf(name: string): Absence {
+    for (const place of this.#placesOf(name)) {
+      if (!('path' in place)) continue
+      try {
+        return statSync(place.path).isSocket() ? 'stale' : 'no-socket'
+      } catch {
+        // Nothing is there, or a link that leads nowhere.
+      }
+    }
+    return 'absent'
+  }
+
+  #takeIdle(name: string): ServiceConnection | undefined {
     const idle = this.#idle.get(name)
     if (idle === undefined) return undefined
     for (let connection = idle.pop(); connection !== undefined; connection = idle.pop()) {
@@ -83,44 +103,53 @@ export class ServicePool {
     return undefined
   }
 
-  /** Makes a connection to `name`. `then` is called once. */
-  connect(name: string, then: (connected: Connected) => void): void {
-    this.#tryPlace(this.#placesOf(name), 0, RETRY_FIRST_MS, this.#clock.nowMs + this.#connectTimeoutMs, then)
+  #connectNow(name: string): Connected | null {
+    for (const place of this.#placesOf(name)) {
+      if ('port' in place) return null
+      const made = connectSocket(place.path)
+      this.#debug?.({ event: 'service-connect', path: place.path, code: made.kind === 'connected' ? null : made.code })
+      if (made.kind === 'connected') {
+        return this.#connected(ServiceConnection.ofUnixSocket(made.fd, readsBodies(place.path)))
+      }
+      if (NOBODY_THERE.has(made.code)) continue
+      return made.code === QUEUE_FULL ? null : this.#failed(made.code)
+    }
+    return { kind: 'not-running' }
   }
 
-  #tryPlace(
-    places: readonly Where[],
-    index: number,
-    pauseMs: number,
-    deadlineMs: number,
-    then: (connected: Connected) => void,
-  ): void {
-    const place = places[index]
-    if (place === undefined) {
-      then({ kind: 'not-running', why: absenceAt(places) })
+  #connected(connection: ServiceConnection): Connected {
+    this.#open.add(connection)
+    connection.onClosed(() => this.#open.delete(connection))
+    return { kind: 'connected', connection }
+  }
+
+  #failed(code: string): Connected {
+    if (!NO_DESCRIPTORS.has(code)) return { kind: 'unreachable' }
+    this.#problem('descriptors-used-up', code)
+    return { kind: 'no-descriptors' }
+  }
+
+  /** Makes a connection to `name`, for as long as it takes, up to the connect timeout. `then` is called once, now or later. */
+  connect(name: string, then: (connected: Connected) => void): void {
+    this.#try(name, RETRY_FIRST_MS, this.#clock.nowMs + this.#connectTimeoutMs, then)
+  }
+
+  #try(name: string, pauseMs: number, deadlineMs: number, then: (connected: Connected) => void): void {
+    const [place] = this.#placesOf(name)
+    if (place !== undefined && 'port' in place) {
+      ServiceConnection.toPort(place, this.#connectTimeoutMs, (connection, error) => {
+        this.#debug?.({ event: 'service-connect', host: place.host, port: place.port, code: error?.code ?? null })
+        if (error === undefined) then(this.#connected(connection))
+        else if (NOBODY_THERE.has(error.code ?? '')) then({ kind: 'not-running' })
+        else then(this.#failed(error.code ?? ''))
+      })
       return
     }
-    const connection = new ServiceConnection(place, this.#connectTimeoutMs, (error) => {
-      this.#debug?.({ event: 'service-connect', ...placeForLog(place), code: error?.code ?? null })
-      if (error === undefined) {
-        this.#open.add(connection)
-        connection.onClosed(() => this.#open.delete(connection))
-        then({ kind: 'connected', connection })
-      } else if (NOBODY_THERE.has(error.code ?? '')) {
-        this.#tryPlace(places, index + 1, pauseMs, deadlineMs, then)
-      } else if (NO_DESCRIPTORS.has(error.code ?? '')) {
-        this.#problem('descriptors-used-up', error.code ?? '')
-        then({ kind: 'no-descriptors' })
-      } else if (error.code !== 'EAGAIN') {
-        then({ kind: 'unreachable' })
-      } else if (this.#clock.nowMs >= deadlineMs) {
-        then({ kind: 'too-slow' })
-      } else {
-        // EAGAIN: the service runs, and its queue of connections is full.
-        const nextPauseMs = Math.min(pauseMs * 2, RETRY_LAST_MS)
-        setTimeout(() => this.#tryPlace(places, index, nextPauseMs, deadlineMs, then), pauseMs)
-      }
-    })
+    const connected = this.#connectNow(name)
+    if (connected !== null) then(connected)
+    else if (this.#clock.nowMs >= deadlineMs) then({ kind: 'too-slow' })
+    // The service runs, and its queue of connections is full.
+    else setTimeout(() => this.#try(name, Math.min(pauseMs * 2, RETRY_LAST_MS), deadlineMs, then), pauseMs)
   }
 
   /** Takes back a connection whose exchange is complete. */
@@ -166,25 +195,14 @@ export class ServicePool {
   }
 }
 
-function placeForLog(place: Where): Readonly<Record<string, unknown>> {
-  return 'path' in place ? { path: place.path } : { host: place.host, port: place.port }
-}
-
-/** What stands where nobody listens: the first that is something. Connecting says the same of a stale socket and of a file. */
-function absenceAt(places: readonly Where[]): Absence {
-  for (const place of places) {
-    if (!('path' in place)) continue
-    try {
-      return statSync(place.path).isSocket() ? 'stale' : 'no-socket'
-    } catch {
-      // Nothing is there, or a link that leads nowhere.
-    }
-  }
-  return 'absent'
-}
-
 /** Where the socket of the service `name` can be, given the configured directories. */
 export function socketPaths(directories: readonly string[], name: string): readonly string[] {
   // A name has no `/`, and a directory's path is normal: as `join` would, without taking them apart.
   return directories.map((directory) => `${directory}/${name}`)
+}
+
+/** Whether the service says of the socket that it just accepted a connection at that it reads every body. */
+function readsBodies(path: string): boolean {
+  const file = statSync(path, { throwIfNoEntry: false })
+  return file !== undefined && (file.mode & READS_BODIES_MODE) !== 0
 }

@@ -16,6 +16,7 @@ const KEEP_ALIVE_MS = 60_000
 const STATUS_BYTES = 12
 
 export class Tunnel implements Exchange, ServiceListener, Held {
+  readonly transfer = null
   readonly wantsBytes = true
   /** The session whose end is the tunnel's; null when it has none. */
   readonly entry: SessionEntry | null

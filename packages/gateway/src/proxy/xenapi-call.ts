@@ -42,6 +42,7 @@ export class XenApiCall implements Exchange {
   readonly #client: ClientConnection
   readonly #asked: Asked
   readonly #headLines: string
+  readonly transfer = null
   #state: number = STATE.GATHERING
   #body: Buffer = Buffer.alloc(0)
   #bytes = 0
@@ -132,9 +133,10 @@ export class XenApiCall implements Exchange {
   #complete(): void {
     this.#state = STATE.CONNECTING
     this.#client.expectWithin(this.#gateway.limits.connectTimeoutMs)
-    const idle = this.#gateway.pool.takeIdle(XENAPI)
-    if (idle !== undefined) this.#send({ kind: 'connected', connection: idle })
-    else this.#gateway.pool.connect(XENAPI, (connected) => this.#send(connected))
+    const { pool } = this.#gateway
+    const connected = pool.take(XENAPI)
+    if (connected !== null) this.#send(connected)
+    else pool.connect(XENAPI, (later) => this.#send(later))
   }
 
   #send(connected: Connected): void {

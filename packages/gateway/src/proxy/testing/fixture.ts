@@ -50,6 +50,7 @@ export interface FixtureOptions {
   readonly policies?: Readonly<Record<string, PolicySetting>>
   readonly front?: Front
   readonly listener?: Partial<ListenerTraits>
+  readonly burstOver?: () => void
   readonly elsewhere?: Readonly<Record<string, string>>
   /** Takes a question about an id instead of answering it at once. */
   readonly onQuestion?: (id: string, answer: (found: Session | null | 'unavailable') => void) => void
@@ -110,6 +111,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     idPrefix: 'test',
     debug: null,
     problem: (event, code) => assert.fail(`${event}: ${code}`),
+    burstOver: options.burstOver ?? (() => {}),
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
   })

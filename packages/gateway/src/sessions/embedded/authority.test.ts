@@ -355,6 +355,11 @@ describe('a logout that cannot be written', { timeout: 60_000 }, () => {
     )
     assert.ok(one.reported.length > 0, 'the operator hears of it')
     assert.ok(await one.authority.find(staying.id))
+    await assert.rejects(
+      one.authority.changePassword('root', 'password of root', 'another password', '192.0.2.1'),
+      (error) =>
+        error instanceof AuthorityUnavailableError && /disk of the gateway is full/.test(error.clientText ?? ''),
+    )
     makeRoom()
     const other = connect(t, one.path)
     const count = (): unknown => other.prepare('SELECT count(*) AS count FROM sessions').get()?.['count']

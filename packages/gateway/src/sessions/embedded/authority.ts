@@ -26,7 +26,7 @@ import { Watchers } from '../accounts/watchers.ts'
 import { AuthorityUnavailableError, type EndedListener, type SessionAuthority } from '../authority.ts'
 import type { Session } from '../session.ts'
 import { ActivityWriter } from './activity.ts'
-import { type DatabaseError, integerOf, isBusy, transaction, troubleOf, whenFree } from './database.ts'
+import { DatabaseError, integerOf, isBusy, transaction, troubleOf, whenFree } from './database.ts'
 import { SessionRows } from './session-rows.ts'
 import { UserStore } from './users.ts'
 
@@ -198,7 +198,11 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
    */
   async changePassword(user: string, oldPassword: string, newPassword: string, clientAddress: string): Promise<void> {
     const { name } = await this.#check(user, oldPassword, clientAddress)
-    await this.users.setPassword(name, newPassword)
+    try {
+      await this.users.setPassword(name, newPassword)
+    } catch (error) {
+      throw this.#explained(error)
+    }
   }
 
   heldUp(): HeldUp[] {
@@ -286,7 +290,7 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
 
   #explained(error: unknown): unknown {
     if (error instanceof AccountError || error instanceof AuthorityUnavailableError) return error
-    const trouble = troubleOf('ask the embedded authority', error)
+    const trouble = error instanceof DatabaseError ? error : troubleOf('ask the embedded authority', error)
     if (trouble !== undefined) this.#report(trouble)
     const text = trouble?.message ?? 'ask the embedded authority: the database failed'
     return new AuthorityUnavailableError(text, { cause: error, clientText: clientTextOf(trouble) })
@@ -389,7 +393,7 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
 function clientTextOf(trouble: DatabaseError | undefined): string | null {
   switch (trouble?.code) {
     case 'DATABASE_FULL':
-      return 'The disk of the gateway is full: nobody can sign in until there is room'
+      return 'The disk of the gateway is full: nobody can sign in or change a password until there is room'
     case 'DATABASE_BUSY':
       return 'Another program is using the database of the gateway; try again in a second'
     default:

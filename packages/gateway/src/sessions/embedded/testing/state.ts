@@ -92,10 +92,11 @@ export function startAuthority(
   return { authority, db, reported, clock, uptime, path, told, ended }
 }
 
-/** Makes `db` refuse with SQLITE_FULL whatever ends a session, by a trigger that needs more room than there is. Answers what makes room. */
+/** Makes `db` refuse with SQLITE_FULL what ends a session or changes a user, by triggers that need more room than there is. Answers what makes room. */
 export function fillUp(db: DatabaseSync): () => void {
   db.exec(`CREATE TABLE filler (bytes BLOB);
-    CREATE TRIGGER fill AFTER DELETE ON sessions BEGIN INSERT INTO filler VALUES (zeroblob(1000000)); END`)
+    CREATE TRIGGER fill AFTER DELETE ON sessions BEGIN INSERT INTO filler VALUES (zeroblob(1000000)); END;
+    CREATE TRIGGER fill_too AFTER UPDATE ON users BEGIN INSERT INTO filler VALUES (zeroblob(1000000)); END`)
   const pages = db.prepare('PRAGMA page_count').get()?.['page_count']
   db.exec(`PRAGMA max_page_count = ${String(pages)}`)
   return () => db.exec('PRAGMA max_page_count = 1000000')
