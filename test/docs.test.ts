@@ -1,7 +1,7 @@
 // The documentation says what the code does, both ways.
 
 import assert from 'node:assert/strict'
-import { globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { REASONS } from '@xengate/http1'
@@ -63,12 +63,44 @@ test('docs/scale.md shows what was measured', () => {
   assert.ok(read('docs/scale.md').includes(measured.join('\n')), 'take over the table of bench/results/scale/scale.md')
 })
 
-test('every test that docs/conformance.md names is there', () => {
-  const cited = [...read('docs/conformance.md').matchAll(/`([\w./-]+\.test\.ts)`: “([^”]+)”/g)]
-  assert.ok(cited.length > 20, `only ${cited.length} tests are named`)
+/** The specification as one line of words: without headings, the table of versions, bullets and emphasis. */
+function specificationText(): string {
+  const body = read('docs/custom-services-api.md').replaceAll(/^.*\n[=-]{3,}$/gm, '')
+  const withoutVersions = body.replace(/^ +Date +State\n[^]*?\n(?=_Draft_)/m, '').replace('_Draft_', 'Draft')
+  const words = withoutVersions
+    .replaceAll(/^ *\* /gm, '')
+    .replaceAll('*', '')
+    .replace(/\bTBD\b/, '')
+  return words.replaceAll(/\s+/g, ' ').trim()
+}
+
+test('docs/conformance.md quotes every sentence of the specification, in its order', () => {
+  const quotes = [...read('docs/conformance.md').matchAll(/^\| “([^”]+)” \| (.+) \|$/gm)].map(([, quote]) => quote)
+  assert.equal(quotes.join(' '), specificationText())
+})
+
+test('every test that docs/conformance.md names is there, by that name', () => {
+  const page = read('docs/conformance.md')
+  const cited = [...page.matchAll(/`([\w./-]+\.test\.ts)`: “([^”]+)”/g)]
+  assert.ok(cited.length > 30, `only ${cited.length} tests are named`)
   for (const [, path = '', title = ''] of cited) {
-    assert.ok(read(path).includes(title), `${path} has no test “${title}”`)
+    const source = read(path)
+    // A name may begin with what it is made of.
+    const isThere = ["'", '"', '`', '} '].some((before) => /['"`]/.test(source.split(before + title)[1]?.[0] ?? ''))
+    assert.ok(isThere, `${path} has no test “${title}”`)
   }
+  for (const [, path = ''] of page.matchAll(/`([\w./-]+\.test\.ts)`/g)) assert.ok(existsSync(join(ROOT, path)), path)
+})
+
+test('docs/operate.md, or docs/pool.md, has every event of the log', () => {
+  const pages = read('docs/operate.md') + read('docs/pool.md')
+  const files = globSync('packages/gateway/src/{cli,process,proxy,logging,xenapi,services}/**/*.ts', { cwd: ROOT })
+  const sources = files.filter((file) => !/test|level\.ts/.test(file)).map((file) => read(file))
+  const events = sources.flatMap((source) =>
+    [...source.matchAll(/\bevent: '([a-z-]+)'/g)].map(([, event = '']) => event),
+  )
+  assert.ok(events.length > 20)
+  for (const event of new Set(events)) assert.ok(pages.includes(`\`${event}\``), `${event} is told nowhere`)
 })
 
 test('every link between pages leads somewhere', () => {

@@ -130,7 +130,7 @@ test('a terminal gets one readable line a request, and is told what Ctrl-C waits
   })
   const lines = `Content-Type: application/json\r\nContent-Length: ${login.length}\r\nConnection: close\r\n`
   const answer = await exchange(url, `POST /jsonrpc HTTP/1.1\r\nHost: gate\r\n${lines}\r\n${login}`)
-  const session = String((JSON.parse(answer.text) as { result: string }).result)
+  const session = (JSON.parse(answer.text) as { result: string }).result
   await client.send(asked(session, NAME))
   const finish = await promise
   child.process.stdin?.write('\u0003')

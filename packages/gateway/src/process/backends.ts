@@ -117,7 +117,7 @@ export class Backends {
     if (usesXapi(config)) refuseOther('[sessions.xapi]', config.sessions.xapi, before.sessions.xapi)
     if (usesValkey(config)) refuseOther('[valkey]', config.valkey, before.valkey)
     if (config.sessions.authority === 'valkey') refuseOther('pool.name', config.pool.name, before.pool.name)
-    if (!this.#registry.isTold && !isTold(config)) return
+    if (!this.#registry.isTold && !tellsOthers(config)) return
     const { static: _, ...pool } = config.pool
     const { static: _before, ...poolBefore } = before.pool
     refuseOther('[pool]', pool, poolBefore)
@@ -185,7 +185,7 @@ export class Backends {
   }
 }
 
-function isTold({ pool: { registry } }: Config): boolean {
+function tellsOthers({ pool: { registry } }: Config): boolean {
   return registry === 'valkey' || registry === 'xapi'
 }
 

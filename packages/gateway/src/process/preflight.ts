@@ -99,7 +99,7 @@ function socketRefusals(socket: string, path: KeyPath): Problem[] {
   if (!isDirectory(directory)) return [doubt(path, `needs a directory that is not there: ${directory}`)]
   const found = lstatSync(socket, { throwIfNoEntry: false })
   if (found === undefined || found.isSocket()) return []
-  return [doubt(path, `must be free for a socket; at ${socket} is a file that is no socket`)]
+  return [doubt(path, `must be free for a socket: a file that is no socket is there: ${socket}`)]
 }
 
 /** Files of the authority and the registry that are in force. */
