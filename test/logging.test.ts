@@ -47,10 +47,10 @@ test('services that come and go are logged', DEADLINE, async (t) => {
   const daemon = await startDaemon(scope)
   const service = await serveHttp(scope, daemon.place.socket(NAME), (_, response) => void response.end())
   const found = await daemon.event(({ event }) => event === 'service-found', 'the service')
-  assert.equal(found['service'], NAME)
+  assert.equal(found['name'], NAME)
   service.close()
   const gone = await daemon.event(({ event }) => event === 'service-gone', 'its end')
-  assert.equal(gone['service'], NAME)
+  assert.equal(gone['name'], NAME)
 })
 
 test('the log tells apart why a service is not there, and the client is told what to do', DEADLINE, async (t) => {

@@ -34,8 +34,8 @@ export async function accountPlace(options: StateOptions, io: Io): Promise<Accou
   const dev = join(io.cwd, DEV_STATE)
   if (options.config === undefined && existsSync(dev)) return { kind: 'embedded', stateDir: dev }
   if (options.config === undefined && !existsSync(io.defaultConfig)) {
-    const none = `no ${DEV_STATE} directory here, and no ${io.defaultConfig}`
-    throw new CliError('state-missing', `neither --config nor --state was given, and there is ${none}`)
+    const none = `there is neither a ${DEV_STATE} directory here nor ${io.defaultConfig}`
+    throw new CliError('state-missing', `neither --config nor --state was given, and ${none}`)
   }
   const { config } = await loadConfig(configPath(options.config, io))
   return placeOf(config)
@@ -48,6 +48,9 @@ function placeOf(config: Config): AccountPlace {
     case 'valkey':
       return { kind: 'valkey', stateDir: config.stateDir, config }
     case 'xapi':
-      throw new CliError('users-elsewhere', 'users and sessions are those of the host: the authority is "xapi"')
+      throw new CliError(
+        'users-elsewhere',
+        'the users are those of the host, and so are their sessions: the authority is "xapi"',
+      )
   }
 }

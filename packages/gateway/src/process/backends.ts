@@ -38,10 +38,6 @@ const REGISTRIES: Readonly<Record<PoolConfig['registry'], (context: RegistryCont
 const SAY_AGAIN_MS = 60_000
 const SAID_MAX = 100
 
-/** How often each service's socket is tried, to find those that have died: for other hosts, and for the log alone. */
-const TOLD_INTERVAL_MS = 3000
-const LOGGED_INTERVAL_MS = 30_000
-
 /** Events that say that a failure is over, with the failure's. */
 const FAILURE_OF: Readonly<Record<string, string>> = {
   'valkey-connected': 'valkey-lost',
@@ -100,11 +96,13 @@ export class Backends {
   #watchServices(): void {
     const { registry, isTold } = this.#registry
     this.#local?.close()
-    const intervalMs = isTold ? TOLD_INTERVAL_MS : LOGGED_INTERVAL_MS
-    this.#local = new LocalServices(this.#config.services.directories, intervalMs, (names) => {
+    const how = isTold ? 'surely' : 'quietly'
+    this.#local = new LocalServices(this.#config.services.directories, how, (names) => {
       const now = new Set(names)
-      for (const service of names) if (!this.#running.has(service)) this.#log.info({ event: 'service-found', service })
-      for (const service of this.#running) if (!now.has(service)) this.#log.info({ event: 'service-gone', service })
+      for (const service of names)
+        if (!this.#running.has(service)) this.#log.info({ event: 'service-found', name: service })
+      for (const service of this.#running)
+        if (!now.has(service)) this.#log.info({ event: 'service-gone', name: service })
       this.#running = now
       if (isTold) registry.announce(names)
     })

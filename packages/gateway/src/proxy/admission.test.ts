@@ -166,6 +166,9 @@ test('roles are by service and by method, and a higher role includes a lower one
     const text = `${method} /services/plugin/${name} HTTP/1.1\r\nHost: h\r\n${cookie}\r\n`
     assert.equal(statusOf(await ask(under, text)), status, `${method} ${name}`)
   }
+  const closed = `POST /services/plugin/mixed HTTP/1.1\r\nHost: h\r\n${COOKIE}\r\n`
+  assert.match(await ask(under, closed), /This method is not open to any role/)
+  assert.match(await ask(under, get('/services/plugin/admins', reader)), /ask an administrator, or log in as another/)
 })
 
 test(

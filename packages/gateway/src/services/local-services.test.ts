@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -7,7 +8,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { describe, test, type TestContext } from 'node:test'
 
-import { LocalServices } from './local-services.ts'
+import { LocalServices, type Look } from './local-services.ts'
 
 function freshDirectory(t: TestContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'xg-'))
@@ -23,10 +24,10 @@ async function listen(t: TestContext, path: string): Promise<Server> {
 }
 
 /** Watches, and waits for what is told. */
-function watching(t: TestContext, directories: string[]): { told: (names: string[]) => Promise<void> } {
+function watching(t: TestContext, directories: string[], how: Look): { told: (names: string[]) => Promise<void> } {
   let last = ''
   let wake = (): void => {}
-  const services = new LocalServices(directories, 3000, (names) => {
+  const services = new LocalServices(directories, how, (names) => {
     last = names.join(' ')
     wake()
   })
@@ -41,11 +42,11 @@ function watching(t: TestContext, directories: string[]): { told: (names: string
   return { told }
 }
 
-describe('services of this host', { timeout: 20_000 }, () => {
+function testsOf(how: Look): void {
   test('are told as they come and go, from every directory, each once', async (t) => {
     const [first, second] = [freshDirectory(t), freshDirectory(t)]
     await listen(t, join(first, 'there-before'))
-    const { told } = watching(t, [first, second])
+    const { told } = watching(t, [first, second], how)
     await told(['there-before'])
     const server = await listen(t, join(second, 'comes'))
     await told(['comes', 'there-before'])
@@ -65,13 +66,30 @@ describe('services of this host', { timeout: 20_000 }, () => {
     await listen(t, join(elsewhere, 'target'))
     symlinkSync(join(elsewhere, 'target'), join(directory, 'linked'))
     symlinkSync(join(elsewhere, 'nothing'), join(directory, 'dangling'))
-    const { told } = watching(t, [directory])
+    const { told } = watching(t, [directory], how)
     await told(['linked'])
+  })
+}
+
+describe('services of this host', { timeout: 20_000 }, () => {
+  for (const how of ['surely', 'quietly'] as const) describe(how, () => testsOf(how))
+
+  test('are not connected to when they are looked for quietly', async (t) => {
+    const directory = freshDirectory(t)
+    let connections = 0
+    const server = createServer(() => connections++).listen(join(directory, 'busy'))
+    t.after(() => server.close())
+    await once(server, 'listening')
+    const { told } = watching(t, [directory], 'quietly')
+    await told(['busy'])
+    await listen(t, join(directory, 'more'))
+    await told(['busy', 'more'])
+    assert.equal(connections, 0)
   })
 
   test('are noticed when their directory comes later, and forgotten when they leave their socket behind', async (t) => {
     const directory = join(freshDirectory(t), 'plugin')
-    const { told } = watching(t, [directory])
+    const { told } = watching(t, [directory], 'surely')
     mkdirSync(directory)
     const path = join(directory, 'dies')
     const child = spawnListener(path)

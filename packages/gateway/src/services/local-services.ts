@@ -2,12 +2,17 @@
 // does not rest on it (see docs/decisions/0002): it is what other hosts and the log are told.
 
 import { type FSWatcher, watch } from 'node:fs'
-import { readdir } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { NAMES_MAX } from './announcement.ts'
 import { isServiceName } from './service-name.ts'
 
+/** How services are looked for: see `LocalServices`. */
+export type Look = 'surely' | 'quietly'
+
+/** How often all is looked at, whether the file system tells of changes or not: a service may die and leave its socket. */
+const LOOK_INTERVAL_MS: Readonly<Record<Look, number>> = { surely: 3000, quietly: 30_000 }
 /** After a change, what follows it closely is waited for: a socket's file is there a little before it listens. */
 const SETTLE_MS = 20
 /** A new socket that refuses may be about to listen. */
@@ -18,6 +23,7 @@ const CONNECTS_MAX = 16
 /** See the head of this file. */
 export class LocalServices {
   readonly #directories: readonly string[]
+  readonly #how: Look
   readonly #onChanged: (names: readonly string[]) => void
   readonly #watchers = new Map<string, FSWatcher>()
   readonly #interval: NodeJS.Timeout
@@ -31,14 +37,15 @@ export class LocalServices {
   #isClosed = false
 
   /**
-   * @param lookIntervalMs how often all is looked at, whether the file system tells of changes or not: a service may die and leave
-   *   its socket
+   * @param how `surely`: by connecting to each service, often; `quietly`: by what the system says of its sockets, which no service notices,
+   *   and by connecting only to those of which it says nothing
    * @param onChanged told of all names, sorted, when they are others than before
    */
-  constructor(directories: readonly string[], lookIntervalMs: number, onChanged: (names: readonly string[]) => void) {
+  constructor(directories: readonly string[], how: Look, onChanged: (names: readonly string[]) => void) {
     this.#directories = directories
     this.#onChanged = onChanged
-    this.#interval = setInterval(() => this.look(), lookIntervalMs).unref()
+    this.#how = how
+    this.#interval = setInterval(() => this.look(), LOOK_INTERVAL_MS[how]).unref()
     this.look()
   }
 
@@ -114,7 +121,8 @@ export class LocalServices {
 
   /** Names of those that accept a connection, a few at a time. */
   async #thatAccept(paths: readonly { readonly name: string; readonly path: string }[]): Promise<Set<string>> {
-    const running = new Set<string>()
+    const listening = this.#how === 'quietly' ? await listeningPaths() : new Set<string>()
+    const running = new Set(paths.filter(({ path }) => listening.has(path)).map(({ name }) => name))
     const left = paths.values()
     const work = async (): Promise<void> => {
       for (const { name, path } of left) if (!running.has(name) && (await accepts(path))) running.add(name)
@@ -122,6 +130,21 @@ export class LocalServices {
     await Promise.all(Array.from({ length: CONNECTS_MAX }, work))
     return running
   }
+}
+
+/** Flag of a socket that listens, in the system's table. */
+const LISTENS = 0x1_0000
+
+/** Paths of the Unix sockets that somebody listens on, as they were bound; empty where the system does not tell. */
+async function listeningPaths(): Promise<Set<string>> {
+  const table = await readFile('/proc/net/unix', 'utf8').catch(() => '')
+  const paths = new Set<string>()
+  // Num RefCount Protocol Flags Type St Inode Path
+  for (const line of table.split('\n')) {
+    const [, flags = '', path = ''] = /^\S+ \S+ \S+ (\S+) \S+ \S+ +\S+ (\/.*)$/.exec(line) ?? []
+    if (path !== '' && (Number.parseInt(flags, 16) & LISTENS) !== 0) paths.add(path)
+  }
+  return paths
 }
 
 /** Whether somebody accepts connections at `path`; a full queue is somebody's. */
