@@ -7,7 +7,7 @@ import { Arrivals, Peer } from '../../gateway/src/proxy/testing/peer.ts'
 import { type Fixture, fixture, requestText } from './testing/fixture.ts'
 import { COOKIE, SESSION_ID, TARGET, totalOf } from './testing/gateway.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 
 const handler: RequestListener = (request, response) => {
   request.resume()

@@ -142,7 +142,7 @@ test('a log that cannot be written does not end the process', { timeout: 20_000 
   assert.doesNotMatch(said, /ENOSPC|Error/)
 })
 
-describe('the access log', { timeout: 10_000 }, () => {
+describe('the access log', { timeout: 60_000 }, () => {
   const fields: AccessFields = {
     requestId: '1-a',
     client: '10.0.0.9',

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { fixture, response, statusOf } from './testing/fixture.ts'
 
-const DEADLINE = { timeout: 30_000 }
+const DEADLINE = { timeout: 60_000 }
 
 const CALL = 'POST /jsonrpc HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n'
 

@@ -41,7 +41,7 @@ function watching(t: TestContext, directories: string[]): { told: (names: string
   return { told }
 }
 
-describe('services of this host', { timeout: 20_000 }, () => {
+describe('services of this host', { timeout: 60_000 }, () => {
   test('are told as they come and go, from every directory, each once', async (t) => {
     const [first, second] = [freshDirectory(t), freshDirectory(t)]
     await listen(t, join(first, 'there-before'))
