@@ -34,7 +34,7 @@ function main(): number {
 /** @returns whether all tests passed */
 function round(number: number, of: number, files: readonly string[]): boolean {
   const startedMs = performance.now()
-  const argv = ['-C', '@xengate/source', '--test', '--test-concurrency=2', '--test-timeout=120000']
+  const argv = ['-C', '@xengate/source', '--test', '--test-concurrency=3', '--test-timeout=120000']
   const { status, stdout } = spawnSync(process.execPath, [...argv, ...(files.length > 0 ? files : PATTERNS)], {
     encoding: 'utf8',
     maxBuffer: 256 * 1024 * 1024,
