@@ -101,6 +101,7 @@ class Worker {
       idPrefix: randomBytes(6).toString('hex'),
       problem: (event, code) => this.#log.error({ event, code }),
       access: config.log.access ? (line) => this.#log.access(line) : null,
+      taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
       channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
     })
     this.#staleGraceMs = config.sessions.staleGraceMs
