@@ -31,8 +31,9 @@ export function taskIn(target: string): string | null {
 /** What a request that ended so says of its task; undefined when the task goes on: the client is sent elsewhere. */
 export function taskFailure(status: number, outcome: Outcome, reason: string | null): EndedTask['failure'] | undefined {
   // xapi's own word, which Xen Orchestra expects of streams whose length it does not know, and passes over.
-  if (outcome === 'client-gone' || outcome === 'client-failed') return ['VDI_IO_ERROR', reason ?? 'the client has gone']
+  if (outcome === 'client-gone' || outcome === 'client-failed' || reason === 'body-truncated')
+    return ['VDI_IO_ERROR', reason ?? 'the client has gone']
   if (status >= 300 && status < 400) return undefined
   if (outcome === 'complete' && status < 300) return null
-  return ['SERVICE_FAILED', String(status), reason ?? outcome]
+  return ['REQUEST_FAILED', String(status), reason ?? outcome]
 }

@@ -77,10 +77,7 @@ describe('task', { timeout: 30_000 }, () => {
     assert.equal(await call('task.set_result', id, task, '<value>1</value>'), '')
     assert.equal(await call('task.set_status', id, task, 'success'), '')
     assert.deepEqual(await call('task.get_status', id, task), 'success')
-    assert.deepEqual((await call('task.set_progress', id, task, 0.5)) as string[], [
-      'OPERATION_NOT_ALLOWED',
-      'The task has ended',
-    ])
+    assert.deepEqual(await call('task.set_progress', id, task, 0.5), ['OPERATION_NOT_ALLOWED', 'The task has ended'])
     assert.equal(await call('task.destroy', id, task), '')
     assert.deepEqual(await call('task.get_record', id, task), ['HANDLE_INVALID', 'task', task])
   })
@@ -108,7 +105,7 @@ describe('task', { timeout: 30_000 }, () => {
     const task = await call('task.create', id, '', '')
     assert.equal(await call('task.cancel', id, task), '')
     assert.equal(await call('task.get_status', id, task), 'cancelled')
-    assert.deepEqual((await call('task.cancel', id, task)) as string[], ['OPERATION_NOT_ALLOWED', 'The task has ended'])
+    assert.deepEqual(await call('task.cancel', id, task), ['OPERATION_NOT_ALLOWED', 'The task has ended'])
   })
 
   test("is its user's, and everybody's from pool-operator on", async (t) => {
@@ -135,7 +132,7 @@ describe('task', { timeout: 30_000 }, () => {
     const [done, failed, before] = [await make(), await make(), await make()]
     const others = String(await call('task.create', olga, '', ''))
     tasks.requestEnded(session, done, null)
-    tasks.requestEnded(session, failed, ['SERVICE_FAILED', '500'])
+    tasks.requestEnded(session, failed, ['REQUEST_FAILED', '500'])
     await call('task.set_status', id, before, 'cancelled')
     tasks.requestEnded(session, before, null)
     tasks.requestEnded(session, others, null)
@@ -145,7 +142,7 @@ describe('task', { timeout: 30_000 }, () => {
       ['success', 'failure', 'cancelled', 'pending'],
     )
     assert.equal(await call('task.get_progress', id, done), 1)
-    assert.deepEqual(await call('task.get_error_info', id, failed), ['SERVICE_FAILED', '500'])
+    assert.deepEqual(await call('task.get_error_info', id, failed), ['REQUEST_FAILED', '500'])
   })
 
   test('goes with its session', async (t) => {

@@ -192,7 +192,7 @@ export class Tasks {
     }
     const tasks = new Set([task])
     const stopWatching = this.#authority.watch(task.sessionUuid, () => {
-      for (const one of [...tasks]) this.destroy(one)
+      for (const one of tasks) this.destroy(one)
     })
     this.#owned.set(task.sessionUuid, { tasks, stopWatching })
   }
