@@ -10,8 +10,8 @@ import { serveHttp } from './harness/services.ts'
 
 const NAME = 'com.example.quick'
 const CLIENTS = 600
-/** Where the others come from: their turns are not those of the clients at 127.0.0.1. */
-const ELSEWHERE = '127.0.0.2'
+/** Where the others come from: another address, and that of these clients. */
+const ADDRESSES = ['127.0.0.2', '127.0.0.1'] as const
 
 /** A call with `count` values, each of which costs the reader. */
 function dearCall(count: number): string {
@@ -60,16 +60,21 @@ class Flood {
   }
 }
 
-/** A call as JSON-RPC from elsewhere; answers the status and the body. */
-async function callFrom(daemon: Daemon, method: string, params: readonly unknown[]): Promise<[number, string]> {
+/** A call as JSON-RPC; answers the status and the body. */
+async function callFrom(
+  localAddress: string,
+  daemon: Daemon,
+  method: string,
+  params: readonly unknown[],
+): Promise<[number, string]> {
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
   const request = `POST /jsonrpc HTTP/1.1\r\nHost: gate\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
-  return send(daemon, request)
+  return send(localAddress, daemon, request)
 }
 
-async function send(daemon: Daemon, request: string): Promise<[number, string]> {
+async function send(localAddress: string, daemon: Daemon, request: string): Promise<[number, string]> {
   const { hostname, port } = new URL(daemon.url)
-  const socket = connect({ port: Number(port), host: hostname, localAddress: ELSEWHERE })
+  const socket = connect({ port: Number(port), host: hostname, localAddress })
   socket.setEncoding('latin1')
   let text = ''
   socket.on('data', (data: string) => (text += data))
@@ -93,25 +98,25 @@ describe('600 clients without a session that call the XenAPI', { timeout: 120_00
     ['with 8 KiB each', 990],
   ] as const) {
     test(`${what}: others sign in, and their sessions are known where they were not`, async (t) => {
-      const sessions = await Promise.all(Array.from({ length: 5 }, () => daemon.login()))
+      const sessions = await Promise.all(Array.from({ length: 6 }, () => daemon.login()))
       const used = await daemon.login()
-      const get = (session: string): Promise<[number, string]> =>
+      const get = (address: string, session: string): Promise<[number, string]> =>
         send(
+          address,
           daemon,
           `GET /services/plugin/${NAME} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\nConnection: close\r\n\r\n`,
         )
-      assert.equal((await get(used))[0], 200)
+      assert.equal((await get('127.0.0.1', used))[0], 200)
       const flood = new Flood(scopeOf(t), daemon.url, dearCall(count))
-      await until(() => flood.answers >= CLIENTS, 'each client to be answered about once', 30_000)
-      for (const session of sessions) {
-        const startMs = performance.now()
-        assert.equal((await get(session))[0], 200, 'a session that this worker has not seen')
-        assert.equal((await get(used))[0], 200, 'a session in use')
-        const [status, text] = await callFrom(daemon, 'session.login_with_password', [USER.name, USER.password])
+      await until(() => flood.answers >= CLIENTS, 'as many answers as clients')
+      for (const [index, session] of sessions.entries()) {
+        const address = ADDRESSES[index % ADDRESSES.length] ?? ''
+        assert.equal((await get(address, session))[0], 200, 'a session that the worker has not seen')
+        assert.equal((await get(address, used))[0], 200, 'a session in use')
+        const login = [USER.name, USER.password]
+        const [status, text] = await callFrom(address, daemon, 'session.login_with_password', login)
         assert.deepEqual([status, text.includes('OpaqueRef:')], [200, true], text)
-        t.diagnostic(`round: ${Math.round(performance.now() - startMs)} ms`)
       }
-      t.diagnostic(JSON.stringify(Object.fromEntries(flood.statuses)))
     })
   }
 })

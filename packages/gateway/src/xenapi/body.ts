@@ -8,7 +8,9 @@ import { MalformedCallError } from './errors.ts'
 const BODY_BYTES_MAX = 65_536
 const FIRST_BYTES = 1024
 
-/** What all bodies that are being read or wait may hold. */
+/** Bytes of each body that do not count: a login finds room whatever others send, and workers bound their connections. */
+const FREE_BYTES = 4096
+/** Bytes beyond these that all bodies that are being read or wait may hold together. */
 const HELD_BYTES_MAX = 16 * 1024 * 1024
 
 /** How much of a larger body is read and thrown away: a server that closes on unread bytes may lose its answer. */
@@ -52,7 +54,7 @@ export class Bodies {
 
   /** @returns whether there was room */
   #hold(bytes: number): boolean {
-    if (this.#heldBytes + bytes > HELD_BYTES_MAX) return false
+    if (bytes > 0 && this.#heldBytes + bytes > HELD_BYTES_MAX) return false
     this.#heldBytes += bytes
     return true
   }
@@ -84,7 +86,7 @@ export class Body {
 
   #grow(count: number): boolean {
     const wanted = Math.max(count, Math.min(BODY_BYTES_MAX, 2 * this.#buffer.length), FIRST_BYTES)
-    if (!this.#hold(wanted - this.#buffer.length)) return false
+    if (!this.#hold(countedBytes(wanted) - countedBytes(this.#buffer.length))) return false
     const larger = Buffer.allocUnsafeSlow(wanted)
     this.#buffer.copy(larger, 0, 0, this.#bytes)
     this.#buffer = larger
@@ -103,10 +105,14 @@ export class Body {
 
   /** Gives its room back. */
   release(): void {
-    this.#hold(-this.#buffer.length)
+    this.#hold(-countedBytes(this.#buffer.length))
     this.#buffer = Buffer.alloc(0)
     this.#bytes = 0
   }
+}
+
+function countedBytes(bytes: number): number {
+  return Math.max(0, bytes - FREE_BYTES)
 }
 
 function decode(bytes: Buffer): string {

@@ -37,6 +37,15 @@ describe('turns in which calls are read', { timeout: 30_000 }, () => {
     assert.ok(refused.length >= 88 && refused.length < 100, String(refused.length))
   })
 
+  test('are kept for short calls where long ones of the same address fill the room', async () => {
+    const turns = new Turns()
+    const long = Array.from({ length: 100 }, () => turns.take('192.0.2.1', BYTES, () => 'read'))
+    const short = turns.take('192.0.2.1', 300, () => 'short')
+    const more = turns.take('192.0.2.1', BYTES, () => 'read')
+    await Promise.all([assert.rejects(more, BusyError), Promise.allSettled(long)])
+    assert.equal(await short, 'short')
+  })
+
   test('are many when calls are short', async () => {
     const turns = new Turns()
     const read = await Promise.all(Array.from({ length: 1000 }, () => turns.take('192.0.2.1', 300, () => 'read')))
