@@ -6,6 +6,7 @@ import { cp } from 'node:fs/promises'
 import type { IncomingMessage, RequestListener } from 'node:http'
 import { Readable } from 'node:stream'
 import { before, beforeEach, describe, test } from 'node:test'
+import { serve } from '@xengate/service'
 import { type Daemon, Place, startDaemon, USER } from './harness/daemon.ts'
 import { until, within } from './harness/deadline.ts'
 import { exchange } from './harness/raw.ts'
@@ -167,20 +168,21 @@ describe("npm's xen-api", { timeout: 60_000 }, () => {
   })
 })
 
-/** Reports progress on the request's task by calls of its own, as the caller; answers when it is told to. */
+/** Reports progress on the request's task by a call of its own, as the caller; answers when it is told to. */
 class Reporting {
   readonly asked = Promise.withResolvers<void>()
   readonly answered = Promise.withResolvers<void>()
-  daemon: Daemon | undefined
-  readonly listener: RequestListener = (request, response) => {
-    const query = new URLSearchParams(request.url?.split('?')[1])
-    const report = async (): Promise<void> => {
-      await this.daemon?.call('task.set_progress', [query.get('session_id'), query.get('task_id'), 0.5])
-      this.asked.resolve()
-      await this.answered.promise
-      response.end('whole')
-    }
-    report().catch((error: unknown) => response.destroy(error as Error))
+  readonly #daemon: Daemon
+
+  constructor(daemon: Daemon) {
+    this.#daemon = daemon
+  }
+
+  readonly handler: RequestListener = async ({ xen }, response) => {
+    await this.#daemon.call('task.set_progress', [xen.sessionId, xen.task, 0.5])
+    this.asked.resolve()
+    await this.answered.promise
+    response.end('whole')
   }
 }
 
@@ -250,11 +252,12 @@ describe(
       await noTasks(client)
     })
 
-    test('sees the progress that a service reports', async (t) => {
+    test('sees the progress that a service on @xengate/service reports', async (t) => {
       const scope = scopeOf(t)
-      const reporting = new Reporting()
-      reporting.daemon = daemon
-      await serveHttp(scope, daemon.place.socket('com.example.slow'), reporting.listener)
+      const reporting = new Reporting(daemon)
+      const { handler } = reporting
+      const service = await serve({ name: 'com.example.slow', directory: daemon.place.plugin, handler })
+      scope.defer(() => service.close())
       const client = await watching(scope)
       const getting = client.getResource('/services/plugin/com.example.slow')
       await within(reporting.asked.promise, 'the report')

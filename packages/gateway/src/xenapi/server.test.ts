@@ -97,6 +97,7 @@ describe('XenAPI over HTTP', { timeout: 30_000 }, () => {
     const status = async (): Promise<number> => (await endpoint.send('/', long)).status
     while ((await status()) !== 503);
     assert.equal((await endpoint.send('/', LIST)).status, 200)
+    assert.match(endpoint.logged[0] ?? '', /"level":"warn","event":"xenapi-busy","refused":1/)
     for (const socket of sockets) socket.destroy()
     while ((await status()) !== 413);
   })

@@ -31,6 +31,9 @@ const KEEP_ALIVE_TIMEOUT_MS = 300_000
 const HEAD_BYTES_MAX = 16_384
 const RETRY_AFTER_SECONDS = '1'
 
+/** How often it is logged at most that there are too many calls. */
+const BUSY_INTERVAL_MS = 10_000
+
 /** Bodies of calls without a session: a login takes fewer than 3,000 bytes. */
 const OPEN_BODY_BYTES_MAX = 8192
 const REFERENCE = /OpaqueRef:[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}/i
@@ -126,6 +129,9 @@ class Endpoint {
   readonly #routes: ReadonlyMap<string, Run>
   readonly #bodies = new Bodies()
   readonly #turns = new Turns()
+  /** Calls that were turned away since that was logged last, and when it was. */
+  #refused = 0
+  #busyLoggedMs = Number.NEGATIVE_INFINITY
 
   constructor(options: XenApiOptions) {
     this.#options = options
@@ -166,7 +172,7 @@ class Endpoint {
     try {
       const read = await this.#bodies.read(request)
       if (read === 'too-long') return plain(413, 'The body is larger than 64 KiB')
-      if (read === 'busy') return unavailable('Too many calls are made now')
+      if (read === 'busy') return this.#busy(request)
       body = read
       if (body.length > OPEN_BODY_BYTES_MAX && !(await this.#namesSession(body))) {
         return plain(413, 'The body is larger than 8 KiB, and names no session')
@@ -174,10 +180,24 @@ class Endpoint {
       const { 'x-forwarded-for': forwarded, 'x-request-id': requestId } = request.headers
       return await run({ body, clientAddress: lastOf(forwarded), requestId: lastOf(requestId), gone })
     } catch (error) {
+      if (error instanceof BusyError) return this.#busy(request)
       return belowXenApi(error)
     } finally {
       body?.release()
     }
+  }
+
+  /** Logged now and then: whoever makes too many calls would fill the log, too. */
+  #busy({ headers }: IncomingMessage): Reply {
+    this.#refused++
+    const nowMs = performance.now()
+    if (nowMs - this.#busyLoggedMs >= BUSY_INTERVAL_MS) {
+      this.#busyLoggedMs = nowMs
+      const clientAddress = lastOf(headers['x-forwarded-for'])
+      this.#options.log.warn({ event: 'xenapi-busy', refused: this.#refused, clientAddress })
+      this.#refused = 0
+    }
+    return unavailable('Too many calls are made now')
   }
 
   /** Whether a live session stands in `body`, first of all that looks like one. Anybody else's body is not worth reading. */
@@ -227,7 +247,6 @@ function isBelowXenApi(error: unknown): boolean {
 
 function belowXenApi(error: unknown): Reply {
   if (error instanceof MalformedCallError) return plain(500, `The request is malformed: ${error.message}`)
-  if (error instanceof BusyError) return unavailable('Too many calls are made now')
   if (error instanceof AuthorityUnavailableError) {
     if (error.clientText === null) return unavailable('Sessions cannot be looked up now')
     return plain(503, error.clientText, { 'Retry-After': RETRY_AFTER_SECONDS })

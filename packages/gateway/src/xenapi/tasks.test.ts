@@ -150,6 +150,7 @@ describe('task', { timeout: 30_000 }, () => {
     const { call } = endpoint
     const [rita, olga] = [await signIn(endpoint, 'rita'), await signIn(endpoint, 'olga')]
     const tasks = [await call('task.create', rita, '', ''), await call('task.create', rita, '', '')]
+    assert.deepEqual(await call('session.get_tasks', await signIn(endpoint), rita), tasks)
     const { token } = await from(endpoint, olga, '', 0)
     const waiting = from(endpoint, olga, token, 30)
     await call('session.logout', rita)

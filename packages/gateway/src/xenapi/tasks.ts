@@ -127,6 +127,11 @@ export class Tasks {
     return [...this.#tasks.values()].filter((task) => mayUse(session, task))
   }
 
+  /** References of those that a session has made. */
+  madeBy(sessionUuid: string): string[] {
+    return [...(this.#owned.get(sessionUuid)?.tasks ?? [])].map(({ reference }) => reference)
+  }
+
   /** Those that a session might have seen before they went. */
   goneOf(session: Session): GoneTask[] {
     return this.#gone.filter((task) => mayUse(session, task))
