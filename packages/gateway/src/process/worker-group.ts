@@ -5,6 +5,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
+import type { EndedTask } from '../proxy/task.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
@@ -41,6 +42,7 @@ export interface WorkerGroupOptions {
   readonly find: (id: string, clientAddress: string) => Promise<Session | null | 'unavailable'>
   readonly touch: (uuids: readonly string[]) => void
   readonly held: (uuids: readonly string[]) => void
+  readonly taskEnded: (ended: EndedTask) => void
 }
 
 interface Worker {
@@ -160,6 +162,9 @@ export class WorkerGroup {
         break
       case 'held':
         this.#options.held(message.uuids)
+        break
+      case 'task-ended':
+        this.#options.taskEnded(message.ended)
         break
       case 'confirmed':
         worker.confirmations.get(message.ending)?.()

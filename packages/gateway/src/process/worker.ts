@@ -103,6 +103,7 @@ class Worker {
       problem: (event, code) => this.#log.error({ event, code }),
       burstOver: collectGarbage,
       access: config.log.access ? (line) => this.#log.access(line) : null,
+      taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
       channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
     })
     this.#staleGraceMs = config.sessions.staleGraceMs

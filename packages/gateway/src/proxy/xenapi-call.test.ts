@@ -63,7 +63,7 @@ test('calls that are held are bounded together, and what was held is given back'
   const { client, service } = await fixture(t)
   const primary = await service('xenapi.sock')
   const part = `${CALL}Content-Length: 65536\r\n\r\n${'x'.repeat(60_000)}`
-  const held = Array.from({ length: 300 }, () => client())
+  const held = Array.from({ length: 350 }, () => client())
   for (const peer of held) peer.write(part)
   const refused = await Promise.any(held.map(async (peer) => ({ peer, status: statusOf(await peer.message()) })))
   assert.equal(refused.status, 503)

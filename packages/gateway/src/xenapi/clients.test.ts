@@ -48,7 +48,7 @@ describe("npm's xen-api", { timeout: 60_000 }, () => {
       await client.connect()
       assert.equal(client.pool['$ref'], POOL_REF)
       assert.equal(client.pool['name_label'], POOL.poolName)
-      assert.deepEqual(client._types, ['host', 'pool'])
+      assert.deepEqual(client._types, ['host', 'pool', 'task'])
       assert.deepEqual(
         (await client.getAllRecords('host')).map((host) => host['address']),
         ['10.0.0.1'],

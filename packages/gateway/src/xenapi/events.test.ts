@@ -25,7 +25,7 @@ describe('event.from', { timeout: 60_000 }, () => {
         ['host', 'add'],
       ],
     )
-    assert.deepEqual(first.valid_ref_counts, { pool: 1, host: 1 })
+    assert.deepEqual(first.valid_ref_counts, { pool: 1, host: 1, task: 0 })
     assert.match(first.token, /^\d{20},\d{20}$/)
     const startMs = performance.now()
     const second = await from(endpoint, id, ['*'], first.token, 0.2)
