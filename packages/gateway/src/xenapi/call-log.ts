@@ -57,7 +57,7 @@ export class CallLog {
 function cleaned(text: string): string {
   return text
     .slice(0, 2 * LOGGED_CHARACTERS_MAX)
-    .replace(/[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{1,12}/gi, '…')
+    .replace(/OpaqueRef:\S*|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{1,12}/gi, '…')
     .slice(0, LOGGED_CHARACTERS_MAX)
     .toWellFormed()
     .replace(/\p{C}/gu, '\u{fffd}')

@@ -170,7 +170,7 @@ describe('XenAPI over HTTP', { timeout: 60_000 }, () => {
     await endpoint.call(id)
     await endpoint.call('session.login_with_password', 'root', 'guess-pw')
     const logged = endpoint.logged.join('\n')
-    for (const part of ['"method":"pool.get_all"', '"code":"SESSION_INVALID"', '"method":"OpaqueRef:…"']) {
+    for (const part of ['"method":"pool.get_all"', '"code":"SESSION_INVALID"', '"method":"…"']) {
       assert.ok(logged.includes(part), part)
     }
     for (const secret of [id, 'root-pw', 'guess-pw']) assert.ok(!logged.includes(secret))
