@@ -34,11 +34,11 @@ function main(): number {
 /** @returns whether all tests passed */
 function round(number: number, of: number, files: readonly string[]): boolean {
   const startedMs = performance.now()
-  const argv = ['-C', '@xengate/source', '--test', '--test-concurrency=2', '--test-timeout=120000']
+  const argv = ['-C', '@xengate/source', '--test', '--test-concurrency=3', '--test-timeout=120000']
   const { status, stdout } = spawnSync(process.execPath, [...argv, ...(files.length > 0 ? files : PATTERNS)], {
     encoding: 'utf8',
     maxBuffer: 256 * 1024 * 1024,
-    env: { ...process.env, NODE_TEST_CONTEXT: '' },
+    env: { ...process.env, NODE_COMPILE_CACHE: 'node_modules/.cache/compile' },
   })
   const seconds = Math.round((performance.now() - startedMs) / 1000)
   process.stdout.write(`round ${number} of ${of}: ${status === 0 ? 'passed' : 'FAILED'} in ${seconds} s\n`)

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { describe, test, type TestContext } from 'node:test'
 import { WebSocket } from 'ws'
 import { Child, run } from './harness/child.ts'
-import { type Daemon, type DaemonSettings, startDaemon, USER } from './harness/daemon.ts'
+import { type Daemon, type DaemonSettings, type LogEvent, startDaemon, USER } from './harness/daemon.ts'
 import { until, within } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
@@ -280,8 +280,10 @@ describe('in the middle of 200 channels', () => {
     await Promise.all(clients.map((client) => client.end()))
     for (const client of clients) client.destroy()
     await until(() => descriptorsOf(worker) <= before, `descriptors of the worker to be ${before} again`)
-    const ends = (): number => setting.daemon.events.filter(({ event }) => event === 'channel').length
-    await until(() => ends() === COUNT, `${COUNT} ends in the log`)
+    // A request is relayed where a service is too busy to take its channel.
+    const isEnd = ({ event, service }: LogEvent): boolean =>
+      event === 'channel' || (event === 'request' && service !== 'xenapi')
+    await until(() => setting.daemon.events.filter(isEnd).length === COUNT, `${COUNT} ends in the log`)
     await startService(setting.scope, setting.daemon)
     const [fresh] = await open(setting)
     assert.ok(fresh)

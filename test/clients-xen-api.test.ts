@@ -6,6 +6,7 @@ import { cp } from 'node:fs/promises'
 import type { IncomingMessage, RequestListener } from 'node:http'
 import { Readable } from 'node:stream'
 import { before, beforeEach, describe, test } from 'node:test'
+import { serve } from '@xengate/service'
 import { type Daemon, Place, startDaemon, USER } from './harness/daemon.ts'
 import { until, within } from './harness/deadline.ts'
 import { exchange } from './harness/raw.ts'
@@ -96,7 +97,8 @@ describe("npm's xen-api", { timeout: 60_000 }, () => {
       const session = client.sessionId
       assert.match(session, /^OpaqueRef:/)
       assert.equal(client.pool['$type'], 'pool')
-      const request = `GET ${PATH} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n\r\n`
+      // A short answer, which the end of the session does not cut.
+      const request = `PUT ${PATH} HTTP/1.1\r\nHost: gate\r\nContent-Length: 0\r\nCookie: session_id=${session}\r\n\r\n`
       assert.equal((await exchange(daemon.url, request)).status, 200)
       await client.disconnect()
       // It does not wait for the answer to its logout.
@@ -170,6 +172,108 @@ describe("npm's xen-api", { timeout: 60_000 }, () => {
     await assert.rejects(failure, { message: 'unexpected 404' })
   })
 })
+
+/** Reports progress on the request's task by a call of its own, as the caller; answers when it is told to. */
+class Reporting {
+  readonly asked = Promise.withResolvers<void>()
+  readonly answered = Promise.withResolvers<void>()
+  readonly #daemon: Daemon
+
+  constructor(daemon: Daemon) {
+    this.#daemon = daemon
+  }
+
+  readonly handler: RequestListener = async ({ xen }, response) => {
+    await this.#daemon.call('task.set_progress', [xen.sessionId, xen.task, 0.5])
+    this.asked.resolve()
+    await this.answered.promise
+    response.end('whole')
+  }
+}
+
+describe(
+  "npm's xen-api as it is by default, which makes a task for each transfer and waits for its end",
+  { timeout: 90_000 },
+  () => {
+    const suite = scopeOfSuite()
+    const images = new Images()
+    let daemon: Daemon
+    before(async () => {
+      daemon = await startDaemon(suite, { workers: 2 })
+      await serveHttp(suite, daemon.place.socket(NAME), images.listener)
+    })
+    beforeEach(() => {
+      images.received.length = 0
+    })
+
+    async function watching(scope: Scope): Promise<XenApiClient> {
+      const client = await connect(scope, daemon, { watchEvents: true, debounce: 20 })
+      await within(client.objectsFetched, 'the objects')
+      return client
+    }
+
+    /** Waits until the client has destroyed its tasks. */
+    async function noTasks(client: XenApiClient): Promise<void> {
+      await until(async () => ((await client.call('task.get_all')) as unknown[]).length === 0, 'the end of the tasks')
+    }
+
+    test('gets a resource', async (t) => {
+      const client = await watching(scopeOf(t))
+      const response = await within(client.getResource(`${PATH}/image`), 'the resource')
+      assert.equal((await response.body.bytes()).length, IMAGE.length)
+      assert.equal(await within(response.task ?? Promise.reject(new Error('it made no task')), 'the task'), '')
+      await noTasks(client)
+    })
+
+    test('puts a buffer', async (t) => {
+      const client = await watching(scopeOf(t))
+      assert.equal(await within(client.putResource(IMAGE, `${PATH}/image`), 'the upload'), '')
+      assert.equal((await images.upload()).sha256, IMAGE_SHA256)
+      await noTasks(client)
+    })
+
+    test('puts a stream of known length', async (t) => {
+      const client = await watching(scopeOf(t))
+      assert.equal(await within(client.putResource(imageStream(IMAGE.length), `${PATH}/image`), 'the upload'), '')
+      assert.equal((await images.upload()).sha256, IMAGE_SHA256)
+      await noTasks(client)
+    })
+
+    test('puts a stream of unknown length to a service that answers early', async (t) => {
+      const client = await watching(scopeOf(t))
+      await within(client.putResource(imageStream(), `${PATH}/early`), 'the upload')
+      assert.equal((await images.upload()).sha256, IMAGE_SHA256)
+      await noTasks(client)
+    })
+
+    test('is told by the task, too, that a transfer failed', async (t) => {
+      const client = await watching(scopeOf(t))
+      const task = await client.createTask('lost')
+      const watched = client.watchTask(task)
+      const query = { task_id: task, session_id: client.sessionId }
+      const target = `/services/plugin/com.example.none?${new URLSearchParams(query).toString()}`
+      assert.equal((await exchange(daemon.url, `GET ${target} HTTP/1.1\r\nHost: gate\r\n\r\n`)).status, 404)
+      await assert.rejects(within(watched, 'the task'), { code: 'REQUEST_FAILED', params: ['404', 'service-unknown'] })
+      await noTasks(client)
+    })
+
+    test('sees the progress that a service on @xengate/service reports', async (t) => {
+      const scope = scopeOf(t)
+      const reporting = new Reporting(daemon)
+      const { handler } = reporting
+      const service = await serve({ name: 'com.example.slow', directory: daemon.place.plugin, handler })
+      scope.defer(() => service.close())
+      const client = await watching(scope)
+      const getting = client.getResource('/services/plugin/com.example.slow')
+      await within(reporting.asked.promise, 'the report')
+      await until(() => Object.values(client.objects.all).some(({ progress }) => progress === 0.5), 'the progress')
+      reporting.answered.resolve()
+      const { body, task } = await within(getting, 'the resource')
+      assert.equal(await body.text(), 'whole')
+      assert.equal(await within(task ?? Promise.reject(new Error('it made no task')), 'the task'), '')
+    })
+  },
+)
 
 describe("npm's xen-api and two gateways", { timeout: 60_000 }, () => {
   const suite = scopeOfSuite()

@@ -106,7 +106,7 @@ describe('nginx', { timeout: 60_000 }, () => {
   test('answers 404, 418 and 301 in its own words', async () => {
     using client = await RawClient.connect(daemon.url)
     const missing = await client.exchange(asked('GET', NAME, '/none'))
-    assert.deepEqual([missing.status, missing.header('x-request-id')], [404, undefined])
+    assert.equal(missing.status, 404)
     assert.match(missing.text, /<center>nginx/)
     const teapot = await client.exchange(asked('GET', NAME, '/teapot'))
     assert.deepEqual([teapot.status, teapot.text], [418, 'short and stout'])

@@ -1,7 +1,10 @@
 // The real daemon, run from source as a child process in a fresh directory.
 
-import { readFileSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmod, cp, mkdir, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Child, type Exit, run } from './child.ts'
@@ -94,6 +97,17 @@ export class Place {
   async addUser(name: string, password: string, role: string): Promise<void> {
     const ran = await this.command(['user', 'add', name, '--role', role, '--password-stdin'], `${password}\n`)
     if (ran.code !== 0) throw new Error(`cannot add a user: ${ran.stderr}`)
+  }
+
+  /** Adds USER, by a copy of a state directory that has it, where there is none yet. */
+  async addDefaultUser(): Promise<void> {
+    if (existsSync(this.state)) {
+      await this.addUser(USER.name, USER.password, USER.role)
+      return
+    }
+    stateWithUser ??= makeStateWithUser()
+    await cp(await stateWithUser, this.state, { recursive: true })
+    await chmod(this.state, 0o711)
   }
 
   /** Starts the daemon here; it need not get ready. @param within a command that runs what follows it, such as `ip netns exec` */
@@ -212,6 +226,20 @@ export interface RpcAnswer {
 /** Starts a daemon in a fresh place, where USER is a user. */
 export async function startDaemon(scope: Scope, settings: DaemonSettings = {}): Promise<Daemon> {
   const place = await Place.make(scope, settings)
-  await place.addUser(USER.name, USER.password, USER.role)
+  await place.addDefaultUser()
   return place.start()
+}
+
+/** A state directory in which USER is a user, made once for all places of this process. */
+let stateWithUser: Promise<string> | undefined
+
+async function makeStateWithUser(): Promise<string> {
+  const directory = mkdtempSync(join(tmpdir(), 'xg-state-'))
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }))
+  const argv = ['user', 'add', USER.name, '--role', USER.role, '--password-stdin', '--state', directory]
+  const child = spawn(process.execPath, [...XENGATE, ...argv], { stdio: ['pipe', 'ignore', 'inherit'] })
+  child.stdin.end(`${USER.password}\n`)
+  const [code] = (await once(child, 'exit')) as [number | null]
+  if (code !== 0) throw new Error(`cannot add a user: exit code ${code}`)
+  return directory
 }

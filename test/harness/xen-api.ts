@@ -8,16 +8,28 @@ export interface XenApiClient {
   readonly sessionId: string
   readonly pool: Readonly<Record<string, unknown>>
   readonly objectsFetched: Promise<void>
-  readonly objects: { readonly all: Readonly<Record<string, { readonly $type: string }>> }
+  readonly objects: { readonly all: Readonly<Record<string, XenApiClientObject>> }
   connect(): Promise<void>
   disconnect(): Promise<void>
   call(method: string, ...params: unknown[]): Promise<unknown>
   getResource(path: string, options?: { query?: object }): Promise<ResourceResponse>
+  /** Resolves with the task's reference; the client destroys the task when it has ended. */
+  createTask(label: string): Promise<string>
+  /** Resolves with the task's result when it has succeeded. */
+  watchTask(reference: string): Promise<unknown>
   putResource(body: Buffer | Readable, path: string, options?: { query?: object }): Promise<unknown>
+}
+
+/** What it knows of an object. */
+export interface XenApiClientObject {
+  readonly $type: string
+  readonly progress?: number
 }
 
 /** What a resource is answered with. */
 export interface ResourceResponse {
+  /** The end of the task, when there is one. */
+  readonly task?: Promise<unknown>
   readonly statusCode: number
   readonly headers: Readonly<Record<string, string>>
   readonly body: { text(): Promise<string>; bytes(): Promise<Uint8Array> }

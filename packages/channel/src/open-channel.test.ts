@@ -11,7 +11,7 @@ import { receiveChannel } from './receive-channel.ts'
 import { encodeAccepted } from './reports.ts'
 import { openDescriptors, sendRaw, socketPair } from './testing/raw.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 const OFFER: ChannelOffer = {
   channel: 'w0-1',
   service: 'svc',

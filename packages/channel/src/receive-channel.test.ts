@@ -10,7 +10,7 @@ import { openChannel } from './open-channel.ts'
 import { ChannelReceiver, type ReadOutcome, receiveChannel, type Received } from './receive-channel.ts'
 import { messageOf, openDescriptors, sendRaw, socketPair } from './testing/raw.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 
 const OFFER: ChannelOffer = {
   channel: 'w0-17',

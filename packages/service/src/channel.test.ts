@@ -12,7 +12,7 @@ import { Channel } from './channel.ts'
 import { fixture, IDENTITY_LINES, requestText } from './testing/fixture.ts'
 import { COOKIE, SERVICE_NAME, SESSION_ID, TARGET, totalOf } from './testing/gateway.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 
 /** Says what it got. */
 const echo: RequestListener = (request, response) => {

@@ -7,7 +7,7 @@ import { Arrivals, Peer } from '../../gateway/src/proxy/testing/peer.ts'
 import { type Fixture, fixture, requestText } from './testing/fixture.ts'
 import { COOKIE, SESSION_ID, TARGET, totalOf } from './testing/gateway.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 
 const handler: RequestListener = (request, response) => {
   request.resume()
@@ -205,7 +205,12 @@ test('each connection to the gateway begins with the greeting of the offer', DEA
       assert.match(await made.until('\r\n\r\n'), new RegExp(`^${greeting}GET /x HTTP`))
       made.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
       assert.equal((await one.response()).status, 200)
-      if (lines !== '') continue
+      if (lines !== '') {
+        // The whole connection was turned over, and would be waited for.
+        made.destroy()
+        await one.end()
+        continue
+      }
       // The connection is kept, and the greeting said once.
       await one.send('GET /y HTTP/1.1\r\nHost: h\r\n\r\n')
       assert.match(await made.until('\r\n\r\n'), /^GET \/y HTTP/)

@@ -14,7 +14,7 @@ import { serve, type ServeOptions, type Service } from './serve.ts'
 import { fixture, IDENTITY_LINES, requestText } from './testing/fixture.ts'
 import { SERVICE_NAME, TARGET } from './testing/gateway.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 const MAIN = fileURLToPath(new URL('./testing/main.ts', import.meta.url))
 
 const AGAIN = fileURLToPath(new URL('./testing/again.ts', import.meta.url))

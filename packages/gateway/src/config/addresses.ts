@@ -45,6 +45,11 @@ export function parseOrigin(text: string): string | undefined {
   return URL.parse(text)?.origin
 }
 
+/** The host of an origin, as sockets take it and records have it: an IPv6 address is without brackets. */
+export function hostOf(origin: string): string {
+  return new URL(origin).hostname.replace(/^\[(.*)\]$/, '$1')
+}
+
 /** A TCP address to connect to. */
 export interface Upstream {
   /** A name, or an address without brackets. */
@@ -58,8 +63,8 @@ const HTTP_PORT = 80
 export function parseUpstream(text: string): Upstream | undefined {
   const found = parseOrigin(text)
   if (found === undefined || !found.startsWith('http:')) return undefined
-  const { hostname, port } = new URL(found)
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? HTTP_PORT : Number(port) }
+  const { port } = new URL(found)
+  return { host: hostOf(found), port: port === '' ? HTTP_PORT : Number(port) }
 }
 
 /** Whether `host` is this machine, by every name. */

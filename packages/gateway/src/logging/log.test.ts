@@ -206,7 +206,7 @@ const REQUEST: AccessFields = {
   totalMs: 1,
 }
 
-describe('the access log', { timeout: 10_000 }, () => {
+describe('the access log', { timeout: 60_000 }, () => {
   test('has no session id that stands in a path by mistake', async () => {
     const id = '6d1c2e9c-0000-4000-8000-000000000000'
     for (const path of [`/services/plugin/OpaqueRef:${id}/x`, `/services/plugin/x/OpaqueRef%3a${id}/x`]) {

@@ -2,6 +2,7 @@
 
 import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { ServiceChanges } from '../services/registry.ts'
+import type { EndedTask } from '../proxy/task.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
 
@@ -65,6 +66,8 @@ export type ToPrimary =
   | { readonly type: 'touched'; readonly uuids: readonly string[] }
   /** Something lives under these sessions now; said again and again where nobody tells of endings. */
   | { readonly type: 'held'; readonly uuids: readonly string[] }
+  /** A request that named a task of the XenAPI is over. */
+  | { readonly type: 'task-ended'; readonly ended: EndedTask }
   /** No request of the sessions of this ending is admitted any more. */
   | { readonly type: 'confirmed'; readonly ending: number }
   /** What is still under way a moment after `drain`: connections with a request, a channel or a tunnel. */

@@ -7,13 +7,16 @@ import { randomBytes } from 'node:crypto'
 import type { Server } from 'node:http'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import type { Config, ListenConfig } from '../config/schema.ts'
+import { hostOf } from '../config/addresses.ts'
+import type { Config, ListenConfig, PoolConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
 import { readSecureContext } from '../proxy/tls-credentials.ts'
 import type { ServiceChanges } from '../services/registry.ts'
+import type { Identity } from '../sessions/accounts/identity.ts'
 import { isNarrow, makeStateDirectory } from '../state-directory.ts'
 import { version } from '../version.ts'
-import { createXenApiServer } from '../xenapi/server.ts'
+import type { XenApiPool } from '../xenapi/records.ts'
+import { createXenApi, type XenApi } from '../xenapi/server.ts'
 import { Backends } from './backends.ts'
 import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
@@ -82,7 +85,7 @@ class Primary {
   readonly #listeners = new Map<string, ListeningSocket>()
   #backends: Backends | null = null
   #broker: SessionBroker | null = null
-  #xenapi: Server | null = null
+  #xenapi: XenApi | null = null
   #control: Server | null = null
   #returns: ListeningSocket | null = null
   /** By which the workers recognise what they told services to say on that socket. */
@@ -168,23 +171,35 @@ class Primary {
 
   async #startXenapi({ xenapi }: Backends): Promise<void> {
     if (xenapi === null) return
-    const { pool } = this.#config
-    const server = createXenApiServer({
+    this.#xenapi = createXenApi({
       authority: xenapi.authority,
-      pool: {
-        ...xenapi.identity,
-        poolName: pool.name,
-        hostName: pool.host,
-        hostAddress: pool.address === null ? '127.0.0.1' : new URL(pool.address).hostname,
-      },
+      pool: this.#xenapiPool(xenapi.identity),
       clock: Date.now,
       log: this.#log,
       draining: this.#draining.signal,
       version: version(),
     })
-    this.#xenapi = server
     // Only workers may reach it: it believes what they say of the client.
-    await listenPrivately(server, this.#xenapiPath)
+    await listenPrivately(this.#xenapi.server, this.#xenapiPath)
+  }
+
+  /** What the XenAPI tells of pool and host: it follows a reload. */
+  #xenapiPool({ poolUuid, hostUuid }: Identity): XenApiPool {
+    const pool = (): PoolConfig => this.#config.pool
+    return {
+      poolUuid,
+      hostUuid,
+      get poolName() {
+        return pool().name
+      },
+      get hostName() {
+        return pool().host
+      },
+      get hostAddress() {
+        const { address } = pool()
+        return address === null ? '127.0.0.1' : hostOf(address)
+      },
+    }
   }
 
   async #bind(listen: ListenConfig): Promise<void> {
@@ -205,6 +220,7 @@ class Primary {
       touch: (uuids) => backends.authority.touch(uuids),
       held: (uuids) => backends.authority.held(uuids),
       draining: (connections) => this.#waitsFor(connections),
+      taskEnded: ({ session, reference, failure }) => this.#xenapi?.tasks.requestEnded(session, reference, failure),
     })
   }
 
@@ -276,8 +292,8 @@ class Primary {
     this.#listeners.clear()
     this.#returns?.close()
     await Promise.all(groups.map((group) => group.drain(true)))
-    this.#xenapi?.close()
-    this.#xenapi?.closeAllConnections()
+    this.#xenapi?.server.close()
+    this.#xenapi?.server.closeAllConnections()
     this.#control?.close()
     this.#control?.closeAllConnections()
     await this.#backends?.close()

@@ -5,6 +5,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
+import type { EndedTask } from '../proxy/task.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
@@ -46,6 +47,7 @@ export interface WorkerGroupOptions {
   readonly held: (uuids: readonly string[]) => void
   /** Told how many connections with something under way a stop waits for, if any. */
   readonly draining: (connections: number) => void
+  readonly taskEnded: (ended: EndedTask) => void
 }
 
 interface Worker {
@@ -167,6 +169,9 @@ export class WorkerGroup {
         break
       case 'held':
         this.#options.held(message.uuids)
+        break
+      case 'task-ended':
+        this.#options.taskEnded(message.ended)
         break
       case 'confirmed':
         worker.confirmations.get(message.ending)?.()

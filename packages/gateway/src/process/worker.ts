@@ -111,6 +111,7 @@ class Worker {
       debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
       burstOver: collectGarbage,
       access: config.log.access ? (line) => this.#log.access(line) : null,
+      taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
       channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
     })
     this.#staleGraceMs = config.sessions.staleGraceMs

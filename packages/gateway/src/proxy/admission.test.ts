@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { COOKIE, type Fixture, fixture, READER_ID, request, response, ROOT_ID, statusOf } from './testing/fixture.ts'
 import { Arrivals } from './testing/peer.ts'
 
-const DEADLINE = { timeout: 15_000 }
+const DEADLINE = { timeout: 60_000 }
 const UNKNOWN_ID = 'OpaqueRef:99999999-9999-4999-8999-999999999999'
 
 /** Sends `text` on a connection of its own; the response. */

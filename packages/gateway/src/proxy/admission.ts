@@ -32,6 +32,7 @@ import {
 import type { ServiceConnection } from './service-connection.ts'
 import type { Absence, Connected, ServicePool } from './service-pool.ts'
 import { presentedSession } from './session-id.ts'
+import { namesTask } from './task.ts'
 
 /** Where every request for a custom service starts. */
 const SERVICES_PREFIX = '/services/plugin/'
@@ -146,8 +147,10 @@ function decideService(
   if (!isServiceName(name)) return refuse(name === '' ? SERVICE_UNNAMED : SERVICE_NAME_INVALID, null, entry)
 
   const passes = isPassable && rules.policies.allowsChannel(policy) && rules.methods.includes(method)
+  // The end of a request that names a task is the task's: only a relay sees it.
+  const isFollowed = rules.hasXenapi && namesTask(target)
   // A connection that ends with this request gains nothing by being passed.
-  if (passes && head.isPersistent && learned.connected === null && rules.channels.mayTake(name)) {
+  if (passes && !isFollowed && head.isPersistent && learned.connected === null && rules.channels.mayTake(name)) {
     return pass(rules, name, sessionId, entry, policy)
   }
   const connected = takeConnection(rules.pool, name, learned)

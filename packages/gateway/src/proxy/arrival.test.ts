@@ -13,7 +13,7 @@ import { fixture, type Fixture, request, response, statusOf } from './testing/fi
 import { Arrivals, Peer } from './testing/peer.ts'
 import { readSecureContext, TlsCredentials, type TlsEvent, TlsFilesError } from './tls-credentials.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 const PROXY = 'PROXY TCP4 10.1.2.3 192.0.2.1 12345 8443\r\n'
 
 test('behind a terminator the client is who the PROXY header says', DEADLINE, async (t) => {

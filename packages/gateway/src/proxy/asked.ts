@@ -4,6 +4,7 @@ import { BODY, BodyDecoder, FIELD, type FieldLines, type RequestHead } from '@xe
 import type { SessionEntry } from '../sessions/table.ts'
 import { pathOf } from './admission.ts'
 import { ACCEPT } from './field-ids.ts'
+import { taskIn } from './task.ts'
 
 /** See the head of this file. Null stands for what is not known. */
 export interface Asked {
@@ -22,6 +23,8 @@ export interface Asked {
   readonly expectsContinue: boolean
   /** Decoder of the body; null when there is none. */
   readonly decoder: BodyDecoder | null
+  /** The task of the XenAPI that ends with it. */
+  readonly task: string | null
   /** When its head was complete, by `Gateway.stampMs`. */
   readonly startedMs: number
 }
@@ -44,6 +47,7 @@ export function askedIn(head: RequestHead, of: AskedOf, trailerLines: FieldLines
     isPersistent: head.isPersistent && method !== 'CONNECT',
     expectsContinue: head.minorVersion === 1 && head.first(FIELD.EXPECT)?.toLowerCase() === '100-continue',
     decoder: bodyKind === BODY.NONE ? null : new BodyDecoder(bodyKind, head.contentLength, trailerLines),
+    task: of.entry === null ? null : taskIn(head.originTarget),
     startedMs: of.startedMs,
   }
 }
@@ -61,6 +65,7 @@ export function nothingAsked(id: string): Asked {
     isPersistent: false,
     expectsContinue: false,
     decoder: null,
+    task: null,
     startedMs: 0,
   }
 }

@@ -11,7 +11,7 @@ import { OPEN_POLICY, Policies } from '../services/policy.ts'
 import { COOKIE, type Fixture, fixture, type FixtureOptions, request, response, ROOT_ID } from './testing/fixture.ts'
 import { Arrivals, Peer } from './testing/peer.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 
 const METHODS = ['GET', 'PUT', 'POST']
 

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { fixture, request, response, ROOT_ID, statusOf } from './testing/fixture.ts'
 import { Arrivals } from './testing/peer.ts'
 
-const DEADLINE = { timeout: 15_000 }
+const DEADLINE = { timeout: 60_000 }
 
 for (const [what, text, status] of [
   ['malformed request', 'GET / HTTP/1.1\nHost: h\n\n', 400],

@@ -15,7 +15,7 @@ import {
 } from './testing/fixture.ts'
 import type { Arrivals, Peer } from './testing/peer.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 
 interface Fronted extends Fixture {
   /** Connections to xapi. */

@@ -27,6 +27,7 @@ import { plainAddress } from './proxy-header.ts'
 import type { Outcome, Relay } from './relay.ts'
 import type { Where } from './service-connection.ts'
 import { ServicePool, socketPaths } from './service-pool.ts'
+import { type EndedTask, taskFailure } from './task.ts'
 import { TlsArrival } from './tls-arrival.ts'
 import type { TlsCredentials } from './tls-credentials.ts'
 
@@ -56,6 +57,8 @@ export interface GatewayOptions {
   readonly burstOver: () => void
   /** Takes a line for each request; null when access is not logged. */
   readonly access: ((line: AccessFields) => void) | null
+  /** Told of tasks whose request is over; null when the gateway has no XenAPI. */
+  readonly taskEnded: ((ended: EndedTask) => void) | null
   /** Takes a line for each channel, at its end; null when access is not logged. */
   readonly channel: ((line: ChannelFields) => void) | null
 }
@@ -430,8 +433,9 @@ export class Gateway {
   /** Logs a request that was relayed. */
   logExchange(client: ClientConnection, relay: Relay, outcome: Outcome, reason: string | null): void {
     const { access } = this.#options
-    if (access === null) return
     const { request } = relay
+    if (request.task !== null) this.#endTask(request, relay.status, outcome, reason)
+    if (access === null) return
     const nowMs = performance.now()
     access({
       requestId: request.id,
@@ -481,6 +485,7 @@ export class Gateway {
     bytesOut: number,
   ): void {
     const { access } = this.#options
+    if (asked.task !== null) this.#endTask(asked, refusal.status, 'refused', refusal.code)
     if (access === null) return
     const { id, method, path, service, entry, startedMs } = asked
     const elapsedMs = startedMs === 0 ? 0 : performance.now() - startedMs
@@ -499,6 +504,12 @@ export class Gateway {
       ttfbMs: elapsedMs,
       totalMs: elapsedMs,
     })
+  }
+
+  #endTask({ task, entry }: Asked, status: number, outcome: Outcome, reason: string | null): void {
+    const failure = taskFailure(status, outcome, reason)
+    if (task === null || entry === null || failure === undefined) return
+    this.#options.taskEnded?.({ session: entry.session, reference: task, failure })
   }
 
   #placesOf(name: string): readonly Where[] {

@@ -5,7 +5,7 @@ import { Greetings } from './greetings.ts'
 import { fixture, type FixtureOptions, request, response } from './testing/fixture.ts'
 import { Peer } from './testing/peer.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 const ENDS = { source: { address: '192.0.2.7', port: 51_234 }, destination: { address: '192.0.2.1', port: 443 } }
 
 /** What the service gets of a request that is brought back behind `greeting`, written as `write` does. */

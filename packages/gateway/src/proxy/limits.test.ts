@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { COOKIE, fixture, request, response, statusOf } from './testing/fixture.ts'
 
-const DEADLINE = { timeout: 30_000 }
+const DEADLINE = { timeout: 60_000 }
 
 const PYTHON = `
 import http.client, sys

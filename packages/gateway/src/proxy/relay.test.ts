@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { COOKIE, fixture, READER_ID, request, response, ROOT_ID, statusOf, withoutId } from './testing/fixture.ts'
 import { accessLine } from '../logging/access.ts'
 
-const DEADLINE = { timeout: 15_000 }
+const DEADLINE = { timeout: 60_000 }
 
 test('a request arrives with its end-to-end fields, and with who the caller is', DEADLINE, async (t) => {
   const { client, service } = await fixture(t)

@@ -8,7 +8,7 @@ import { OPEN_POLICY } from '../services/policy.ts'
 import { COOKIE, fixture, type Fixture, rawService, request, response, statusOf } from './testing/fixture.ts'
 import type { Arrivals, Peer } from './testing/peer.ts'
 
-const DEADLINE = { timeout: 20_000 }
+const DEADLINE = { timeout: 60_000 }
 
 /** A request that another one hides in its body. */
 const HIDDEN =

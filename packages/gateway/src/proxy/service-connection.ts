@@ -140,7 +140,7 @@ export class ServiceConnection {
   release(): void {
     this.#listener = null
     // Paused for a client that was slow to take interim responses, it would not show that the service closes it.
-    this.socket.resume()
+    if (this.socket.isPaused()) this.socket.resume()
   }
 
   /** Ends the connection now; its listener hears nothing more. */

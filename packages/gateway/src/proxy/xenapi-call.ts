@@ -27,7 +27,9 @@ import type { Connected } from './service-pool.ts'
 /** Bytes of a call's body: a login takes fewer than 3,000. */
 const BODY_BYTES_MAX = 65_536
 const FIRST_BYTES = 1024
-/** Bytes that the calls of one worker may hold together. */
+/** Bytes of each call that do not count: connections are bounded, and a login finds room whatever others send. */
+const FREE_BYTES = 4096
+/** Bytes beyond these that the calls of one worker may hold together. */
 const HELD_BYTES_MAX = 16 * 1024 * 1024
 /** How long a body may take as a whole, in milliseconds. */
 const BODY_MS = 30_000
@@ -110,8 +112,9 @@ export class XenApiCall implements Exchange {
 
   #grow(count: number): boolean {
     const wanted = Math.max(count, Math.min(BODY_BYTES_MAX, 2 * this.#body.length), FIRST_BYTES)
-    if (heldBytes + wanted - this.#body.length > HELD_BYTES_MAX) return false
-    heldBytes += wanted - this.#body.length
+    const more = countedBytes(wanted) - countedBytes(this.#body.length)
+    if (more > 0 && heldBytes + more > HELD_BYTES_MAX) return false
+    heldBytes += more
     const body = Buffer.allocUnsafeSlow(wanted)
     this.#body.copy(body, 0, 0, this.#bytes)
     this.#body = body
@@ -126,7 +129,7 @@ export class XenApiCall implements Exchange {
   /** What was held is given back, in every way that this ends. */
   #end(): void {
     this.#state = STATE.OVER
-    heldBytes -= this.#body.length
+    heldBytes -= countedBytes(this.#body.length)
     this.#body = Buffer.alloc(0)
   }
 
@@ -193,4 +196,8 @@ export class XenApiCall implements Exchange {
   drainTimedOut(): void {
     this.#refuse(DRAINING)
   }
+}
+
+function countedBytes(bytes: number): number {
+  return Math.max(0, bytes - FREE_BYTES)
 }

@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { Agent as HttpAgent, type IncomingMessage, type RequestOptions, request as httpRequest } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { hostOf } from '../config/addresses.ts'
 import { XapiFailure, XapiUnreachableError } from './errors.ts'
 
 /** Where xapi is. */
@@ -78,8 +79,8 @@ export class XapiEndpoint {
     }
     const ca = this.#caFile === null ? undefined : await readFile(this.#caFile)
     this.#agent = new HttpsAgent({ ...limits, ...(ca && { ca }) })
-    const { hostname, port } = new URL(this.address.origin)
-    return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: port === '' ? 443 : port, agent: this.#agent }
+    const { port } = new URL(this.address.origin)
+    return { host: hostOf(this.address.origin), port: port === '' ? 443 : port, agent: this.#agent }
   }
 
   #send(options: RequestOptions, body: string, signal: AbortSignal): Promise<string> {

@@ -83,6 +83,21 @@ export function changePasswordRejected(message: string): XenApiError {
   return new XenApiError('CHANGE_PASSWORD_REJECTED', [message])
 }
 
+/** What is asked for cannot be done now; `reason` is for people. */
+export function operationNotAllowed(reason: string): XenApiError {
+  return new XenApiError('OPERATION_NOT_ALLOWED', [reason])
+}
+
+/** A map has this key. */
+export function duplicateKey(className: string, field: string, reference: string, key: string): XenApiError {
+  return new XenApiError('MAP_DUPLICATE_KEY', [className, field, reference, key])
+}
+
+/** A limit is reached. */
+export function tooBusy(): XenApiError {
+  return new XenApiError('TOO_BUSY', [])
+}
+
 /** A failure of the gateway itself; what it was stands in the log. */
 export function internalError(): XenApiError {
   return new XenApiError('INTERNAL_ERROR', ['The gateway failed to answer; its log says why'])

@@ -1,13 +1,17 @@
-// Events of an API whose objects do not change while the gateway runs: what `event.from` and `event.next` wait for is
-// their time-out, the end of the session, the client's going away, or the gateway's stopping.
+// Events: what changed since a client looked last. What calls wait for is a change, their time-out, the end of the session, the
+// client's going away, or the gateway's stopping.
 //
-// A token is a generation, drawn when the server starts. A token of another generation (an older run, or `event.inject`)
-// gets all objects at once; the current one waits.
+// A token is a number of the journal's. One of an earlier run, and that of `event.inject`, is before every change of this
+// run: for it all objects are told of at once.
 
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
+import type { Session } from '../sessions/session.ts'
 import { sessionInvalid, sessionNotRegistered, tokenParseFailure } from './errors.ts'
+import type { Changed, Journal } from './journal.ts'
 import type { SessionCall } from './method.ts'
 import type { XenApiObject } from './records.ts'
+import { taskRecord } from './task-methods.ts'
+import type { Tasks } from './tasks.ts'
 import type { RpcValue } from './values.ts'
 
 /** A client that asks for more waits anew; well below the gateway's response time-out. */
@@ -19,33 +23,58 @@ const NEXT_SECONDS = 30
 /** Waiting calls of one session; past it the oldest is answered. */
 const WAITING_MAX = 16
 
+/** Pool and host are there since before any run: to a client that knows a token they are changed, and not new. */
+const BEFORE_ANY_RUN = 1n
+
+/** A call that waits. */
+interface Waiting {
+  readonly session: Session
+  readonly classes: readonly string[]
+  readonly finish: () => void
+}
+
+/** What a session registered for, and what `event.next` has told it. */
+interface Registered {
+  readonly classes: Set<string>
+  told: bigint
+  readonly stopWatching: () => void
+}
+
+/** What the events are of. */
+export interface EventContext {
+  readonly authority: Pick<SignInAuthority, 'watch'>
+  readonly journal: Journal
+  readonly tasks: Tasks
+  /** Pool and host, as of now. */
+  readonly objects: () => readonly XenApiObject[]
+  readonly hostReference: string
+}
+
 /** Where waiting calls wait. */
 export class EventSource {
-  readonly #authority: SignInAuthority
-  readonly #objects: () => XenApiObject[]
-  readonly #generation: bigint
-  /** Waiting calls' finishers by session uuid, oldest first. */
-  readonly #waiting = new Map<string, Set<() => void>>()
-  /** Sessions (uuids) that called `event.register`, with what stops watching for their end. */
-  readonly #registered = new Map<string, () => void>()
+  readonly #context: EventContext
+  /** Waiting calls by session uuid, oldest first. */
+  readonly #waiting = new Map<string, Set<Waiting>>()
+  readonly #registered = new Map<string, Registered>()
+  /** Records of pool and host by reference, as last seen, and the numbers of their changes. */
+  readonly #seen = new Map<string, { readonly text: string; readonly changed: bigint }>()
   #stopped = false
 
-  /** @param generation a number that is another one in each run, such as the time in ms. */
-  constructor(authority: SignInAuthority, objects: () => XenApiObject[], generation: number) {
-    this.#authority = authority
-    this.#objects = objects
-    this.#generation = BigInt(generation)
+  constructor(context: EventContext) {
+    this.#context = context
+    context.journal.onChange = (changed) => this.#wake(changed)
+    this.#look()
   }
 
-  /** Generation of now; the API's integer. */
+  /** Number of the last change; the API's integer. */
   get currentId(): string {
-    return String(this.#generation)
+    return String(this.#context.journal.now)
   }
 
   /** Answers every waiting call, and later ones at once. */
   stop(): void {
     this.#stopped = true
-    for (const finishers of this.#waiting.values()) for (const finish of finishers) finish()
+    for (const calls of this.#waiting.values()) for (const { finish } of calls) finish()
   }
 
   /**
@@ -55,86 +84,162 @@ export class EventSource {
    * @throws {XenApiError} `EVENT_FROM_TOKEN_PARSE_FAILURE`, or `SESSION_INVALID` when the session ends meanwhile.
    */
   async from(call: SessionCall, classes: readonly string[], token: string, seconds: number): Promise<RpcValue> {
-    const since = parseToken(token)
-    const objects = since === this.#generation ? [] : this.#objects().filter((object) => matches(object, classes))
-    if (objects.length === 0) await this.#wait(call, seconds)
+    const { journal, tasks } = this.#context
+    const told = parseToken(token)
+    // A clock that was set back between two runs.
+    const since = told > journal.now ? journal.start - 1n : told
+    let events = this.#since(call.session, classes, since)
+    if (events.length === 0) {
+      await this.#wait(call, classes, seconds)
+      events = this.#since(call.session, classes, since)
+    }
     return {
-      token: formatToken(this.#generation),
-      events: objects.map((object) => this.#event(object, since === 0n ? 'add' : 'mod')),
-      valid_ref_counts: { pool: 1, host: 1 },
+      token: formatToken(journal.now),
+      events,
+      valid_ref_counts: { pool: 1, host: 1, task: tasks.of(call.session).length },
     }
   }
 
   /** A token that makes `event.from` give the objects again. Clients take it before they read everything. */
   inject(): string {
-    return formatToken(this.#generation - 1n)
+    return formatToken(this.#context.journal.start - 1n)
   }
 
   /** Allows `event.next` to the session, until it ends. */
-  register({ session: { uuid } }: SessionCall): void {
-    if (this.#registered.has(uuid)) return
-    const ended = (): void => {
-      this.#registered.delete(uuid)
-    }
-    this.#registered.set(uuid, this.#authority.watch(uuid, ended))
+  register({ session: { uuid } }: SessionCall, classes: readonly string[]): void {
+    const registered = this.#registered.get(uuid) ?? this.#register(uuid)
+    for (const name of classes.slice(0, WAITING_MAX)) registered.classes.add(name.slice(0, 100))
   }
 
-  unregister({ session: { uuid } }: SessionCall): void {
-    this.#registered.get(uuid)?.()
+  #register(uuid: string): Registered {
+    const { authority, journal } = this.#context
+    const stopWatching = authority.watch(uuid, () => this.#registered.delete(uuid))
+    const registered: Registered = { classes: new Set(), told: journal.now, stopWatching }
+    this.#registered.set(uuid, registered)
+    return registered
+  }
+
+  unregister({ session: { uuid } }: SessionCall, classes: readonly string[]): void {
+    const registered = this.#registered.get(uuid)
+    for (const name of classes) registered?.classes.delete(name)
+    if (registered === undefined || registered.classes.size > 0) return
+    registered.stopWatching()
     this.#registered.delete(uuid)
   }
 
-  /** Waits; there is never an event. @throws {XenApiError} `SESSION_NOT_REGISTERED`, `SESSION_INVALID`. */
+  /** Waits for what changed since the last call. @throws {XenApiError} `SESSION_NOT_REGISTERED`, `SESSION_INVALID`. */
   async next(call: SessionCall): Promise<RpcValue> {
-    if (!this.#registered.has(call.session.uuid)) throw sessionNotRegistered(call.sessionId)
-    await this.#wait(call, NEXT_SECONDS)
-    return []
+    const registered = this.#registered.get(call.session.uuid)
+    if (registered === undefined) throw sessionNotRegistered(call.sessionId)
+    const classes = [...registered.classes]
+    let events = this.#since(call.session, classes, registered.told)
+    if (events.length === 0) {
+      await this.#wait(call, classes, NEXT_SECONDS)
+      events = this.#since(call.session, classes, registered.told)
+    }
+    registered.told = this.#context.journal.now
+    return events
   }
 
-  #event({ className, reference, record }: XenApiObject, operation: string): RpcValue {
-    return { id: this.currentId, timestamp: '0.0', class: className, operation, ref: reference, snapshot: record }
+  /** What a session may see of the changes of `classes` after the number `since`, in no order but by reference. */
+  #since(session: Session, classes: readonly string[], since: bigint): RpcValue[] {
+    this.#look()
+    const events: RpcValue[] = []
+    for (const { className, reference, record } of this.#context.objects()) {
+      const changed = this.#seen.get(reference)?.changed ?? since
+      if (changed <= since || !matches(className, reference, classes)) continue
+      events.push(event(className, reference, changed, since < BEFORE_ANY_RUN ? 'add' : 'mod', record))
+    }
+    const { tasks, hostReference } = this.#context
+    for (const task of tasks.of(session)) {
+      const { reference, changed, created } = task
+      if (changed <= since || !matches('task', reference, classes)) continue
+      const record = taskRecord(task, hostReference)
+      events.push(event('task', reference, changed, created > since ? 'add' : 'mod', record))
+    }
+    for (const { reference, created, gone } of tasks.goneOf(session)) {
+      if (gone <= since || created > since || !matches('task', reference, classes)) continue
+      events.push(event('task', reference, gone, 'del', null))
+    }
+    return events
   }
 
-  /** Clean-up is in one place, `finish`, whichever of the reasons comes first. */
-  async #wait({ session: { uuid }, sessionId, gone }: SessionCall, seconds: number): Promise<void> {
+  /** Pool and host change with a reload only, which nobody tells of here. */
+  #look(): void {
+    const { objects, journal } = this.#context
+    for (const { reference, className, record } of objects()) {
+      const text = JSON.stringify(record)
+      const seen = this.#seen.get(reference)
+      if (seen?.text === text) continue
+      if (seen === undefined) this.#seen.set(reference, { text, changed: journal.start })
+      else journal.record({ className, reference }, (changed) => this.#seen.set(reference, { text, changed }))
+    }
+  }
+
+  #wake({ className, reference }: Changed): void {
+    const { tasks } = this.#context
+    for (const calls of this.#waiting.values()) {
+      for (const { session, classes, finish } of calls) {
+        if (!matches(className, reference, classes)) continue
+        if (className !== 'task' || tasks.isFor(session, reference)) finish()
+      }
+    }
+  }
+
+  /** Clean-up is in one place, whichever of the reasons comes first. */
+  async #wait({ session, sessionId, gone }: SessionCall, classes: readonly string[], seconds: number): Promise<void> {
     if (this.#stopped || gone.aborted || seconds <= 0) return
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const finish = (): void => {
       resolve(true)
     }
-    const stopWatching = this.#authority.watch(uuid, () => {
+    const stopWatching = this.#context.authority.watch(session.uuid, () => {
       resolve(false)
     })
     const timer = setTimeout(finish, Math.min(seconds, WAIT_SECONDS_MAX) * 1_000)
     gone.addEventListener('abort', finish)
-    this.#enlist(uuid, finish)
+    const waiting: Waiting = { session, classes, finish }
+    this.#enlist(waiting)
     try {
       if (!(await promise)) throw sessionInvalid(sessionId)
     } finally {
       clearTimeout(timer)
       gone.removeEventListener('abort', finish)
       stopWatching()
-      this.#delist(uuid, finish)
+      this.#delist(waiting)
     }
   }
 
-  #enlist(uuid: string, finish: () => void): void {
-    const finishers = this.#waiting.get(uuid) ?? new Set()
-    this.#waiting.set(uuid, finishers.add(finish))
-    const [oldest] = finishers
-    if (finishers.size <= WAITING_MAX || oldest === undefined) return
-    finishers.delete(oldest)
-    oldest()
+  #enlist(waiting: Waiting): void {
+    const { uuid } = waiting.session
+    const calls = this.#waiting.get(uuid) ?? new Set()
+    this.#waiting.set(uuid, calls.add(waiting))
+    const [oldest] = calls
+    if (calls.size <= WAITING_MAX || oldest === undefined) return
+    calls.delete(oldest)
+    oldest.finish()
   }
 
-  #delist(uuid: string, finish: () => void): void {
-    const finishers = this.#waiting.get(uuid)
-    finishers?.delete(finish)
-    if (finishers?.size === 0) this.#waiting.delete(uuid)
+  #delist(waiting: Waiting): void {
+    const { uuid } = waiting.session
+    const calls = this.#waiting.get(uuid)
+    calls?.delete(waiting)
+    if (calls?.size === 0) this.#waiting.delete(uuid)
   }
 }
 
-function matches({ className, reference }: XenApiObject, classes: readonly string[]): boolean {
+function event(
+  className: string,
+  reference: string,
+  number: bigint,
+  operation: 'add' | 'mod' | 'del',
+  record: XenApiObject['record'] | null,
+): RpcValue {
+  const told = { id: String(number), timestamp: '0.0', class: className, operation, ref: reference }
+  return record === null ? told : { ...told, snapshot: record }
+}
+
+function matches(className: string, reference: string, classes: readonly string[]): boolean {
   return classes.some((wanted) => {
     const slash = wanted.indexOf('/')
     if (slash === -1) return wanted === '*' || wanted.toLowerCase() === className
@@ -142,14 +247,14 @@ function matches({ className, reference }: XenApiObject, classes: readonly strin
   })
 }
 
-/** xapi's form: generations of objects and of messages. The empty token is the beginning. */
-function formatToken(generation: bigint): string {
-  return `${String(generation).padStart(20, '0')},${'0'.repeat(20)}`
+/** xapi's form: numbers of changes to objects and to messages. The empty token is the beginning. */
+function formatToken(number: bigint): string {
+  return `${String(number).padStart(20, '0')},${'0'.repeat(20)}`
 }
 
 function parseToken(token: string): bigint {
   if (token === '') return 0n
-  const generation = /^(\d{1,20}),\d{1,20}$/.exec(token)?.[1]
-  if (generation === undefined) throw tokenParseFailure(token.slice(0, 100))
-  return BigInt(generation)
+  const number = /^(\d{1,20}),\d{1,20}$/.exec(token)?.[1]
+  if (number === undefined) throw tokenParseFailure(token.slice(0, 100))
+  return BigInt(number)
 }

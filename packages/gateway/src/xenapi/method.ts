@@ -4,13 +4,17 @@ import type { Session, Role } from '../sessions/session.ts'
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
 import { fieldTypeError } from './errors.ts'
 import type { EventSource } from './events.ts'
+import type { CallLog } from './call-log.ts'
 import type { XenApiPool } from './records.ts'
+import type { Tasks } from './tasks.ts'
 import type { RpcValue } from './values.ts'
 
 /** What all calls of a server share. */
 export interface XenApiState {
   readonly authority: SignInAuthority
   readonly pool: XenApiPool
+  readonly hostReference: string
+  readonly tasks: Tasks
   readonly events: EventSource
   /** Wall clock, ms since 1970. */
   readonly clock: () => number
@@ -25,6 +29,8 @@ export interface Call {
   readonly state: XenApiState
   /** The client's IP address; empty for a local socket. */
   readonly clientAddress: string
+  /** Told of who calls. */
+  readonly log: CallLog
   /** Aborted when nobody waits for the answer any more. */
   readonly gone: AbortSignal
 }

@@ -5,6 +5,7 @@ import { fieldTypeError, methodUnknown, parameterCountMismatch, permissionDenied
 import { Arguments, anyRole, type Call, type MethodTable, type SessionMethod } from './method.ts'
 import { hostMethods, poolMethods } from './object-methods.ts'
 import { sessionMethods } from './session-methods.ts'
+import { taskMethods } from './task-methods.ts'
 import type { MethodCall, RpcValue } from './values.ts'
 
 /** Every method. The table has no prototype: a client's method name is looked up in it. */
@@ -13,6 +14,7 @@ export function createMethodTable(): MethodTable {
     ...sessionMethods(() => table),
     ...poolMethods(),
     ...hostMethods(),
+    ...taskMethods(),
     ...EVENT_METHODS,
     ...SYSTEM_METHODS,
   })
@@ -26,13 +28,11 @@ const EVENT_METHODS: MethodTable = {
   'event.inject': anyRole(['class', 'ref'], ({ state }) => state.events.inject()),
   'event.get_current_id': anyRole([], ({ state }) => state.events.currentId),
   'event.register': anyRole(['classes'], (call, args) => {
-    args.texts(0)
-    call.state.events.register(call)
+    call.state.events.register(call, args.texts(0))
     return ''
   }),
   'event.unregister': anyRole(['classes'], (call, args) => {
-    args.texts(0)
-    call.state.events.unregister(call)
+    call.state.events.unregister(call, args.texts(0))
     return ''
   }),
   'event.next': anyRole([], (call) => call.state.events.next(call)),
@@ -82,6 +82,7 @@ async function withSession(
   // Finding a session counts as its activity.
   const session = await call.state.authority.find(sessionId)
   if (session === undefined) throw sessionInvalid(sessionId)
+  call.log.identified(session)
   if (!session.roles.some((held) => roleIncludes(held, method.role))) throw permissionDenied(name, method.role)
   return method.handler({ ...call, session, sessionId }, new Arguments(method.params, rest))
 }

@@ -2,12 +2,12 @@
 //
 // Fields that have no meaning here hold what xapi has in them on a fresh host, so that clients that look at them cope.
 
-import { isIP } from 'node:net'
 import { arch, availableParallelism, hostname } from 'node:os'
 
 import type { RpcValue } from './values.ts'
 
-const NULL_REFERENCE = 'OpaqueRef:NULL'
+/** Refers to nothing. */
+export const NULL_REFERENCE = 'OpaqueRef:NULL'
 
 /** Version of the XenAPI that is spoken, `host.API_version_*`. */
 export const API_VERSION: { readonly major: string; readonly minor: string } = { major: '2', minor: '21' }
@@ -18,7 +18,7 @@ export interface XenApiPool {
   readonly poolName: string
   readonly hostUuid: string
   readonly hostName: string
-  /** An IP address or a host name; of an origin such as `https://10.0.0.1` its host is taken. */
+  /** An IP address, without brackets, or a host name. */
   readonly hostAddress: string
 }
 
@@ -100,7 +100,7 @@ export function hostRecord(pool: XenApiPool, version: string): XenApiRecord {
     name_label: pool.hostName,
     name_description: '',
     hostname: hostname(),
-    address: bareAddress(pool.hostAddress),
+    address: pool.hostAddress,
     enabled: true,
     API_version_major: API_VERSION.major,
     API_version_minor: API_VERSION.minor,
@@ -154,11 +154,4 @@ export function hostRecord(pool: XenApiPool, version: string): XenApiRecord {
     uefi_certificates: '',
     certificates: [],
   }
-}
-
-/** The host of an origin without brackets, or the address as it is. */
-function bareAddress(address: string): string {
-  if (isIP(address) !== 0 || !URL.canParse(address)) return address
-  const { hostname: host } = new URL(address)
-  return host === '' ? address : host.replace(/^\[(.*)\]$/, '$1')
 }

@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 
-import { signIn, startEndpoint, type Endpoint } from './testing/endpoint.ts'
+import { POOL_REF, signIn, startEndpoint, type Endpoint } from './testing/endpoint.ts'
 
 const LIST = '<methodCall><methodName>system.listMethods</methodName></methodCall>'
 const JSON_LIST = '{"method":"system.listMethods","params":[],"id":1}'
@@ -25,7 +25,7 @@ async function exchange({ socketPath }: Endpoint, bytes: string): Promise<string
   return text(socket)
 }
 
-describe('XenAPI over HTTP', { timeout: 30_000 }, () => {
+describe('XenAPI over HTTP', { timeout: 60_000 }, () => {
   test('answers XML-RPC at /, /RPC2 and /xmlrpc, JSON-RPC at /jsonrpc, with the types that clients compare', async (t) => {
     const { send } = await startEndpoint(t)
     for (const path of ['/', '/RPC2', '/xmlrpc', '/?a=b']) {
@@ -61,11 +61,45 @@ describe('XenAPI over HTTP', { timeout: 30_000 }, () => {
   })
 
   test('refuses a body above 64 KiB, declared or not, and takes one of 64 KiB', async (t) => {
-    const { send } = await startEndpoint(t)
-    const padded = LIST + ' '.repeat(65_536 - LIST.length)
-    assert.equal((await send('/', padded)).status, 200)
-    assert.equal((await send('/', `${padded} `)).status, 413)
+    const endpoint = await startEndpoint(t)
+    const { send } = endpoint
+    const call = JSON.stringify({ method: 'pool.get_all', params: [await signIn(endpoint)], id: 1 })
+    const padded = call + ' '.repeat(65_536 - call.length)
+    assert.equal((await send('/jsonrpc', padded)).status, 200)
+    assert.equal((await send('/jsonrpc', `${padded} `)).status, 413)
     assert.equal((await send('/', 'x'.repeat(4_000_000), { headers: { 'Transfer-Encoding': 'chunked' } })).status, 413)
+  })
+
+  test('takes no more than 8 KiB of a call that names no live session', async (t) => {
+    const { send } = await startEndpoint(t)
+    const padded = LIST + ' '.repeat(8192 - LIST.length)
+    assert.equal((await send('/', padded)).status, 200)
+    const { status, body } = await send('/', `${padded} `)
+    assert.deepEqual([status, body], [413, 'The body is larger than 8 KiB, and names no session\n'])
+    const stranger = LIST.replace('</methodName>', `</methodName><!-- ${POOL_REF} -->`)
+    assert.equal((await send('/', stranger.padEnd(8193))).status, 413)
+  })
+
+  test('holds the bodies of all connections within some 16 MiB: then there is room for short ones alone', async (t) => {
+    const endpoint = await startEndpoint(t)
+    const head = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n'
+    const sockets = Array.from({ length: 280 }, () => connect(endpoint.socketPath))
+    await Promise.all(
+      sockets.map((socket) =>
+        once(
+          socket.on('error', () => {}),
+          'connect',
+        ),
+      ),
+    )
+    for (const socket of sockets) socket.write(head + 'x'.repeat(65_535))
+    const long = LIST.padEnd(65_536)
+    const status = async (): Promise<number> => (await endpoint.send('/', long)).status
+    while ((await status()) !== 503);
+    assert.equal((await endpoint.send('/', LIST)).status, 200)
+    assert.match(endpoint.logged[0] ?? '', /"level":"warn","event":"xenapi-busy","refused":1/)
+    for (const socket of sockets) socket.destroy()
+    while ((await status()) !== 413);
   })
 
   test('answers 500 with a short text to what is no call', async (t) => {
@@ -136,10 +170,52 @@ describe('XenAPI over HTTP', { timeout: 30_000 }, () => {
     await endpoint.call(id)
     await endpoint.call('session.login_with_password', 'root', 'guess-pw')
     const logged = endpoint.logged.join('\n')
-    for (const part of ['"method":"pool.get_all"', '"code":"SESSION_INVALID"', '"method":"unknown"']) {
+    for (const part of ['"method":"pool.get_all"', '"code":"SESSION_INVALID"', '"method":"…"']) {
       assert.ok(logged.includes(part), part)
     }
     for (const secret of [id, 'root-pw', 'guess-pw']) assert.ok(!logged.includes(secret))
+  })
+
+  test('logs who calls, from where, and in which request; sign-ins as events, and failures as warnings', async (t) => {
+    const endpoint = await startEndpoint(t)
+    const headers = { 'X-Forwarded-For': '192.0.2.1', 'X-Request-Id': 'r-1' }
+    const call = async (method: string, ...params: string[]): Promise<string> => {
+      const { body } = await endpoint.send('/jsonrpc', JSON.stringify({ method, params, id: 1 }), { headers })
+      return String((JSON.parse(body) as { result: unknown }).result)
+    }
+    const id = await call('session.login_with_password', 'rita', 'rita-pw', '', 'tests')
+    await call('session.login_with_password', 'ro\not', 'guess', '', 'tests')
+    await call('task.set_progress', id, 'x', '2')
+    await call(`no.such\u001b[1m${'x'.repeat(200)}`)
+    const { session } = (await endpoint.authority.records())[0] ?? { session: { uuid: '' } }
+    await call('session.logout', id)
+    const from = { clientAddress: '192.0.2.1', requestId: 'r-1' }
+    const rita = { ...from, user: 'rita', originator: 'tests', session: session.uuid }
+    const login = 'session.login_with_password'
+    assert.deepEqual(
+      endpoint.logged.map((line) => JSON.parse(line) as unknown),
+      [
+        { level: 'info', event: 'sign-in', method: login, ...rita },
+        {
+          level: 'warn',
+          event: 'sign-in-failed',
+          method: login,
+          ...from,
+          user: 'ro\u{fffd}ot',
+          originator: 'tests',
+          code: 'SESSION_AUTHENTICATION_FAILED',
+        },
+        { level: 'warn', event: 'xenapi-call', method: 'task.set_progress', ...rita, code: 'HANDLE_INVALID' },
+        {
+          level: 'warn',
+          event: 'xenapi-call',
+          method: `no.such\u{fffd}[1m${'x'.repeat(89)}`,
+          ...from,
+          code: 'MESSAGE_METHOD_UNKNOWN',
+        },
+        { level: 'info', event: 'sign-out', method: 'session.logout', ...rita },
+      ],
+    )
   })
 
   test('answers waiting calls when it drains, and then closes', async (t) => {

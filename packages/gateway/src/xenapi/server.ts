@@ -1,19 +1,23 @@
 // The XenAPI endpoint: HTTP around the methods. The gateway's workers relay to it; nobody else reaches its socket.
 //
-//   path   404 → method 405 → body 413 → wire format 500 → call: 200 with its result or error, 503 when it cannot tell
+//   path   404 → method 405 → body 413 → turn 503 → wire format 500 → call: 200 with its result or error, 503 when it cannot tell
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 
 import { AuthorityUnavailableError } from '../sessions/authority.ts'
 import { AccountError } from '../sessions/accounts/errors.ts'
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
-import { readBody } from './body.ts'
+import { Bodies, type Body } from './body.ts'
+import { CallLog, type XenApiLog } from './call-log.ts'
 import { internalError, MalformedCallError, XenApiError } from './errors.ts'
 import { EventSource } from './events.ts'
+import { Journal } from './journal.ts'
 import { formatJsonRpcError, formatJsonRpcResult, parseJsonRpcCall } from './json-rpc.ts'
-import type { XenApiState } from './method.ts'
+import type { MethodTable, XenApiState } from './method.ts'
 import { createMethodTable, dispatch } from './methods.ts'
-import { objectsOf, type XenApiPool } from './records.ts'
+import { hostReference, objectsOf, type XenApiObject, type XenApiPool } from './records.ts'
+import { Tasks } from './tasks.ts'
+import { BusyError, Turns } from './turns.ts'
 import type { MethodCall, RpcValue } from './values.ts'
 import { formatXmlRpcError, formatXmlRpcResult, parseXmlRpcCall } from './xml-rpc.ts'
 
@@ -27,24 +31,30 @@ const KEEP_ALIVE_TIMEOUT_MS = 300_000
 const HEAD_BYTES_MAX = 16_384
 const RETRY_AFTER_SECONDS = '1'
 
-/** Where events are logged; a pino logger is one. No event holds a session id or a password. */
-export interface XenApiLog {
-  info(event: object, message: string): void
-  error(event: object, message: string): void
-}
+/** How often it is logged at most that there are too many calls. */
+const BUSY_INTERVAL_MS = 10_000
 
-/** What `createXenApiServer` builds from. */
+/** Bodies of calls without a session: a login takes fewer than 3,000 bytes. */
+const OPEN_BODY_BYTES_MAX = 8192
+const REFERENCE = /OpaqueRef:[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}/i
+
+/** What the XenAPI is built from. */
 export interface XenApiOptions {
   readonly authority: SignInAuthority
   readonly pool: XenApiPool
   /** Wall clock, ms since 1970. */
   readonly clock: () => number
-  /** Default: nothing is logged. */
-  readonly log?: XenApiLog
-  /** Version of this program, shown in `host.software_version`. Default `0.0.0`. */
-  readonly version?: string
+  readonly log: XenApiLog
+  /** Version of this program, shown in `host.software_version`. */
+  readonly version: string
   /** When it aborts, waiting event calls are answered at once, so that `close()` of the server does not wait for them. */
-  readonly draining?: AbortSignal
+  readonly draining: AbortSignal
+}
+
+/** The XenAPI: a server, whose listening and closing are the caller's, and the tasks that it keeps. */
+export interface XenApi {
+  readonly server: Server
+  readonly tasks: Tasks
 }
 
 /** A wire format. */
@@ -70,8 +80,16 @@ const JSON_RPC = {
   error: formatJsonRpcError,
 }
 
+/** A body that is read, and who sent it. */
+interface Received {
+  readonly body: Body
+  readonly clientAddress: string
+  readonly requestId: string
+  readonly gone: AbortSignal
+}
+
 /** Answers a call in one format. */
-type Run = (body: string, clientAddress: string, gone: AbortSignal) => Promise<Reply>
+type Run = (received: Received) => Promise<Reply>
 
 interface Reply {
   readonly status: number
@@ -83,32 +101,10 @@ interface Reply {
 /**
  * The XenAPI on HTTP: `POST /`, `/RPC2`, `/xmlrpc` (XML-RPC) and `/jsonrpc` (JSON-RPC 1.0 and 2.0).
  *
- * Listening and closing are the caller's. The client's address is the last of `X-Forwarded-For`, which is trusted.
+ * The client's address is the last of `X-Forwarded-For`, which is trusted.
  */
-export function createXenApiServer(options: XenApiOptions): Server {
-  const { log = SILENT } = options
-  const table = createMethodTable()
-  const state = stateOf(options, Object.keys(table).toSorted())
-  const run =
-    <C extends MethodCall>(format: Format<C>): Run =>
-    async (body, clientAddress, gone) => {
-      const call = format.parse(body)
-      const logged = { method: Object.hasOwn(table, call.method) ? call.method : 'unknown', clientAddress }
-      try {
-        const value = await dispatch(table, call, { state, clientAddress, gone })
-        log.info({ event: 'xenapi-call', ...logged }, 'XenAPI call')
-        return { status: 200, contentType: format.contentType, text: format.result(call, value) }
-      } catch (error) {
-        const told = toldOf(error)
-        log.info({ event: 'xenapi-call', ...logged, code: told.code }, 'XenAPI call')
-        if (told !== error) log.error({ event: 'xenapi-failure', ...logged, err: error }, 'XenAPI call failed')
-        return { status: 200, contentType: format.contentType, text: format.error(call, told) }
-      }
-    }
-  const routes = new Map([
-    ...['/', '/RPC2', '/xmlrpc'].map((path) => [path, run(XML_RPC)] as const),
-    ['/jsonrpc', run(JSON_RPC)],
-  ])
+export function createXenApi(options: XenApiOptions): XenApi {
+  const endpoint = new Endpoint(options)
   const server = createServer(
     {
       maxHeaderSize: HEAD_BYTES_MAX,
@@ -117,74 +113,156 @@ export function createXenApiServer(options: XenApiOptions): Server {
       keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     },
     (request, response) => {
-      answer(routes, request, response).catch((error: unknown) => {
-        log.error({ event: 'xenapi-failure', err: error }, 'XenAPI request failed')
+      endpoint.answer(request, response).catch((error: unknown) => {
+        options.log.error({ event: 'xenapi-failure', error })
         response.destroy()
       })
     },
   )
-  return server
+  return { server, tasks: endpoint.tasks }
 }
 
-function stateOf({ authority, pool, clock, version = '0.0.0', draining }: XenApiOptions, names: string[]): XenApiState {
-  const events = new EventSource(authority, () => objectsOf(pool, version), clock())
-  draining?.addEventListener('abort', () => {
-    events.stop()
-  })
-  if (draining?.aborted === true) events.stop()
-  return { authority, pool, events, clock, version, methodNames: names }
-}
+class Endpoint {
+  readonly #options: XenApiOptions
+  readonly #table: MethodTable
+  readonly #state: XenApiState
+  readonly #routes: ReadonlyMap<string, Run>
+  readonly #bodies = new Bodies()
+  readonly #turns = new Turns()
+  /** Calls that were turned away since that was logged last, and when it was. */
+  #refused = 0
+  #busyLoggedMs = Number.NEGATIVE_INFINITY
 
-async function answer(
-  routes: ReadonlyMap<string, Run>,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
-  const gone = new AbortController()
-  response.once('close', () => {
-    gone.abort()
-  })
-  const reply = await replyTo(routes, request, gone.signal)
-  if (response.destroyed) return
-  response.writeHead(reply.status, {
-    'Content-Type': reply.contentType,
-    'Content-Length': Buffer.byteLength(reply.text),
-    'Cache-Control': 'no-cache, no-store',
-    ...reply.headers,
-  })
-  response.end(reply.text)
-}
+  constructor(options: XenApiOptions) {
+    this.#options = options
+    this.#table = createMethodTable()
+    this.#state = stateOf(options, Object.keys(this.#table).toSorted())
+    this.#routes = new Map([
+      ...['/', '/RPC2', '/xmlrpc'].map((path) => [path, this.#runner(XML_RPC)] as const),
+      ['/jsonrpc', this.#runner(JSON_RPC)],
+    ])
+  }
 
-async function replyTo(routes: ReadonlyMap<string, Run>, request: IncomingMessage, gone: AbortSignal): Promise<Reply> {
-  const [path = ''] = (request.url ?? '').split('?')
-  const run = routes.get(path)
-  if (run === undefined) return plain(404, 'There is no such page; the XenAPI is at / and /jsonrpc')
-  if (request.method !== 'POST') return plain(405, 'The XenAPI takes POST', { Allow: 'POST' })
-  try {
-    const body = await readBody(request)
-    if (body === undefined) return plain(413, 'The body is larger than 64 KiB')
-    return await run(body, clientAddressOf(request), gone)
-  } catch (error) {
-    if (error instanceof MalformedCallError) return plain(500, `The request is malformed: ${error.message}`)
-    if (error instanceof AuthorityUnavailableError) {
-      if (error.clientText === null) return unavailable('Sessions cannot be looked up now')
-      return plain(503, error.clientText, { 'Retry-After': RETRY_AFTER_SECONDS })
+  get tasks(): Tasks {
+    return this.#state.tasks
+  }
+
+  async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const gone = new AbortController()
+    response.once('close', () => {
+      gone.abort()
+    })
+    const reply = await this.#replyTo(request, gone.signal)
+    if (response.destroyed) return
+    response.writeHead(reply.status, {
+      'Content-Type': reply.contentType,
+      'Content-Length': Buffer.byteLength(reply.text),
+      'Cache-Control': 'no-cache, no-store',
+      ...reply.headers,
+    })
+    response.end(reply.text)
+  }
+
+  async #replyTo(request: IncomingMessage, gone: AbortSignal): Promise<Reply> {
+    const [path = ''] = (request.url ?? '').split('?')
+    const run = this.#routes.get(path)
+    if (run === undefined) return plain(404, 'There is no such page; the XenAPI is at / and /jsonrpc')
+    if (request.method !== 'POST') return plain(405, 'The XenAPI takes POST', { Allow: 'POST' })
+    let body: Body | undefined
+    try {
+      const read = await this.#bodies.read(request)
+      if (read === 'too-long') return plain(413, 'The body is larger than 64 KiB')
+      if (read === 'busy') return this.#busy(request)
+      body = read
+      if (body.length > OPEN_BODY_BYTES_MAX && !(await this.#namesSession(body))) {
+        return plain(413, 'The body is larger than 8 KiB, and names no session')
+      }
+      const { 'x-forwarded-for': forwarded, 'x-request-id': requestId } = request.headers
+      return await run({ body, clientAddress: lastOf(forwarded), requestId: lastOf(requestId), gone })
+    } catch (error) {
+      if (error instanceof BusyError) return this.#busy(request)
+      return belowXenApi(error)
+    } finally {
+      body?.release()
     }
-    if (error instanceof AccountError && error.retryable) return unavailable('Too many clients sign in now')
-    throw error
+  }
+
+  /** Logged now and then: whoever makes too many calls would fill the log, too. */
+  #busy({ headers }: IncomingMessage): Reply {
+    this.#refused++
+    const nowMs = performance.now()
+    if (nowMs - this.#busyLoggedMs >= BUSY_INTERVAL_MS) {
+      this.#busyLoggedMs = nowMs
+      const clientAddress = lastOf(headers['x-forwarded-for'])
+      this.#options.log.warn({ event: 'xenapi-busy', refused: this.#refused, clientAddress })
+      this.#refused = 0
+    }
+    return unavailable('Too many calls are made now')
+  }
+
+  /** Whether a live session stands in `body`, first of all that looks like one. Anybody else's body is not worth reading. */
+  async #namesSession(body: Body): Promise<boolean> {
+    const [id] = REFERENCE.exec(body.latin1) ?? []
+    return id !== undefined && (await this.#state.authority.find(id)) !== undefined
+  }
+
+  #runner<C extends MethodCall>(format: Format<C>): Run {
+    return async ({ body, clientAddress, requestId, gone }) => {
+      const call = await this.#turns.take(clientAddress, body.length, () => format.parse(body.text))
+      // While it waits for events there may be many.
+      body.release()
+      const log = new CallLog(this.#options.log, call.method, clientAddress, requestId)
+      try {
+        const value = await dispatch(this.#table, call, { state: this.#state, clientAddress, log, gone })
+        log.succeeded()
+        return { status: 200, contentType: format.contentType, text: format.result(call, value) }
+      } catch (error) {
+        const told = error instanceof XenApiError ? error : internalError()
+        log.failed(codeOf(error))
+        if (isBelowXenApi(error)) throw error
+        if (told !== error) log.broke(error)
+        return { status: 200, contentType: format.contentType, text: format.error(call, told) }
+      }
+    }
   }
 }
 
-/** What the client is told of `error`. Those that are answered below the XenAPI pass through. */
-function toldOf(error: unknown): XenApiError {
-  if (error instanceof XenApiError) return error
-  if (error instanceof AuthorityUnavailableError || (error instanceof AccountError && error.retryable)) throw error
-  return internalError()
+function stateOf({ authority, pool, clock, version, draining }: XenApiOptions, names: string[]): XenApiState {
+  const journal = new Journal(clock())
+  const tasks = new Tasks(authority, journal, clock)
+  const reference = hostReference(pool)
+  const objects = (): XenApiObject[] => objectsOf(pool, version)
+  const events = new EventSource({ authority, journal, tasks, objects, hostReference: reference })
+  draining.addEventListener('abort', () => {
+    events.stop()
+  })
+  if (draining.aborted) events.stop()
+  return { authority, pool, hostReference: reference, tasks, events, clock, version, methodNames: names }
 }
 
-function clientAddressOf(request: IncomingMessage): string {
-  const forwarded = request.headers['x-forwarded-for']
-  const joined = Array.isArray(forwarded) ? forwarded.join(',') : (forwarded ?? '')
+/** Failures that are answered below the XenAPI: a client may try again. */
+function isBelowXenApi(error: unknown): boolean {
+  return error instanceof AuthorityUnavailableError || (error instanceof AccountError && error.retryable)
+}
+
+function belowXenApi(error: unknown): Reply {
+  if (error instanceof MalformedCallError) return plain(500, `The request is malformed: ${error.message}`)
+  if (error instanceof AuthorityUnavailableError) {
+    if (error.clientText === null) return unavailable('Sessions cannot be looked up now')
+    return plain(503, error.clientText, { 'Retry-After': RETRY_AFTER_SECONDS })
+  }
+  if (error instanceof AccountError && error.retryable) return unavailable('Too many clients sign in now')
+  throw error
+}
+
+/** What the log says of a failure. */
+function codeOf(error: unknown): string {
+  if (error instanceof XenApiError || error instanceof AccountError) return error.code
+  return error instanceof AuthorityUnavailableError ? 'AUTHORITY_UNAVAILABLE' : internalError().code
+}
+
+function lastOf(field: string | string[] | undefined): string {
+  const joined = Array.isArray(field) ? field.join(',') : (field ?? '')
   return joined.split(',').at(-1)?.trim() ?? ''
 }
 
@@ -195,5 +273,3 @@ function unavailable(text: string): Reply {
 function plain(status: number, text: string, headers: Readonly<Record<string, string>> = {}): Reply {
   return { status, contentType: 'text/plain; charset=utf-8', text: `${text}\n`, headers }
 }
-
-const SILENT: XenApiLog = { info: () => {}, error: () => {} }

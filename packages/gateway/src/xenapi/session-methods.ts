@@ -5,15 +5,13 @@ import type { SessionRecord } from '../sessions/accounts/sign-in.ts'
 import { roleIncludes } from '../sessions/session.ts'
 import { authenticationFailed, changePasswordRejected, handleInvalid, invalidValue, sessionInvalid } from './errors.ts'
 import { anyRole, type Arguments, type Call, type Method, type MethodTable, type SessionCall } from './method.ts'
-import { hostReference } from './records.ts'
+import { NULL_REFERENCE } from './records.ts'
 import type { RpcValue } from './values.ts'
-
-const NULL_REFERENCE = 'OpaqueRef:NULL'
 
 /** Fields of a session's record, with what reads each. `methods` are those that the session's role may call. */
 const FIELDS: Readonly<Record<string, (record: SessionRecord, call: SessionCall, methods: string[]) => RpcValue>> = {
   uuid: ({ session }) => session.uuid,
-  this_host: (_record, { state }) => hostReference(state.pool),
+  this_host: (_record, { state }) => state.hostReference,
   this_user: () => NULL_REFERENCE,
   last_active: ({ lastActiveMs }) => new Date(lastActiveMs),
   pool: () => false,
@@ -24,7 +22,7 @@ const FIELDS: Readonly<Record<string, (record: SessionRecord, call: SessionCall,
   auth_user_sid: ({ session, userUuid }) => (session.isLocalSuperuser ? '' : userUuid),
   auth_user_name: ({ session }) => session.user,
   rbac_permissions: ({ session }, _call, methods) => (session.isLocalSuperuser ? [] : methods),
-  tasks: () => [],
+  tasks: ({ session }, { state }) => state.tasks.madeBy(session.uuid),
   parent: () => NULL_REFERENCE,
   originator: ({ session }) => session.originator,
   client_certificate: () => false,
@@ -73,14 +71,16 @@ export function sessionMethods(table: () => MethodTable): MethodTable {
   }
 }
 
-async function login({ state, clientAddress }: Call, args: Arguments): Promise<RpcValue> {
+async function login({ state, clientAddress, log }: Call, args: Arguments): Promise<RpcValue> {
   const user = args.text(0)
   const password = args.text(1)
   // The version is of the client's API and has never meant anything.
   args.optionalText(2, '')
   const originator = args.optionalText(3, '')
+  log.claimed(user, originator)
   try {
-    const { id } = await state.authority.login({ user, password, originator, clientAddress })
+    const { id, session } = await state.authority.login({ user, password, originator, clientAddress })
+    log.identified(session)
     return id
   } catch (error) {
     if (error instanceof AccountError && error.code === 'SIGN_IN_REFUSED')

@@ -16,6 +16,7 @@ import { type ListenerTraits, PLAIN_LISTENER } from '../arrived.ts'
 import type { Front } from '../front.ts'
 import { Gateway } from '../gateway.ts'
 import { Greetings } from '../greetings.ts'
+import type { EndedTask } from '../task.ts'
 import { Arrivals, Peer } from './peer.ts'
 
 export const ROOT_ID: string = 'OpaqueRef:11111111-1111-4111-8111-111111111111'
@@ -74,6 +75,7 @@ export interface Fixture {
   readonly greetings: Greetings
   readonly accessLines: Arrivals<AccessFields>
   readonly channelLines: Arrivals<ChannelFields>
+  readonly endedTasks: Arrivals<EndedTask>
   readonly client: () => Peer
   readonly service: (name: string) => Promise<RawService>
 }
@@ -87,6 +89,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
   ])
   const accessLines = new Arrivals<AccessFields>()
   const channelLines = new Arrivals<ChannelFields>()
+  const endedTasks = new Arrivals<EndedTask>()
   const onQuestion =
     options.onQuestion ??
     ((id: string, answer: (found: Session | null) => void) => queueMicrotask(() => answer(live.get(id) ?? null)))
@@ -114,6 +117,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     burstOver: options.burstOver ?? (() => {}),
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
+    taskEnded: (ended) => endedTasks.push(ended),
   })
   const address = await gateway.listen({ host: '127.0.0.1', port: 0 }, { ...PLAIN_LISTENER, ...options.listener })
   await gateway.listen({ path: join(directory, 'gateway.sock') }, { ...PLAIN_LISTENER, canPass: false, greetings })
@@ -135,6 +139,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     greetings,
     accessLines,
     channelLines,
+    endedTasks,
     client: () => {
       const peer = Peer.connect({ port })
       peers.push(peer)

@@ -2,7 +2,7 @@
 
 import net from 'node:net'
 
-const DEADLINE_MS = 5000
+const DEADLINE_MS = 10_000
 
 /** One end of a connection. Every wait has a deadline, whose error shows what has come so far. */
 export class Peer {

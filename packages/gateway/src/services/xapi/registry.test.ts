@@ -18,11 +18,11 @@ interface Started {
   readonly problems: string[]
 }
 
-function start(t: TestContext, settings: XapiSettings, name: string): Started {
+function start(t: TestContext, settings: XapiSettings, name: string, origin = `https://${name}.example`): Started {
   const problems: string[] = []
   const registry = new XapiRegistry({
     client: new XapiClient(settings),
-    own: { name, origin: `https://${name}.example` },
+    own: { name, origin },
     report: (error) => problems.push(String(error)),
     beatMs: 60_000,
     leaseMs: 150_000,
@@ -99,6 +99,17 @@ describe('registry xapi', { timeout: 60_000 }, () => {
     const { problems } = start(t, localSettings(standIn), 'host-x')
     await until(() => problems.length > 0, 'it is said')
     assert.match(problems.join('\n'), /xapi has no host "host-x"; set pool\.host to one of host-a, host-b$/)
+  })
+
+  test('finds this host by its address, too, and an IPv6 address has no brackets there', async (t) => {
+    const standIn = await poolOf(t)
+    await standIn.order({ order: 'add-host', hostname: 'host-c', address: 'fd00::1' })
+    const { registry } = start(t, localSettings(standIn), 'another-name', 'https://[fd00::1]:8443')
+    registry.announce([SERVICE])
+    const announced = async (): Promise<boolean> => {
+      return (await otherConfig(standIn, 'host-c'))['xengate:services']?.includes(SERVICE) === true
+    }
+    await until(announced, 'it is said')
   })
 
   test('follows another coordinator, and reads all again after lost events and a restart', async (t) => {

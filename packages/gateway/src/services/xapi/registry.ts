@@ -6,6 +6,7 @@
 // lost events, a lost connection, a restart of xapi and a change of coordinator all hosts are read again.
 
 import { setTimeout as pause } from 'node:timers/promises'
+import { hostOf } from '../../config/addresses.ts'
 import type { XapiClient } from '../../xapi/client.ts'
 import { XapiFailure } from '../../xapi/errors.ts'
 import { formatAnnouncement } from '../announcement.ts'
@@ -170,7 +171,7 @@ export class XapiRegistry implements PoolRegistry {
     const { name, origin } = this.#own
     const hosts = this.#records.all
     const named = hosts.find(({ uuid, hostname, nameLabel }) => [uuid, hostname, nameLabel].includes(name))
-    return named ?? hosts.find(({ address }) => address === new URL(origin).hostname)
+    return named ?? hosts.find(({ address }) => address === hostOf(origin))
   }
 
   #sayUnknown(): void {

@@ -1,7 +1,7 @@
 // A XenAPI endpoint for tests: a real authority on a real file behind the real server.
 
 import { once } from 'node:events'
-import { request, type IncomingMessage, type Server } from 'node:http'
+import { request, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
@@ -9,14 +9,14 @@ import type { TestContext } from 'node:test'
 import { freshPath, startAuthority, type TestAuthority } from '../../sessions/embedded/testing/state.ts'
 import type { SessionRules } from '../../sessions/accounts/sign-in.ts'
 import type { XenApiPool } from '../records.ts'
-import { createXenApiServer } from '../server.ts'
+import { createXenApi, type XenApi } from '../server.ts'
 
 export const POOL: XenApiPool = {
   poolUuid: '11111111-1111-4111-8111-111111111111',
   poolName: 'pool <1> & more',
   hostUuid: '22222222-2222-4222-8222-222222222222',
   hostName: 'host-a',
-  hostAddress: 'https://10.0.0.1:8443',
+  hostAddress: '10.0.0.1',
 }
 
 export const POOL_REF: string = `OpaqueRef:${POOL.poolUuid}`
@@ -28,8 +28,7 @@ export interface Answer {
   readonly body: string
 }
 
-export interface Endpoint extends TestAuthority {
-  readonly server: Server
+export interface Endpoint extends TestAuthority, XenApi {
   /** Path of the Unix socket, or `undefined` on a TCP port. */
   readonly socketPath: string
   readonly port: number
@@ -60,19 +59,22 @@ export async function startEndpoint(
     one.authority.users.add('rita', 'rita-pw', 'read-only'),
   ])
   const logged: string[] = []
-  const log = (event: object): void => {
-    logged.push(JSON.stringify(event))
+  const log = (level: string) => {
+    return (event: object): void => {
+      logged.push(JSON.stringify({ level, ...event }))
+    }
   }
   const draining = new AbortController()
   const { clock, authority } = one
-  const server = createXenApiServer({
+  const xenapi = createXenApi({
     authority,
     pool: POOL,
     clock: clock.read,
-    log: { info: log, error: log },
+    log: { info: log('info'), warn: log('warn'), error: log('error') },
     version: '1.2.3',
     draining: draining.signal,
   })
+  const { server } = xenapi
   const socketPath = freshPath(t, 'xenapi')
   if (options.tcp === true) server.listen(0, '127.0.0.1')
   else server.listen(socketPath)
@@ -95,7 +97,7 @@ export async function startEndpoint(
     const answer = JSON.parse(body) as { result?: unknown; error?: { message: string; data: string[] } }
     return answer.error === undefined ? answer.result : [answer.error.message, ...answer.error.data]
   }
-  return { ...one, server, socketPath, port, logged, draining, send, call }
+  return { ...one, ...xenapi, socketPath, port, logged, draining, send, call }
 }
 
 /** Signs in and answers the session id. */

@@ -1,0 +1,213 @@
+// Tasks: what clients make to follow a transfer, services report progress on, and the gateway ends when the request that names
+// them is over. They are kept in memory, and go with the session that made them.
+//
+//   pending   → success, failure   the request with the task's reference in its query has ended, or somebody says so
+//   pending   → cancelled          task.cancel
+//   any       → gone               task.destroy, the end of the session, or no room
+
+import { randomUUID } from 'node:crypto'
+
+import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
+import { roleIncludes, type Session } from '../sessions/session.ts'
+import { handleInvalid, operationNotAllowed, tooBusy } from './errors.ts'
+import type { Journal } from './journal.ts'
+
+/** Tasks of one session, and of all. Past them the oldest that has ended goes; while none has, none is made. */
+const SESSION_TASKS_MAX = 100
+const TASKS_MAX = 500
+/** How many tasks that are gone are told of as `del`; by `valid_ref_counts` clients see that they missed one. */
+const GONE_MAX = 1000
+
+/** Characters of each field: a batch of events has the records of all tasks, and is written on the primary's thread. */
+export const FIELD_CHARACTERS_MAX = 500
+
+/** What becomes of a task. */
+export type TaskStatus = 'pending' | 'success' | 'failure' | 'cancelled'
+
+/** A task. Fields that are not readonly are changed by `Tasks.change` only. */
+export interface Task {
+  readonly reference: string
+  readonly uuid: string
+  readonly sessionUuid: string
+  readonly user: string
+  readonly label: string
+  readonly description: string
+  readonly createdMs: number
+  /** By the journal. */
+  readonly created: bigint
+  changed: bigint
+  status: TaskStatus
+  /** 0 while it has not ended. */
+  finishedMs: number
+  /** 0 to 1. */
+  progress: number
+  /** An XML-RPC value, or nothing. */
+  result: string
+  /** A code and its parameters. */
+  errorInfo: readonly string[]
+  otherConfig: Readonly<Record<string, string>>
+}
+
+/** A task that is gone. */
+export interface GoneTask {
+  readonly reference: string
+  readonly user: string
+  readonly created: bigint
+  readonly gone: bigint
+}
+
+/** Tasks of one session. */
+interface Owned {
+  readonly tasks: Set<Task>
+  readonly stopWatching: () => void
+}
+
+/** Whether a session may see and change a task: its user's own, and everybody's from pool-operator on. */
+export function mayUse(session: Session, { user }: Pick<Task, 'user'>): boolean {
+  return session.user === user || session.roles.some((held) => roleIncludes(held, 'pool-operator'))
+}
+
+/** See the head of this file. */
+export class Tasks {
+  readonly #authority: Pick<SignInAuthority, 'watch'>
+  readonly #journal: Journal
+  readonly #clock: () => number
+  /** In the order in which they were made. */
+  readonly #tasks = new Map<string, Task>()
+  readonly #owned = new Map<string, Owned>()
+  /** Oldest first. */
+  readonly #gone: GoneTask[] = []
+
+  constructor(authority: Pick<SignInAuthority, 'watch'>, journal: Journal, clock: () => number) {
+    this.#authority = authority
+    this.#journal = journal
+    this.#clock = clock
+  }
+
+  /** @throws {XenApiError} `TOO_BUSY` when there is no room. */
+  create(session: Session, label: string, description: string): Task {
+    const owned = this.#owned.get(session.uuid)?.tasks ?? new Set()
+    if (owned.size >= SESSION_TASKS_MAX) this.#makeRoom(owned)
+    if (this.#tasks.size >= TASKS_MAX) this.#makeRoom(this.#tasks.values())
+    const uuid = randomUUID()
+    const reference = `OpaqueRef:${randomUUID()}`
+    this.#journal.record({ className: 'task', reference }, (created) => {
+      const task: Task = {
+        reference,
+        uuid,
+        sessionUuid: session.uuid,
+        user: session.user,
+        label,
+        description,
+        createdMs: this.#clock(),
+        created,
+        changed: created,
+        status: 'pending',
+        finishedMs: 0,
+        progress: 0,
+        result: '',
+        errorInfo: [],
+        otherConfig: {},
+      }
+      this.#tasks.set(reference, task)
+      this.#own(task)
+    })
+    return this.get(session, reference)
+  }
+
+  /** @throws {XenApiError} `HANDLE_INVALID` for a task that is not there, or not for this session. */
+  get(session: Session, reference: string): Task {
+    const task = this.#tasks.get(reference)
+    if (task === undefined || !mayUse(session, task)) throw handleInvalid('task', reference)
+    return task
+  }
+
+  /** Those that a session may see. */
+  of(session: Session): Task[] {
+    return [...this.#tasks.values()].filter((task) => mayUse(session, task))
+  }
+
+  /** References of those that a session has made. */
+  madeBy(sessionUuid: string): string[] {
+    return [...(this.#owned.get(sessionUuid)?.tasks ?? [])].map(({ reference }) => reference)
+  }
+
+  /** Those that a session might have seen before they went. */
+  goneOf(session: Session): GoneTask[] {
+    return this.#gone.filter((task) => mayUse(session, task))
+  }
+
+  /** Whether a session may see what has, or had, this reference. */
+  isFor(session: Session, reference: string): boolean {
+    const task = this.#tasks.get(reference) ?? this.#gone.findLast((gone) => gone.reference === reference)
+    return task !== undefined && mayUse(session, task)
+  }
+
+  /** Changes a task. @throws {XenApiError} `OPERATION_NOT_ALLOWED` when it has ended. */
+  change(task: Task, change: Partial<Pick<Task, 'progress' | 'result' | 'errorInfo' | 'otherConfig'>>): void {
+    if (task.status !== 'pending') throw operationNotAllowed('The task has ended')
+    this.#change(task, change)
+  }
+
+  /** Ends a task. @throws {XenApiError} `OPERATION_NOT_ALLOWED` when it has ended. */
+  end(task: Task, status: Exclude<TaskStatus, 'pending'>): void {
+    if (task.status !== 'pending') throw operationNotAllowed('The task has ended')
+    const progress = status === 'success' ? 1 : task.progress
+    this.#change(task, { status, progress, finishedMs: this.#clock() })
+  }
+
+  /**
+   * The request that named a task is over.
+   * @param failure what failed; null when nothing did
+   */
+  requestEnded(session: Session, reference: string, failure: readonly string[] | null): void {
+    const task = this.#tasks.get(reference)
+    // The service may have ended it, and the client may have named one that is not its own.
+    if (task === undefined || !mayUse(session, task) || task.status !== 'pending') return
+    if (failure !== null) task.errorInfo = failure
+    this.end(task, failure === null ? 'success' : 'failure')
+  }
+
+  destroy(task: Task): void {
+    const { reference, user, created, sessionUuid } = task
+    this.#tasks.delete(reference)
+    const owned = this.#owned.get(sessionUuid)
+    owned?.tasks.delete(task)
+    if (owned?.tasks.size === 0) {
+      owned.stopWatching()
+      this.#owned.delete(sessionUuid)
+    }
+    this.#journal.record({ className: 'task', reference }, (gone) => {
+      this.#gone.push({ reference, user, created, gone })
+      if (this.#gone.length > GONE_MAX) this.#gone.shift()
+    })
+  }
+
+  #change(task: Task, change: Partial<Task>): void {
+    this.#journal.record({ className: 'task', reference: task.reference }, (changed) => {
+      Object.assign(task, change, { changed })
+    })
+  }
+
+  #own(task: Task): void {
+    const owned = this.#owned.get(task.sessionUuid)
+    if (owned !== undefined) {
+      owned.tasks.add(task)
+      return
+    }
+    const tasks = new Set([task])
+    const stopWatching = this.#authority.watch(task.sessionUuid, () => {
+      for (const one of tasks) this.destroy(one)
+    })
+    this.#owned.set(task.sessionUuid, { tasks, stopWatching })
+  }
+
+  #makeRoom(tasks: Iterable<Task>): void {
+    for (const task of tasks) {
+      if (task.status === 'pending') continue
+      this.destroy(task)
+      return
+    }
+    throw tooBusy()
+  }
+}
