@@ -473,13 +473,13 @@ export class Gateway {
 
   /** Logs a connection that was closed before anything was asked on it. */
   logArrivalFault(address: string, fault: ArrivalFault): void {
-    this.logRefusal({ address }, { status: 0, reason: fault }, nothingAsked(this.nextRequestId()), 0, 0)
+    this.logRefusal({ address }, { status: 0, code: fault, reason: fault }, nothingAsked(this.nextRequestId()), 0, 0)
   }
 
   /** Logs a request that was refused. @param bytesIn, bytesOut bytes of the bodies of request and refusal */
   logRefusal(
     client: { readonly address: string },
-    refusal: { readonly status: number; readonly reason: string },
+    refusal: Pick<Refusal, 'status' | 'code' | 'reason'>,
     asked: Asked,
     bytesIn: number,
     bytesOut: number,
