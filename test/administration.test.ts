@@ -49,8 +49,9 @@ for (const [name, tables] of Object.entries(AUTHORITIES)) {
     DEADLINE,
     async (t) => {
       const scope = scopeOf(t)
-      const daemon = await startDaemon(scope, { workers: 2, tables: await tables(scope) })
-      const { place } = daemon
+      const place = await Place.make(scope, { workers: 2, tables: await tables(scope) })
+      await place.addUser(USER.name, USER.password, USER.role)
+      const daemon = await place.start()
       await serveHttp(scope, place.socket(NAME), (_, response) => void response.end('hello'))
       const [kept, ended] = [await daemon.login(), await daemon.login()]
       for (let count = 0; count < 8; count++) assert.equal(await statusOf(daemon, count % 2 ? kept : ended), 200)
