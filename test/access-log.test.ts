@@ -32,7 +32,7 @@ const KEYS = [
   'user',
 ]
 
-describe('the access log', { timeout: 60_000 }, () => {
+describe('the access log', { timeout: 300_000 }, () => {
   const suite = scopeOfSuite()
   let daemon: Daemon
   let session: string

@@ -48,7 +48,7 @@ async function connectFor(daemon: Daemon, request: string): Promise<Socket> {
   return socket
 }
 
-describe('1 GiB', { timeout: 120_000 }, () => {
+describe('1 GiB', { timeout: 300_000 }, () => {
   test('down arrives as it was sent, and the worker grows by less than 32 MiB', async (t) => {
     const scope = scopeOf(t)
     const { daemon, session, worker } = await startBulk(scope)
@@ -171,7 +171,7 @@ class Counter {
   }
 }
 
-describe('a reader that stops reading', { timeout: 60_000 }, () => {
+describe('a reader that stops reading', { timeout: 300_000 }, () => {
   const TOTAL = 256 * MIB
 
   test('stops the service that sends to it, which goes on when it reads again', async (t) => {
@@ -258,7 +258,7 @@ describe('a reader that stops reading', { timeout: 60_000 }, () => {
   })
 })
 
-describe('an upload that ends before its length', { timeout: 60_000 }, () => {
+describe('an upload that ends before its length', { timeout: 300_000 }, () => {
   /** How long the service is busy with something else before it reads on. */
   const BUSY_MS = 30
 

@@ -51,7 +51,7 @@ function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex')
 }
 
-describe('curl', { timeout: 60_000 }, () => {
+describe('curl', { timeout: 300_000 }, () => {
   const suite = scopeOfSuite()
   let daemon: Daemon
   let session: string
@@ -158,7 +158,7 @@ describe('curl', { timeout: 60_000 }, () => {
   })
 })
 
-describe('curl that waits for 100 Continue', { timeout: 60_000 }, () => {
+describe('curl that waits for 100 Continue', { timeout: 300_000 }, () => {
   const suite = scopeOfSuite()
   const body = Buffer.from('the body that was asked for')
   /** curl waits for 15 s before it sends the body unasked. */
@@ -222,7 +222,7 @@ describe('curl that waits for 100 Continue', { timeout: 60_000 }, () => {
   }
 })
 
-describe('curl and two gateways', { timeout: 60_000 }, () => {
+describe('curl and two gateways', { timeout: 300_000 }, () => {
   const suite = scopeOfSuite()
   let near: Daemon
   let far: Daemon

@@ -79,7 +79,7 @@ async function connect(scope: Scope, daemon: Daemon, options: object = {}): Prom
   return client
 }
 
-describe("npm's xen-api", { timeout: 60_000 }, () => {
+describe("npm's xen-api", { timeout: 300_000 }, () => {
   const suite = scopeOfSuite()
   const images = new Images()
   let daemon: Daemon
@@ -275,7 +275,7 @@ describe(
   },
 )
 
-describe("npm's xen-api and two gateways", { timeout: 60_000 }, () => {
+describe("npm's xen-api and two gateways", { timeout: 300_000 }, () => {
   const suite = scopeOfSuite()
   const images = new Images()
   let near: Daemon

@@ -43,7 +43,7 @@ function needsBuild(directory: string): boolean {
   return !existsSync(join(directory, 'dist')) || newest('dist/**/*.js') < newest('src/**/*.ts')
 }
 
-describe('the packed packages, installed elsewhere', { timeout: 120_000 }, () => {
+describe('the packed packages, installed elsewhere', { timeout: 300_000 }, () => {
   const suite = scopeOfSuite()
   let app: string
   before(async () => {

@@ -94,7 +94,7 @@ class LoadMaker {
   }
 }
 
-describe('a worker that is killed', { timeout: 60_000 }, () => {
+describe('a worker that is killed', { timeout: 300_000 }, () => {
   test('under load fails only what was in flight there, and is replaced', async (t) => {
     const { daemon, session } = await startWork(scopeOf(t), { workers: 2 })
     const connections = 16
@@ -146,7 +146,7 @@ function requestsOf(daemon: Daemon): Daemon['events'] {
   return daemon.events.filter(({ event, service }) => event === 'request' && service === NAME)
 }
 
-describe('a primary that is killed', { timeout: 60_000 }, () => {
+describe('a primary that is killed', { timeout: 300_000 }, () => {
   test('takes its workers along, so that nobody admits what it cannot know', async (t) => {
     const { daemon } = await startWork(scopeOf(t), { workers: 2 })
     daemon.child.signal('SIGKILL')
@@ -204,7 +204,7 @@ async function canConnect(url: string): Promise<boolean> {
 /** Signals that are this far apart are two: closer together they may be one that arrived twice. */
 const SECOND_SIGNAL_MS = 500
 
-describe('stopping', { timeout: 60_000 }, () => {
+describe('stopping', { timeout: 300_000 }, () => {
   test('a second SIGTERM ends at once what is under way', async (t) => {
     const { daemon, session, held } = await startWork(scopeOf(t))
     using client = await RawClient.connect(daemon.url)
@@ -260,7 +260,7 @@ describe('stopping', { timeout: 60_000 }, () => {
   })
 })
 
-describe('SIGHUP', { timeout: 60_000 }, () => {
+describe('SIGHUP', { timeout: 300_000 }, () => {
   const denied: DaemonSettings = { workers: 2, tables: `[services.policy."${NAME}"]\nroles = { PUT = ["pool-admin"] }` }
 
   test('puts a new configuration in force, and loses no request under load', async (t) => {
@@ -375,7 +375,7 @@ function countOf(daemon: Daemon, name: string): number {
   return daemon.events.filter(({ event }) => event === name).length
 }
 
-describe('a Unix listener', { timeout: 60_000 }, () => {
+describe('a Unix listener', { timeout: 300_000 }, () => {
   const listener: DaemonSettings = { listen: ['unix:gate.sock'] }
 
   test('serves, and its file goes when the daemon does', async (t) => {
@@ -453,7 +453,7 @@ describe('a Unix listener', { timeout: 60_000 }, () => {
   })
 })
 
-describe('a start that cannot be', { timeout: 60_000 }, () => {
+describe('a start that cannot be', { timeout: 300_000 }, () => {
   test('a second daemon on the same state directory is refused, and the first goes on', async (t) => {
     const { daemon, session } = await startWork(scopeOf(t))
     const second = daemon.place.spawn()

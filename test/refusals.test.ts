@@ -90,7 +90,7 @@ async function assertRefused(
   return response
 }
 
-describe('400: what is malformed is refused whatever session it carries', { timeout: 60_000 }, () => {
+describe('400: what is malformed is refused whatever session it carries', { timeout: 300_000 }, () => {
   const host = 'Host: gate\r\n'
   const start = `POST ${service(RUNNING)} HTTP/1.1\r\n`
   const cases: readonly (readonly [what: string, request: string, status: number])[] = [
@@ -134,7 +134,7 @@ describe('400: what is malformed is refused whatever session it carries', { time
   })
 })
 
-describe('403', { timeout: 60_000 }, () => {
+describe('403', { timeout: 300_000 }, () => {
   test('no session', async () => {
     await assertRefused(asked('GET', service(RUNNING)), 403, 'session-missing')
   })
@@ -204,7 +204,7 @@ describe('403', { timeout: 60_000 }, () => {
   })
 })
 
-describe('404', { timeout: 60_000 }, () => {
+describe('404', { timeout: 300_000 }, () => {
   test('a service that is not there', async () => {
     await assertRefused(asked('GET', service('com.example.no'), admin), 404, 'service-unknown')
   })
@@ -245,7 +245,7 @@ describe('404', { timeout: 60_000 }, () => {
   })
 })
 
-describe('405', { timeout: 60_000 }, () => {
+describe('405', { timeout: 300_000 }, () => {
   for (const method of ['DELETE', 'HEAD', 'OPTIONS', 'PATCH', 'get', 'BREW']) {
     test(`${method} is not passed on, and Allow says what is`, async () => {
       const response = await exchange(daemon.url, asked(method, service(RUNNING), admin))
@@ -261,7 +261,7 @@ describe('405', { timeout: 60_000 }, () => {
   })
 })
 
-describe('302', { timeout: 60_000 }, () => {
+describe('302', { timeout: 300_000 }, () => {
   test('names the host that has the service, with the target as it was sent', async () => {
     const target = `${service(ELSEWHERE)}/a%20b/?x=%0d%0a&session_id=${admin}`
     const response = await assertRefused(asked('PUT', target), 302, 'service-elsewhere')
@@ -276,7 +276,7 @@ describe('302', { timeout: 60_000 }, () => {
   })
 })
 
-describe('the order is 400, 403, 404, 405, 302', { timeout: 60_000 }, () => {
+describe('the order is 400, 403, 404, 405, 302', { timeout: 300_000 }, () => {
   const UNKNOWN = 'com.example.unknown'
   const cases: readonly (readonly [what: string, request: () => string, status: number])[] = [
     ['400 before 403: malformed, without a session', () => asked('GET', service(RUNNING), undefined, 'X : y\r\n'), 400],
@@ -299,7 +299,7 @@ describe('the order is 400, 403, 404, 405, 302', { timeout: 60_000 }, () => {
 
 const BAD = 'com.example.bad'
 
-describe('408 and 504', { timeout: 60_000 }, () => {
+describe('408 and 504', { timeout: 300_000 }, () => {
   const scope = scopeOfSuite()
   let hasty: Daemon
   let session: string
@@ -333,7 +333,7 @@ describe('408 and 504', { timeout: 60_000 }, () => {
   })
 })
 
-describe('502', { timeout: 60_000 }, () => {
+describe('502', { timeout: 300_000 }, () => {
   const answers: readonly (readonly [what: string, answer: string, code: string])[] = [
     ['nothing', '', 'service-died'],
     ['half a head', 'HTTP/1.1 200 OK\r\nContent-Le', 'service-died'],
@@ -362,7 +362,7 @@ describe('502', { timeout: 60_000 }, () => {
   })
 })
 
-describe('503', { timeout: 60_000 }, () => {
+describe('503', { timeout: 300_000 }, () => {
   test('a connection over the limit is told to come back', async (t) => {
     const small = await startDaemon(scopeOf(t), { tables: '[limits]\nconnections = 2' })
     const first = await RawClient.connect(small.url)

@@ -25,7 +25,7 @@ function asked(method: string, name: string, path: string, lines = ''): string {
   return `${method} ${target} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n${lines}\r\n`
 }
 
-describe('nginx', { timeout: 60_000 }, () => {
+describe('nginx', { timeout: 300_000 }, () => {
   const NAME = 'com.example.nginx'
   const content = randomBytes(3 * 1024 * 1024)
   let directory: string
@@ -116,7 +116,7 @@ describe('nginx', { timeout: 60_000 }, () => {
   })
 })
 
-describe('gunicorn', { timeout: 60_000 }, () => {
+describe('gunicorn', { timeout: 300_000 }, () => {
   const NAME = 'com.example.gunicorn'
   before(async () => {
     await startGunicorn(suite, daemon.place.socket(NAME))
@@ -169,7 +169,7 @@ describe('gunicorn', { timeout: 60_000 }, () => {
   })
 })
 
-describe("Python's http.server", { timeout: 60_000 }, () => {
+describe("Python's http.server", { timeout: 300_000 }, () => {
   const NAME = 'com.example.python'
   before(async () => {
     await startPythonServer(suite, daemon.place.socket(NAME))
@@ -197,7 +197,7 @@ describe("Python's http.server", { timeout: 60_000 }, () => {
   })
 })
 
-describe('node:http with server-sent events', { timeout: 60_000 }, () => {
+describe('node:http with server-sent events', { timeout: 300_000 }, () => {
   const NAME = 'com.example.events'
 
   test('its events arrive one by one as it sends them, and it hears that the client is gone', async () => {

@@ -11,7 +11,7 @@ import { scopeOf } from './harness/scope.ts'
 
 const NOTHING = 'GET /nothing HTTP/1.1\r\nHost: gate\r\n\r\n'
 
-describe('SIGUSR1 and SIGUSR2', { timeout: 60_000 }, () => {
+describe('SIGUSR1 and SIGUSR2', { timeout: 300_000 }, () => {
   test('open no debugger and end nothing, in the primary and in workers: they leave a line in the log', async (t) => {
     const daemon = await startDaemon(scopeOf(t))
     const [worker = 0] = daemon.workerPids
@@ -53,7 +53,7 @@ function takesSignals(pid: number): boolean {
   return (BigInt(`0x${caught}`) & 0x801n) === 0x801n
 }
 
-describe('a stop', { timeout: 60_000 }, () => {
+describe('a stop', { timeout: 300_000 }, () => {
   test('closes connections on which nothing is asked at once, and those that were never used', async (t) => {
     const daemon = await startDaemon(scopeOf(t))
     using idle = await RawClient.connect(daemon.url)

@@ -61,7 +61,7 @@ async function message(socket: WebSocket): Promise<{ data: Buffer; isBinary: boo
   return { data: data as Buffer, isBinary: Boolean(isBinary) }
 }
 
-describe('a WebSocket', { timeout: 60_000 }, () => {
+describe('a WebSocket', { timeout: 300_000 }, () => {
   test('carries text and bytes both ways, small and large', async (t) => {
     const scope = scopeOf(t)
     await serveWebSockets(scope, echo)
@@ -181,7 +181,7 @@ describe('a WebSocket', { timeout: 60_000 }, () => {
   })
 })
 
-describe('an upgrade', { timeout: 60_000 }, () => {
+describe('an upgrade', { timeout: 300_000 }, () => {
   const asked = (lines: string): string =>
     `GET ${PATH} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n${lines}\r\n`
 

@@ -85,7 +85,7 @@ async function send(localAddress: string, daemon: Daemon, request: string): Prom
   return [Number(text.slice(9, 12)), text.slice(text.indexOf('\r\n\r\n') + 4)]
 }
 
-describe('600 clients without a session that call the XenAPI', { timeout: 120_000 }, () => {
+describe('600 clients without a session that call the XenAPI', { timeout: 300_000 }, () => {
   const suite = scopeOfSuite()
   let daemon: Daemon
   before(async () => {

@@ -54,7 +54,7 @@ async function makeCertificate(name: string, ...how: readonly string[]): Promise
   await promisify(execFile)('openssl', ['req', '-x509', ...key, ...files, ...how])
 }
 
-describe('xengate', { timeout: 60_000 }, () => {
+describe('xengate', { timeout: 300_000 }, () => {
   test('--version prints the version, and that of Node.js, on standard output', async () => {
     const { code, stdout } = await xengate('--version')
     assert.equal(code, 0)
@@ -159,7 +159,7 @@ describe('xengate', { timeout: 60_000 }, () => {
   })
 })
 
-describe('check-config', { timeout: 60_000 }, () => {
+describe('check-config', { timeout: 300_000 }, () => {
   test('exits with 0 for a valid file', async () => {
     await configure('')
     const { code, stdout, stderr } = await xengate('check-config --config x.toml')
@@ -268,7 +268,7 @@ password-file = "empty"
   })
 })
 
-describe('config-schema', { timeout: 60_000 }, () => {
+describe('config-schema', { timeout: 300_000 }, () => {
   test('prints JSON Schema, and with --sample a file that check-config takes', async () => {
     const schema = await xengate('config-schema')
     assert.equal(JSON.parse(schema.stdout).type, 'object')
@@ -279,7 +279,7 @@ describe('config-schema', { timeout: 60_000 }, () => {
   })
 })
 
-describe('serve', { timeout: 60_000 }, () => {
+describe('serve', { timeout: 300_000 }, () => {
   test('does not start with a configuration that is not valid', async () => {
     await writeFile(join(cwd, 'x.toml'), 'x = 1')
     const { code, stdout, stderr } = await xengate('serve --config x.toml')
@@ -289,7 +289,7 @@ describe('serve', { timeout: 60_000 }, () => {
   })
 })
 
-describe('dev', { timeout: 60_000 }, () => {
+describe('dev', { timeout: 300_000 }, () => {
   test('a state directory that is too long for its sockets is refused before anything is made', async () => {
     const { code, stderr } = await xengate(`dev --state ${'d'.repeat(120)}`)
     assert.equal(code, 1)
@@ -298,7 +298,7 @@ describe('dev', { timeout: 60_000 }, () => {
   })
 })
 
-describe('user', { timeout: 60_000 }, () => {
+describe('user', { timeout: 300_000 }, () => {
   test('without a state directory says how to give one', async () => {
     const { code, stderr } = await xengate('user list')
     assert.equal(code, 1)

@@ -78,7 +78,7 @@ async function problemsOf(text: string): Promise<readonly ConfigProblem[]> {
   return error.problems
 }
 
-describe('a configuration that can be used', { timeout: 60_000 }, () => {
+describe('a configuration that can be used', { timeout: 300_000 }, () => {
   test('an empty file has every default', async () => {
     assert.deepEqual(await load(''), DEFAULTS)
   })
@@ -364,7 +364,7 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ['a = [1\nb = 2', '', 2, /not TOML/],
 ]
 
-describe('a configuration that is refused', { timeout: 60_000 }, () => {
+describe('a configuration that is refused', { timeout: 300_000 }, () => {
   for (const [text, key, line, message] of REFUSED) {
     test(JSON.stringify(text).slice(0, 60), async () => {
       const problems = await problemsOf(text)

@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
 import { type DemoProcess, startDemo } from './child.ts'
 
-describe('the demo service', { timeout: 60_000 }, () => {
+describe('the demo service', { timeout: 300_000 }, () => {
   let directory: string
   let demo: DemoProcess
   before(async () => {

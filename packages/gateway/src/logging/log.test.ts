@@ -48,7 +48,7 @@ function linesIn(written: string): Line[] {
     .map((line): Line => JSON.parse(line))
 }
 
-describe('a log', { timeout: 60_000 }, () => {
+describe('a log', { timeout: 300_000 }, () => {
   test('processes that share a pipe never mix their lines', async () => {
     const count = 2000
     const run = `"$0" "$1" a ${count} & "$0" "$1" b ${count} & wait`
@@ -206,7 +206,7 @@ const REQUEST: AccessFields = {
   totalMs: 1,
 }
 
-describe('the access log', { timeout: 60_000 }, () => {
+describe('the access log', { timeout: 300_000 }, () => {
   test('has no session id that stands in a path by mistake', async () => {
     const id = '6d1c2e9c-0000-4000-8000-000000000000'
     for (const path of [`/services/plugin/OpaqueRef:${id}/x`, `/services/plugin/x/OpaqueRef%3a${id}/x`]) {

@@ -55,7 +55,7 @@ const steps = fc.array(
   { minLength: 10, maxLength: 60, size: 'max' },
 )
 
-describe('table of hosts', { timeout: 60_000 }, () => {
+describe('table of hosts', { timeout: 300_000 }, () => {
   test('sends no client in a circle, however old what hosts know of each other is', () => {
     fc.assert(
       fc.property(steps, (taken) => {
@@ -151,7 +151,7 @@ test('what one host says costs what it says, however many others there are', { t
   assert.equal(told, 90_000 + 89_990)
 })
 
-describe('announcement', { timeout: 60_000 }, () => {
+describe('announcement', { timeout: 300_000 }, () => {
   test('is read as it was written', () => {
     const announcement: Announcement = {
       host: 'a',

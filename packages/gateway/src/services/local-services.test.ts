@@ -71,7 +71,7 @@ function testsOf(how: Look): void {
   })
 }
 
-describe('services of this host', { timeout: 60_000 }, () => {
+describe('services of this host', { timeout: 300_000 }, () => {
   for (const how of ['surely', 'quietly'] as const) describe(how, () => testsOf(how))
 
   test('are not connected to when they are looked for quietly', async (t) => {

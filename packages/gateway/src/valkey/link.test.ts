@@ -40,7 +40,7 @@ async function works(t: TestContext, config: ValkeyConfig): Promise<void> {
   await link.close()
 }
 
-describe('link to Valkey', { timeout: 60_000 }, () => {
+describe('link to Valkey', { timeout: 300_000 }, () => {
   test('works with a user and a password, from the URL or a file, and says what is wrong without them', async (t) => {
     const port = await freePort()
     const acl = ['--user', 'gate', 'on', '>p@ss', '~*', '&*', '+@all', '--user', 'default', 'off']
@@ -159,7 +159,7 @@ describe('link to Valkey', { timeout: 60_000 }, () => {
   })
 })
 
-describe('URL of Valkey', { timeout: 60_000 }, () => {
+describe('URL of Valkey', { timeout: 300_000 }, () => {
   test('is one of the forms that are described', () => {
     const known: [string, string][] = [
       ['redis://a', 'single a:6379 false 0'],

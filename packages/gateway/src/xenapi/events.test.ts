@@ -13,7 +13,7 @@ async function from({ call }: Endpoint, id: string, classes: string[], token: st
   return (await call('event.from', id, classes, token, seconds)) as Batch
 }
 
-describe('event.from', { timeout: 60_000 }, () => {
+describe('event.from', { timeout: 300_000 }, () => {
   test('gives the objects of the classes at first, and then waits for its time-out', async (t) => {
     const endpoint = await startEndpoint(t)
     const id = await signIn(endpoint, 'rita')
@@ -108,7 +108,7 @@ describe('event.from', { timeout: 60_000 }, () => {
   })
 })
 
-describe('event.next', { timeout: 60_000 }, () => {
+describe('event.next', { timeout: 300_000 }, () => {
   test('needs event.register, and ends with the session', async (t) => {
     const endpoint = await startEndpoint(t)
     const { call } = endpoint

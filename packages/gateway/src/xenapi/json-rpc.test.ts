@@ -6,7 +6,7 @@ import { formatJsonRpcError, formatJsonRpcResult, parseJsonRpcCall } from './jso
 
 const ERROR = new XenApiError('HANDLE_INVALID', ['host', 'x'])
 
-describe('JSON-RPC', { timeout: 60_000 }, () => {
+describe('JSON-RPC', { timeout: 300_000 }, () => {
   test('1.0 has result and error in every answer', () => {
     const call = parseJsonRpcCall('{"method":"a.b","params":["x",1,true,null,[],{}],"id":"xyz"}')
     assert.deepEqual(call, { version: '1.0', method: 'a.b', params: ['x', 1, true, null, [], {}], id: 'xyz' })

@@ -22,7 +22,7 @@ const SESSION_FIELDS = [
   'validation_time',
 ]
 
-describe('calls', { timeout: 60_000 }, () => {
+describe('calls', { timeout: 300_000 }, () => {
   test('are checked: method, number and types of parameters, session', async (t) => {
     const endpoint = await startEndpoint(t)
     const { call } = endpoint
@@ -101,7 +101,7 @@ describe('calls', { timeout: 60_000 }, () => {
   })
 })
 
-describe('session', { timeout: 60_000 }, () => {
+describe('session', { timeout: 300_000 }, () => {
   test('takes two to four parameters to sign in', async (t) => {
     const { call } = await startEndpoint(t)
     for (const more of [[], ['1.0'], ['1.0', 'tests']]) {
@@ -216,7 +216,7 @@ describe('session', { timeout: 60_000 }, () => {
   })
 })
 
-describe('pool and host', { timeout: 60_000 }, () => {
+describe('pool and host', { timeout: 300_000 }, () => {
   test('are read by every role', async (t) => {
     const endpoint = await startEndpoint(t)
     const { call } = endpoint

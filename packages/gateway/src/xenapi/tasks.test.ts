@@ -46,7 +46,7 @@ async function sessionOf({ authority }: Endpoint, user: string): Promise<Session
   return found.session
 }
 
-describe('task', { timeout: 30_000 }, () => {
+describe('task', { timeout: 300_000 }, () => {
   test('is made, read, reported on and destroyed', async (t) => {
     const endpoint = await startEndpoint(t)
     const { call } = endpoint

@@ -5,7 +5,7 @@ import { BusyError, Turns } from './turns.ts'
 
 const BYTES = 65_536
 
-describe('turns in which calls are read', { timeout: 30_000 }, () => {
+describe('turns in which calls are read', { timeout: 300_000 }, () => {
   test('go round by address: one with many calls keeps another waiting for one', async () => {
     const turns = new Turns()
     const order: string[] = []

@@ -55,7 +55,7 @@ async function until(isTrue: () => boolean | Promise<boolean>, what: string): Pr
   }
 }
 
-describe('registry xapi', { timeout: 60_000 }, () => {
+describe('registry xapi', { timeout: 300_000 }, () => {
   test('announces under its key, and leaves the others alone', async (t) => {
     const standIn = await poolOf(t)
     await standIn.order({ order: 'set-other-config', hostname: 'host-a', key: 'iscsi_iqn', value: 'iqn.x' })

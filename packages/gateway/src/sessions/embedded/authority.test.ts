@@ -24,7 +24,7 @@ function signIn({ authority }: TestAuthority, user = 'root', originator = ''): P
   return authority.login({ user, password: `password of ${user}`, originator, clientAddress: '192.0.2.1' })
 }
 
-describe('embedded authority', { timeout: 60_000 }, () => {
+describe('embedded authority', { timeout: 300_000 }, () => {
   test('signs in, finds the session, and logs out', async (t) => {
     const one = await withUser(startAuthority(t))
     const { id, session } = await signIn(one, 'root', 'tests')
@@ -289,7 +289,7 @@ describe('embedded authority', { timeout: 60_000 }, () => {
   })
 })
 
-describe('another process', { timeout: 60_000 }, () => {
+describe('another process', { timeout: 300_000 }, () => {
   test('removes a user: the sessions end, and only those', async (t) => {
     const one = await withUser(await withUser(startAuthority(t)), 'alice', 'read-only')
     const root = await signIn(one)
@@ -336,7 +336,7 @@ describe('another process', { timeout: 60_000 }, () => {
   })
 })
 
-describe('a logout that cannot be written', { timeout: 60_000 }, () => {
+describe('a logout that cannot be written', { timeout: 300_000 }, () => {
   test('holds on a full disk, says so, and is written when there is room', async (t) => {
     const one = await withUser(startAuthority(t))
     const [ending, staying] = [await signIn(one), await signIn(one)]

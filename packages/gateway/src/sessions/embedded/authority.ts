@@ -154,7 +154,11 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   async login({ user, password, originator, clientAddress }: Credentials): Promise<SignedIn> {
     checkOriginator(originator)
     const verified = await this.#check(user, password, clientAddress)
-    const [signedIn, uuids] = await this.#ask(() => this.#ending(() => this.#open(verified, originator, clientAddress)))
+    const [signedIn, uuids] = await this.#ask(() => {
+      // What waits to be written goes first: where there is room for a session, there is for that.
+      this.#writeEndings()
+      return this.#ending(() => this.#open(verified, originator, clientAddress))
+    })
     this.#tell(uuids).catch(this.#report)
     return signedIn
   }

@@ -17,7 +17,7 @@ function throwsCode(body: () => unknown, code: DatabaseErrorCode): void {
   assert.throws(body, (error) => error instanceof DatabaseError && error.code === code)
 }
 
-describe('openDatabase', { timeout: 60_000 }, () => {
+describe('openDatabase', { timeout: 300_000 }, () => {
   test('creates the file, and those beside it, for the owner only', (t) => {
     const path = join(dirname(freshPath(t)), 'state', 'xengate.db')
     connect(t, path).exec("INSERT INTO meta VALUES ('a', 'b')")

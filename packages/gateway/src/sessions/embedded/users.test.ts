@@ -13,7 +13,7 @@ function withCode(code: AccountErrorCode): (error: unknown) => boolean {
   return (error) => error instanceof AccountError && error.code === code
 }
 
-describe('users', { timeout: 60_000 }, () => {
+describe('users', { timeout: 300_000 }, () => {
   test('are added, listed by name, and verified by exact name and password', async (t) => {
     const users = new UserStore(connect(t, freshPath(t)))
     await users.add('root', 'secret', 'pool-admin')
@@ -74,7 +74,7 @@ describe('users', { timeout: 60_000 }, () => {
   })
 })
 
-describe('hash queue', { timeout: 60_000 }, () => {
+describe('hash queue', { timeout: 300_000 }, () => {
   test('runs two jobs at once and keeps 256 waiting; the next is told so', async () => {
     const queue = new HashQueue()
     const { promise: released, resolve: release } = Promise.withResolvers<void>()
@@ -103,7 +103,7 @@ describe('hash queue', { timeout: 60_000 }, () => {
   })
 })
 
-describe('password hashes', { timeout: 60_000 }, () => {
+describe('password hashes', { timeout: 300_000 }, () => {
   test('are salted PHC strings with OWASP parameters', async () => {
     const one = await hashPassword('x')
     const other = await hashPassword('x')

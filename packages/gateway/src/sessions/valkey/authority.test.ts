@@ -25,7 +25,7 @@ async function pair(t: TestContext): Promise<[ValkeyAuthority, ValkeyAuthority]>
   return [a, b]
 }
 
-describe('authority valkey', { timeout: 60_000 }, () => {
+describe('authority valkey', { timeout: 300_000 }, () => {
   test('a session made on one gateway holds on all, and its logout is felt on all', async (t) => {
     const [a, b] = await pair(t)
     let lateMs = 0

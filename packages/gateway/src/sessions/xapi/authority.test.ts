@@ -38,7 +38,7 @@ async function until<Found>(
   }
 }
 
-describe('authority xapi', { timeout: 60_000 }, () => {
+describe('authority xapi', { timeout: 300_000 }, () => {
   test('asks once for all who look for the same session at once, and not again while the answer is trusted', async (t) => {
     const standIn = await standInOf(t)
     const authority = authorityOf(t, localSettings(standIn), PATIENT)
