@@ -58,6 +58,9 @@ function checkPathLength(path: string): void {
   throw new CliError('state-unusable', `cannot make the socket ${path}: ${limit}, and this has ${bytes}`)
 }
 
+/** Enough to try things, with the descriptors that any user has. */
+const DEV_CONNECTIONS = 400
+
 function devConfig(port: number, stateDir: string, plugin: string): Config {
   const parsed = parseConfig(
     {
@@ -65,6 +68,7 @@ function devConfig(port: number, stateDir: string, plugin: string): Config {
       workers: 1,
       listen: [{ address: `127.0.0.1:${port}` }],
       services: { directories: [plugin] },
+      limits: { connections: DEV_CONNECTIONS },
     },
     stateDir,
   )
