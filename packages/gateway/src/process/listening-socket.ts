@@ -139,10 +139,9 @@ export function idOf(who: string | number | null, table: '/etc/passwd' | '/etc/g
   const line = readFileSync(table, 'utf8')
     .split('\n')
     .find((text) => text.startsWith(`${who}:`))
-  const id = line?.split(':')[2]
-  if (id === undefined)
-    throw new ListenError(`there is no ${who} in ${table}: name one that is there, or give its number`)
-  return Number(id)
+  const id = Number(line?.split(':')[2])
+  if (Number.isInteger(id)) return id
+  throw new ListenError(`there is no ${who} in ${table}: name one that is there, or give its number`)
 }
 
 /**

@@ -169,7 +169,8 @@ class Worker {
         break
       case 'forgotten':
         this.#sessions.forget(message.uuids, message.why === 'unused')
-        if (message.why === 'doubtful') this.#gateway.forgotten(message.uuids)
+        // An end may have been missed, and nobody would ask about it again.
+        if (message.why === 'doubtful') this.#gateway.sessionsEnded(message.uuids)
         break
       case 'places':
         this.#whereabouts.take(message.changes)

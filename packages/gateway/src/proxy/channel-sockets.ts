@@ -24,8 +24,10 @@ export interface OpenedChannel {
 export class ChannelSockets {
   readonly #pathsOf: (name: string) => readonly string[]
   readonly #clock: Clock
-  /** Until when, on the clock, a service is taken to have no channel socket. */
+  /** Until when, on the clock, a service is taken to have no channel socket. Anybody can name services that there are not. */
   readonly #absentUntilMs = new Map<string, number>()
+  /** Until when a service that has answered is offered nothing. */
+  readonly #avoidedUntilMs = new Map<string, number>()
 
   /** @param pathsOf where the socket of a service can be, in the order to try */
   constructor(pathsOf: (name: string) => readonly string[], clock: Clock) {
@@ -35,11 +37,15 @@ export class ChannelSockets {
 
   /** Whether the service `name` may take channels, as far as is known. */
   mayTake(name: string): boolean {
-    const untilMs = this.#absentUntilMs.get(name)
-    if (untilMs === undefined) return true
-    if (this.#clock.nowMs < untilMs) return false
-    this.#absentUntilMs.delete(name)
-    return true
+    return !this.#isLeft(this.#absentUntilMs, name) && !this.#isLeft(this.#avoidedUntilMs, name)
+  }
+
+  #isLeft(left: Map<string, number>, name: string): boolean {
+    const untilMs = left.get(name)
+    if (untilMs === undefined) return false
+    if (this.#clock.nowMs < untilMs) return true
+    left.delete(name)
+    return false
   }
 
   /**
@@ -53,17 +59,17 @@ export class ChannelSockets {
       if (opened.kind === 'opened') return opened
       isAbsent &&= ABSENT.has(opened.code)
     }
-    if (isAbsent) this.#leave(offer.service, ABSENT_MS)
+    if (isAbsent) this.#leave(this.#absentUntilMs, offer.service, ABSENT_MS)
     return null
   }
 
   /** The service `name` has answered an offer with something else than the protocol has. */
   avoid(name: string): void {
-    this.#leave(name, AVOIDED_MS)
+    this.#leave(this.#avoidedUntilMs, name, AVOIDED_MS)
   }
 
-  #leave(name: string, ms: number): void {
-    if (this.#absentUntilMs.size >= ABSENT_MAX) this.#absentUntilMs.clear()
-    this.#absentUntilMs.set(name, this.#clock.nowMs + ms)
+  #leave(left: Map<string, number>, name: string, ms: number): void {
+    if (left.size >= ABSENT_MAX) left.clear()
+    left.set(name, this.#clock.nowMs + ms)
   }
 }

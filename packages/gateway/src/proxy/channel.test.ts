@@ -205,7 +205,7 @@ test(
     const { gateway, client, passed } = await setting(t)
     for (const end of [
       () => gateway.useServices(new Policies({}, true), ['GET', 'POST']),
-      () => gateway.forgotten(['11111111']),
+      () => gateway.sessionsEnded(['11111111']),
     ]) {
       const peer = client()
       peer.write(request('GET', '/1'))

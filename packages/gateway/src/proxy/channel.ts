@@ -200,6 +200,8 @@ export class Channel implements Exchange, Held {
 
   swept(): void {}
 
+  clientTooSlow(): void {}
+
   cutTransfer(): void {}
 
   /** Our copy is gone, by whatever ended the connection here. */

@@ -41,6 +41,7 @@ import {
   SERVICE_SLOW,
 } from './refusals.ts'
 import { Relay, type RelayedRequest } from './relay.ts'
+import { RateWatch } from './rate-watch.ts'
 import { callLines, requestText } from './request-text.ts'
 import type { ServiceConnection } from './service-connection.ts'
 import type { Tunnel } from './tunnel.ts'
@@ -107,6 +108,7 @@ export class ClientConnection {
   #isPaused = false
   #discarding: BodyDecoder | null = null
   #droppedBytes = 0
+  readonly #rate = new RateWatch()
   /** While LINGERING: whether the client was still sending a body. */
   #isBodyComing = false
 
@@ -697,8 +699,12 @@ export class ClientConnection {
   /** Called by the sweep: acts if the deadline has passed. */
   sweep(nowMs: number): void {
     if (this.#state === STATE.EXCHANGE) this.#exchange?.swept(nowMs)
-    else if (this.#state === STATE.LINGERING && this.outgoing.hasMoved()) {
-      this.expectWithin(this.#gateway.limits.bodyIdleTimeoutMs)
+    // What was answered may still be on its way to a slow reader, whatever state it is in by then.
+    else if (this.outgoing.hasMoved() && this.outgoing.isPending) this.#expectOutput()
+    if (!this.outgoing.isPending) this.#rate.reset()
+    else if (this.#rate.isTooSlow(nowMs, this.outgoing.takenBytes, this.#gateway.limits.responseMinRate)) {
+      if (this.#state === STATE.EXCHANGE) this.#exchange?.clientTooSlow()
+      else this.cut()
     }
     if (nowMs >= this.#deadlineMs) this.#timedOut()
   }
@@ -711,6 +717,11 @@ export class ClientConnection {
   /** The session of `transfer` has ended. */
   cutTransfer(): void {
     this.#exchange?.cutTransfer()
+  }
+
+  /** The client has taken something: it has as long again for the next, and no less than it had. */
+  #expectOutput(): void {
+    this.#deadlineMs = Math.max(this.#deadlineMs, this.#gateway.clock.nowMs + this.#gateway.limits.bodyIdleTimeoutMs)
   }
 
   #timedOut(): void {
@@ -728,10 +739,13 @@ export class ClientConnection {
         this.#exchange?.timedOut()
         break
       case STATE.IDLE:
-        this.#linger()
+        if (this.outgoing.isPending) this.cut()
+        else this.#linger()
         break
       default:
-        this.destroy()
+        // An orderly end could make what is not taken look complete.
+        if (this.outgoing.isPending) this.cut()
+        else this.destroy()
     }
   }
 
@@ -742,9 +756,17 @@ export class ClientConnection {
 
   /** The gateway stops: a connection on which nothing is asked ends now, and one on which it begins has little time. */
   closeIfIdle(): void {
-    if (this.#state === STATE.IDLE || this.#state === STATE.PROXY) this.destroy()
+    if (this.#state === STATE.PROXY) this.destroy()
+    else if (this.#state === STATE.IDLE) this.#closeIdle()
     else if (this.#state === STATE.HEAD) this.expectWithin(DRAIN_GRACE_MS)
     else if (this.#state === STATE.LINGERING && !this.#isBodyComing) this.expectWithin(LINGER_STOPPING_MS)
+  }
+
+  #closeIdle(): void {
+    // A request is there, behind an answer that the client is still taking: it is served after that.
+    if (this.#unread !== null) this.expectWithin(this.#gateway.limits.bodyIdleTimeoutMs)
+    else if (this.outgoing.isPending) this.#linger()
+    else this.destroy()
   }
 
   /** The gateway stops now. */

@@ -23,6 +23,8 @@ export interface Exchange {
   readonly transfer: RelayedRequest | null
   /** The session of `transfer` has ended. */
   cutTransfer(): void
+  /** The client takes what is written to it more slowly than it has to. */
+  clientTooSlow(): void
   /** The connection's deadline has passed. */
   timedOut(): void
   /** The gateway stops now. */

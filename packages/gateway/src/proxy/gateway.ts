@@ -78,11 +78,13 @@ export interface Held {
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
 const TICK_MS_MAX = 250
 const TICK_MS_MIN = 10
-/** Connections beyond the limit that are being told so. */
+/** Connections beyond the limit that are told so, and waited for until they have read it. */
 const REFUSING_MAX = 64
 /** How many connections wait in the kernel to be accepted; it may allow fewer (net.core.somaxconn). */
 const BACKLOG = 4096
 const PROBLEM_INTERVAL_MS = 10_000
+/** How long what has just arrived may take when the gateway stops. */
+const ARRIVAL_STOPPING_MS = 500
 /** Connections that make a burst; it is over when fewer than this part of them are left, for so long, in milliseconds. */
 const BURST_CONNECTIONS = 1000
 const BURST_LEFT = 0.25
@@ -207,7 +209,7 @@ export class Gateway {
       },
       refusedPlain: (address, socket) => {
         this.#forget(arrival)
-        const words = this.#refuseArrival(PLAIN_ON_TLS, address, socket)
+        const words = this.#refuseArrival(PLAIN_ON_TLS, address, socket, true)
         socket.on('data', (chunk: Buffer) => words.drop(chunk.length))
       },
     })
@@ -223,18 +225,15 @@ export class Gateway {
     })
     const socket = acceptedSocket(handle, reads)
     socket.once('close', () => reads.close())
-    // Each takes a descriptor, as one that is served does: past these they are only closed.
-    if (this.#refusing >= REFUSING_MAX) {
-      socket.destroy()
-      return
-    }
+    // Each takes a descriptor, as one that is served does: past these they are told, and not waited for.
+    const lingers = this.#refusing < REFUSING_MAX
     this.#refusing++
     socket.once('close', () => this.#refusing--)
-    const words = this.#refuseArrival(GATEWAY_BUSY, plainAddress(socket.remoteAddress), socket)
+    const words = this.#refuseArrival(GATEWAY_BUSY, plainAddress(socket.remoteAddress), socket, lingers)
   }
 
   /** Answers a connection of which nothing was read as a request. */
-  #refuseArrival(refused: Refusal, address: string, socket: Socket): LastWords {
+  #refuseArrival(refused: Refusal, address: string, socket: Socket, lingers: boolean): LastWords {
     const asked = nothingAsked(this.nextRequestId())
     const text = refusalResponse(refused, {
       requestId: asked.id,
@@ -244,7 +243,7 @@ export class Gateway {
       nowMs: Date.now(),
     })
     this.logRefusal({ address }, refused, asked, 0, refused.text.length + 1)
-    const words: LastWords = new LastWords(socket, text, this.clock.nowMs, () => this.#forget(words))
+    const words: LastWords = new LastWords(socket, text, lingers, this.clock.nowMs, () => this.#forget(words))
     this.#arrivals.add(words)
     return words
   }
@@ -281,6 +280,7 @@ export class Gateway {
     setImmediate(() =>
       setImmediate(() => {
         for (const connection of this.#connections) connection.closeIfIdle()
+        for (const arrival of this.#arrivals) arrival.hasten(this.clock.nowMs + ARRIVAL_STOPPING_MS)
       }),
     )
   }
@@ -337,11 +337,6 @@ export class Gateway {
   /** Endings of sessions may not be heard of: channels end, since on them services admit requests by themselves. */
   distrust(): void {
     for (const held of this.#allHeld()) if (held instanceof Channel) held.cut()
-  }
-
-  /** Sessions whose end may have been missed: what holds on to them ends, since nobody would ask about it again. */
-  forgotten(uuids: readonly string[]): void {
-    this.sessionsEnded(uuids)
   }
 
   /** Uuids of the sessions that something lives under: a tunnel, a channel, or a request under way that ends with its session. */

@@ -10,21 +10,24 @@ const LINGER_BYTES_MAX = 16 * 1024 * 1024
 /** See the head of this file. */
 export class LastWords {
   readonly #socket: Socket
-  readonly #deadlineMs: number
+  #deadlineMs: number
   #bytes = 0
 
   /**
    * @param socket whose bytes are given to `drop`, by whoever reads it
+   * @param lingers whether the client is waited for; if not, one that is still sending may lose the answer
    * @param nowMs on the gateway's clock
    * @param closed called when the connection is gone
    */
-  constructor(socket: Socket, text: string, nowMs: number, closed: () => void) {
+  constructor(socket: Socket, text: string, lingers: boolean, nowMs: number, closed: () => void) {
     this.#socket = socket
     this.#deadlineMs = nowMs + LINGER_MS
     socket.on('error', () => {}) // 'close' follows
     socket.once('end', () => socket.destroySoon())
     socket.once('close', closed)
-    socket.end(text, 'latin1')
+    socket.end(text, 'latin1', () => {
+      if (!lingers) socket.destroy()
+    })
   }
 
   drop(count: number): void {
@@ -35,6 +38,11 @@ export class LastWords {
   /** Called by the sweep: gives up if the deadline has passed. */
   sweep(nowMs: number): void {
     if (nowMs >= this.#deadlineMs) this.#socket.destroy()
+  }
+
+  /** The gateway stops: the client has until `deadlineMs`. */
+  hasten(deadlineMs: number): void {
+    this.#deadlineMs = Math.min(this.#deadlineMs, deadlineMs)
   }
 
   destroy(): void {

@@ -109,6 +109,11 @@ export class Outgoing {
     return writableLength + (handle?.writeQueueSize ?? 0) + unsentBytes(descriptorOf(this.#socket))
   }
 
+  /** How much the peer has taken in all, in bytes. */
+  get takenBytes(): number {
+    return this.#socket.bytesWritten - this.pendingBytes
+  }
+
   /** Whether the peer has taken something since this was asked last. */
   hasMoved(): boolean {
     if (this.#pendingBytes === 0 && !this.isPending) return false

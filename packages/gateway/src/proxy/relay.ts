@@ -44,6 +44,7 @@ import {
   SESSION_INVALID,
   SWITCH_UNASKED,
 } from './refusals.ts'
+import { RateWatch } from './rate-watch.ts'
 import type { ServiceConnection, ServiceListener } from './service-connection.ts'
 import { Tunnel } from './tunnel.ts'
 
@@ -75,8 +76,6 @@ const SHORT_RESPONSE_BYTES = 8192
 const INTERIM_MAX = 100
 /** A body beyond this takes many pieces. */
 const BULK_BYTES = 262_144
-/** Over how long a client's rate is measured, so that a pause of a few seconds is none. */
-const RATE_WINDOW_MS = 10_000
 
 const RESPONSE = { AWAITED: 0, BODY: 1, COMPLETE: 2 } as const
 
@@ -112,8 +111,7 @@ export class Relay implements Exchange, ServiceListener {
   #isRetry = false
   /** When the response's head is due, on the gateway's clock; 0 while it is not awaited. */
   #responseDueMs = 0
-  /** Since when the client's rate is measured, and what had moved by then. */
-  #rate: { readonly isResponse: boolean; readonly sinceMs: number; readonly moved: number } | null = null
+  readonly #rate = new RateWatch()
 
   constructor(gateway: Gateway, client: ClientConnection, service: ServiceConnection, request: RelayedRequest) {
     this.#gateway = gateway
@@ -455,7 +453,9 @@ export class Relay implements Exchange, ServiceListener {
         if (connected.kind === 'connected') connected.connection.destroy()
       } else if (connected.kind === 'connected') {
         this.#service = connected.connection
-        this.start()
+        // It took a while, and requests may outlive their session only when they have been begun.
+        if (this.#hasSessionEnded) this.#fail(SESSION_INVALID, 'client')
+        else this.start()
       } else {
         this.#fail(SERVICE_DIED, 'service')
       }
@@ -534,22 +534,16 @@ export class Relay implements Exchange, ServiceListener {
     if (!this.request.isForXapi) this.#checkRate(nowMs)
   }
 
-  /** Fails the exchange when the client has been slower than the least rate, for as long as it was the client's turn. */
+  /** Fails the exchange when the client has sent its body too slowly; how it takes the response its connection watches. */
   #checkRate(nowMs: number): void {
-    const { requestMinRate, responseMinRate } = this.#gateway.limits
-    if (requestMinRate === 0 && responseMinRate === 0) return
-    const isResponse = this.#response === RESPONSE.BODY
-    const moved = isResponse ? this.bytesOut - this.#client.outgoing.pendingBytes : this.bytesIn
-    const rate = this.#rate
-    if (this.#awaited !== 'client' || rate === null || rate.isResponse !== isResponse) {
-      this.#rate = { isResponse, sinceMs: nowMs, moved }
-      return
+    if (this.#response === RESPONSE.BODY || this.#awaited !== 'client') this.#rate.reset()
+    else if (this.#rate.isTooSlow(nowMs, this.bytesIn, this.#gateway.limits.requestMinRate)) {
+      this.#fail(REQUEST_SLOW, 'client')
     }
-    const elapsedMs = nowMs - rate.sinceMs
-    if (elapsedMs < RATE_WINDOW_MS) return
-    const isSlow = (moved - rate.moved) * 1000 < (isResponse ? responseMinRate : requestMinRate) * elapsedMs
-    if (isSlow) this.#fail(isResponse ? RESPONSE_UNREAD : REQUEST_SLOW, 'client')
-    else this.#rate = { isResponse, sinceMs: nowMs, moved }
+  }
+
+  clientTooSlow(): void {
+    if (!this.request.isForXapi) this.#fail(RESPONSE_UNREAD, 'client')
   }
 
   get transfer(): RelayedRequest | null {

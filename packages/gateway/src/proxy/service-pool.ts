@@ -106,10 +106,13 @@ export class ServicePool {
   #connectNow(name: string): Connected | null {
     for (const place of this.#placesOf(name)) {
       if ('port' in place) return null
+      const marked = markedFile(place.path)
       const made = connectSocket(place.path)
       this.#debug?.({ event: 'service-connect', path: place.path, code: made.kind === 'connected' ? null : made.code })
       if (made.kind === 'connected') {
-        return this.#connected(ServiceConnection.ofUnixSocket(made.fd, readsBodies(place.path)))
+        // The same file before and after: a service that was exchanged in between is not judged by the other's mark.
+        const readsBodies = marked !== null && markedFile(place.path) === marked
+        return this.#connected(ServiceConnection.ofUnixSocket(made.fd, readsBodies))
       }
       if (NOBODY_THERE.has(made.code)) continue
       return made.code === QUEUE_FULL ? null : this.#failed(made.code)
@@ -201,8 +204,8 @@ export function socketPaths(directories: readonly string[], name: string): reado
   return directories.map((directory) => `${directory}/${name}`)
 }
 
-/** Whether the service says of the socket that it just accepted a connection at that it reads every body. */
-function readsBodies(path: string): boolean {
+/** Inode of the socket at `path`, if its mode says that the service reads every body; null otherwise. */
+function markedFile(path: string): number | null {
   const file = statSync(path, { throwIfNoEntry: false })
-  return file !== undefined && (file.mode & READS_BODIES_MODE) !== 0
+  return file !== undefined && (file.mode & READS_BODIES_MODE) !== 0 ? file.ino : null
 }

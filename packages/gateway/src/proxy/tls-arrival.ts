@@ -39,7 +39,7 @@ export class TlsArrival {
   readonly #raw: Socket
   readonly #credentials: TlsCredentials
   readonly #listener: ArrivalListener
-  readonly #deadlineMs: number
+  #deadlineMs: number
   #state: number
   #ends: Ends | null = null
   #address: string
@@ -73,6 +73,12 @@ export class TlsArrival {
   sweep(nowMs: number): void {
     if (nowMs < this.#deadlineMs) return
     this.#fail(this.#state === STATE.HEADER ? 'proxy-header-slow' : 'tls-slow')
+  }
+
+  /** The gateway stops: a client that has said nothing is let go, another has until `deadlineMs`. */
+  hasten(deadlineMs: number): void {
+    if (this.#kept.length === 0 && this.#state !== STATE.HANDSHAKE) this.#fail(null)
+    else this.#deadlineMs = Math.min(this.#deadlineMs, deadlineMs)
   }
 
   destroy(): void {

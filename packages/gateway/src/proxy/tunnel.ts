@@ -115,6 +115,8 @@ export class Tunnel implements Exchange, ServiceListener, Held {
 
   swept(): void {}
 
+  clientTooSlow(): void {}
+
   cutTransfer(): void {}
 
   /** Tunnels have no deadline of their own. */

@@ -155,13 +155,14 @@ export class XenApiCall implements Exchange {
     const body = this.#body.toString('latin1', 0, this.#bytes)
     const bytesIn = this.#bytes
     this.#end()
+    connected.connection.outgoing.text(`${this.#headLines}Content-Length: ${bytesIn}\r\n\r\n${body}`)
     const request: RelayedRequest = {
       ...this.#asked,
       method: 'POST',
       path: this.#asked.path ?? '',
       service: XENAPI,
-      text: `${this.#headLines}Content-Length: ${bytesIn}\r\n\r\n${body}`,
-      // All of it is in the text.
+      // All of it is written here: a call may wait for long, and nothing of it is kept.
+      text: '',
       decoder: null,
       expectsContinue: false,
       isChunked: false,
@@ -185,6 +186,8 @@ export class XenApiCall implements Exchange {
   clientDrained(): void {}
 
   swept(): void {}
+
+  clientTooSlow(): void {}
 
   cutTransfer(): void {}
 
