@@ -176,6 +176,13 @@ describe('XenAPI over HTTP', { timeout: 300_000 }, () => {
     for (const secret of [id, 'root-pw', 'guess-pw']) assert.ok(!logged.includes(secret))
   })
 
+  test('logs every method as a call, whatever its name', async (t) => {
+    const endpoint = await startEndpoint(t)
+    for (const method of ['constructor', 'toString', '__proto__', '']) await endpoint.call(method)
+    const events = endpoint.logged.map((line) => (JSON.parse(line) as { event?: unknown }).event)
+    assert.deepEqual(events, ['xenapi-call', 'xenapi-call', 'xenapi-call', 'xenapi-call'])
+  })
+
   test('logs who calls, from where, and in which request; sign-ins as events, and failures as warnings', async (t) => {
     const endpoint = await startEndpoint(t)
     const headers = { 'X-Forwarded-For': '192.0.2.1', 'X-Request-Id': 'r-1' }
