@@ -182,6 +182,28 @@ describe('authority xapi', { timeout: 300_000 }, () => {
     assert.equal(heard.length, 0)
   })
 
+  test('asks again in time about a session that was answered slowly, after others that were asked about later', async (t) => {
+    const standIn = await standInOf(t)
+    const trust = { recheckMs: 40_000, staleGraceMs: 400_000 }
+    let aheadMs = 0
+    const authority = authorityOf(t, localSettings(standIn), trust, () => performance.now() + aheadMs)
+    const [first, slow, quick] = [await standIn.login('olga'), await standIn.login('olga'), await standIn.login('olga')]
+    await authority.find(first)
+    await standIn.fault({ kind: 'slow', ms: 1200 })
+    const finding = authority.find(slow)
+    // The call has to be there before those after it are quick.
+    await pause(300)
+    await standIn.fault({ kind: 'none' })
+    aheadMs += 30_000
+    await authority.find(quick)
+    const uuid = (await finding)?.uuid ?? ''
+    await standIn.calls()
+    aheadMs += 8500
+    authority.touch([uuid])
+    // The others are young for 20 s more.
+    await until(async () => (await standIn.calls())['pool.get_all'] === 1)
+  })
+
   test('a client that guesses leaves turns to others', async (t) => {
     const standIn = await standInOf(t)
     const authority = authorityOf(t, localSettings(standIn), PATIENT)
