@@ -35,10 +35,9 @@ export function createControlServer(controlled: Controlled): Server {
       const headers = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
       response.writeHead(status, headers).end(`${JSON.stringify(body)}\n`)
     }
-    bodyOf(request).then(
-      (body) => answered(answer(controlled, request.method ?? '', request.url ?? '', body)),
-      () => request.destroy(),
-    )
+    bodyOf(request)
+      .then((body) => answered(answer(controlled, request.method ?? '', request.url ?? '', body)))
+      .catch(() => request.destroy())
   })
 }
 
@@ -54,7 +53,10 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
 }
 
 function answer({ signIn, changed }: Controlled, method: string, target: string, body: string): Answer {
-  const { pathname, searchParams } = new URL(target, 'http://control')
+  const url = URL.parse(`http://control${target}`)
+  // What does not begin with "/" would be part of the host.
+  if (url === null || !target.startsWith('/')) return NOT_FOUND
+  const { pathname, searchParams } = url
   if (pathname === '/changes') return answerChange(changed, method, body)
   if (pathname !== '/held-up' || signIn === null) return NOT_FOUND
   if (method === 'GET') return { status: 200, body: signIn.heldUp() }

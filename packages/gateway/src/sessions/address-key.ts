@@ -20,6 +20,12 @@ export function addressKey(address: string): string | undefined {
     .join(':')}::/64`
 }
 
+/** The network of what `addressKey` gave: a /24 of IPv4, a /48 of IPv6, and a text as itself. */
+export function networkKey(key: string): string {
+  if (isIP(key) === 4) return key.slice(0, key.lastIndexOf('.'))
+  return key.endsWith('::/64') ? key.split(':').slice(0, 3).join(':') : key
+}
+
 /** The eight groups of a valid IPv6 address. */
 function groupsOf(address: string): number[] {
   const undotted = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_dotted, ...bytes: string[]) => {

@@ -7,10 +7,10 @@ import type { Session } from '../sessions/session.ts'
 export type XenApiLog = Pick<Log, 'info' | 'warn' | 'error'>
 
 /** Events of calls that have a name of their own, when they succeed and when they fail. */
-const EVENTS: Readonly<Record<string, readonly [string, string]>> = {
-  'session.login_with_password': ['sign-in', 'sign-in-failed'],
-  'session.logout': ['sign-out', 'xenapi-call'],
-}
+const EVENTS: ReadonlyMap<string, readonly [string, string]> = new Map([
+  ['session.login_with_password', ['sign-in', 'sign-in-failed']],
+  ['session.logout', ['sign-out', 'xenapi-call']],
+] as const)
 const CALL = ['xenapi-call', 'xenapi-call'] as const
 
 const LOGGED_CHARACTERS_MAX = 100
@@ -24,7 +24,7 @@ export class CallLog {
   /** @param method as the client sent it */
   constructor(log: XenApiLog, method: string, clientAddress: string, requestId: string) {
     this.#log = log
-    this.#events = EVENTS[method] ?? CALL
+    this.#events = EVENTS.get(method) ?? CALL
     this.#fields = { method: cleaned(method), clientAddress, requestId: cleaned(requestId) }
   }
 

@@ -80,6 +80,17 @@ describe('XenAPI over HTTP', { timeout: 300_000 }, () => {
     assert.equal((await send('/', stranger.padEnd(8193))).status, 413)
   })
 
+  test('does not take a long body that names a session for a use of it', async (t) => {
+    const endpoint = await startEndpoint(t)
+    const id = await signIn(endpoint)
+    endpoint.clock.nowMs += 60_000
+    const long = LIST.replace('</methodName>', `</methodName><!-- ${id} -->`).padEnd(8193)
+    assert.equal((await endpoint.send('/', long)).status, 200)
+    endpoint.authority.sweep()
+    const record = await endpoint.authority.record(id)
+    assert.equal(record?.lastActiveMs, record?.createdMs)
+  })
+
   test('holds the bodies of all connections within some 16 MiB: then there is room for short ones alone', async (t) => {
     const endpoint = await startEndpoint(t)
     const head = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n'
@@ -174,6 +185,13 @@ describe('XenAPI over HTTP', { timeout: 300_000 }, () => {
       assert.ok(logged.includes(part), part)
     }
     for (const secret of [id, 'root-pw', 'guess-pw']) assert.ok(!logged.includes(secret))
+  })
+
+  test('logs every method as a call, whatever its name', async (t) => {
+    const endpoint = await startEndpoint(t)
+    for (const method of ['constructor', 'toString', '__proto__', '']) await endpoint.call(method)
+    const events = endpoint.logged.map((line) => (JSON.parse(line) as { event?: unknown }).event)
+    assert.deepEqual(events, ['xenapi-call', 'xenapi-call', 'xenapi-call', 'xenapi-call'])
   })
 
   test('logs who calls, from where, and in which request; sign-ins as events, and failures as warnings', async (t) => {

@@ -1,12 +1,14 @@
 // The XenAPI endpoint: HTTP around the methods. The gateway's workers relay to it; nobody else reaches its socket.
 //
-//   path   404 → method 405 → body 413 → turn 503 → wire format 500 → call: 200 with its result or error, 503 when it cannot tell
+//   path   404 → method 405 → body 413 → turn 503 → wire format 500 → call: 200 with its result or error, 503 when it cannot tell,
+//   or when too many answers of the address are not read
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 
 import { AuthorityUnavailableError } from '../sessions/authority.ts'
 import { AccountError } from '../sessions/accounts/errors.ts'
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
+import { Answers } from './answers.ts'
 import { Bodies, type Body } from './body.ts'
 import { CallLog, type XenApiLog } from './call-log.ts'
 import { internalError, MalformedCallError, XenApiError } from './errors.ts'
@@ -129,6 +131,7 @@ class Endpoint {
   readonly #routes: ReadonlyMap<string, Run>
   readonly #bodies = new Bodies()
   readonly #turns = new Turns()
+  readonly #answers = new Answers()
   /** Calls that were turned away since that was logged last, and when it was. */
   #refused = 0
   #busyLoggedMs = Number.NEGATIVE_INFINITY
@@ -153,14 +156,11 @@ class Endpoint {
       gone.abort()
     })
     const reply = await this.#replyTo(request, gone.signal)
+    const bytes = Buffer.byteLength(reply.text)
+    const clientAddress = clientAddressOf(request)
+    this.#turns.charge(clientAddress, bytes)
     if (response.destroyed) return
-    response.writeHead(reply.status, {
-      'Content-Type': reply.contentType,
-      'Content-Length': Buffer.byteLength(reply.text),
-      'Cache-Control': 'no-cache, no-store',
-      ...reply.headers,
-    })
-    response.end(reply.text)
+    write(response, this.#answers.add(clientAddress, response, bytes) ? reply : this.#busy(request))
   }
 
   async #replyTo(request: IncomingMessage, gone: AbortSignal): Promise<Reply> {
@@ -174,11 +174,11 @@ class Endpoint {
       if (read === 'too-long') return plain(413, 'The body is larger than 64 KiB')
       if (read === 'busy') return this.#busy(request)
       body = read
-      if (body.length > OPEN_BODY_BYTES_MAX && !(await this.#namesSession(body))) {
+      const clientAddress = clientAddressOf(request)
+      if (body.length > OPEN_BODY_BYTES_MAX && !(await this.#namesSession(body, clientAddress))) {
         return plain(413, 'The body is larger than 8 KiB, and names no session')
       }
-      const { 'x-forwarded-for': forwarded, 'x-request-id': requestId } = request.headers
-      return await run({ body, clientAddress: lastOf(forwarded), requestId: lastOf(requestId), gone })
+      return await run({ body, clientAddress, requestId: lastOf(request.headers['x-request-id']), gone })
     } catch (error) {
       if (error instanceof BusyError) return this.#busy(request)
       return belowXenApi(error)
@@ -188,12 +188,12 @@ class Endpoint {
   }
 
   /** Logged now and then: whoever makes too many calls would fill the log, too. */
-  #busy({ headers }: IncomingMessage): Reply {
+  #busy(request: IncomingMessage): Reply {
     this.#refused++
     const nowMs = performance.now()
     if (nowMs - this.#busyLoggedMs >= BUSY_INTERVAL_MS) {
       this.#busyLoggedMs = nowMs
-      const clientAddress = lastOf(headers['x-forwarded-for'])
+      const clientAddress = clientAddressOf(request)
       this.#options.log.warn({ event: 'xenapi-busy', refused: this.#refused, clientAddress })
       this.#refused = 0
     }
@@ -201,9 +201,9 @@ class Endpoint {
   }
 
   /** Whether a live session stands in `body`, first of all that looks like one. Anybody else's body is not worth reading. */
-  async #namesSession(body: Body): Promise<boolean> {
-    const [id] = REFERENCE.exec(body.latin1) ?? []
-    return id !== undefined && (await this.#state.authority.find(id)) !== undefined
+  async #namesSession(body: Body, clientAddress: string): Promise<boolean> {
+    const [id] = await this.#turns.take(clientAddress, 0, () => REFERENCE.exec(body.latin1) ?? [])
+    return id !== undefined && (await this.#state.authority.record(id)) !== undefined
   }
 
   #runner<C extends MethodCall>(format: Format<C>): Run {
@@ -240,6 +240,16 @@ function stateOf({ authority, pool, clock, version, draining }: XenApiOptions, n
   return { authority, pool, hostReference: reference, tasks, events, clock, version, methodNames: names }
 }
 
+function write(response: ServerResponse, reply: Reply): void {
+  response.writeHead(reply.status, {
+    'Content-Type': reply.contentType,
+    'Content-Length': Buffer.byteLength(reply.text),
+    'Cache-Control': 'no-cache, no-store',
+    ...reply.headers,
+  })
+  response.end(reply.text)
+}
+
 /** Failures that are answered below the XenAPI: a client may try again. */
 function isBelowXenApi(error: unknown): boolean {
   return error instanceof AuthorityUnavailableError || (error instanceof AccountError && error.retryable)
@@ -259,6 +269,10 @@ function belowXenApi(error: unknown): Reply {
 function codeOf(error: unknown): string {
   if (error instanceof XenApiError || error instanceof AccountError) return error.code
   return error instanceof AuthorityUnavailableError ? 'AUTHORITY_UNAVAILABLE' : internalError().code
+}
+
+function clientAddressOf({ headers }: IncomingMessage): string {
+  return lastOf(headers['x-forwarded-for'])
 }
 
 function lastOf(field: string | string[] | undefined): string {

@@ -87,7 +87,7 @@ describe('task', { timeout: 300_000 }, () => {
     const { call } = endpoint
     const id = await signIn(endpoint, 'rita')
     const task = await call('task.create', id, 'x'.repeat(2000), '')
-    assert.equal(String(await call('task.get_name_label', id, task)).length, 500)
+    assert.equal(String(await call('task.get_name_label', id, task)).length, 256)
     for (const [method, value] of [
       ['progress', 1.5],
       ['status', 'done'],
@@ -202,15 +202,96 @@ describe('task', { timeout: 300_000 }, () => {
     assert.deepEqual([event?.operation, event?.ref], ['add', task])
   })
 
-  test('is one of at most 100 of a session: one that has ended makes room', async (t) => {
+  test('is one of at most 64 of a session: one that has ended makes room', async (t) => {
     const endpoint = await startEndpoint(t)
     const { call } = endpoint
     const id = await signIn(endpoint)
-    for (let count = 0; count < 100; count++) await call('task.create', id, String(count), '')
+    for (let count = 0; count < 64; count++) await call('task.create', id, String(count), '')
     assert.deepEqual(await call('task.create', id, '', ''), ['TOO_BUSY'])
     const [seventh] = (await call('task.get_by_name_label', id, '7')) as string[]
     await call('task.cancel', id, seventh)
     assert.match(String(await call('task.create', id, 'new', '')), /^OpaqueRef:/)
     assert.deepEqual(await call('task.get_by_name_label', id, '7'), [])
   })
+
+  test('takes its room from the user who has most, the oldest first', async (t) => {
+    const endpoint = await startEndpoint(t)
+    const { call } = endpoint
+    const olga = await signIn(endpoint, 'olga')
+    const hers = [await call('task.create', olga, 'first', ''), await call('task.create', olga, 'second', '')]
+    const ritas = await fill(endpoint)
+    const root = await signIn(endpoint)
+    const made = String(await call('task.create', root, 'import', ''))
+    assert.match(made, /^OpaqueRef:/)
+    const all = (await call('task.get_all', olga)) as string[]
+    assert.ok([...hers, made, ritas.at(-1)].every((task) => all.includes(String(task))))
+    assert.ok(!all.includes(ritas[0] ?? ''))
+  })
+
+  test('of one user who has more than a share takes no room of others', async (t) => {
+    const endpoint = await startEndpoint(t)
+    const { call } = endpoint
+    const olgas: unknown[] = []
+    const sessions = await Promise.all([1, 2].map(() => signIn(endpoint, 'olga')))
+    for (const id of sessions)
+      for (let count = 0; count < 50; count++) olgas.push(await call('task.create', id, '', ''))
+    await fill(endpoint)
+    const all = (await call('task.get_all', sessions[0])) as string[]
+    assert.ok(olgas.every((task) => all.includes(String(task))))
+  })
+
+  test('does not make an answer dear: all of them are bounded by what they take when written', async (t) => {
+    const endpoint = await startEndpoint(t)
+    const { call, send } = endpoint
+    const fat = '<'.repeat(254)
+    let id = ''
+    for (let sessions = 0; sessions < 5; sessions++) {
+      id = await signIn(endpoint, 'rita')
+      for (let count = 0; count < 64; count++) {
+        const task = await call('task.create', id, fat, fat)
+        await call('task.set_result', id, task, '<'.repeat(250))
+        await call('task.add_to_other_config', id, task, 'k', '<'.repeat(240))
+        await call('task.set_error_info', id, task, ['<'.repeat(240)])
+      }
+    }
+    const params = [id, '<array><data><value>*</value></data></array>', '', '<double>0</double>']
+    for (const [method, given] of [
+      ['task.get_all_records', [id]],
+      ['event.from', params],
+    ] as const) {
+      const values = given.map((value) => `<param><value>${value}</value></param>`).join('')
+      const body = `<methodCall><methodName>${method}</methodName><params>${values}</params></methodCall>`
+      const answer = await send('/', body)
+      assert.match(answer.body, /Success/)
+      assert.ok(answer.body.length < 600_000, `${method}: ${answer.body.length}`)
+    }
+    const json = JSON.stringify(await call('task.get_all_records', id))
+    assert.ok(json.length < 600_000, String(json.length))
+  })
+
+  test('that nobody has worked on for half a day is gone with the next that is made', async (t) => {
+    const endpoint = await startEndpoint(t, { settings: { idleTimeoutMs: 100 * 3_600_000 } })
+    const { call, clock } = endpoint
+    const id = await signIn(endpoint)
+    const [idle, busy] = [await call('task.create', id, '', ''), await call('task.create', id, '', '')]
+    clock.nowMs += 11 * 3_600_000
+    await call('task.set_progress', id, busy, 0.5)
+    clock.nowMs += 2 * 3_600_000
+    const made = await call('task.create', id, '', '')
+    assert.deepEqual(await call('task.get_all', id), [busy, made])
+    assert.deepEqual(await call('task.get_record', id, idle), ['HANDLE_INVALID', 'task', idle])
+  })
 })
+
+/** Has rita make more tasks than there is room for, all pending. Answers those that were made. */
+async function fill(endpoint: Endpoint): Promise<string[]> {
+  const made: string[] = []
+  for (let sessions = 0; sessions < 5; sessions++) {
+    const id = await signIn(endpoint, 'rita')
+    for (let count = 0; count < 64; count++) made.push(String(await endpoint.call('task.create', id, '', '')))
+  }
+  // The first are gone already: they made room for the last.
+  const left = (await endpoint.call('task.get_all', await signIn(endpoint, 'rita'))) as string[]
+  assert.ok(left.length < made.length, `${left.length} of ${made.length}`)
+  return made.filter((task) => left.includes(task))
+}

@@ -52,6 +52,28 @@ describe('turns in which calls are read', { timeout: 300_000 }, () => {
     assert.equal(read.length, 1000)
   })
 
+  test('are given up by an address for what its answers cost, and there are then as many for others', async () => {
+    const turns = new Turns()
+    const order: string[] = []
+    const take = (address: string): Promise<number> => turns.take(address, 300, () => order.push(address))
+    turns.charge('192.0.2.1', 1_000_000)
+    await Promise.all([take('192.0.2.1'), ...Array.from({ length: 10 }, () => take('192.0.2.2'))])
+    assert.deepEqual(order, [...Array.from({ length: 10 }, () => '192.0.2.2'), '192.0.2.1'])
+    await take('192.0.2.1')
+  })
+
+  test('come after the answer of the call before, of the same address', async () => {
+    const turns = new Turns()
+    const order: string[] = []
+    const take = async (call: string): Promise<void> => {
+      await turns.take('192.0.2.1', 300, () => order.push(call))
+      for (let step = 0; step < 20; step++) await Promise.resolve()
+      order.push(`answer to ${call}`)
+    }
+    await Promise.all([take('first'), take('second')])
+    assert.deepEqual(order, ['first', 'answer to first', 'second', 'answer to second'])
+  })
+
   test('fail as the work does', async () => {
     const failure = new Error('no call')
     const take = new Turns().take('', 1, () => {

@@ -2,7 +2,8 @@
 // also answers about sessions, hears of endings and says that it is alive.
 //
 // In one turn of the event loop little is read, and then everything else is done first. Addresses take turns, so that one with
-// many calls keeps others waiting for one of them at most. What waits is bounded by what it costs; when there is no room, the
+// many calls keeps others waiting for one of them at most. What its answers have cost it owes, and gives up turns for, so that dear
+// answers take turns as dear calls do. What waits is bounded by what it costs; when there is no room, the
 // address that has most waiting gives up its dearest call, the last of these: a login is short, and so has room where others at
 // its address send what is not.
 
@@ -14,6 +15,8 @@ const WAITING_COST_MAX = 1_048_576
 const CALL_COST = 512
 /** What is read in one turn of the event loop, by one call or more: about a millisecond. */
 const TURN_COST = 8192
+/** Bytes of an answer that cost as much as one of a call: writing was measured at a tenth of reading. */
+const ANSWER_BYTES = 8
 
 interface Waiting {
   readonly cost: number
@@ -25,6 +28,8 @@ interface Waiting {
 interface Line {
   readonly calls: Waiting[]
   cost: number
+  /** What its answers have cost. */
+  owed: number
 }
 
 /** There is no room for the call. */
@@ -34,7 +39,7 @@ export class BusyError extends Error {
 
 /** See the head of this file. */
 export class Turns {
-  /** Lines that are not empty; the first is next. */
+  /** Lines with calls, or that owe; the first is next. */
   readonly #lines = new Map<string, Line>()
   #cost = 0
   #isScheduled = false
@@ -59,11 +64,24 @@ export class Turns {
     return promise
   }
 
+  /** A call of the address was answered with so many bytes. */
+  charge(address: string, answerBytes: number): void {
+    const owed = answerBytes / ANSWER_BYTES - CALL_COST
+    if (owed <= 0) return
+    this.#lineOf(addressKey(address) ?? '').owed += owed
+    this.#schedule()
+  }
+
+  #lineOf(key: string): Line {
+    const line = this.#lines.get(key) ?? { calls: [], cost: 0, owed: 0 }
+    this.#lines.set(key, line)
+    return line
+  }
+
   #enter(key: string, call: Waiting): void {
-    const line = this.#lines.get(key) ?? { calls: [], cost: 0 }
+    const line = this.#lineOf(key)
     line.calls.push(call)
     line.cost += call.cost
-    this.#lines.set(key, line)
     this.#cost += call.cost
     while (this.#cost > WAITING_COST_MAX) this.#dropDearest()
     this.#schedule()
@@ -80,7 +98,7 @@ export class Turns {
   #took(key: string, line: Line, call: Waiting): void {
     line.cost -= call.cost
     this.#cost -= call.cost
-    if (line.calls.length === 0) this.#lines.delete(key)
+    if (line.calls.length === 0 && line.owed === 0) this.#lines.delete(key)
   }
 
   #schedule(): void {
@@ -93,19 +111,33 @@ export class Turns {
     })
   }
 
+  /** One call of each address at most: what the first one's answer costs is known before the next. */
   #turn(): void {
-    for (let left = TURN_COST; left > 0;) {
+    let left = TURN_COST
+    for (let lines = this.#lines.size; lines > 0 && left > 0; lines--) {
       const [entry] = this.#lines
       if (entry === undefined) return
       const [key, line] = entry
-      const call = line.calls.shift()
-      if (call === undefined) return
       // To the end of the line of lines.
       this.#lines.delete(key)
       this.#lines.set(key, line)
-      this.#took(key, line, call)
-      left -= call.cost
-      call.run()
+      left -= line.owed > 0 ? this.#pay(key, line) : this.#runFirst(key, line)
     }
+  }
+
+  /** @returns nothing: the work was done before */
+  #pay(key: string, line: Line): number {
+    line.owed = Math.max(0, line.owed - TURN_COST)
+    if (line.owed === 0 && line.calls.length === 0) this.#lines.delete(key)
+    return 0
+  }
+
+  /** @returns what it cost */
+  #runFirst(key: string, line: Line): number {
+    const call = line.calls.shift()
+    if (call === undefined) return 0
+    this.#took(key, line, call)
+    call.run()
+    return call.cost
   }
 }

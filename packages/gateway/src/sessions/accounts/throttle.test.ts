@@ -167,7 +167,7 @@ describe('sign-in throttle', { timeout: 300_000 }, () => {
     )
     const held = Array.from({ length: 256 }, (_, index) => throttle.enter(`b${index}`, `203.0.113.${index}`))
     await assert.rejects(
-      throttle.enter('c', '192.0.2.9'),
+      throttle.enter('c', '203.0.113.9'),
       (error) => error instanceof AccountError && error.code === 'BUSY',
     )
     const known = throttle.enter('root', HOME)
@@ -175,6 +175,33 @@ describe('sign-in throttle', { timeout: 300_000 }, () => {
     assert.equal((await known).kind, 'admitted')
     void held
   })
+
+  for (const [what, guesser, newcomer] of [
+    ['many addresses of some networks', (one: number) => `198.51.${one % 4}.${one % 256}`, '192.0.2.1'],
+    ['one network, but for its own address', (one: number) => `198.51.100.${one % 128}`, '198.51.100.200'],
+    ['clients without an address', () => '', ''],
+  ] as const) {
+    test(`gives a name that nobody guesses at its turn whatever is tried for others by ${what}`, async () => {
+      const throttle = new SignInThrottle(new HandClock().read)
+      const attempts: Attempt[] = []
+      for (let one = 0; one < 1000; one++) {
+        throttle.enter(`user-${one % 100}`, guesser(one)).then(
+          (admission) => admission.kind === 'admitted' && attempts.push(admission.attempt),
+          () => {},
+        )
+      }
+      const waiting = throttle.enter('root', newcomer)
+      const progress = { isIn: false, checks: 0 }
+      void waiting.then(() => (progress.isIn = true))
+      while (!progress.isIn && progress.checks < 200) {
+        progress.checks += 1
+        attempts.shift()?.failed()
+        for (let step = 0; step < 5; step++) await Promise.resolve()
+      }
+      assert.equal((await waiting).kind, 'admitted')
+      assert.ok(progress.checks <= 101, `after ${progress.checks} checks`)
+    })
+  }
 
   test('bounds its table, and drops the oldest first', async () => {
     const throttle = new SignInThrottle(new HandClock().read)

@@ -7,13 +7,14 @@
 //                                             five failures from such addresses, a turn: one each 250 ms for this name
 //   no address (a Unix listener)              a turn, as those; it is never refused for failures
 //
-// Of those who wait for a turn, the address with the fewest failures is next. Who could not have a turn within 2 s is
-// refused. Attempts that are being checked count as failures until they prove otherwise: beyond the free ones the next
+// Of those who wait, networks have equal shares, and in one of them the address with the fewest failures is next (see Shares). Who
+// could not have a turn within 2 s is refused. Attempts that are being checked count as failures until they prove otherwise: beyond the free ones the next
 // attempt is held until an earlier one is decided, so that guessing in parallel gains nothing, and signing in in parallel
 // works. Checks at once are bounded, so that a turn is never far away.
 
 import { addressKey } from '../address-key.ts'
 import { AccountError } from './errors.ts'
+import { mostCrowded, Shares, type Waiter } from './shares.ts'
 import { type Outcome, type Track, TrackTable } from './tracks.ts'
 
 const FREE_FAILURES = 5
@@ -26,7 +27,7 @@ const TURN_WAIT_MS_MAX = 2_000
 const TURNS_MAX = TURN_WAIT_MS_MAX / TURN_MS
 /** Checks at once: enough to keep the hash queue busy. */
 const CHECKS_MAX = 6
-/** Attempts that wait, of those that are known and of others. */
+/** Attempts that wait, of those that are known and of others; past it one goes of where most come from. */
 const HELD_MAX = 256
 /** Names and addresses that have signed in, and for how long that counts. */
 const SIGNED_IN_MAX = 10_000
@@ -64,9 +65,9 @@ interface Asker {
   readonly address: string | undefined
 }
 
-interface Held extends Asker {
-  readonly sinceMs: number
+interface Held extends Waiter {
   readonly settle: (admission: Admission) => void
+  readonly refuse: (error: AccountError) => void
 }
 
 /** Judges sign-in attempts, in memory: a restart forgets. */
@@ -79,6 +80,7 @@ export class SignInThrottle {
   readonly #pairs = new TrackTable()
   /** When each name last signed in from each address. */
   readonly #signedIn = new Map<string, number>()
+  readonly #shares = new Shares()
   #checks = 0
   #held: Held[] = []
   #timer: NodeJS.Timeout | undefined
@@ -99,16 +101,13 @@ export class SignInThrottle {
     const asker = { name, address: addressKey(address) }
     const refusal = this.#refusalOf(asker) ?? this.#refuseCrowd(asker)
     if (refusal !== undefined) return Promise.resolve(refusal)
-    const isKnown = this.#isKnown(asker)
-    if (this.#held.filter((one) => this.#isKnown(one) === isKnown).length >= HELD_MAX) {
-      const text = `sign in: ${HELD_MAX} attempts are waiting already; try again in a second`
-      return Promise.reject(new AccountError('BUSY', text))
-    }
-    return new Promise((settle) => {
-      this.#held.push({ ...asker, sinceMs: this.#clock(), settle })
-      // Even when it could be let in: others may have waited for this turn.
-      this.#release()
-    })
+    const { promise, resolve, reject } = Promise.withResolvers<Admission>()
+    this.#held.push({ ...asker, sinceMs: this.#clock(), settle: resolve, refuse: reject })
+    this.#dropBeyond(this.#isKnown(asker))
+    // Even when it could be let in: others may have waited for this turn.
+    if (this.#checks < CHECKS_MAX) this.#release()
+    else this.#arm()
+    return promise
   }
 
   /** Who is held up now. */
@@ -143,6 +142,15 @@ export class SignInThrottle {
         this.#pairs.forgive(pairOf({ name: one.name ?? '', address: one.address ?? '' }))
     }
     this.#release()
+  }
+
+  #dropBeyond(isKnown: boolean): void {
+    const waiting = this.#held.filter((one) => this.#isKnown(one) === isKnown)
+    const dropped = waiting.length > HELD_MAX ? mostCrowded(waiting) : undefined
+    if (dropped === undefined) return
+    this.#held.splice(this.#held.indexOf(dropped), 1)
+    const text = `sign in: ${HELD_MAX} attempts are waiting already; try again in a second`
+    dropped.refuse(new AccountError('BUSY', text))
   }
 
   /** `undefined`: to be held. */
@@ -214,6 +222,7 @@ export class SignInThrottle {
     if (address !== undefined) tables.push([this.#addresses, address])
     if (!isKnown) tables.push([this.#names, name])
     for (const [table, key] of tables) table.open(key, nowMs)
+    this.#shares.took(asker)
     this.#checks += 1
     const decide = (outcome: Outcome, ofPairs: Outcome = outcome): void => {
       for (const [table, key] of tables) table.decide(key, table === this.#pairs ? ofPairs : outcome, this.#clock())
@@ -241,11 +250,11 @@ export class SignInThrottle {
     }
   }
 
-  /** Judges the held attempts again, at most `2 * HELD_MAX`: those that are known first, then who has failed least. */
+  /** Judges the held attempts again, at most `2 * HELD_MAX`: those that are known first, then the others in their order. */
   #release(): void {
     const nowMs = this.#clock()
-    const rank = (one: Asker): number => (this.#isKnown(one) ? -1 : this.#failuresOf(one, nowMs))
-    const held = this.#held.toSorted((a, b) => rank(a) - rank(b))
+    const { known = [], others = [] } = Object.groupBy(this.#held, (one) => (this.#isKnown(one) ? 'known' : 'others'))
+    const held = [...known, ...this.#shares.inOrder(others, (one) => this.#failuresOf(one, nowMs))]
     this.#held = []
     for (const one of held) {
       const admission = this.#judge(one)

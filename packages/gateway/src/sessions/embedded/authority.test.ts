@@ -367,6 +367,19 @@ describe('a logout that cannot be written', { timeout: 300_000 }, () => {
     assert.deepEqual(one.told, [ending.session.uuid], 'told once')
   })
 
+  test('does not keep endings by other processes from being told', async (t) => {
+    const one = await withUser(startAuthority(t))
+    const [ending, others] = [await signIn(one), await signIn(one)]
+    const makeRoom = fillUp(one.db)
+    await assert.rejects(one.authority.logout(ending.id), AuthorityUnavailableError)
+    const other = connect(t, one.path)
+    // The table that fills the disk grows with what this process deletes; the other has room.
+    other.prepare('DELETE FROM sessions WHERE uuid = ?').run(others.session.uuid)
+    while (one.told.length < 2) await pause(10)
+    assert.deepEqual(one.told, [ending.session.uuid, others.session.uuid])
+    makeRoom()
+  })
+
   test('ends at once while another process writes, and is answered when that is done, six as soon as one', async (t) => {
     const one = await withUser(startAuthority(t))
     const sessions = await Promise.all(Array.from({ length: 6 }, () => signIn(one)))

@@ -252,11 +252,20 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
     this.#timers = []
   }
 
-  /** Finds what other processes have ended. The counter is read before the look, so that nothing falls in between. */
+  /** Writes what waits, and finds what other processes have ended, whether that can be written or not. */
   #lookAtOthers(): void {
+    this.#writeActivity()
     try {
-      this.#writeActivity()
       this.#writeEndings()
+    } catch (error) {
+      this.#reportUnlessBusy(error)
+    }
+    this.#takeOthers()
+  }
+
+  /** The counter is read before the look, so that nothing falls in between. */
+  #takeOthers(): void {
+    try {
       const dataVersion = this.#readDataVersion()
       if (dataVersion === this.#dataVersion) return
       // A look that fails leaves the counter alone, so that the next look is not skipped.

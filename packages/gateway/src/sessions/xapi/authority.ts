@@ -28,7 +28,7 @@ import type { Session } from '../session.ts'
 import { Gate } from './gate.ts'
 import { XapiIdentities } from './identity.ts'
 
-/** Sessions known at once; past it the one asked about longest ago is forgotten. */
+/** Sessions known at once; past it the one answered about longest ago is forgotten. */
 const KNOWN_MAX = 100_000
 /**
  * Questions at once about sessions that are not known: guesses must not take the time of questions about those that are,
@@ -88,7 +88,7 @@ export class XapiAuthority implements SessionAuthority {
   readonly #identities: XapiIdentities
   readonly #nowMs: () => number
   readonly #report: (error: unknown) => void
-  /** By id; in the order in which they were asked about. */
+  /** By id; in the order of the answers, of which one may have been asked for before others. */
   readonly #known = new Map<string, Known>()
   readonly #idsByUuid = new Map<string, string>()
   /** Ids, by uuid, of sessions that were forgotten: connections that were begun with them may still be at work. */
@@ -248,7 +248,7 @@ export class XapiAuthority implements SessionAuthority {
 
   #learn(id: string, session: Session, askedMs: number, isTouched: boolean): void {
     const before = this.#known.get(id)
-    // To the end: the order of the map is the order of the questions.
+    // To the end: the order of the map is the order of the answers.
     this.#known.delete(id)
     this.#known.set(id, {
       id,
@@ -297,7 +297,10 @@ export class XapiAuthority implements SessionAuthority {
     this.#ended([known.session.uuid]).catch(this.#report)
   }
 
-  /** Asks again about what is used or held, and tells of what is not, or cannot be told; the oldest answers come first. */
+  /**
+   * Asks again about what is used or held, and tells of what is not, or cannot be told. All are looked at: in the order of the answers
+   * one that came slowly is older than those before it.
+   */
   #look(): void {
     const nowMs = this.#nowMs()
     const { recheckMs } = this.#trust
@@ -306,7 +309,7 @@ export class XapiAuthority implements SessionAuthority {
     const unused: string[] = []
     for (const known of this.#known.values()) {
       const ageMs = nowMs - known.askedMs
-      if (ageMs < askAgainMs) break
+      if (ageMs < askAgainMs) continue
       const { uuid } = known.session
       const isNeeded = known.usedMs > known.askedMs || known.heldMs > known.askedMs
       if (ageMs >= this.#graceMs) {
