@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { chmod, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
@@ -160,6 +160,25 @@ describe('xengate', { timeout: 300_000 }, () => {
 })
 
 describe('check-config', { timeout: 300_000 }, () => {
+  test('says no to a state directory or an address that the daemon cannot have', async () => {
+    await writeFile(join(cwd, 'file'), 'not a database at all, and long enough to be looked at as one\n'.repeat(100))
+    await mkdir(join(cwd, 'foreign'))
+    await copyFile(join(cwd, 'file'), join(cwd, 'foreign/xengate.db'))
+    for (const [text, problem] of [
+      ['state-dir = "file/state"', /`state-dir` must be a directory; .*file is a file/],
+      ['state-dir = "foreign"', /`state-dir`: read database .*: file is not a database/],
+      [
+        '[[listen]]\naddress = "192.0.2.55:9551"',
+        /`listen\[0\]\.address` is an address that this machine does not have/,
+      ],
+    ] as const) {
+      await writeFile(join(cwd, 'y.toml'), `${text}\n`)
+      const { code, stderr } = await xengate('check-config --config y.toml')
+      assert.equal(code, 1)
+      assert.match(stderr, problem)
+    }
+  })
+
   test('exits with 0 for a valid file', async () => {
     await configure('')
     const { code, stdout, stderr } = await xengate('check-config --config x.toml')
@@ -273,7 +292,8 @@ describe('config-schema', { timeout: 300_000 }, () => {
     const schema = await xengate('config-schema')
     assert.equal(JSON.parse(schema.stdout).type, 'object')
     const sample = await xengate('config-schema --sample')
-    await writeFile(join(cwd, 'x.toml'), sample.stdout)
+    // Its state directory is root's.
+    await writeFile(join(cwd, 'x.toml'), sample.stdout.replace('/var/lib/xengate', join(cwd, 'state')))
     assert.equal((await xengate('check-config --config x.toml')).code, 0)
     assert.match((await xengate('config-schema --reference')).stdout, /^# Configuration\n/)
   })

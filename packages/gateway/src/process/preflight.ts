@@ -4,6 +4,7 @@
 import { X509Certificate } from 'node:crypto'
 import { lookup } from 'node:dns/promises'
 import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { isLoopback } from '../config/addresses.ts'
@@ -11,6 +12,7 @@ import type { KeyPath } from '../config/locate.ts'
 import { formatKey, type Problem } from '../config/problems.ts'
 import type { Config, ListenConfig } from '../config/schema.ts'
 import { readSecureContext, type TlsFiles } from '../proxy/tls-credentials.ts'
+import { checkDatabase } from '../sessions/embedded/database.ts'
 import { databasePath } from '../sessions/embedded/open.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { idOf } from './listening-socket.ts'
@@ -68,19 +70,35 @@ function refusalOf(path: KeyPath, use: () => unknown): Problem[] {
   }
 }
 
-function stateRefusals({ stateDir }: Config): Problem[] {
-  if (!existsSync(stateDir) || statSync(stateDir).isDirectory()) return []
-  return [doubt(['state-dir'], `must be a directory; ${stateDir} is a file`)]
+function stateRefusals({ stateDir, sessions: { authority } }: Config): Problem[] {
+  const path = ['state-dir']
+  // Where it is not there yet, it is made in the nearest directory above it that is.
+  let there = stateDir
+  while (!existsSync(there) && dirname(there) !== there) there = dirname(there)
+  if (!isDirectory(there)) return [doubt(path, `must be a directory; ${there} is a file`)]
+  try {
+    accessSync(there, constants.W_OK | constants.X_OK)
+  } catch {
+    return [doubt(path, `cannot be used by this user, who may not write to ${there}`)]
+  }
+  return authority === 'embedded' ? refusalOf(path, () => checkDatabase(databasePath(stateDir))) : []
 }
 
 async function hostRefusals({ address }: ListenConfig, path: KeyPath): Promise<Problem[]> {
   if (address.kind !== 'tcp') return []
+  const key = [...path, 'address']
   try {
-    await lookup(address.host)
-    return []
+    const { address: found } = await lookup(address.host)
+    return isOwnAddress(found) ? [] : [doubt(key, `is an address that this machine does not have: ${found}`)]
   } catch {
-    return [doubt([...path, 'address'], `names a host that is not known: ${address.host}`)]
+    return [doubt(key, `names a host that is not known: ${address.host}`)]
   }
+}
+
+/** Whether a socket can be bound to `address`: one of this machine's, any of the loopback's, or the one that stands for all. */
+function isOwnAddress(address: string): boolean {
+  if (address === '0.0.0.0' || address === '::' || isLoopback(address)) return true
+  return Object.values(networkInterfaces()).some((all) => all?.some((one) => one.address === address))
 }
 
 function listenRefusals({ address, owner, group, tls }: ListenConfig, path: KeyPath): Problem[] {

@@ -80,7 +80,14 @@ const BULK_BYTES = 262_144
 const RESPONSE = { AWAITED: 0, BODY: 1, COMPLETE: 2 } as const
 
 /** How an exchange ended, for the access log. */
-export type Outcome = 'complete' | 'refused' | 'client-gone' | 'client-failed' | 'service-failed' | 'gateway-failed'
+export type Outcome =
+  | 'complete'
+  | 'refused'
+  | 'cut'
+  | 'client-gone'
+  | 'client-failed'
+  | 'service-failed'
+  | 'gateway-failed'
 
 export class Relay implements Exchange, ServiceListener {
   readonly request: RelayedRequest
@@ -551,7 +558,13 @@ export class Relay implements Exchange, ServiceListener {
   }
 
   cutTransfer(): void {
-    this.#fail(SESSION_INVALID, 'gateway')
+    if (this.#response === RESPONSE.AWAITED) {
+      this.#fail(SESSION_INVALID, 'gateway')
+      return
+    }
+    this.#dropService()
+    this.#log('cut', 'session-ended')
+    this.#client.cut()
   }
 
   drainTimedOut(): void {

@@ -132,7 +132,7 @@ export class Tunnel implements Exchange, ServiceListener, Held {
   }
 
   cut(): void {
-    this.#close(false)
+    this.#close(false, 'cut')
   }
 
   destroy(): void {

@@ -5,7 +5,7 @@
 // - a user's sessions end when the user is removed or gets another role;
 // - each session that goes away, for whatever reason, leaves its uuid in `endings`, which the daemon empties.
 
-import { chmodSync, closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { chmodSync, closeSync, constants, existsSync, fstatSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -19,6 +19,7 @@ const BUSY_RETRY_MS = 20
 /** SQLite's codes for what passes by itself or with an operator's help. */
 const SQLITE_BUSY = 5
 const SQLITE_FULL = 13
+const SQLITE_NOTADB = 26
 
 /** Marks the file as Xengate's ("Xeng"), so that another program's database is never written to. */
 const APPLICATION_ID = 0x58_65_6e_67
@@ -118,6 +119,24 @@ export function openDatabase(path: string): DatabaseSync {
     )
   }
   return db
+}
+
+/** Looks whether the file at `path`, if there is one, is a database of this version. It changes nothing. @throws {DatabaseError} */
+export function checkDatabase(path: string): void {
+  if (!existsSync(path)) return
+  let db: DatabaseSync | undefined
+  try {
+    db = new DatabaseSync(path, { readOnly: true })
+    checkOwner(db, path)
+    checkVersion(db, path)
+  } catch (error) {
+    if (error instanceof DatabaseError) throw error
+    // Anything else may come of looking without writing, and says nothing of opening it.
+    if (sqliteCodeOf(error) !== SQLITE_NOTADB) return
+    throw new DatabaseError('DATABASE_FOREIGN', `read database "${path}": ${reasonOf(error)}`, error)
+  } finally {
+    db?.close()
+  }
 }
 
 /**
@@ -220,13 +239,17 @@ function checkOwner(db: DatabaseSync, path: string): void {
   throw new DatabaseError('DATABASE_FOREIGN', `open database "${path}": it belongs to another program`)
 }
 
+/** @returns the schema's version. @throws {DatabaseError} when a newer Xengate made it */
+function checkVersion(db: DatabaseSync, path: string): number {
+  const version = integerOf(db.prepare('PRAGMA user_version').get() ?? {}, 'user_version')
+  if (version <= SCHEMA_VERSION) return version
+  const text = `open database "${path}": its version is ${version}, this Xengate knows up to ${SCHEMA_VERSION}`
+  throw new DatabaseError('DATABASE_NEWER', text)
+}
+
 /** Brings the schema to this version; runs in a transaction, since another process may be doing the same. */
 function migrate(db: DatabaseSync, path: string): void {
-  const version = integerOf(db.prepare('PRAGMA user_version').get() ?? {}, 'user_version')
-  if (version > SCHEMA_VERSION) {
-    const text = `open database "${path}": its version is ${version}, this Xengate knows up to ${SCHEMA_VERSION}`
-    throw new DatabaseError('DATABASE_NEWER', text)
-  }
+  const version = checkVersion(db, path)
   if (version === SCHEMA_VERSION) return
   db.exec(SCHEMA)
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}`)
