@@ -67,7 +67,10 @@ describe('xengate', { timeout: 300_000 }, () => {
     await writeFile(join(cwd, 'socket.toml'), 'state-dir = "state"\n[[listen]]\naddress = "unix:none/gate.sock"\n')
     for (const [command, expected] of [
       ['dev --port 0 --state file', /cannot use .*file: .*EEXIST.* \[state-unusable\]\ntry: /],
-      ['serve --config below.toml', /cannot use the state directory .*EEXIST.* \[state-unusable\]\ntry: /],
+      [
+        'serve --config below.toml',
+        /below\.toml:1: .*must be a directory; .*file is a file\n.* \[config-invalid\]\ntry: /,
+      ],
       [
         'serve --config socket.toml',
         /socket\.toml:3: .*directory that is not there: .*none\n.* \[config-invalid\]\ntry: /,
