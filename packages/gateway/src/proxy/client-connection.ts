@@ -531,7 +531,9 @@ export class ClientConnection {
   #enterIdle(): void {
     this.#state = STATE.IDLE
     const { idleTimeoutMs } = this.#gateway.limits
-    this.expectWithin(this.#gateway.isDraining ? Math.min(DRAIN_GRACE_MS, idleTimeoutMs) : idleTimeoutMs)
+    // The rest of an answer may wait for its reader: then the grace begins when that is gone.
+    const isLeaving = this.#gateway.isDraining && !this.outgoing.isPending
+    this.expectWithin(isLeaving ? Math.min(DRAIN_GRACE_MS, idleTimeoutMs) : idleTimeoutMs)
   }
 
   // ── refusals and ends ──
@@ -706,6 +708,9 @@ export class ClientConnection {
       if (this.#state === STATE.EXCHANGE) this.#exchange?.clientTooSlow()
       else this.cut()
     }
+    if (this.#state === STATE.IDLE && this.#gateway.isDraining && !this.outgoing.isPending) {
+      this.#deadlineMs = Math.min(this.#deadlineMs, nowMs + DRAIN_GRACE_MS)
+    }
     if (nowMs >= this.#deadlineMs) this.#timedOut()
   }
 
@@ -743,10 +748,14 @@ export class ClientConnection {
         else this.#linger()
         break
       default:
-        // An orderly end could make what is not taken look complete.
-        if (this.outgoing.isPending) this.cut()
-        else this.destroy()
+        this.#giveUp()
     }
+  }
+
+  /** Ends the connection; not in order while something waits for the client, which could then look complete. */
+  #giveUp(): void {
+    if (this.outgoing.isPending) this.cut()
+    else this.destroy()
   }
 
   /** The gateway takes no more connections: this one ends with its next response, or when none comes. */
@@ -759,7 +768,9 @@ export class ClientConnection {
     if (this.#state === STATE.PROXY) this.destroy()
     else if (this.#state === STATE.IDLE) this.#closeIdle()
     else if (this.#state === STATE.HEAD) this.expectWithin(DRAIN_GRACE_MS)
-    else if (this.#state === STATE.LINGERING && !this.#isBodyComing) this.expectWithin(LINGER_STOPPING_MS)
+    else if (this.#state === STATE.LINGERING && !this.#isBodyComing && !this.outgoing.isPending) {
+      this.expectWithin(LINGER_STOPPING_MS)
+    }
   }
 
   #closeIdle(): void {
@@ -773,7 +784,7 @@ export class ClientConnection {
   drainTimedOut(): void {
     if (this.#state === STATE.EXCHANGE) this.#exchange?.drainTimedOut()
     else if (this.#state === STATE.WAITING) this.#refuseWaiting(DRAINING)
-    else this.destroy()
+    else this.#giveUp()
   }
 }
 
