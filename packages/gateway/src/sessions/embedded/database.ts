@@ -105,10 +105,13 @@ export function openDatabase(path: string): DatabaseSync {
     throw new DatabaseError('DATABASE_UNREADABLE', `open database "${path}": ${reasonOf(error)}`, error)
   }
   try {
-    checkOwner(db, path)
-    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON')
-    transaction(db, () => {
-      migrate(db, path)
+    const opened = db
+    patiently(() => {
+      checkOwner(opened, path)
+      opened.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON')
+      transaction(opened, () => {
+        migrate(opened, path)
+      })
     })
   } catch (error) {
     db.close()
@@ -170,6 +173,24 @@ export async function whenFree<T>(body: () => T): Promise<T> {
       if (!isBusy(error) || performance.now() > lastMs) throw error
     }
     await pause(BUSY_RETRY_MS)
+  }
+}
+
+/**
+ * The same, within the call: for a start, when nothing else goes on. SQLite's own patience does not cover the change to WAL, in which
+ * one of several processes that begin at once is refused without a wait.
+ */
+function patiently(body: () => void): void {
+  const lastMs = performance.now() + BUSY_TIMEOUT_MS
+  const nobodyWakes = new Int32Array(new SharedArrayBuffer(4))
+  for (;;) {
+    try {
+      body()
+      return
+    } catch (error) {
+      if (!isBusy(error) || performance.now() > lastMs) throw error
+    }
+    Atomics.wait(nobodyWakes, 0, 0, BUSY_RETRY_MS)
   }
 }
 
