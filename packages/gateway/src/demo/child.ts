@@ -6,7 +6,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { removeStaleSocket } from '../process/listening-socket.ts'
 
-const MAIN = fileURLToPath(new URL(`./main${extname(import.meta.filename)}`, import.meta.url))
+const MAIN = fileURLToPath(new URL(`./demo-main${extname(import.meta.filename)}`, import.meta.url))
 
 /** A demo service that listens. */
 export interface DemoProcess {

@@ -1,4 +1,4 @@
-// Entry of the demo service's process: main.ts SOCKET. It tells its parent when it listens, and ends with it.
+// Entry of the demo service's process: demo-main.ts SOCKET. It tells its parent when it listens, and ends with it.
 
 import { createDemoService } from './service.ts'
 

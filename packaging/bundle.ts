@@ -1,0 +1,75 @@
+// The application as few files: what a package brings in place of the workspaces and their dependencies.
+//
+//   <directory>/package.json            its version, and that its files are modules
+//   <directory>/bin/xengate.js          the command
+//   <directory>/dist/main.js            what the command runs; worker-main.js and demo-main.js are processes of their own
+//   <directory>/dist/*.js               what these share, and what is loaded on demand
+//   <directory>/node_modules/           koffi, which finds its addon by its own path
+
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const GATEWAY = join(ROOT, 'packages/gateway')
+
+/** The processes; each finds the others beside it, by these names. */
+const ENTRIES: Readonly<Record<string, string>> = {
+  main: 'main.ts',
+  'worker-main': 'process/worker-main.ts',
+  'demo-main': 'demo/demo-main.ts',
+}
+
+/** Of koffi's packages, what is needed where it runs: no sources, documentation or builds for other C libraries. */
+const KOFFI_FILES: readonly string[] = [
+  'koffi/package.json',
+  'koffi/LICENSE.txt',
+  'koffi/index.js',
+  'koffi/src/koffi/index.js',
+  'koffi/src/koffi/src/static.js',
+  '@koromix/koffi-linux-x64/package.json',
+  '@koromix/koffi-linux-x64/index.js',
+  '@koromix/koffi-linux-x64/linux_x64/koffi.node',
+]
+
+/**
+ * Writes the application, for x86-64, to `directory`, which is made anew. The same sources give the same bytes.
+ *
+ * @throws {Error} when a source does not parse or an import is not found; esbuild has printed where
+ */
+export async function bundle(directory: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true })
+  await build({
+    absWorkingDir: ROOT,
+    entryPoints: Object.entries(ENTRIES).map(([out, source]) => ({ in: join(GATEWAY, 'src', source), out })),
+    outdir: join(directory, 'dist'),
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node26',
+    conditions: ['@xengate/source'],
+    external: ['koffi'],
+    // CommonJS dependencies ask for Node.js's modules by `require`, which a module does not have.
+    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+    legalComments: 'none',
+    minifySyntax: true,
+    minifyWhitespace: true,
+    logLevel: 'warning',
+  })
+  for (const file of KOFFI_FILES) await copy(join(ROOT, 'node_modules', file), join(directory, 'node_modules', file))
+  await copy(join(GATEWAY, 'bin/xengate.js'), join(directory, 'bin/xengate.js'))
+  await writeFile(join(directory, 'package.json'), await manifest())
+}
+
+async function manifest(): Promise<string> {
+  const source: unknown = JSON.parse(await readFile(join(GATEWAY, 'package.json'), 'utf8'))
+  const version = typeof source === 'object' && source !== null && 'version' in source ? source.version : undefined
+  return `${JSON.stringify({ name: 'xengate', version, type: 'module', private: true }, null, 2)}\n`
+}
+
+async function copy(from: string, to: string): Promise<void> {
+  await mkdir(dirname(to), { recursive: true })
+  await cp(from, to, { dereference: true })
+}
