@@ -5,6 +5,7 @@ import { bulkGet, bulkPut } from './cases/bulk.ts'
 import { channelBulk, channelConnections, channelKeepAlive } from './cases/channels.ts'
 import { idle } from './cases/idle.ts'
 import { latency } from './cases/latency.ts'
+import { memory } from './cases/memory.ts'
 import { cPlugin, plugins, pythonPlugin } from './cases/plugins.ts'
 import {
   accessLog,
@@ -14,6 +15,7 @@ import {
   keepAlive,
   manyServices,
   oneService,
+  packedKeepAlive,
   post1k,
   post64k,
   response64k,
@@ -35,6 +37,13 @@ const logging = xengate({ name: 'xengate-log', title: 'Xengate, access log on', 
 const reusing = xengate({ name: 'xengate-reuse', title: 'Xengate, reuse = "always"', reuse: 'always' })
 const valkey = xengate({ name: 'xengate-valkey', title: 'Xengate, sessions in Valkey', authority: 'valkey' })
 const xapi = xengate({ name: 'xengate-xapi', title: "Xengate, xapi's sessions", authority: 'xapi' })
+const dom0 = xengate({ name: 'xengate-dom0', title: 'Xengate, packed, as in dom0', authority: 'xapi', packed: 'dom0' })
+const packed = xengate({
+  name: 'xengate-packed',
+  title: 'Xengate, packed, without its settings',
+  authority: 'xapi',
+  packed: 'plain',
+})
 const channel = xengate({ name: 'xengate-channel', title: 'Xengate, by a channel', nodeService: 'channel' })
 const nodeRelay = xengate({ name: 'xengate-relay', title: 'Xengate, relaying', nodeService: 'relay' })
 const [connected, connectedRelay] = [
@@ -75,6 +84,8 @@ export const PLAN: readonly Group[] = [
   { peers: () => everyone, cases: [bulkGet] },
   { peers: () => everyone, cases: [bulkPut] },
   { peers: () => everyone.filter((peer) => peer !== direct), cases: [idle] },
+  { peers: () => [gateway, dom0, nginx, haproxy], cases: [memory] },
+  { peers: () => [packed, dom0], cases: [packedKeepAlive] },
   { peers: () => [gateway], cases: [oneService, manyServices] },
   { peers: withSessions, cases: [sessions], isStartedOnce: true },
   { peers: () => scaled, cases: [workers] },

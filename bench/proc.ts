@@ -46,6 +46,27 @@ export function cpuSeconds(roots: readonly number[]): number {
   return ticks / TICKS_PER_SECOND
 }
 
+/** The same of threads that are alive, as the scheduler counts it: not in ticks of 10 ms, of which an idle process uses none or one. */
+export function runSeconds(roots: readonly number[]): number {
+  let nanoseconds = 0
+  for (const pid of treeOf(roots)) {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      nanoseconds += Number(read(`/proc/${pid}/task/${thread}/schedstat`)?.split(' ')[0] ?? 0)
+    }
+  }
+  return nanoseconds / 1e9
+}
+
+/** Memory that only `roots` and their descendants have, each its own, and that cannot be given back; in bytes. */
+export function privateBytes(roots: readonly number[]): number {
+  let bytes = 0
+  for (const pid of treeOf(roots)) {
+    const found = /^Private_Dirty:\s+(\d+) kB/m.exec(read(`/proc/${pid}/smaps_rollup`) ?? '')
+    bytes += Number(found?.[1] ?? 0) * 1024
+  }
+  return bytes
+}
+
 /** Resident memory of `roots` and their descendants, in bytes. */
 export function residentBytes(roots: readonly number[]): number {
   return sumOf(roots, 'VmRSS')

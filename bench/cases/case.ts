@@ -25,6 +25,9 @@ export type MetricName =
   | 'growthMib'
   | 'bytesPerConnection'
   | 'gatewaySecondsPerMillion'
+  | 'privateMib'
+  | 'connectedMib'
+  | 'idlePercent'
 
 /** Every metric. */
 export const METRICS: Readonly<Record<MetricName, Metric>> = {
@@ -38,6 +41,9 @@ export const METRICS: Readonly<Record<MetricName, Metric>> = {
   growthMib: { title: 'memory growth, at most', unit: 'MiB', digits: 1 },
   bytesPerConnection: { title: 'memory per idle connection', unit: 'bytes', digits: 0 },
   gatewaySecondsPerMillion: { title: "the gateway's CPU per 1,000,000 requests", unit: 's', digits: 2 },
+  privateMib: { title: 'private memory, idle', unit: 'MiB', digits: 1 },
+  connectedMib: { title: 'private memory with 1,000 connections', unit: 'MiB', digits: 1 },
+  idlePercent: { title: 'CPU when idle', unit: '% of a core', digits: 2 },
   busy: { title: "the peer's core in use", unit: '%', digits: 0 },
 }
 

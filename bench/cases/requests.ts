@@ -46,6 +46,13 @@ export const keepAlive: Case = wrkCase(
   {},
 )
 
+export const packedKeepAlive: Case = wrkCase(
+  'packed-keep-alive',
+  'The same in the packed form, with and without the settings for little memory',
+  "What the dom0 package's unit tells Node.js and the C library costs in throughput.",
+  {},
+)
+
 /** Twenty fields such as browsers and proxies send: 2 KiB in all. */
 const FIELDS = Array.from(
   { length: 20 },

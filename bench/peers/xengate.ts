@@ -1,8 +1,9 @@
 // Xengate: the real daemon, from source, started as an operator would; with the embedded authority unless a variant has another.
 
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { bundle } from '../../packaging/bundle.ts'
 import { openDatabase, transaction } from '../../packages/gateway/src/sessions/embedded/database.ts'
 import { SessionRows } from '../../packages/gateway/src/sessions/embedded/session-rows.ts'
 import { UserStore } from '../../packages/gateway/src/sessions/embedded/users.ts'
@@ -30,6 +31,8 @@ interface Variant {
   readonly nodeService?: 'channel' | 'relay'
   /** Where that service runs. Default: the peer's core. */
   readonly servicePlace?: 'peer' | 'load'
+  /** The bundled application; `dom0`: with the settings of that package's unit. */
+  readonly packed?: 'plain' | 'dom0'
   /** Default: embedded. */
   readonly authority?: Authority['name']
   /** Live sessions, all in the worker's table; default: one, from a login. */
@@ -55,7 +58,8 @@ async function start(bench: Bench, variant: Variant): Promise<Running> {
   if (authority?.login == null) await addUser(host, path)
   const written = variant.sessions === undefined ? null : writeRows(host, directory, variant.sessions)
   const place = variant.isUnpinned === true ? 'both' : 'peer'
-  const started = host.start(place, process.execPath, [...XENGATE, 'serve', '--config', path])
+  const { env, argv } = await program(host, variant.packed)
+  const started = host.start(place, process.execPath, [...argv, 'serve', '--config', path], { env })
   const url = await readUrl(host, started)
   const sessions = written ?? writeSessions(host, [await (authority?.login?.(USER) ?? login(url))])
   const gatewayPids = [started.pid]
@@ -72,6 +76,26 @@ async function start(bench: Bench, variant: Variant): Promise<Running> {
   }
   if (variant.sessions !== undefined) await fillTable(bench, running, variant.sessions)
   return running
+}
+
+/** How Node.js is started, and with which variables. */
+interface Program {
+  readonly argv: readonly string[]
+  readonly env: Readonly<Record<string, string>>
+}
+
+const UNIT = join(import.meta.dirname, '../../packaging/files/dom0/xengate.service')
+
+async function program(host: Host, packed: Variant['packed']): Promise<Program> {
+  if (packed === undefined) return { argv: XENGATE, env: {} }
+  const app = host.makeDirectory('app')
+  await bundle(app)
+  const main = join(app, 'dist/main.js')
+  if (packed === 'plain') return { argv: [main], env: {} }
+  const unit = readFileSync(UNIT, 'utf8')
+  const flags = /^ExecStart=\S+ ((?:--\S+ )*)/m.exec(unit)?.[1]?.trim().split(' ') ?? []
+  const env = [...unit.matchAll(/^Environment=(\w+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value])
+  return { argv: [...flags, main], env: Object.fromEntries(env) as Record<string, string> }
 }
 
 async function addUser(host: Host, path: string): Promise<void> {

@@ -1,0 +1,34 @@
+// What a peer takes of the host's memory and time when little is asked of it.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { holdConnections } from '../load.ts'
+import { privateBytes, runSeconds } from '../proc.ts'
+import type { Case } from './case.ts'
+
+const MIB = 1024 * 1024
+const CONNECTIONS = 1000
+/** How long a peer gets to put away what it needed for its start, or for requests. */
+const SETTLE_MS = 5000
+/** How long it is watched doing nothing. */
+const IDLE_SECONDS = 20
+
+export const memory: Case = {
+  name: 'memory',
+  title: () => 'Memory and CPU of a peer that is idle',
+  how: "Private memory of all processes of the peer (`Private_Dirty` of smaps_rollup: what cannot be given back), some seconds after its start, and with 1,000 connections that have made a request each and wait; CPU by the scheduler's own counters over 20 s without a request. With --quick both are shorter.",
+  plots: ['privateMib', 'connectedMib'],
+  async measure({ bench, options, running }) {
+    const { pids } = running
+    const [settleMs, idleSeconds] = options.isQuick ? [SETTLE_MS / 10, 1] : [SETTLE_MS, IDLE_SECONDS]
+    await sleep(settleMs)
+    const privateMib = privateBytes(pids) / MIB
+    const before = runSeconds(pids)
+    await sleep(idleSeconds * 1000)
+    const idlePercent = (100 * (runSeconds(pids) - before)) / idleSeconds
+    const held = await holdConnections(bench, running, CONNECTIONS)
+    await sleep(settleMs)
+    const connectedMib = privateBytes(pids) / MIB
+    await held.stop()
+    return { privateMib, connectedMib, idlePercent }
+  },
+}
