@@ -2,10 +2,11 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Command } from 'commander'
 import { createProgram } from '../packages/gateway/src/cli/program.ts'
 import { configReference } from '../packages/gateway/src/config/documentation.ts'
 import type { Identity } from './identity.ts'
+
+type Command = ReturnType<typeof createProgram>
 
 /** Writes man/man1/xengate.1, man/man5/xengate.toml.5 and completions/xengate below `share`. */
 export function writeManual(share: string, identity: Identity): void {
@@ -126,5 +127,9 @@ function capitalized(text: string): string {
 
 /** Text as roff takes it for text. */
 function roff(text: string): string {
-  return text.replaceAll('\\', '\\e').replaceAll('-', '\\-').replaceAll('"', '\\(dq').replaceAll(/^(?=[.'])/gm, '\\&')
+  return text
+    .replaceAll('\\', '\\e')
+    .replaceAll('-', '\\-')
+    .replaceAll('"', '\\(dq')
+    .replaceAll(/^(?=[.'])/gm, '\\&')
 }

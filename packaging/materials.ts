@@ -88,7 +88,15 @@ function npmComponent(part: NpmPart): object {
   const [algorithm = '', digest = ''] = integrity?.split(/-(.*)/) ?? []
   const content = Buffer.from(digest, 'base64').toString('hex')
   const hashes = integrity === undefined ? {} : { hashes: [{ alg: algorithm.replace('sha', 'SHA-'), content }] }
-  return { type: 'library', 'bom-ref': purl, name: part.name, version, purl, licenses: [{ expression: license }], ...hashes }
+  return {
+    type: 'library',
+    'bom-ref': purl,
+    name: part.name,
+    version,
+    purl,
+    licenses: [{ expression: license }],
+    ...hashes,
+  }
 }
 
 function npmPurl({ name, locked }: NpmPart): string {

@@ -1,6 +1,6 @@
 // The formats, and which of them need which.
 
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { type Identity, readIdentity } from './identity.ts'
 import { makeDeb } from './deb.ts'
 import { makePack } from './pack.ts'
@@ -54,5 +54,6 @@ export async function makePackages(formats: readonly Format[], options: PackageO
   if (wants('deb')) paths.push(makeDeb(making))
   if (wants('yum')) paths.push(makeYumRepository(making, rpm))
   if (wants('pack')) paths.push(makePack(making, rpm))
+  if (rpm !== '' && !wants('rpm')) rmSync(rpm)
   return paths
 }

@@ -6,7 +6,17 @@
 //   share/                    manual pages, completion of the shell, what systemd takes from version 240 on
 //   LICENSES/, bom.json       what it consists of
 
-import { chmodSync, cpSync, lstatSync, lutimesSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  lstatSync,
+  lutimesSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { bundle } from './bundle.ts'
