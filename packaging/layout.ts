@@ -30,8 +30,8 @@ export function layOut(root: string, tree: string, profile: Profile): void {
   const dropIns = join(root, UNITS[profile], 'xengate.service.d')
   mkdirSync(dropIns, { recursive: true })
   cpSync(join(files, 'xengate.service'), join(root, UNITS[profile], 'xengate.service'))
-  // In dom0 the scriptlet makes it where systemd is new enough; a package has to name what it owns.
-  symlinkSync('/opt/xengate/share/systemd/hardening.conf', join(dropIns, 'hardening.conf'))
+  // In dom0 the scriptlet puts it there, where systemd is new enough; a package has to name what it owns.
+  cpSync(join(FILES, 'hardening.conf'), join(dropIns, 'hardening.conf'))
   mkdirSync(join(root, 'etc/xengate'), { recursive: true })
   cpSync(join(files, 'xengate.toml'), join(root, 'etc/xengate/xengate.toml'))
   mkdirSync(join(root, 'var/lib/xengate'), { recursive: true })

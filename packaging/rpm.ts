@@ -10,7 +10,7 @@ import { signRpm } from './sign.ts'
 import { FILES, settle } from './tree.ts'
 
 /** The whole pack, with repository and control package, is to be little more than this. */
-const RPM_BYTES_MAX = 31 * 1024 * 1024
+const RPM_BYTES_MAX = 31_000_000
 
 /** With two threads, always: one thread writes other bytes than several do. */
 const PAYLOADS: Readonly<Record<Compression, string>> = { xz: 'w6T2.xzdio', none: 'w.ufdio' }

@@ -28,7 +28,7 @@ import { packRuntime } from './runtime.ts'
 export const FILES: string = join(ROOT, 'packaging/files')
 
 /** dom0's root has 18 GB for everything, and its updates are uploaded by hand. */
-const TREE_BYTES_MAX = 135 * 1024 * 1024
+const TREE_BYTES_MAX = 135_000_000
 
 /** The command runs on the node beside it, whatever the path has. */
 const SHEBANG = '#!/opt/xengate/bin/node'
