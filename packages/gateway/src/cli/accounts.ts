@@ -14,7 +14,7 @@ import { ValkeyUnavailableError } from '../valkey/connect.ts'
 import { poolPrefix } from '../valkey/keys.ts'
 import { ValkeyLink } from '../valkey/link.ts'
 import { CliError } from './errors.ts'
-import { type AccountPlace } from './state.ts'
+import type { AccountPlace } from './state.ts'
 
 /** How long Valkey may take to answer. */
 const VALKEY_WAIT_MS = 5000

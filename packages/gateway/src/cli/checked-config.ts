@@ -6,7 +6,7 @@ import { ConfigError, type ConfigProblem, type LoadedConfig, loadConfig } from '
 import type { Config } from '../config/schema.ts'
 import { descriptorDoubts, inspect } from '../process/preflight.ts'
 import { CliError } from './errors.ts'
-import { type Io } from './io.ts'
+import type { Io } from './io.ts'
 
 /** A configuration that can be served. */
 export interface CheckedConfig {

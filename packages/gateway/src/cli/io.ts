@@ -1,6 +1,6 @@
 // What a command is given of the world.
 
-import { type Readable, type Writable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 
 /** Where a command reads, writes and runs. A terminal can be told not to show what is typed. */
 export interface Io {

@@ -2,7 +2,7 @@
 // machine could read in the list of processes.
 
 import { CliError } from './errors.ts'
-import { type Io } from './io.ts'
+import type { Io } from './io.ts'
 
 /** Bytes of the longest password, of which the store takes fewer; more is not read. */
 const PASSWORD_BYTES_MAX = 4096

@@ -2,12 +2,12 @@
 
 import { Argument, type Command, Option } from 'commander'
 import { type Role, ROLES } from '../sessions/session.ts'
-import { type UnblockOptions } from './commands/blocked.ts'
-import { type SessionsOptions } from './commands/sessions.ts'
-import { type PasswordOptions } from './commands/user.ts'
-import { type Io } from './io.ts'
+import type { UnblockOptions } from './commands/blocked.ts'
+import type { SessionsOptions } from './commands/sessions.ts'
+import type { PasswordOptions } from './commands/user.ts'
+import type { Io } from './io.ts'
 import { examples, type OnExit, withState } from './option.ts'
-import { type StateOptions } from './state.ts'
+import type { StateOptions } from './state.ts'
 
 const WHERE =
   'Without --config and --state it takes the .xengate that "xengate dev" made here, or else the configuration of this host.'

@@ -3,7 +3,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { parsePort } from '../config/addresses.ts'
 import { addAccounts } from './program-accounts.ts'
-import { type Io } from './io.ts'
+import type { Io } from './io.ts'
 import { version } from '../version.ts'
 import { configOption, examples, type OnExit } from './option.ts'
 

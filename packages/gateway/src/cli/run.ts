@@ -2,7 +2,7 @@
 
 import { CommanderError } from 'commander'
 import { EXIT, reportFailure } from './errors.ts'
-import { type Io } from './io.ts'
+import type { Io } from './io.ts'
 import { createProgram } from './program.ts'
 
 /**

@@ -6,7 +6,7 @@ import { loadConfig } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
 import { configPath } from './checked-config.ts'
 import { CliError } from './errors.ts'
-import { type Io } from './io.ts'
+import type { Io } from './io.ts'
 
 /** Where `xengate dev` keeps its state when it is not told. */
 export const DEV_STATE = '.xengate'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parse } from 'smol-toml'
-import { z } from 'zod'
+import * as z from 'zod'
 import { configReference, sampleConfig } from './documentation.ts'
 import { type JsonSchema, configJsonSchema, parseConfig } from './schema.ts'
 import { OPEN_POLICY } from '../services/policy.ts'

@@ -1,6 +1,6 @@
 // The kinds of values that options have, as schemas: each says what is wrong in a clause that follows the option's name.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { parseListenAddress, parseOrigin, parseUpstream, type ListenAddress, type Upstream } from './addresses.ts'
 import type { XapiAddress } from '../xapi/endpoint.ts'
 import { DURATION_PATTERN, formatDuration, parseDuration } from './durations.ts'

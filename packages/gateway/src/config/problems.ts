@@ -1,6 +1,6 @@
 // What is wrong with a configuration, in words for the person who wrote it.
 
-import { type KeyPath } from './locate.ts'
+import type { KeyPath } from './locate.ts'
 import { nearest } from './nearest.ts'
 import { type ConfigIssue, type JsonSchema, configJsonSchema } from './schema.ts'
 

@@ -3,7 +3,7 @@
 
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import { LOG_LEVELS, type LogLevel } from '../logging/level.ts'
 import type { PolicySetting } from '../services/policy.ts'
 import { SERVICE_NAME_PATTERN, isServiceName } from '../services/service-name.ts'

@@ -1,6 +1,6 @@
 // The access log: one event for each request.
 
-import { type LogEvent } from './event.ts'
+import type { LogEvent } from './event.ts'
 
 /** Who asked, and under which session: its uuid, which is no secret; never its id. */
 export interface LoggedCaller {

@@ -2,7 +2,7 @@
 
 import { isatty } from 'node:tty'
 import { type AccessFields, accessJson } from './access.ts'
-import { type LogEvent } from './event.ts'
+import type { LogEvent } from './event.ts'
 import { LOG_LEVELS, type LogLevel } from './level.ts'
 import { LineWriter } from './line-writer.ts'
 import { shortenLine } from './long-lines.ts'

@@ -11,27 +11,40 @@ import { LocalServices } from '../services/local-services.ts'
 import type { OpenedRegistry, RegistryContext } from '../services/open.ts'
 import { Places } from '../services/places.ts'
 import { type ServiceChanges, staticRegistry } from '../services/registry.ts'
-import { openValkeyRegistry } from '../services/valkey/open.ts'
-import { openXapiRegistry } from '../services/xapi/open.ts'
-import { openEmbedded } from '../sessions/embedded/open.ts'
 import type { AuthorityContext, OpenedAuthority } from '../sessions/open.ts'
-import { openValkey } from '../sessions/valkey/open.ts'
-import { openXapi } from '../sessions/xapi/open.ts'
 import { poolPrefix } from '../valkey/keys.ts'
-import { ValkeyLink } from '../valkey/link.ts'
+import type { ValkeyLink } from '../valkey/link.ts'
 import { aliveIntervalMs } from './messages.ts'
 
-const AUTHORITIES: Readonly<Record<SessionsConfig['authority'], (context: AuthorityContext) => OpenedAuthority>> = {
-  embedded: openEmbedded,
-  valkey: openValkey,
-  xapi: openXapi,
+type OpenAuthority = (context: AuthorityContext) => OpenedAuthority
+type OpenRegistry = (context: RegistryContext) => OpenedRegistry
+
+// Each is loaded when it is asked for: what the others are made of would take some ten megabytes of the host's memory.
+const AUTHORITIES: Readonly<Record<SessionsConfig['authority'], () => Promise<OpenAuthority>>> = {
+  embedded: async () => (await import('../sessions/embedded/open.ts')).openEmbedded,
+  valkey: async () => (await import('../sessions/valkey/open.ts')).openValkey,
+  xapi: async () => (await import('../sessions/xapi/open.ts')).openXapi,
 }
 
-const REGISTRIES: Readonly<Record<PoolConfig['registry'], (context: RegistryContext) => OpenedRegistry>> = {
-  none: ({ config: { pool } }) => ({ registry: staticRegistry({}, pool.address), isTold: false }),
-  static: ({ config: { pool } }) => ({ registry: staticRegistry(pool.static, pool.address), isTold: false }),
-  valkey: openValkeyRegistry,
-  xapi: openXapiRegistry,
+const REGISTRIES: Readonly<Record<PoolConfig['registry'], () => Promise<OpenRegistry>>> = {
+  none: () => Promise.resolve(openFixed),
+  static: () => Promise.resolve(openFixed),
+  valkey: async () => (await import('../services/valkey/open.ts')).openValkeyRegistry,
+  xapi: async () => (await import('../services/xapi/open.ts')).openXapiRegistry,
+}
+
+/** What the configuration says; it follows a reload. */
+const openFixed: OpenRegistry = ({ config: { pool } }) => ({
+  registry: staticRegistry(pool.registry === 'static' ? pool.static : {}, pool.address),
+  isTold: false,
+})
+
+/** What a configuration's authority and registry are made by. */
+interface Makers {
+  readonly openAuthority: OpenAuthority
+  readonly openRegistry: OpenRegistry
+  /** Null where neither uses Valkey. */
+  readonly Link: typeof ValkeyLink | null
 }
 
 /** The same failure is logged at most once in this time, and so many of one event are told apart. */
@@ -50,6 +63,7 @@ export class Backends {
   /** When each failure was logged last, by event and by text. */
   readonly #said = new Map<string, Map<string, number>>()
   readonly #log: Log
+  readonly #Link: typeof ValkeyLink | null
   readonly #opened: OpenedAuthority
   #config: Config
   #link: ValkeyLink | null = null
@@ -63,11 +77,21 @@ export class Backends {
    * @param onChanged told when services on other hosts come and go
    * @throws when what stands in the state directory cannot be used
    */
-  constructor(config: Config, log: Log, onChanged: (changes: ServiceChanges) => void) {
+  static async open(config: Config, log: Log, onChanged: (changes: ServiceChanges) => void): Promise<Backends> {
+    const makers: Makers = {
+      openAuthority: await AUTHORITIES[config.sessions.authority](),
+      openRegistry: await REGISTRIES[config.pool.registry](),
+      Link: usesValkey(config) ? (await import('../valkey/link.ts')).ValkeyLink : null,
+    }
+    return new Backends(config, log, makers, onChanged)
+  }
+
+  private constructor(config: Config, log: Log, makers: Makers, onChanged: (changes: ServiceChanges) => void) {
     this.#config = config
     this.#log = log
-    this.#opened = AUTHORITIES[config.sessions.authority](this.#context(config))
-    this.#registry = REGISTRIES[config.pool.registry](this.#context(config))
+    this.#Link = makers.Link
+    this.#opened = makers.openAuthority(this.#context(config))
+    this.#registry = makers.openRegistry(this.#context(config))
     this.#places = new Places(this.#registry.registry, onChanged)
   }
 
@@ -129,7 +153,7 @@ export class Backends {
     if (isMoved) this.#watchServices()
     this.#opened.configure(config)
     if (this.#registry.isTold) return
-    this.#registry = REGISTRIES[config.pool.registry](this.#context(config))
+    this.#registry = openFixed(this.#context(config))
     // Workers of the earlier configuration keep the table that they began with.
     this.#places = new Places(this.#registry.registry, () => {})
     this.#registry.registry.start()
@@ -153,7 +177,8 @@ export class Backends {
       config,
       report: (event, error) => this.report(event, error),
       valkey: () => {
-        this.#link ??= new ValkeyLink({
+        if (this.#Link === null) throw new Error('neither the authority nor the registry is in Valkey')
+        this.#link ??= new this.#Link({
           config: config.valkey,
           key: `${poolPrefix(config.pool.name)}active`,
           heartbeatMs: aliveIntervalMs(config.sessions.staleGraceMs),

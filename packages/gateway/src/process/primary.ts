@@ -119,7 +119,7 @@ class Primary {
     await takeStateDirectory(config.stateDir, this.#xenapiPath)
     if (isNarrow(config.stateDir))
       this.#log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
-    const backends = new Backends(config, this.#log, (changes) => this.#tellPlaces(changes))
+    const backends = await Backends.open(config, this.#log, (changes) => this.#tellPlaces(changes))
     this.#backends = backends
     this.#broker = new SessionBroker(
       backends.authority,

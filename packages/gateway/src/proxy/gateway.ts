@@ -191,6 +191,7 @@ export class Gateway {
   }
 
   #serve(arrived: Arrived): void {
+    this.clock.wake()
     this.#connections.add(new ClientConnection(this, arrived))
     this.#burst = Math.max(this.#burst, this.#connections.size)
   }
@@ -215,7 +216,7 @@ export class Gateway {
     })
     // A client could not read a refusal before it is secured.
     if (isBusy) arrival.destroy()
-    else this.#arrivals.add(arrival)
+    else this.#await(arrival)
   }
 
   #refuseBusy(handle: AcceptedHandle): void {
@@ -244,8 +245,13 @@ export class Gateway {
     })
     this.logRefusal({ address }, refused, asked, 0, refused.text.length + 1)
     const words: LastWords = new LastWords(socket, text, lingers, this.clock.nowMs, () => this.#forget(words))
-    this.#arrivals.add(words)
+    this.#await(words)
     return words
+  }
+
+  #await(arrival: TlsArrival | LastWords): void {
+    this.clock.wake()
+    this.#arrivals.add(arrival)
   }
 
   #forget(arrival: TlsArrival | LastWords): void {
@@ -513,12 +519,15 @@ export class Gateway {
     return socketPaths(this.#options.directories, name).map((path) => ({ path }))
   }
 
-  #sweep(): void {
+  /** Says whether there is anything to sweep at the next tick. */
+  #sweep(): boolean {
     const { nowMs } = this.clock
     for (const connection of this.#connections) connection.sweep(nowMs)
     for (const arrival of this.#arrivals) arrival.sweep(nowMs)
     this.pool.sweep()
     this.#watchBurst(nowMs)
+    const isQuiet = this.#connections.size + this.#arrivals.size === 0 && this.#burst < BURST_CONNECTIONS
+    return !isQuiet || this.pool.hasIdle
   }
 
   #watchBurst(nowMs: number): void {

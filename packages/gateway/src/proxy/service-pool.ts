@@ -177,6 +177,11 @@ export class ServicePool {
     idle.push(connection)
   }
 
+  /** Whether there are connections that will have been idle for too long. */
+  get hasIdle(): boolean {
+    return this.#idle.size > 0
+  }
+
   /** Closes connections that have been idle for too long; called now and then. */
   sweep(): void {
     const oldestMs = this.#clock.nowMs - IDLE_TIMEOUT_MS

@@ -109,8 +109,16 @@ export class XapiAuthority implements SessionAuthority {
     this.#report = report
   }
 
-  start(): void {
+  /** Nothing runs until a session is known. */
+  start(): void {}
+
+  #arm(): void {
     this.#timer ??= setInterval(() => this.#look(), Math.max(5, this.#trust.recheckMs / LOOKS)).unref()
+  }
+
+  #disarm(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
   }
 
   /** Replaces the grace, from now on. */
@@ -128,7 +136,7 @@ export class XapiAuthority implements SessionAuthority {
 
   async close(): Promise<void> {
     this.#isClosed = true
-    clearInterval(this.#timer)
+    this.#disarm()
     this.#known.clear()
     this.#idsByUuid.clear()
     this.#forgottenIds.clear()
@@ -260,6 +268,7 @@ export class XapiAuthority implements SessionAuthority {
       isOut: before?.isOut ?? false,
       retryMs: 0,
     })
+    this.#arm()
     this.#idsByUuid.set(session.uuid, id)
     this.#forgottenIds.delete(session.uuid)
     // Workers have it with other roles: they have to ask, and what was begun with those roles ends.
@@ -325,6 +334,7 @@ export class XapiAuthority implements SessionAuthority {
     }
     if (unused.length > 0) this.#forgotten(unused, 'unused')
     if (doubtful.length > 0) this.#forgotten(doubtful, 'doubtful')
+    if (this.#known.size === 0) this.#disarm()
   }
 
   #askAgain(known: Known, nowMs: number): void {
