@@ -110,6 +110,8 @@ ${(['pre', 'post', 'preun', 'postun'] as const).map((name) => `%${name}\n${scrip
 /usr/lib/systemd/system/xengate.service
 %dir /usr/lib/systemd/system/xengate.service.d
 %ghost /usr/lib/systemd/system/xengate.service.d/hardening.conf
+%dir /usr/share/bash-completion
+%dir /usr/share/bash-completion/completions
 /usr/share/bash-completion/completions/xengate
 /usr/share/man/man1/xengate.1
 /usr/share/man/man5/xengate.toml.5

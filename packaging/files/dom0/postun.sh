@@ -12,7 +12,7 @@ if [ "$1" -eq 0 ]; then
       mv -f "/var/lib/xengate/xengate.db$suffix" "/etc/xengate/xengate.db.rpmsave$suffix"
     fi
   done
-  rm -rf /var/lib/xengate /run/xengate
+  rm -rf /var/lib/xengate /run/xengate /run/xengate-front
   # The group's number may be given to another.
   if [ -d /etc/xengate ]; then chown -R 0:0 /etc/xengate; chmod 0700 /etc/xengate; fi
   userdel xengate >/dev/null 2>&1 || :

@@ -1,0 +1,313 @@
+// The packages, installed below a directory that is like an old host's root, and run there.
+
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { readFileSync, readlinkSync } from 'node:fs'
+import { request as httpsRequest } from 'node:https'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { Child } from '../harness/child.ts'
+import { type LogEvent, login, USER } from '../harness/daemon.ts'
+import { until, within } from '../harness/deadline.ts'
+import { exchange, RawClient } from '../harness/raw.ts'
+import { type Scope, scopeOfSuite } from '../harness/scope.ts'
+import { serveHttp } from '../harness/services.ts'
+import { freePort, makeCertificate } from '../harness/tls.ts'
+import { NEXT_VERSION, nextPackages, packagesOfThis } from './packages.ts'
+import { childrenOf, Inside, Root, unitProcess, XENGATE_ID } from './root.ts'
+
+const DEADLINE = { timeout: 90_000 }
+const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'needs root: mounts, chroot, and users of services'
+
+const CHANNEL = 'com.example.passed'
+const RELAYED = 'com.example.relayed'
+
+/** What rpm and dpkg are told so that they work below `root`. */
+function rpm(root: Root, ...argv: string[]): string {
+  return execFileSync('rpm', ['--root', root.directory, '--dbpath', '/var/lib/rpm', ...argv], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+}
+
+function dpkg(root: Root, ...argv: string[]): string {
+  const options = [`--root=${root.directory}`, '--force-depends', '--force-not-root']
+  return execFileSync('dpkg', [...options, ...argv], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+/** The daemon of the package, as its unit runs it. */
+class Service {
+  readonly #root: Root
+  readonly #unit: string
+  #inside: Inside | undefined
+
+  constructor(root: Root, unit: string) {
+    this.#root = root
+    this.#unit = unit
+  }
+
+  async start(): Promise<void> {
+    const unit = unitProcess(this.#root.read(this.#unit))
+    // systemd makes it before, and takes it away after.
+    execFileSync('mkdir', ['-p', this.#root.path('run/xengate')])
+    const owner = unit.user === 'root' ? '0:0' : `${XENGATE_ID}:${XENGATE_ID}`
+    execFileSync('chown', [owner, this.#root.path('run/xengate')])
+    this.#inside = await this.#root.start(unit)
+    await this.event('started')
+  }
+
+  get #running(): Inside {
+    if (this.#inside === undefined) throw new Error('the daemon was not started')
+    return this.#inside
+  }
+
+  async stop(): Promise<void> {
+    await this.#running.end()
+    execFileSync('rm', ['-rf', this.#root.path('run/xengate')])
+  }
+
+  async reload(): Promise<void> {
+    await this.#running.signal('SIGHUP')
+    await this.event('reloaded')
+  }
+
+  event(name: string): Promise<LogEvent> {
+    return this.#running.child.printed(
+      ({ stdout }) => eventsIn(stdout).find(({ event }) => event === name),
+      `${name} in the log`,
+    )
+  }
+
+  /** Of all its processes. */
+  async pids(): Promise<number[]> {
+    const pid = await this.#running.pid()
+    return [pid, ...childrenOf(pid)]
+  }
+}
+
+function eventsIn(stdout: string): LogEvent[] {
+  const lines = stdout.split('\n').slice(0, -1)
+  return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as LogEvent)
+}
+
+/** A configuration that needs no xapi. */
+function configuration(port: number, tlsPort: number, workers = 1): string {
+  return `state-dir = "/var/lib/xengate"
+workers = ${workers}
+
+[[listen]]
+address = "127.0.0.1:${port}"
+
+[[listen]]
+address = "127.0.0.1:${tlsPort}"
+tls = { certificate = "/etc/cert.pem", key = "/etc/key.pem" }
+
+[[listen]]
+address = "unix:/run/xengate/front.sock"
+proxy-protocol = true
+mode = "0600"
+
+[services]
+directories = ["/var/xapi/plugin"]
+`
+}
+
+async function startServices(scope: Scope, root: Root): Promise<void> {
+  const plugin = root.path('var/xapi/plugin')
+  await serveHttp(scope, join(plugin, RELAYED), (request, response) => response.end(`relayed ${request.url}`))
+  execFileSync('chmod', ['666', join(plugin, RELAYED)])
+  const script = join(import.meta.dirname, '../services/node_service.ts')
+  const service = new Child(scope, process.execPath, ['-C', '@xengate/source', script, plugin, CHANNEL])
+  await service.printed(({ stdout }) => stdout.includes('ready\n') || undefined, 'its start')
+  execFileSync('chmod', ['666', join(plugin, CHANNEL)])
+}
+
+function asked(session: string, name: string): string {
+  return `GET /services/plugin/${name}/who HTTP/1.1\r\nHost: gate\r\nConnection: close\r\nCookie: session_id=${session}\r\n\r\n`
+}
+
+/** Asks by TLS, with a certificate that nobody vouches for. */
+function askByTls(port: number, session: string, name: string): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>()
+  const options = { port, rejectUnauthorized: false, headers: { Cookie: `session_id=${session}` } }
+  const path = `/services/plugin/${name}/who`
+  httpsRequest({ host: '127.0.0.1', path, ...options }, (response) => {
+    let text = ''
+    response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+    response.on('end', () => resolve(text)).on('error', reject)
+  })
+    .on('error', reject)
+    .end()
+  return within(promise, `an answer by TLS at port ${port}`)
+}
+
+/** Asks without a pause until it is stopped, each time on a connection of its own; counts what was answered, refused and lost. */
+class Load {
+  answered = 0
+  refused = 0
+  readonly lost: string[] = []
+  #isOn = true
+  readonly #done: Promise<void>
+
+  constructor(url: string, session: string) {
+    this.#done = this.#run(url, session)
+  }
+
+  async #run(url: string, session: string): Promise<void> {
+    while (this.#isOn) {
+      try {
+        const { status, text } = await exchange(url, asked(session, RELAYED))
+        if (status === 200 && text.startsWith('relayed ')) this.answered += 1
+        else this.lost.push(`${status} ${text}`)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') this.refused += 1
+        else this.lost.push(`${String(error)} ${String((error as Error).cause)}`)
+      }
+    }
+  }
+
+  /** Waits for `count` more answers. */
+  async more(count: number): Promise<void> {
+    const least = this.answered + count
+    await until(() => this.answered >= least, `${count} more answers; ${this.lost.join('; ')}`)
+  }
+
+  async stop(): Promise<void> {
+    this.#isOn = false
+    await this.#done
+  }
+}
+
+/** Everything that works on a host, in one go: the steps share what they found. */
+interface Installed {
+  readonly root: Root
+  readonly service: Service
+  readonly url: string
+  readonly tlsPort: number
+}
+
+async function useIt({ root, service, url, tlsPort }: Installed): Promise<string> {
+  const session = await login(url)
+  const relayed = await exchange(url, asked(session, RELAYED))
+  assert.equal(relayed.text, `relayed /services/plugin/${RELAYED}/who`)
+  const passed = await exchange(url, asked(session, CHANNEL))
+  assert.deepEqual([passed.status, JSON.parse(passed.text).channel], [200, true])
+  const byTls = JSON.parse(await askByTls(tlsPort, session, CHANNEL)) as { user: string; channel: boolean }
+  assert.deepEqual([byTls.user, byTls.channel], [USER.name, false])
+  assert.equal((await exchange(url, asked('none', RELAYED))).status, 403)
+  const front = await RawClient.connect(`unix:${root.path('run/xengate/front.sock')}`)
+  await front.send(`PROXY TCP6 ::ffff:10.1.2.3 ::ffff:10.0.0.1 40000 443\r\n${asked(session, RELAYED)}`)
+  assert.equal((await front.response()).status, 200)
+  front.destroy()
+  await assertOwnLibraries(service)
+  return session
+}
+
+/** Nothing of the host is mapped, and no child is told to look elsewhere for libraries. */
+async function assertOwnLibraries(service: Service): Promise<void> {
+  const pids = await service.pids()
+  assert.ok(pids.length > 1, 'a worker at least')
+  for (const pid of pids) {
+    const maps = readFileSync(`/proc/${pid}/maps`, 'utf8')
+    const files = new Set([...maps.matchAll(/ (\/\S+)$/gm)].map(([, path]) => path ?? ''))
+    const others = [...files].filter((path) => !/\/opt\/xengate\/(bin|lib|app)\//.test(path))
+    assert.deepEqual(others.filter((path) => !path.includes('[io_uring]') && !path.includes('xengate.db')), [])
+    assert.match(readlinkSync(`/proc/${pid}/exe`), /\/opt\/xengate\/bin\/node$/)
+    assert.doesNotMatch(readFileSync(`/proc/${pid}/environ`, 'latin1'), /(^|\0)LD_/)
+  }
+}
+
+async function makeRoot(scope: Scope): Promise<Root> {
+  const root = await Root.make(scope)
+  const { certificate, key } = makeCertificate(await scope.directory())
+  root.write('etc/cert.pem', readFileSync(certificate, 'utf8'))
+  root.write('etc/key.pem', readFileSync(key, 'utf8'))
+  execFileSync('chmod', ['644', root.path('etc/key.pem')])
+  return root
+}
+
+describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, () => {
+  const scope = scopeOfSuite()
+  let root: Root
+  let before: string[]
+  let installed: Installed
+
+  test('wrong libraries are there, and a node that does not bring its own dies of them', DEADLINE, async () => {
+    const { tree } = await packagesOfThis()
+    root = await makeRoot(scope)
+    before = root.snapshot()
+    execFileSync('cp', [join(tree, 'bin/node'), root.path('tmp/node')])
+    execFileSync('cp', [join(tree, 'lib/ld.so'), root.path('tmp/ld.so')])
+    execFileSync('patchelf', ['--remove-rpath', root.path('tmp/node')])
+    execFileSync('patchelf', ['--set-interpreter', '/tmp/ld.so', root.path('tmp/node')])
+    await assert.rejects(root.run(['/tmp/node', '--version']), /symbol|version|relocation/i)
+    execFileSync('rm', [root.path('tmp/node'), root.path('tmp/ld.so')])
+  })
+
+  test('is installed: a user, no service started or enabled, and all files as they were packed', DEADLINE, async () => {
+    const { rpm: path } = await packagesOfThis()
+    rpm(root, '--nodeps', '-i', path)
+    assert.match(root.read('etc/passwd'), /^xengate:/m)
+    assert.deepEqual(root.takeSystemctlCalls(), ['daemon-reload'])
+    assert.ok(!root.has('usr/lib/systemd/system/xengate.service.d/hardening.conf'), 'not for systemd 219')
+    assert.equal(rpm(root, '--nodeps', '-V', 'xengate'), '')
+    assert.match(await root.run(['/usr/bin/xengate', '--version']), /Node\.js v26/)
+    const environment = ['/bin/env', 'LD_LIBRARY_PATH=/lib64', '/usr/bin/xengate', '--version']
+    assert.match(await root.run(environment), /Node\.js v26/)
+    execFileSync('mkdir', [root.path('run/xengate')]) // as systemd does when the service starts
+    await root.run(['/usr/bin/xengate', 'check-config'])
+  })
+
+  test('serves on a kernel 4.19: log in, relay, channel, TLS, front, with no library of the host', DEADLINE, async () => {
+    const [port, tlsPort] = [await freePort(), await freePort()]
+    root.write('etc/xengate/xengate.toml', configuration(port, tlsPort))
+    await startServices(scope, root)
+    const service = new Service(root, 'usr/lib/systemd/system/xengate.service')
+    installed = { root, service, url: `http://127.0.0.1:${port}`, tlsPort }
+    await service.start()
+    const user = ['/usr/bin/xengate', 'user', 'add', USER.name, '--role', USER.role, '--password-stdin']
+    await root.run(user, `${USER.password}\n`)
+    await useIt(installed)
+    root.write('etc/xengate/xengate.toml', configuration(port, tlsPort, 2))
+    await service.reload()
+    await useIt(installed)
+  })
+
+  test('is upgraded under load: what is asked is answered, or refused while it starts again', DEADLINE, async () => {
+    const { tree } = await packagesOfThis()
+    const { service, url } = installed
+    const edited = root.read('etc/xengate/xengate.toml')
+    const load = new Load(url, await login(url))
+    await load.more(20)
+    root.setSystemd(252)
+    rpm(root, '--nodeps', '-U', nextPackages(tree).rpm)
+    // What systemd does on the last of them.
+    assert.equal(root.takeSystemctlCalls().at(-1), 'try-restart xengate.service')
+    await load.more(20)
+    await service.stop()
+    await service.start()
+    await load.more(20)
+    await load.stop()
+    assert.deepEqual(load.lost, [])
+    assert.equal((await service.event('started'))['version'], NEXT_VERSION)
+    assert.equal(root.read('etc/xengate/xengate.toml'), edited)
+    assert.ok(root.has('usr/lib/systemd/system/xengate.service.d/hardening.conf'), 'for systemd 252')
+    await useIt(installed)
+  })
+
+  test('is removed: what an administrator made is in /etc/xengate, and nothing else is there', DEADLINE, async () => {
+    await installed.service.stop()
+    await scope.close()
+    rpm(root, '--nodeps', '-e', 'xengate')
+    const calls = root.takeSystemctlCalls()
+    assert.deepEqual(calls, ['stop xengate.service', 'disable xengate.service', 'daemon-reload'])
+    const left = root.snapshot().filter((line) => !before.includes(line))
+    assert.deepEqual(left.map((line) => line.split(' ')[0]), [
+      '/etc/xengate',
+      '/etc/xengate/xengate.db.rpmsave',
+      '/etc/xengate/xengate.toml.rpmsave',
+    ])
+    execFileSync('rm', ['-r', root.path('etc/xengate')])
+    assert.deepEqual(root.snapshot(), before)
+  })
+})

@@ -1,0 +1,3 @@
+// The repository and the supplemental pack, as hosts take them.
+
+export {}
