@@ -10,9 +10,10 @@ import { Child } from '../harness/child.ts'
 import { type LogEvent, login, USER } from '../harness/daemon.ts'
 import { until, within } from '../harness/deadline.ts'
 import { exchange, RawClient } from '../harness/raw.ts'
-import { type Scope, scopeOfSuite } from '../harness/scope.ts'
+import { Scope, scopeOfSuite } from '../harness/scope.ts'
 import { serveHttp } from '../harness/services.ts'
 import { freePort, makeCertificate } from '../harness/tls.ts'
+import { Load } from './load.ts'
 import { NEXT_VERSION, nextPackages, packagesOfThis } from './packages.ts'
 import { childrenOf, Inside, Root, unitProcess, XENGATE_ID } from './root.ts'
 
@@ -112,18 +113,24 @@ directories = ["/var/xapi/plugin"]
 `
 }
 
-async function startServices(scope: Scope, root: Root): Promise<void> {
+/** @returns the targets that the one gets whose requests are relayed */
+async function startServices(scope: Scope, root: Root): Promise<Set<string>> {
   const plugin = root.path('var/xapi/plugin')
-  await serveHttp(scope, join(plugin, RELAYED), (request, response) => response.end(`relayed ${request.url}`))
+  const targets = new Set<string>()
+  await serveHttp(scope, join(plugin, RELAYED), ({ url = '' }, response) => {
+    targets.add(url)
+    response.end(`relayed ${url}`)
+  })
   execFileSync('chmod', ['666', join(plugin, RELAYED)])
   const script = join(import.meta.dirname, '../services/node_service.ts')
   const service = new Child(scope, process.execPath, ['-C', '@xengate/source', script, plugin, CHANNEL])
   await service.printed(({ stdout }) => stdout.includes('ready\n') || undefined, 'its start')
   execFileSync('chmod', ['666', join(plugin, CHANNEL)])
+  return targets
 }
 
-function asked(session: string, name: string): string {
-  return `GET /services/plugin/${name}/who HTTP/1.1\r\nHost: gate\r\nConnection: close\r\nCookie: session_id=${session}\r\n\r\n`
+function asked(session: string, name: string, path = 'who'): string {
+  return `GET /services/plugin/${name}/${path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\nCookie: session_id=${session}\r\n\r\n`
 }
 
 /** Asks by TLS, with a certificate that nobody vouches for. */
@@ -141,43 +148,6 @@ function askByTls(port: number, session: string, name: string): Promise<string> 
   return within(promise, `an answer by TLS at port ${port}`)
 }
 
-/** Asks without a pause until it is stopped, each time on a connection of its own; counts what was answered, refused and lost. */
-class Load {
-  answered = 0
-  refused = 0
-  readonly lost: string[] = []
-  #isOn = true
-  readonly #done: Promise<void>
-
-  constructor(url: string, session: string) {
-    this.#done = this.#run(url, session)
-  }
-
-  async #run(url: string, session: string): Promise<void> {
-    while (this.#isOn) {
-      try {
-        const { status, text } = await exchange(url, asked(session, RELAYED))
-        if (status === 200 && text.startsWith('relayed ')) this.answered += 1
-        else this.lost.push(`${status} ${text}`)
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') this.refused += 1
-        else this.lost.push(`${String(error)} ${String((error as Error).cause)}`)
-      }
-    }
-  }
-
-  /** Waits for `count` more answers. */
-  async more(count: number): Promise<void> {
-    const least = this.answered + count
-    await until(() => this.answered >= least, `${count} more answers; ${this.lost.join('; ')}`)
-  }
-
-  async stop(): Promise<void> {
-    this.#isOn = false
-    await this.#done
-  }
-}
-
 /** Everything that works on a host, in one go: the steps share what they found. */
 interface Installed {
   readonly root: Root
@@ -190,7 +160,8 @@ async function useIt({ root, service, url, tlsPort }: Installed): Promise<string
   const session = await login(url)
   const relayed = await exchange(url, asked(session, RELAYED))
   assert.equal(relayed.text, `relayed /services/plugin/${RELAYED}/who`)
-  const passed = await exchange(url, asked(session, CHANNEL))
+  // One request alone is not worth a channel.
+  const passed = await exchange(url, asked(session, CHANNEL).replace('Connection: close\r\n', ''))
   assert.deepEqual([passed.status, JSON.parse(passed.text).channel], [200, true])
   const byTls = JSON.parse(await askByTls(tlsPort, session, CHANNEL)) as { user: string; channel: boolean }
   assert.deepEqual([byTls.user, byTls.channel], [USER.name, false])
@@ -228,9 +199,12 @@ async function makeRoot(scope: Scope): Promise<Root> {
 
 describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, () => {
   const scope = scopeOfSuite()
+  const running = new Scope()
+  scope.defer(() => running.close())
   let root: Root
   let before: string[]
   let installed: Installed
+  let targets: Set<string>
 
   test('wrong libraries are there, and a node that does not bring its own dies of them', DEADLINE, async () => {
     const { tree } = await packagesOfThis()
@@ -261,7 +235,7 @@ describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, () => {
   test('serves on a kernel 4.19: log in, relay, channel, TLS, front, with no library of the host', DEADLINE, async () => {
     const [port, tlsPort] = [await freePort(), await freePort()]
     root.write('etc/xengate/xengate.toml', configuration(port, tlsPort))
-    await startServices(scope, root)
+    targets = await startServices(running, root)
     const service = new Service(root, 'usr/lib/systemd/system/xengate.service')
     installed = { root, service, url: `http://127.0.0.1:${port}`, tlsPort }
     await service.start()
@@ -277,7 +251,12 @@ describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, () => {
     const { tree } = await packagesOfThis()
     const { service, url } = installed
     const edited = root.read('etc/xengate/xengate.toml')
-    const load = new Load(url, await login(url))
+    const session = await login(url)
+    const load = new Load(
+      url,
+      (number) => asked(session, RELAYED, String(number)),
+      (number) => targets.has(`/services/plugin/${RELAYED}/${number}`),
+    )
     await load.more(20)
     root.setSystemd(252)
     rpm(root, '--nodeps', '-U', nextPackages(tree).rpm)
@@ -297,7 +276,7 @@ describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, () => {
 
   test('is removed: what an administrator made is in /etc/xengate, and nothing else is there', DEADLINE, async () => {
     await installed.service.stop()
-    await scope.close()
+    await running.close()
     rpm(root, '--nodeps', '-e', 'xengate')
     const calls = root.takeSystemctlCalls()
     assert.deepEqual(calls, ['stop xengate.service', 'disable xengate.service', 'daemon-reload'])

@@ -22,7 +22,7 @@ import type { Scope } from '../harness/scope.ts'
 
 const DIRECTORIES =
   'bin dev etc lib64 opt proc root run sbin tmp usr/bin usr/sbin usr/lib/systemd/system lib/systemd/system usr/share/man/man1 ' +
-  'usr/share/man/man5 usr/share/doc usr/share/bash-completion/completions var/lib var/log var/xapi/plugin'
+  'usr/share/man/man5 usr/share/doc usr/share/bash-completion/completions var/lib var/log var/tmp var/xapi/plugin'
 
 /** What node, its libraries and the loader would take from a host. */
 const LIBRARIES =
