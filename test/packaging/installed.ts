@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Child } from '../harness/child.ts'
 import { type LogEvent, login, USER } from '../harness/daemon.ts'
-import { until, within } from '../harness/deadline.ts'
+import { within } from '../harness/deadline.ts'
 import { exchange, RawClient } from '../harness/raw.ts'
 import { Scope, scopeOfSuite } from '../harness/scope.ts'
 import { serveHttp } from '../harness/services.ts'
@@ -125,7 +125,7 @@ async function startServices(scope: Scope, root: Root): Promise<Set<string>> {
   const script = join(import.meta.dirname, '../services/node_service.ts')
   const service = new Child(scope, process.execPath, ['-C', '@xengate/source', script, plugin, CHANNEL])
   await service.printed(({ stdout }) => stdout.includes('ready\n') || undefined, 'its start')
-  execFileSync('chmod', ['666', join(plugin, CHANNEL)])
+  execFileSync('chmod', ['666', join(plugin, CHANNEL), join(plugin, `${CHANNEL}.channel`)])
   return targets
 }
 
@@ -176,16 +176,26 @@ async function useIt({ root, service, url, tlsPort }: Installed): Promise<string
 
 /** Nothing of the host is mapped, and no child is told to look elsewhere for libraries. */
 async function assertOwnLibraries(service: Service): Promise<void> {
-  const pids = await service.pids()
-  assert.ok(pids.length > 1, 'a worker at least')
-  for (const pid of pids) {
-    const maps = readFileSync(`/proc/${pid}/maps`, 'utf8')
-    const files = new Set([...maps.matchAll(/ (\/\S+)$/gm)].map(([, path]) => path ?? ''))
-    const others = [...files].filter((path) => !/\/opt\/xengate\/(bin|lib|app)\//.test(path))
-    assert.deepEqual(others.filter((path) => !path.includes('[io_uring]') && !path.includes('xengate.db')), [])
-    assert.match(readlinkSync(`/proc/${pid}/exe`), /\/opt\/xengate\/bin\/node$/)
-    assert.doesNotMatch(readFileSync(`/proc/${pid}/environ`, 'latin1'), /(^|\0)LD_/)
+  const looked = (await service.pids()).filter((pid) => isOnOwnLibraries(pid))
+  assert.ok(looked.length > 1, 'the primary and a worker at least')
+}
+
+/** @returns `false` when the process has ended, as workers do after a reload */
+function isOnOwnLibraries(pid: number): boolean {
+  let maps, program, environment
+  try {
+    maps = readFileSync(`/proc/${pid}/maps`, 'utf8')
+    program = readlinkSync(`/proc/${pid}/exe`)
+    environment = readFileSync(`/proc/${pid}/environ`, 'latin1')
+  } catch {
+    return false
   }
+  const files = new Set([...maps.matchAll(/ (\/\S+)$/gm)].map(([, path]) => path ?? ''))
+  const ours = /\/opt\/xengate\/(bin|lib|app)\/|\/var\/lib\/xengate\/xengate\.db/
+  assert.deepEqual([...files].filter((path) => !ours.test(path)), [])
+  assert.match(program, /\/opt\/xengate\/bin\/node$/)
+  assert.doesNotMatch(environment, /(^|\0)LD_/)
+  return true
 }
 
 async function makeRoot(scope: Scope): Promise<Root> {
@@ -288,5 +298,56 @@ describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, () => {
     ])
     execFileSync('rm', ['-r', root.path('etc/xengate')])
     assert.deepEqual(root.snapshot(), before)
+  })
+})
+
+describe('the deb in a root of its own', { skip: NEEDS_ROOT }, () => {
+  const scope = scopeOfSuite()
+  const running = new Scope()
+  scope.defer(() => running.close())
+  let root: Root
+  let before: string[]
+  let installed: Installed
+
+  test('is installed, serves as an unprivileged user, and is upgraded', DEADLINE, async () => {
+    const { deb, tree } = await packagesOfThis()
+    root = await makeRoot(scope)
+    root.prepareDpkg()
+    before = root.snapshot()
+    dpkg(root, '--install', deb)
+    assert.deepEqual(root.takeSystemctlCalls(), ['daemon-reload'])
+    await root.run(['/usr/bin/xengate', 'check-config'])
+    const [port, tlsPort] = [await freePort(), await freePort()]
+    const edited = configuration(port, tlsPort)
+    root.write('etc/xengate/xengate.toml', edited)
+    await startServices(running, root)
+    const service = new Service(root, 'lib/systemd/system/xengate.service')
+    installed = { root, service, url: `http://127.0.0.1:${port}`, tlsPort }
+    await service.start()
+    assert.match(readFileSync(`/proc/${(await service.pids())[0]}/status`, 'utf8'), /^Uid:\t990\t990/m)
+    const user = ['/usr/bin/xengate', 'user', 'add', USER.name, '--role', USER.role, '--password-stdin']
+    await root.run(user, `${USER.password}\n`)
+    await useIt(installed)
+    dpkg(root, '--install', nextPackages(tree).deb)
+    assert.equal(root.takeSystemctlCalls().at(-1), 'try-restart xengate.service')
+    assert.equal(root.read('etc/xengate/xengate.toml'), edited)
+    await service.stop()
+    await service.start()
+    assert.equal((await service.event('started'))['version'], NEXT_VERSION)
+    await useIt(installed)
+  })
+
+  test('is removed but for configuration and users, and purged of these too', DEADLINE, async () => {
+    await installed.service.stop()
+    await running.close()
+    dpkg(root, '--remove', 'xengate')
+    assert.deepEqual(root.takeSystemctlCalls(), ['disable --now xengate.service', 'daemon-reload'])
+    assert.ok(root.has('etc/xengate/xengate.toml') && root.has('var/lib/xengate/xengate.db'))
+    assert.ok(!root.has('opt/xengate') && !root.has('usr/bin/xengate'))
+    dpkg(root, '--purge', 'xengate')
+    const after = root.snapshot()
+    assert.deepEqual(after.filter((line) => !before.includes(line)), [])
+    // Directories of other packages, which are empty here, it takes along.
+    assert.deepEqual(before.filter((line) => !after.includes(line) && !/ 40755 /.test(line)), [])
   })
 })

@@ -22,7 +22,7 @@ import type { Scope } from '../harness/scope.ts'
 
 const DIRECTORIES =
   'bin dev etc lib64 opt proc root run sbin tmp usr/bin usr/sbin usr/lib/systemd/system lib/systemd/system usr/share/man/man1 ' +
-  'usr/share/man/man5 usr/share/doc usr/share/bash-completion/completions var/lib var/log var/tmp var/xapi/plugin'
+  'usr/share/man/man5 usr/share/doc var/lib var/log var/tmp var/xapi/plugin'
 
 /** What node, its libraries and the loader would take from a host. */
 const LIBRARIES =
@@ -80,6 +80,15 @@ export class Root {
     root.write('etc/group', 'root:x:0:\n')
     root.setSystemd(219)
     return root
+  }
+
+  /** What dpkg takes for a system without packages. */
+  prepareDpkg(): void {
+    mkdirSync(this.path('var/lib/dpkg/info'), { recursive: true })
+    mkdirSync(this.path('var/lib/dpkg/updates'))
+    this.write('var/lib/dpkg/status', '')
+    // By this scriptlets know that systemd runs.
+    mkdirSync(this.path('run/systemd/system'), { recursive: true })
   }
 
   path(inside: string): string {
