@@ -128,8 +128,14 @@ function packaging(...argv: string[]): { status: number | null; stdout: string; 
 }
 
 function query(...argv: string[]): string[] {
-  const output = execFileSync('rpm', ['-qp', ...argv], { encoding: 'utf8' }).trim()
-  return output === '' ? [] : output.split('\n')
+  // rpm makes a database, and on Debian in the home directory.
+  const database = mkdtempSync(join(tmpdir(), 'xg-rpm-'))
+  try {
+    const output = execFileSync('rpm', ['--dbpath', database, '-qp', ...argv], { encoding: 'utf8' }).trim()
+    return output === '' ? [] : output.split('\n')
+  } finally {
+    rmSync(database, { recursive: true, force: true })
+  }
 }
 
 function analyze(...argv: string[]): { status: number | null; stdout: string; stderr: string } {
