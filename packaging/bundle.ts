@@ -6,7 +6,8 @@
 //   <directory>/dist/*.js               what these share, and what is loaded on demand
 //   <directory>/node_modules/           koffi, which finds its addon by its own path
 
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -60,13 +61,23 @@ export async function bundle(directory: string): Promise<void> {
   })
   for (const file of KOFFI_FILES) await copy(join(ROOT, 'node_modules', file), join(directory, 'node_modules', file))
   await copy(join(GATEWAY, 'bin/xengate.js'), join(directory, 'bin/xengate.js'))
-  await writeFile(join(directory, 'package.json'), await manifest())
+  await writeFile(join(directory, 'package.json'), await manifest(await buildOf(directory)))
 }
 
-async function manifest(): Promise<string> {
+/** A digest of all that runs: a worker of another build than its primary does not serve. */
+async function buildOf(directory: string): Promise<string> {
+  const digest = createHash('sha256')
+  for (const path of (await readdir(directory, { recursive: true })).toSorted()) {
+    if (!(await stat(join(directory, path))).isFile()) continue
+    digest.update(`${path}\0`).update(await readFile(join(directory, path)))
+  }
+  return digest.digest('hex').slice(0, 16)
+}
+
+async function manifest(digest: string): Promise<string> {
   const source: unknown = JSON.parse(await readFile(join(GATEWAY, 'package.json'), 'utf8'))
   const version = typeof source === 'object' && source !== null && 'version' in source ? source.version : undefined
-  return `${JSON.stringify({ name: 'xengate', version, type: 'module', private: true }, null, 2)}\n`
+  return `${JSON.stringify({ name: 'xengate', version, build: digest, type: 'module', private: true }, null, 2)}\n`
 }
 
 async function copy(from: string, to: string): Promise<void> {

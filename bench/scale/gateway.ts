@@ -83,6 +83,7 @@ export class Gateway {
     this.table = new SessionTable(
       (id) => void this.#ask(id),
       (uuids) => uuids.forEach(heard),
+      () => {},
       idleTimeoutMs,
       TELL_MS,
     )

@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import type { TlsFiles } from '../../packages/gateway/src/proxy/tls-credentials.ts'
+import type { TlsFiles } from '../../packages/gateway/src/process/tls-files.ts'
 import { Child } from './child.ts'
 import type { Scope } from './scope.ts'
 

@@ -24,6 +24,7 @@ export {
 export { openChannel, type Opened } from './open-channel.ts'
 export { bindSocket, type Bound, READS_BODIES_MODE } from './bind-socket.ts'
 export { connectSocket, type Connected } from './connect-socket.ts'
+export { DatagramSender } from './datagram.ts'
 export { isAnswered } from './is-answered.ts'
 export { ChannelReceiver, receiveChannel, type ReadOutcome, type Received } from './receive-channel.ts'
 export { encodeAccepted, encodeRefused, encodeUsage, LINE_BYTES_MAX, type Report, ReportReader } from './reports.ts'

@@ -28,6 +28,9 @@ export const fcntl: KoffiFunc<(fd: number, command: number, ...argument: ['int',
 export const sendmsg: KoffiFunc<(fd: number, message: Uint8Array, flags: number) => number> = libc.func(
   'int64 sendmsg(int, void *, int)',
 )
+export const sendto: KoffiFunc<
+  (fd: number, data: Uint8Array, bytes: number, flags: number, address: Uint8Array, addressBytes: number) => number
+> = libc.func('int64 sendto(int, void *, size_t, int, void *, unsigned int)')
 export const recvmsg: KoffiFunc<(fd: number, message: Uint8Array, flags: number) => number> = libc.func(
   'int64 recvmsg(int, void *, int)',
 )
@@ -48,6 +51,7 @@ export const F_SETFD = 2
 export const FD_CLOEXEC = 1
 export const AF_UNIX = 1
 export const SOCK_STREAM = 1
+export const SOCK_DGRAM = 2
 export const SOCK_NONBLOCK = 0x800
 export const SOCK_CLOEXEC = 0x8_0000
 export const MSG_PEEK = 0x2
@@ -184,13 +188,15 @@ export class UnixAddress {
     this.bytes.writeUInt16LE(AF_UNIX, 0)
   }
 
-  /** Sets the path; returns the address's size in bytes, 0 when the path is too long. */
+  /** Sets the path, or with `@name` an abstract name (unix(7)); returns the address's size in bytes, 0 when it is too long. */
   set(path: string): number {
     const pathBytes = Buffer.byteLength(path)
     if (pathBytes > PATH_BYTES_MAX) return 0
     this.bytes.write(path, FAMILY_BYTES)
     this.bytes[FAMILY_BYTES + pathBytes] = 0
-    return FAMILY_BYTES + pathBytes + 1
+    if (!path.startsWith('@')) return FAMILY_BYTES + pathBytes + 1
+    this.bytes[FAMILY_BYTES] = 0
+    return FAMILY_BYTES + pathBytes
   }
 }
 

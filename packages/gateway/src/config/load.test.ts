@@ -13,6 +13,7 @@ const FILE = { mode: 0o666, owner: null, group: null }
 const DEFAULTS: Config = {
   stateDir: '/var/lib/xengate',
   workers: 'auto',
+  workerUser: null,
   listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 }, proxyProtocol: false, ...FILE, tls: null }],
   services: { directories: ['/var/xapi/plugin'], methods: ['GET', 'PUT', 'POST'], channels: true, policy: {} },
   sessions: {
@@ -90,6 +91,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
   test('every option is read', async () => {
     const config = await load(`
       state-dir = "state"
+      worker-user = "daemon"
       workers = 3
       [[listen]]
       address = "[::1]:80"
@@ -160,6 +162,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
     assert.deepEqual(config, {
       stateDir: join(directory, 'state'),
       workers: 3,
+      workerUser: 'daemon',
       listen: [
         {
           address: { kind: 'tcp', host: '::1', port: 80 },

@@ -40,6 +40,8 @@ export interface Config {
   readonly stateDir: string
   /** How many worker processes; `auto` is one for each core. */
   readonly workers: number | 'auto'
+  /** Whom workers run as; `null`: the daemon's own user. */
+  readonly workerUser: string | number | null
   /** At least one, no two alike. */
   readonly listen: readonly ListenConfig[]
   readonly services: ServicesConfig
@@ -402,6 +404,11 @@ const file = z
     workers: option(z.union([z.literal('auto'), whole({ min: 1, max: 1024 })], WORKERS_WANTED).prefault('auto'), {
       description: 'worker processes: auto (one for each core) or a number',
     }),
+    'worker-user': option(account().optional(), {
+      description:
+        'name or number of the user that workers run as, for a daemon that is started as root; default: the one that it runs as',
+      example: 'xengate',
+    }),
     listen: option(
       z
         .array(listen)
@@ -479,6 +486,7 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
   return {
     stateDir: resolve(directory, input['state-dir']),
     workers: input.workers,
+    workerUser: input['worker-user'] ?? null,
     listen: input.listen.map((one) => toListen(one, directory)),
     services: {
       directories: s.directories.map((path) => resolve(directory, path)),

@@ -2,11 +2,12 @@
 // go without a connection lost: what is bound stays bound, and connections wait in the kernel's queue.
 
 import { lookup } from 'node:dns/promises'
-import { chmodSync, chownSync, existsSync, lstatSync, readFileSync, unlinkSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
 import type { Server } from 'node:http'
 import net from 'node:net'
 import { dirname } from 'node:path'
 import util from 'node:util'
+import { type Account, AccountUnknownError, idOf } from './account.ts'
 import { bindSocket, closeDescriptor, isAnswered } from '@xengate/channel'
 import type { ListenAddress } from '../config/schema.ts'
 
@@ -109,18 +110,24 @@ function ownFile(path: string): () => void {
 }
 
 function setSocketFile(path: string, { mode, owner, group }: SocketFile): void {
-  const [uid, gid] = [idOf(owner, '/etc/passwd'), idOf(group, '/etc/group')]
   try {
+    const uid = owner === null ? UNCHANGED : idOf(owner, '/etc/passwd')
+    const gid = group === null ? UNCHANGED : idOf(group, '/etc/group')
     chownSync(path, uid, gid)
     chmodSync(path, mode)
   } catch (cause) {
+    if (cause instanceof AccountUnknownError) throw new ListenError(cause.message, { cause })
     throw new ListenError(`cannot give unix:${path} its owner and mode: ${codeText(codeOf(cause))}`, { cause })
   }
 }
 
-/** Has `server` listen on a Unix socket for this user alone, whose file goes when the server closes. @throws {ListenError} */
-export async function listenPrivately(server: Server, path: string): Promise<void> {
-  const { fd } = await bindUnix(path, { ...OPEN_SOCKET_FILE, mode: 0o600 })
+/**
+ * Has `server` listen on a Unix socket for one user alone, whose file goes when the server closes.
+ * @param owner that user; null: this process's
+ * @throws {ListenError}
+ */
+export async function listenPrivately(server: Server, path: string, owner: Account | null): Promise<void> {
+  const { fd } = await bindUnix(path, { mode: 0o600, owner: owner?.uid ?? null, group: owner?.gid ?? null })
   const listening = Promise.withResolvers<void>()
   server.once('error', listening.reject)
   // The descriptor is the server's from now on.
@@ -131,18 +138,6 @@ export async function listenPrivately(server: Server, path: string): Promise<voi
 
 /** `chown` leaves alone what this stands for. */
 const UNCHANGED = -1
-
-/** The id of a user or a group, by the table of all that the host has itself. @throws {ListenError} when there is none of that name */
-export function idOf(who: string | number | null, table: '/etc/passwd' | '/etc/group'): number {
-  if (who === null) return UNCHANGED
-  if (typeof who === 'number') return who
-  const line = readFileSync(table, 'utf8')
-    .split('\n')
-    .find((text) => text.startsWith(`${who}:`))
-  const id = Number(line?.split(':')[2])
-  if (Number.isInteger(id)) return id
-  throw new ListenError(`there is no ${who} in ${table}: name one that is there, or give its number`)
-}
 
 /**
  * Removes the file of a Unix socket that nobody listens on.

@@ -3,12 +3,14 @@
 import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { EndedTask } from '../proxy/task.ts'
+import type { TlsPair } from '../proxy/tls-credentials.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
 
-/** How often the primary says that it is there, in milliseconds, and in which part of `stale-grace` at least. */
-const ALIVE_INTERVAL_MS = 500
-const ALIVE_PARTS = 8
+/** How often the primary says that it is there, in milliseconds at most: more often would cost an idle host more than it tells. */
+const ALIVE_INTERVAL_MS = 1250
+/** And in which part of `stale-grace` at least. */
+const ALIVE_PARTS = 4
 
 /** How often it is proved that the authority is heard: so often that a busy process is not taken for a dead one. */
 export function aliveIntervalMs(staleGraceMs: number): number {
@@ -27,6 +29,8 @@ export type ToWorker =
       readonly type: 'start'
       readonly config: Config
       readonly listenFds: readonly number[]
+      /** Certificates and keys of the listeners, in their order; null where there is no TLS. */
+      readonly tls: readonly (TlsPair | null)[]
       /** Socket of the XenAPI endpoint; null when there is none. */
       readonly xenapiPath: string | null
       /** Where services are on other hosts. */
@@ -43,6 +47,10 @@ export type ToWorker =
   | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
   /** Ask about these sessions again before admitting them. */
   | { readonly type: 'forgotten'; readonly uuids: readonly string[]; readonly why: Forgetting }
+  /** Another certificate and key for the listener at this place of the list. */
+  | { readonly type: 'tls'; readonly listener: number; readonly pair: TlsPair }
+  /** A sign of life is wanted: `here`. */
+  | { readonly type: 'are-you-there' }
   /** Places of services have changed. */
   | { readonly type: 'places'; readonly changes: ServiceChanges }
   /** The primary is there, and tells of endings: of all that the authority had before this moment, on `monotonicMs`. */
@@ -58,6 +66,7 @@ export type ToWorker =
 /** From a worker to the primary. */
 export type ToPrimary =
   | { readonly type: 'ready' }
+  | { readonly type: 'here' }
   /** The worker cannot serve, and exits: what failed, in words. */
   | { readonly type: 'failed'; readonly problem: string }
   /** Is there a session with this id? The client's address is empty when nobody can tell. */

@@ -11,11 +11,11 @@ import { isLoopback } from '../config/addresses.ts'
 import type { KeyPath } from '../config/locate.ts'
 import { formatKey, type Problem } from '../config/problems.ts'
 import type { Config, ListenConfig } from '../config/schema.ts'
-import { readSecureContext, type TlsFiles } from '../proxy/tls-credentials.ts'
 import { checkDatabase } from '../sessions/embedded/database.ts'
 import { databasePath } from '../sessions/embedded/open.ts'
+import { accountOf, idOf } from './account.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
-import { idOf } from './listening-socket.ts'
+import { readTlsPair, type TlsFiles } from './tls-files.ts'
 
 /** What was found, by key of the configuration. */
 export interface Findings {
@@ -34,6 +34,7 @@ export async function inspect(config: Config): Promise<Findings> {
   return {
     refusals: [
       ...stateRefusals(config),
+      ...workerUserRefusals(config),
       ...hosts.flat(),
       ...listeners.flatMap(({ listen, path }) => listenRefusals(listen, path)),
       ...fileRefusals(config),
@@ -84,6 +85,14 @@ function stateRefusals({ stateDir, sessions: { authority } }: Config): Problem[]
   return authority === 'embedded' ? refusalOf(path, () => checkDatabase(databasePath(stateDir))) : []
 }
 
+function workerUserRefusals({ workerUser }: Config): Problem[] {
+  if (workerUser === null) return []
+  const path = ['worker-user']
+  if (process.geteuid?.() !== 0)
+    return [doubt(path, 'takes a daemon that is started as root: leave it out, or start it so')]
+  return refusalOf(path, () => accountOf(workerUser))
+}
+
 async function hostRefusals({ address }: ListenConfig, path: KeyPath): Promise<Problem[]> {
   if (address.kind !== 'tcp') return []
   const key = [...path, 'address']
@@ -102,13 +111,13 @@ function isOwnAddress(address: string): boolean {
 }
 
 function listenRefusals({ address, owner, group, tls }: ListenConfig, path: KeyPath): Problem[] {
-  const problems = tls === null ? [] : refusalOf([...path, 'tls'], () => readSecureContext(tls))
+  const problems = tls === null ? [] : refusalOf([...path, 'tls'], () => readTlsPair(tls))
   if (address.kind === 'tcp') return problems
   return [
     ...problems,
     ...socketRefusals(address.path, [...path, 'address']),
-    ...refusalOf([...path, 'owner'], () => idOf(owner, '/etc/passwd')),
-    ...refusalOf([...path, 'group'], () => idOf(group, '/etc/group')),
+    ...refusalOf([...path, 'owner'], () => owner === null || idOf(owner, '/etc/passwd')),
+    ...refusalOf([...path, 'group'], () => group === null || idOf(group, '/etc/group')),
   ]
 }
 

@@ -10,13 +10,13 @@ import { join } from 'node:path'
 import { hostOf } from '../config/addresses.ts'
 import type { Config, ListenConfig, PoolConfig } from '../config/schema.ts'
 import type { Log } from '../logging/log.ts'
-import { readSecureContext } from '../proxy/tls-credentials.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Identity } from '../sessions/accounts/identity.ts'
 import { isNarrow, makeStateDirectory } from '../state-directory.ts'
 import { version } from '../version.ts'
 import type { XenApiPool } from '../xenapi/records.ts'
 import { createXenApi, type XenApi } from '../xenapi/server.ts'
+import { type Account, accountOf } from './account.ts'
 import { Backends } from './backends.ts'
 import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
@@ -28,7 +28,9 @@ import {
   removeStaleSocket,
 } from './listening-socket.ts'
 import { SessionBroker } from './session-broker.ts'
+import { ServiceManager } from './service-manager.ts'
 import { takeSignals } from './signals.ts'
+import { readTlsPair } from './tls-files.ts'
 import { WorkerGroup } from './worker-group.ts'
 
 /** What the primary is started with. */
@@ -91,6 +93,7 @@ class Primary {
   /** By which the workers recognise what they told services to say on that socket. */
   readonly #returnKey = randomBytes(32).toString('hex')
   #group: WorkerGroup | null = null
+  readonly #manager = ServiceManager.fromEnvironment(process.env)
   /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
   readonly #otherGroups = new Set<WorkerGroup>()
   /** Aborts when the daemon stops: calls that wait for events are answered then. */
@@ -133,7 +136,7 @@ class Primary {
       signIn: backends.xenapi?.authority ?? null,
       changed: (change) => this.#log.info({ ...change }),
     })
-    await listenPrivately(this.#control, join(config.stateDir, CONTROL_SOCKET))
+    await listenPrivately(this.#control, join(config.stateDir, CONTROL_SOCKET), null)
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath }, OPEN_SOCKET_FILE)
     checkTlsFiles(config)
     for (const listen of config.listen) await this.#bind(listen)
@@ -141,6 +144,7 @@ class Primary {
     await this.#group.start()
     this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config), ...this.#described })
     this.#hasStarted = true
+    this.#manager.ready(this.urls)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
       else this.#log.info({ event: 'signal-ignored', signal })
@@ -180,7 +184,7 @@ class Primary {
       version: version(),
     })
     // Only workers may reach it: it believes what they say of the client.
-    await listenPrivately(this.#xenapi.server, this.#xenapiPath)
+    await listenPrivately(this.#xenapi.server, this.#xenapiPath, workerAccount(this.#config))
   }
 
   /** What the XenAPI tells of pool and host: it follows a reload. */
@@ -214,6 +218,7 @@ class Primary {
       xenapiPath: backends.xenapi === null ? null : this.#xenapiPath,
       places: () => backends.places,
       deafMs: () => backends.authority.deafMs,
+      account: workerAccount(config),
       returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath, key: this.#returnKey },
       log: this.#log,
       find: (id, clientAddress) => broker.find(id, clientAddress),
@@ -221,7 +226,18 @@ class Primary {
       held: (uuids) => backends.authority.held(uuids),
       draining: (connections) => this.#waitsFor(connections),
       taskEnded: ({ session, reference, failure }) => this.#xenapi?.tasks.requestEnded(session, reference, failure),
+      otherBuild: () => this.#endForOther(),
     })
+  }
+
+  /**
+   * Ends, as at SIGTERM: whoever put another version in place of this one starts that, and until then the workers of this one finish.
+   * Two versions do not speak to each other.
+   */
+  #endForOther(): void {
+    if (this.#isStopping) return
+    this.#log.error({ event: 'program-replaced', version: version() })
+    process.kill(process.pid, 'SIGTERM')
   }
 
   /** Fewer connections where descriptors would not be enough: beyond them clients are told, rather than reset by the system. */
@@ -284,6 +300,7 @@ class Primary {
    */
   async stop(isNow: boolean): Promise<number> {
     this.#isStopping = true
+    this.#manager.stopping()
     this.#draining.abort()
     this.#backends?.withdraw()
     const groups = this.#groups
@@ -425,11 +442,16 @@ async function takeStateDirectory(path: string, socketPath: string): Promise<voi
 
 /** @throws {TlsFilesError} here, rather than in each worker, when a listener's certificate cannot be used */
 function checkTlsFiles({ listen }: Config): void {
-  for (const { tls } of listen) if (tls !== null) readSecureContext(tls)
+  for (const { tls } of listen) if (tls !== null) readTlsPair(tls)
 }
 
 function keyOf({ address }: ListenConfig): string {
   return address.kind === 'tcp' ? `${address.host} ${address.port}` : address.path
+}
+
+/** Whom workers run as; null: this process's user. */
+function workerAccount({ workerUser }: Config): Account | null {
+  return workerUser === null ? null : accountOf(workerUser)
 }
 
 function workerCount(config: Config): number {

@@ -9,8 +9,11 @@ import type { EndedTask } from '../proxy/task.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
+import type { Account } from './account.ts'
 import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
 import { WITHOUT_DEBUGGER } from './signals.ts'
+import { type TlsEvent, WatchedTlsFiles } from './tls-files.ts'
+import { OTHER_BUILD_EXIT, build } from '../version.ts'
 
 /** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
 const CONFIRM_TIMEOUT_MS = 2000
@@ -22,6 +25,10 @@ const REPLACE_LAST_MS = 5000
 
 /** Workers tell at about the same time what they wait for. */
 const SAY_DRAINING_MS = 50
+
+/** A worker that has not said anything at so many looks in a row hangs: within 10 s it is killed, as clients wait for it and go nowhere else. */
+const LOOK_MS = 1900
+const SILENT_LOOKS_MAX = 4
 
 /** Descriptors 0 to 2 are the usual ones and 3 is the channel to the primary; the listening sockets follow. */
 const FIRST_LISTEN_FD = 4
@@ -41,6 +48,8 @@ export interface WorkerGroupOptions {
   readonly deafMs: () => number
   /** The socket where services bring back requests. */
   readonly returns: { readonly fd: number; readonly path: string; readonly key: string }
+  /** Whom workers run as; null: this process's user. */
+  readonly account: Account | null
   readonly log: Log
   readonly find: (id: string, clientAddress: string) => Promise<Session | null | 'unavailable'>
   readonly touch: (uuids: readonly string[]) => void
@@ -48,12 +57,16 @@ export interface WorkerGroupOptions {
   /** Told how many connections with something under way a stop waits for, if any. */
   readonly draining: (connections: number) => void
   readonly taskEnded: (ended: EndedTask) => void
+  /** The program's files are another version's: no more workers can be had. */
+  readonly otherBuild: () => void
 }
 
 interface Worker {
   readonly child: ChildProcess
   readonly confirmations: Map<number, () => void>
   isReady: boolean
+  /** Looks since it said anything. */
+  silentLooks: number
 }
 
 /** See the head of this file. */
@@ -66,13 +79,21 @@ export class WorkerGroup {
   #isDraining = false
   #replaceMs = REPLACE_FIRST_MS
   readonly #aliveTimer: NodeJS.Timeout
+  readonly #lookTimer: NodeJS.Timeout
+  /** By place in the list of listeners; null where there is no TLS. */
+  readonly #tls: readonly (WatchedTlsFiles | null)[]
   #onReady: (() => void) | null = null
   #onFailed: ((problem: string) => void) | null = null
   readonly #gone = Promise.withResolvers<void>()
   #drained: Promise<void> | null = null
 
+  /** @throws {TlsFilesError} */
   constructor(options: WorkerGroupOptions) {
     this.#options = options
+    this.#tls = options.config.listen.map(({ tls }, index) =>
+      tls === null ? null : new WatchedTlsFiles(tls, (event) => this.#tlsChanged(index, event)),
+    )
+    this.#lookTimer = setInterval(() => this.#look(), LOOK_MS).unref()
     this.#aliveTimer = setInterval(() => {
       this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.deafMs() })
     }, aliveIntervalMs(options.config.sessions.staleGraceMs)).unref()
@@ -107,14 +128,36 @@ export class WorkerGroup {
     }
   }
 
+  #tlsChanged(listener: number, event: TlsEvent): void {
+    if (event.kind === 'refused') {
+      this.#options.log.error({ event: 'tls-reload-refused', problem: event.problem })
+      return
+    }
+    this.#options.log.info({ event: 'tls-reloaded', certificate: event.certificate })
+    this.#tellAll({ type: 'tls', listener, pair: event.pair })
+  }
+
+  /** Kills workers that hang. What is counted is looks and not time: a machine that stood still is no fault of theirs. */
+  #look(): void {
+    for (const worker of this.#workers) {
+      if (!worker.isReady) continue
+      worker.silentLooks++
+      if (worker.silentLooks === 2) this.#tell(worker, { type: 'are-you-there' })
+      if (worker.silentLooks <= SILENT_LOOKS_MAX) continue
+      this.#options.log.error({ event: 'worker-hung', worker: worker.child.pid })
+      worker.child.kill('SIGKILL')
+    }
+  }
+
   #spawn(): void {
-    const { config, xenapiPath, returns, log, places } = this.#options
+    const { config, xenapiPath, returns, log, places, account } = this.#options
     const listenFds = this.#options.listenFds()
-    const child = fork(WORKER_MAIN, {
+    const child = fork(WORKER_MAIN, [build()], {
       execArgv: [...process.execArgv, WITHOUT_DEBUGGER],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds, returns.fd],
+      ...account,
     })
-    const worker: Worker = { child, confirmations: new Map(), isReady: false }
+    const worker: Worker = { child, confirmations: new Map(), isReady: false, silentLooks: 0 }
     this.#workers.add(worker)
     child.on('message', (message: ToPrimary) => this.#heard(worker, message))
     child.on('error', (error) => {
@@ -125,7 +168,8 @@ export class WorkerGroup {
     child.once('exit', (code, signal) => this.#exited(worker, code, signal))
     const fds = listenFds.map((_, index) => FIRST_LISTEN_FD + index)
     const returnFd = FIRST_LISTEN_FD + listenFds.length
-    const more = { xenapiPath, returnFd, returnPath: returns.path, returnKey: returns.key, places: places() }
+    const tls = this.#tls.map((files) => files?.pair ?? null)
+    const more = { tls, xenapiPath, returnFd, returnPath: returns.path, returnKey: returns.key, places: places() }
     this.#tell(worker, { type: 'start', config, listenFds: fds, ...more })
   }
 
@@ -149,7 +193,10 @@ export class WorkerGroup {
   }
 
   #heard(worker: Worker, message: ToPrimary): void {
+    worker.silentLooks = 0
     switch (message.type) {
+      case 'here':
+        break
       case 'ready':
         worker.isReady = true
         this.#replaceMs = REPLACE_FIRST_MS
@@ -197,6 +244,7 @@ export class WorkerGroup {
     this.#workers.delete(worker)
     for (const confirm of worker.confirmations.values()) confirm()
     if (!worker.isReady) this.#onFailed?.('a worker died before it was ready; see the log')
+    if (code === OTHER_BUILD_EXIT) this.#options.otherBuild()
     if (this.#isDraining) {
       this.#options.log.info({ event: 'worker-stopped', worker: worker.child.pid })
       if (this.#workers.size === 0) this.#allGone()
@@ -212,6 +260,7 @@ export class WorkerGroup {
 
   #allGone(): void {
     clearInterval(this.#aliveTimer)
+    clearInterval(this.#lookTimer)
     this.#gone.resolve()
   }
 
@@ -255,6 +304,7 @@ export class WorkerGroup {
 
   async #drain(closesIdle: boolean): Promise<void> {
     this.#isDraining = true
+    for (const files of this.#tls) files?.close()
     if (this.#workers.size === 0) {
       this.#allGone()
       return
@@ -275,6 +325,7 @@ export class WorkerGroup {
   /** Ends the workers now. */
   destroy(): void {
     this.#isDraining = true
+    for (const files of this.#tls) files?.close()
     for (const { child } of this.#workers) child.kill('SIGKILL')
   }
 }

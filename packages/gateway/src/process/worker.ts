@@ -7,7 +7,7 @@ import type { ListenConfig, ServicesConfig, SessionsConfig } from '../config/sch
 import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrived.ts'
 import { Gateway } from '../proxy/gateway.ts'
 import { Greetings } from '../proxy/greetings.ts'
-import { TlsCredentials, type TlsEvent } from '../proxy/tls-credentials.ts'
+import { TlsCredentials, type TlsPair } from '../proxy/tls-credentials.ts'
 import { Policies } from '../services/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../sessions/session.ts'
@@ -28,6 +28,9 @@ const SIGNS_READ_MS = 100
 
 /** When it is told what a stop waits for: idle connections are closed by then. */
 const DRAIN_LOOK_MS = 100
+
+/** What comes again and again, and is not worth a line. */
+const UNSAID: ReadonlySet<ToWorker['type']> = new Set<ToWorker['type']>(['alive', 'are-you-there'])
 
 type StartMessage = Extract<ToWorker, { type: 'start' }>
 
@@ -65,12 +68,16 @@ function longestSilenceMs({ authority, idleTimeoutMs, xapi }: SessionsConfig): n
 
 class Worker {
   readonly #gateway: Gateway
+  /** By place in the list of listeners. */
+  readonly #credentials = new Map<number, TlsCredentials>()
   readonly #sessions: SessionTable
   readonly #whereabouts = new Whereabouts()
   readonly #log: Log
   readonly #greetings: Greetings
   readonly #tell: (message: ToPrimary) => void
-  readonly #touchTimer: NodeJS.Timeout
+  /** Runs while there is activity, or something held, to tell of. */
+  #touchTimer: NodeJS.Timeout | undefined
+  readonly #tellIntervalMs: number
   #isDraining = false
   /** When the authority was last proved to be heard, on `monotonicMs`, and for how long that serves. */
   #provenMs = monotonicMs()
@@ -89,6 +96,9 @@ class Worker {
         tell({ type: 'find', id, client })
       },
       (uuids) => this.#gateway.sessionsEnded(uuids),
+      () => {
+        this.#touchTimer ??= setInterval(() => this.#report(), this.#tellIntervalMs)
+      },
       config.sessions.idleTimeoutMs,
       Math.min(TOUCH_INTERVAL_MS, longestSilenceMs(config.sessions)),
     )
@@ -116,7 +126,7 @@ class Worker {
     })
     this.#staleGraceMs = config.sessions.staleGraceMs
     this.#judgeTrust()
-    this.#touchTimer = setInterval(() => this.#report(), Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions)))
+    this.#tellIntervalMs = Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions))
   }
 
   /** Trusts what the table says until `stale-grace` is over, and ends channels a moment after. */
@@ -131,26 +141,22 @@ class Worker {
         : setTimeout(() => this.#gateway.distrust(), SIGNS_READ_MS)
   }
 
-  async start({ config, listenFds, returnFd }: StartMessage): Promise<void> {
+  async start({ config, listenFds, tls, returnFd }: StartMessage): Promise<void> {
     for (const [index, fd] of listenFds.entries())
-      await this.#gateway.listen({ fd }, this.#traits(config.listen[index]))
+      await this.#gateway.listen({ fd }, this.#traits(index, config.listen[index], tls[index] ?? null))
     await this.#gateway.listen({ fd: returnFd }, { ...PLAIN_LISTENER, canPass: false, greetings: this.#greetings })
     this.#tell({ type: 'ready' })
   }
 
-  #traits(listen: ListenConfig | undefined): ListenerTraits {
+  #traits(index: number, listen: ListenConfig | undefined, pair: TlsPair | null): ListenerTraits {
     if (listen === undefined) return PLAIN_LISTENER
-    const tls = listen.tls === null ? null : new TlsCredentials(listen.tls, (event) => this.#tlsChanged(event))
+    const tls = pair === null ? null : new TlsCredentials(pair)
+    if (tls !== null) this.#credentials.set(index, tls)
     return { ...PLAIN_LISTENER, hasProxyHeader: listen.proxyProtocol, tls }
   }
 
-  #tlsChanged(event: TlsEvent): void {
-    if (event.kind === 'reloaded') this.#log.info({ event: 'tls-reloaded', certificate: event.certificate })
-    else this.#log.error({ event: 'tls-reload-refused', problem: event.problem })
-  }
-
   take(message: Exclude<ToWorker, StartMessage>): void {
-    if (message.type !== 'alive') this.#log.trace({ event: 'primary-said', type: message.type })
+    if (!UNSAID.has(message.type)) this.#log.trace({ event: 'primary-said', type: message.type })
     switch (message.type) {
       case 'found':
         this.#logAnswer(message.session)
@@ -171,6 +177,12 @@ class Worker {
         this.#sessions.forget(message.uuids, message.why === 'unused')
         // An end may have been missed, and nobody would ask about it again.
         if (message.why === 'doubtful') this.#gateway.sessionsEnded(message.uuids)
+        break
+      case 'tls':
+        this.#credentials.get(message.listener)?.use(message.pair)
+        break
+      case 'are-you-there':
+        this.#tell({ type: 'here' })
         break
       case 'places':
         this.#whereabouts.take(message.changes)
@@ -194,9 +206,14 @@ class Worker {
   #report(): void {
     const uuids = this.#sessions.takeTouched(this.#gateway.clock.nowMs)
     if (uuids.length > 0) this.#tell({ type: 'touched', uuids })
-    if (this.#hearsEndings) return
-    const { heldUuids } = this.#gateway
+    const heldUuids = this.#hearsEndings ? [] : this.#gateway.heldUuids
     if (heldUuids.length > 0) this.#tell({ type: 'held', uuids: heldUuids })
+    if (heldUuids.length === 0 && !this.#sessions.hasNoted) this.#endReports()
+  }
+
+  #endReports(): void {
+    clearInterval(this.#touchTimer)
+    this.#touchTimer = undefined
   }
 
   /** A second call only says that the first may end sooner. */
@@ -213,9 +230,9 @@ class Worker {
   }
 
   #exit(): void {
-    clearInterval(this.#touchTimer)
     clearTimeout(this.#trustTimer)
     this.#report()
+    this.#endReports()
     this.#log.flush()
     // What was told has to be out before the channel closes; nothing else keeps the process.
     process.removeAllListeners('disconnect')

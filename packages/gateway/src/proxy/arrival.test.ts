@@ -11,7 +11,8 @@ import { type ChannelOffer, closeDescriptor, receiveChannel } from '@xengate/cha
 import { makeCertificate } from './testing/certificate.ts'
 import { fixture, type Fixture, request, response, statusOf } from './testing/fixture.ts'
 import { Arrivals, Peer } from './testing/peer.ts'
-import { readSecureContext, TlsCredentials, type TlsEvent, TlsFilesError } from './tls-credentials.ts'
+import { readTlsPair, type TlsEvent, TlsFilesError, WatchedTlsFiles } from '../process/tls-files.ts'
+import { TlsCredentials } from './tls-credentials.ts'
 
 const DEADLINE = { timeout: 60_000 }
 const PROXY = 'PROXY TCP4 10.1.2.3 192.0.2.1 12345 8443\r\n'
@@ -144,11 +145,15 @@ interface Secured extends Fixture {
 async function secured(t: TestContext, options: Parameters<typeof fixture>[1] = {}): Promise<Secured> {
   const tlsDirectory = mkdtempSync(join(tmpdir(), 'xg-tls-'))
   const events = new Arrivals<TlsEvent>()
-  const credentials = new TlsCredentials(makeCertificate(tlsDirectory), (event) => events.push(event))
+  const files = new WatchedTlsFiles(makeCertificate(tlsDirectory), (event) => {
+    if (event.kind === 'reloaded') credentials.use(event.pair)
+    events.push(event)
+  })
+  const credentials = new TlsCredentials(files.pair)
   const peers: Peer[] = []
   t.after(() => {
     for (const peer of peers) peer.destroy()
-    credentials.close()
+    files.close()
     rmSync(tlsDirectory, { recursive: true })
   })
   const f = await fixture(t, { ...options, listener: { ...options.listener, tls: credentials } })
@@ -310,7 +315,7 @@ test('a pair that cannot be used is refused with the reason', DEADLINE, (t) => {
     [{ ...good, key: good.certificate }, /not a private key in PEM/],
   ] as const) {
     assert.throws(
-      () => readSecureContext(files),
+      () => readTlsPair(files),
       (error) => error instanceof TlsFilesError && problem.test(error.message),
     )
   }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { makeCertificate } from './testing/certificate.ts'
 import { fixture, request, statusOf } from './testing/fixture.ts'
+import { readTlsPair } from '../process/tls-files.ts'
 import { TlsCredentials } from './tls-credentials.ts'
 
 const DEADLINE = { timeout: 60_000 }
@@ -62,11 +63,8 @@ test(
   DEADLINE,
   async (t) => {
     const directory = mkdtempSync(join(tmpdir(), 'xg-tls-'))
-    const credentials = new TlsCredentials(makeCertificate(directory), () => {})
-    t.after(() => {
-      credentials.close()
-      rmSync(directory, { recursive: true })
-    })
+    const credentials = new TlsCredentials(readTlsPair(makeCertificate(directory)))
+    t.after(() => rmSync(directory, { recursive: true }))
     // Neither ends by itself within these.
     const limits = { headTimeoutMs: 30_000, drainTimeoutMs: 30_000 }
     const secure = await fixture(t, { limits, listener: { tls: credentials } })

@@ -1,116 +1,30 @@
-// A listener's certificate and key. Their files are looked at again and again: whoever renews a certificate need not tell the
-// gateway. New connections get what is there now; a pair that cannot be used changes nothing.
+// A listener's certificate and key. New connections get what was given last.
 
-import { X509Certificate } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
 import { createSecureContext, type SecureContext } from 'node:tls'
 
-/** Paths of PEM files. */
-export interface TlsFiles {
-  /** The certificate, followed by those that signed it. */
+/** A certificate, followed by those that signed it, and its key, in PEM. */
+export interface TlsPair {
   readonly certificate: string
   readonly key: string
 }
 
-/** A certificate and its key cannot be used: the text says which and why. */
-export class TlsFilesError extends Error {
-  override readonly name = 'TlsFilesError'
-  readonly code = 'TLS_UNUSABLE'
+/** @throws {Error} of OpenSSL, when these are no pair */
+export function secureContextOf({ certificate, key }: TlsPair): SecureContext {
+  return createSecureContext({ cert: certificate, key, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3' })
 }
 
-/** How often the files are looked at, in milliseconds. */
-const LOOK_INTERVAL_MS = 1000
-
-/** Reads a pair. @throws {TlsFilesError} */
-export function readSecureContext({ certificate, key }: TlsFiles): SecureContext {
-  const cert = readPem(certificate, 'the certificate')
-  const secret = readPem(key, 'the key')
-  try {
-    void new X509Certificate(cert)
-  } catch (cause) {
-    throw new TlsFilesError(`cannot use the certificate ${certificate}: it is no certificate in PEM`, { cause })
-  }
-  try {
-    return createSecureContext({ cert, key: secret, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3' })
-  } catch (cause) {
-    throw new TlsFilesError(`cannot use ${certificate} with the key ${key}: ${whyNot(cause)}`, { cause })
-  }
-}
-
-function readPem(path: string, what: string): Buffer {
-  try {
-    return readFileSync(path)
-  } catch (cause) {
-    throw new TlsFilesError(`cannot read ${what} ${path}: ${codeOf(cause)}`, { cause })
-  }
-}
-
-function whyNot(error: unknown): string {
-  const code = codeOf(error)
-  if (code === 'ERR_OSSL_X509_KEY_VALUES_MISMATCH') return 'the key is not that of the certificate'
-  if (code === 'ERR_MISSING_PASSPHRASE' || code === 'ERR_OSSL_BAD_DECRYPT') return 'the key is encrypted'
-  return `not a private key in PEM, or too weak (${code})`
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
-}
-
-/** The credentials of one listener, kept up to date until `close`. */
+/** The credentials of one listener. */
 export class TlsCredentials {
   /** For new connections. */
   context: SecureContext
-  readonly #files: TlsFiles
-  readonly #report: (event: TlsEvent) => void
-  readonly #timer: NodeJS.Timeout
-  #seen: string
 
-  /**
-   * @param report told what became of files that have changed
-   * @throws {TlsFilesError} when the files cannot be used now
-   */
-  constructor(files: TlsFiles, report: (event: TlsEvent) => void) {
-    this.#files = files
-    this.#report = report
-    this.#seen = stateOf(files)
-    this.context = readSecureContext(files)
-    this.#timer = setInterval(() => this.#look(), LOOK_INTERVAL_MS)
-    this.#timer.unref()
+  /** @throws {Error} when these are no pair */
+  constructor(pair: TlsPair) {
+    this.context = secureContextOf(pair)
   }
 
-  close(): void {
-    clearInterval(this.#timer)
+  /** Takes another pair. @throws {Error} when these are no pair; the earlier one stays */
+  use(pair: TlsPair): void {
+    this.context = secureContextOf(pair)
   }
-
-  /** A pair that is being written is seen twice at most: when one file is there, and when both are. */
-  #look(): void {
-    const state = stateOf(this.#files)
-    if (state === this.#seen) return
-    this.#seen = state
-    try {
-      this.context = readSecureContext(this.#files)
-      this.#report({ kind: 'reloaded', certificate: this.#files.certificate })
-    } catch (error) {
-      this.#report({ kind: 'refused', problem: error instanceof Error ? error.message : String(error) })
-    }
-  }
-}
-
-/** What became of files that have changed. */
-export type TlsEvent =
-  | { readonly kind: 'reloaded'; readonly certificate: string }
-  | { readonly kind: 'refused'; readonly problem: string }
-
-/** What tells one state of the files from another; links are followed. */
-function stateOf({ certificate, key }: TlsFiles): string {
-  return [certificate, key]
-    .map((path) => {
-      try {
-        const { ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true })
-        return `${ino}-${size}-${mtimeNs}-${ctimeNs}`
-      } catch (error) {
-        return codeOf(error)
-      }
-    })
-    .join(' ')
 }

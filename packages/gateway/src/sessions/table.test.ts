@@ -19,6 +19,7 @@ function table(): { table: SessionTable; asked: string[]; ended: string[] } {
     table: new SessionTable(
       (id) => asked.push(id),
       (uuids) => ended.push(...uuids),
+      () => {},
       60_000,
       1000,
     ),

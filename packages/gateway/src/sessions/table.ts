@@ -50,18 +50,27 @@ export class SessionTable {
   #isTrusted = true
   readonly #ask: Ask
   readonly #onEnded: (uuids: readonly string[]) => void
+  readonly #onNoted: () => void
   readonly #idleTimeoutMs: number
   readonly #tellIntervalMs: number
 
   /**
    * @param ask sends a question to the primary
    * @param onEnded told of sessions that have ended, whether the table has them or not
+   * @param onNoted called when there is activity to tell of: see `takeTouched`
    * @param idleTimeoutMs after so long without use here the primary is asked again
    * @param tellIntervalMs how often activity of one session is told
    */
-  constructor(ask: Ask, onEnded: (uuids: readonly string[]) => void, idleTimeoutMs: number, tellIntervalMs: number) {
+  constructor(
+    ask: Ask,
+    onEnded: (uuids: readonly string[]) => void,
+    onNoted: () => void,
+    idleTimeoutMs: number,
+    tellIntervalMs: number,
+  ) {
     this.#ask = ask
     this.#onEnded = onEnded
+    this.#onNoted = onNoted
     this.#idleTimeoutMs = idleTimeoutMs
     this.#tellIntervalMs = tellIntervalMs
   }
@@ -179,6 +188,12 @@ export class SessionTable {
     if (entry.isNoted) return
     entry.isNoted = true
     this.#noted.push(entry)
+    if (this.#noted.length === 1) this.#onNoted()
+  }
+
+  /** Whether there is activity to tell of, now or later. */
+  get hasNoted(): boolean {
+    return this.#noted.length > 0
   }
 
   /**

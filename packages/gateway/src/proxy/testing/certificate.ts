@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import type { TlsFiles } from '../tls-credentials.ts'
+import type { TlsFiles } from '../../process/tls-files.ts'
 
 /** Writes a new key and a certificate for `name`, which it signs itself, into `directory`; what was there is replaced. */
 export function makeCertificate(directory: string, name = 'localhost'): TlsFiles {

@@ -96,6 +96,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
   const sessions: SessionTable = new SessionTable(
     (id) => onQuestion(id, (found) => sessions.answered(id, found, gateway.clock.nowMs)),
     (uuids) => gateway.sessionsEnded(uuids),
+    () => {},
     60_000,
     1000,
   )

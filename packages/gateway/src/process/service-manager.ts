@@ -1,0 +1,46 @@
+// What the daemon tells the service manager that started it, if that wants to hear (sd_notify(3), sd_watchdog_enabled(3)).
+
+import { DatagramSender } from '@xengate/channel'
+
+/** In which part of the time that the manager waits for a sign of life it gets one. */
+const WATCHDOG_PARTS = 4
+
+/** See the head of this file. */
+export class ServiceManager {
+  readonly #sender: DatagramSender | null
+  readonly #watchdogMs: number
+
+  /**
+   * @param path of the manager's socket; null when there is none
+   * @param watchdogMs how long the manager waits for a sign of life; 0: for ever
+   */
+  constructor(path: string | null, watchdogMs: number) {
+    this.#sender = path === null ? null : new DatagramSender(path)
+    this.#watchdogMs = watchdogMs
+  }
+
+  /** The manager that `env` names. The names are taken out of `env`: no process that this one starts may speak for it. */
+  static fromEnvironment(env: NodeJS.ProcessEnv): ServiceManager {
+    const { NOTIFY_SOCKET: path, WATCHDOG_USEC: usec, WATCHDOG_PID: pid } = env
+    for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID']) delete env[name]
+    const isMeant = pid === undefined || Number(pid) === process.pid
+    return new ServiceManager(path ?? null, isMeant ? Number(usec ?? 0) / 1000 : 0)
+  }
+
+  /** The daemon serves. From now on it gives signs of life. */
+  ready(urls: readonly string[]): void {
+    this.#say(`READY=1\nSTATUS=serving at ${urls.join(', ')}`)
+    if (this.#watchdogMs === 0 || this.#sender === null) return
+    setInterval(() => this.#say('WATCHDOG=1'), this.#watchdogMs / WATCHDOG_PARTS).unref()
+  }
+
+  /** The daemon stops; the manager waits for as long as it has been told to, with signs of life as before. */
+  stopping(): void {
+    this.#say('STOPPING=1\nSTATUS=finishing what is under way')
+  }
+
+  /** What cannot be said is not said: the manager will see. */
+  #say(text: string): void {
+    this.#sender?.send(Buffer.from(text))
+  }
+}
