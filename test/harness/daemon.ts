@@ -227,11 +227,7 @@ export async function callXenApi(url: string, method: string, params: readonly u
 }
 
 /** Logs in at `url`, and answers the session id. */
-export async function login(
-  url: string,
-  name: string = USER.name,
-  password: string = USER.password,
-): Promise<string> {
+export async function login(url: string, name: string = USER.name, password: string = USER.password): Promise<string> {
   const { result, error } = await callXenApi(url, 'session.login_with_password', [name, password, '1.0', 'test'])
   if (typeof result !== 'string') throw new Error(`cannot log in: ${JSON.stringify(error)}`)
   return result

@@ -42,7 +42,10 @@ describe('packages', () => {
     for (const weak of ['--recommends', '--suggests', '--supplements', '--enhances']) {
       assert.deepEqual(query(weak, rpm), [])
     }
-    assert.deepEqual(query('--provides', rpm).map((line) => line.split(' ')[0]), ['xengate', 'xengate(x86-64)'])
+    assert.deepEqual(
+      query('--provides', rpm).map((line) => line.split(' ')[0]),
+      ['xengate', 'xengate(x86-64)'],
+    )
   })
 
   test('nothing that is packed can be written by another than root, or runs as its owner', DEADLINE, async () => {
@@ -66,7 +69,9 @@ describe('packages', () => {
     const texts = globSync('LICENSES/*', { cwd: tree }).map((file) => readFileSync(join(tree, file), 'utf8'))
     for (const { name, licenses } of bill.components) {
       assert.match(licenses[0]?.expression ?? '', /^[A-Za-z]/)
-      const isShown = globSync(`LICENSES/${name}.txt`, { cwd: tree }).length === 1 || texts.some((text) => text.includes(`──── ${name} `))
+      const isShown =
+        globSync(`LICENSES/${name}.txt`, { cwd: tree }).length === 1 ||
+        texts.some((text) => text.includes(`──── ${name} `))
       assert.ok(isShown, name)
     }
   })
@@ -105,7 +110,9 @@ describe('packages', () => {
     const { tree } = await packagesOfThis()
     const complete = (...words: string[]): string => {
       const script = `. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _xengate; echo "\${COMPREPLY[*]}"`
-      return execFileSync('bash', ['-c', script, join(tree, 'share/completions/xengate'), ...words], { encoding: 'utf8' })
+      return execFileSync('bash', ['-c', script, join(tree, 'share/completions/xengate'), ...words], {
+        encoding: 'utf8',
+      })
     }
     assert.equal(complete('xengate', 'ser'), 'serve\n')
     assert.equal(complete('xengate', 'user', 'pass'), 'passwd\n')
@@ -139,7 +146,10 @@ function query(...argv: string[]): string[] {
 }
 
 function analyze(...argv: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync('systemd-analyze', argv, { encoding: 'utf8', env: { ...process.env, SYSTEMD_COLORS: '0', LC_ALL: 'C.UTF-8' } })
+  return spawnSync('systemd-analyze', argv, {
+    encoding: 'utf8',
+    env: { ...process.env, SYSTEMD_COLORS: '0', LC_ALL: 'C.UTF-8' },
+  })
 }
 
 /** What is packed, with as much of Debian as the unit refers to. */
@@ -148,7 +158,8 @@ function unitRoot(tree: string, profile: Profile): string {
   layOut(root, tree, profile)
   const units = join(root, 'lib/systemd/system')
   mkdirSync(units, { recursive: true })
-  for (const target of globSync('/lib/systemd/system/*.target')) cpSync(target, join(units, target.split('/').at(-1) ?? ''))
+  for (const target of globSync('/lib/systemd/system/*.target'))
+    cpSync(target, join(units, target.split('/').at(-1) ?? ''))
   mkdirSync(join(root, 'bin'))
   cpSync('/bin/kill', join(root, 'bin/kill'))
   return root

@@ -72,6 +72,12 @@ class Service {
     await this.event('reloaded')
   }
 
+  /** Asks for new workers, and waits until the daemon has ended. */
+  async endsAtReload(): Promise<void> {
+    await this.#running.signal('SIGHUP')
+    await within(this.#running.child.exited, 'the end of the daemon')
+  }
+
   event(name: string): Promise<LogEvent> {
     return this.#running.child.printed(
       ({ stdout }) => eventsIn(stdout).find(({ event }) => event === name),
@@ -92,9 +98,9 @@ function eventsIn(stdout: string): LogEvent[] {
 }
 
 /** A configuration that needs no xapi. */
-function configuration(port: number, tlsPort: number, workers = 1): string {
+function configuration(port: number, tlsPort: number, more: string): string {
   return `state-dir = "/var/lib/xengate"
-workers = ${workers}
+${more}
 
 [[listen]]
 address = "127.0.0.1:${port}"
@@ -192,10 +198,17 @@ function isOnOwnLibraries(pid: number): boolean {
   }
   const files = new Set([...maps.matchAll(/ (\/\S+)$/gm)].map(([, path]) => path ?? ''))
   const ours = /\/opt\/xengate\/(bin|lib|app)\/|\/var\/lib\/xengate\/xengate\.db/
-  assert.deepEqual([...files].filter((path) => !ours.test(path)), [])
+  assert.deepEqual(
+    [...files].filter((path) => !ours.test(path)),
+    [],
+  )
   assert.match(program, /\/opt\/xengate\/bin\/node$/)
   assert.doesNotMatch(environment, /(^|\0)LD_/)
   return true
+}
+
+function uidOf(pid: number): number {
+  return Number(/^Uid:\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
 }
 
 async function makeRoot(scope: Scope): Promise<Root> {
@@ -242,20 +255,26 @@ describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, () => {
     await root.run(['/usr/bin/xengate', 'check-config'])
   })
 
-  test('serves on a kernel 4.19: log in, relay, channel, TLS, front, with no library of the host', DEADLINE, async () => {
-    const [port, tlsPort] = [await freePort(), await freePort()]
-    root.write('etc/xengate/xengate.toml', configuration(port, tlsPort))
-    targets = await startServices(running, root)
-    const service = new Service(root, 'usr/lib/systemd/system/xengate.service')
-    installed = { root, service, url: `http://127.0.0.1:${port}`, tlsPort }
-    await service.start()
-    const user = ['/usr/bin/xengate', 'user', 'add', USER.name, '--role', USER.role, '--password-stdin']
-    await root.run(user, `${USER.password}\n`)
-    await useIt(installed)
-    root.write('etc/xengate/xengate.toml', configuration(port, tlsPort, 2))
-    await service.reload()
-    await useIt(installed)
-  })
+  test(
+    'serves on a kernel 4.19: log in, relay, channel, TLS, front, with no library of the host',
+    DEADLINE,
+    async () => {
+      const [port, tlsPort] = [await freePort(), await freePort()]
+      root.write('etc/xengate/xengate.toml', configuration(port, tlsPort, 'workers = 1\nworker-user = "xengate"'))
+      targets = await startServices(running, root)
+      const service = new Service(root, 'usr/lib/systemd/system/xengate.service')
+      installed = { root, service, url: `http://127.0.0.1:${port}`, tlsPort }
+      await service.start()
+      const user = ['/usr/bin/xengate', 'user', 'add', USER.name, '--role', USER.role, '--password-stdin']
+      await root.run(user, `${USER.password}\n`)
+      await useIt(installed)
+      const [primary = 0, worker = 0] = await service.pids()
+      assert.deepEqual([uidOf(primary), uidOf(worker)], [0, XENGATE_ID])
+      root.write('etc/xengate/xengate.toml', configuration(port, tlsPort, 'workers = 2\nworker-user = "xengate"'))
+      await service.reload()
+      await useIt(installed)
+    },
+  )
 
   test('is upgraded under load: what is asked is answered, or refused while it starts again', DEADLINE, async () => {
     const { tree } = await packagesOfThis()
@@ -291,11 +310,10 @@ describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, () => {
     const calls = root.takeSystemctlCalls()
     assert.deepEqual(calls, ['stop xengate.service', 'disable xengate.service', 'daemon-reload'])
     const left = root.snapshot().filter((line) => !before.includes(line))
-    assert.deepEqual(left.map((line) => line.split(' ')[0]), [
-      '/etc/xengate',
-      '/etc/xengate/xengate.db.rpmsave',
-      '/etc/xengate/xengate.toml.rpmsave',
-    ])
+    assert.deepEqual(
+      left.map((line) => line.split(' ')[0]),
+      ['/etc/xengate', '/etc/xengate/xengate.db.rpmsave', '/etc/xengate/xengate.toml.rpmsave'],
+    )
     execFileSync('rm', ['-r', root.path('etc/xengate')])
     assert.deepEqual(root.snapshot(), before)
   })
@@ -318,20 +336,21 @@ describe('the deb in a root of its own', { skip: NEEDS_ROOT }, () => {
     assert.deepEqual(root.takeSystemctlCalls(), ['daemon-reload'])
     await root.run(['/usr/bin/xengate', 'check-config'])
     const [port, tlsPort] = [await freePort(), await freePort()]
-    const edited = configuration(port, tlsPort)
+    const edited = configuration(port, tlsPort, 'workers = 1')
     root.write('etc/xengate/xengate.toml', edited)
     await startServices(running, root)
     const service = new Service(root, 'lib/systemd/system/xengate.service')
     installed = { root, service, url: `http://127.0.0.1:${port}`, tlsPort }
     await service.start()
-    assert.match(readFileSync(`/proc/${(await service.pids())[0]}/status`, 'utf8'), /^Uid:\t990\t990/m)
+    for (const pid of await service.pids()) assert.equal(uidOf(pid), XENGATE_ID)
     const user = ['/usr/bin/xengate', 'user', 'add', USER.name, '--role', USER.role, '--password-stdin']
     await root.run(user, `${USER.password}\n`)
     await useIt(installed)
     dpkg(root, '--install', nextPackages(tree).deb)
     assert.equal(root.takeSystemctlCalls().at(-1), 'try-restart xengate.service')
     assert.equal(root.read('etc/xengate/xengate.toml'), edited)
-    await service.stop()
+    // Before systemd starts it again: a new worker is of the new version, and the old primary ends rather than have it serve.
+    await service.endsAtReload()
     await service.start()
     assert.equal((await service.event('started'))['version'], NEXT_VERSION)
     await useIt(installed)
@@ -346,8 +365,14 @@ describe('the deb in a root of its own', { skip: NEEDS_ROOT }, () => {
     assert.ok(!root.has('opt/xengate') && !root.has('usr/bin/xengate'))
     dpkg(root, '--purge', 'xengate')
     const after = root.snapshot()
-    assert.deepEqual(after.filter((line) => !before.includes(line)), [])
+    assert.deepEqual(
+      after.filter((line) => !before.includes(line)),
+      [],
+    )
     // Directories of other packages, which are empty here, it takes along.
-    assert.deepEqual(before.filter((line) => !after.includes(line) && !/ 40755 /.test(line)), [])
+    assert.deepEqual(
+      before.filter((line) => !after.includes(line) && !/ 40755 /.test(line)),
+      [],
+    )
   })
 })

@@ -57,19 +57,23 @@ describe('signed packages', () => {
     verifySignature(join(signed.yum, 'repodata/repomd.xml'))
   })
 
-  test('the repository is not enabled, and is installed from when it is named', { ...DEADLINE, skip: NEEDS_ROOT }, async (t) => {
-    const own = scopeOf(t)
-    const root = await hostRoot(own)
-    const file = readFileSync(join(signed.yum, 'xengate.repo'), 'utf8')
-      .replace(/^baseurl=.*$/m, `baseurl=file://${signed.yum}`)
-      .replace(/^gpgkey=.*$/m, `gpgkey=file://${join(signed.yum, KEY_FILE)}`)
-    const configuration = join(await own.directory(), 'dnf.conf')
-    writeFileSync(configuration, file)
-    assert.match(file, /^gpgcheck=1\nrepo_gpgcheck=1\n/m)
-    assert.throws(() => dnf(root, configuration, 'install', 'xengate'), /enabled repositories|Unable to find a match/)
-    dnf(root, configuration, '--enablerepo=xengate', 'install', 'xengate')
-    assert.match(await root.run(['/usr/bin/xengate', '--version']), /Node\.js v26/)
-  })
+  test(
+    'the repository is not enabled, and is installed from when it is named',
+    { ...DEADLINE, skip: NEEDS_ROOT },
+    async (t) => {
+      const own = scopeOf(t)
+      const root = await hostRoot(own)
+      const file = readFileSync(join(signed.yum, 'xengate.repo'), 'utf8')
+        .replace(/^baseurl=.*$/m, `baseurl=file://${signed.yum}`)
+        .replace(/^gpgkey=.*$/m, `gpgkey=file://${join(signed.yum, KEY_FILE)}`)
+      const configuration = join(await own.directory(), 'dnf.conf')
+      writeFileSync(configuration, file)
+      assert.match(file, /^gpgcheck=1\nrepo_gpgcheck=1\n/m)
+      assert.throws(() => dnf(root, configuration, 'install', 'xengate'), /enabled repositories|Unable to find a match/)
+      dnf(root, configuration, '--enablerepo=xengate', 'install', 'xengate')
+      assert.match(await root.run(['/usr/bin/xengate', '--version']), /Node\.js v26/)
+    },
+  )
 
   test('the pack is installed as xapi does it', { ...DEADLINE, skip: NEEDS_ROOT }, async (t) => {
     const own = scopeOf(t)
@@ -88,7 +92,9 @@ describe('signed packages', () => {
     assert.equal(root.read(`var/update/applied/${attribute('uuid')}`), update)
     assert.match(await root.run(['/usr/bin/xengate', '--version']), /Node\.js v26/)
     dnf(root, configuration, 'remove', 'xengate', attribute('control'))
-    assert.ok(!existsSync(root.path('opt/xengate')) && !existsSync(root.path(`var/update/applied/${attribute('uuid')}`)))
+    assert.ok(
+      !existsSync(root.path('opt/xengate')) && !existsSync(root.path(`var/update/applied/${attribute('uuid')}`)),
+    )
   })
 })
 
