@@ -2,7 +2,7 @@
 
 import { cpSync, mkdirSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { run } from './run.ts'
+import { copy } from './run.ts'
 import { FILES } from './tree.ts'
 
 /** Where it is installed: xapi's dom0, or Debian. Each has a unit and a configuration of its own. */
@@ -21,7 +21,7 @@ const UNITS: Readonly<Record<Profile, string>> = { dom0: '/usr/lib/systemd/syste
 /** Lays out the files of a package below the empty directory `root`. */
 export function layOut(root: string, tree: string, profile: Profile): void {
   mkdirSync(join(root, 'opt'))
-  run('cp', ['-a', tree, join(root, 'opt/xengate')])
+  copy(tree, join(root, 'opt/xengate'))
   for (const [path, target] of Object.entries(LINKS)) {
     mkdirSync(dirname(join(root, path)), { recursive: true })
     symlinkSync(target, join(root, path))

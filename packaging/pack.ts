@@ -1,13 +1,13 @@
 // The supplemental pack: an ISO that xe-install-supplemental-pack takes. It is a yum repository with update.xml, which says what
 // it is, and a control package, which puts that where xapi looks for what is installed.
 
-import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { uuidOf } from './identity.ts'
 import type { Making } from './packages.ts'
 import { buildRpm, rpmVersion } from './rpm.ts'
-import { run } from './run.ts'
+import { copy, run } from './run.ts'
 import { publicKey, signFile } from './sign.ts'
 import { settle } from './tree.ts'
 import { indexRepository, KEY_FILE } from './yum.ts'
@@ -21,7 +21,7 @@ export function makePack(making: Making, rpm: string): string {
   try {
     const packages = join(directory, 'Packages')
     mkdirSync(packages)
-    cpSync(rpm, join(packages, basename(rpm)))
+    copy(rpm, join(packages, basename(rpm)))
     const update = join(directory, 'update.xml')
     writeFileSync(update, updateXml(making, rpm))
     makeControlPackage(making, update, packages)

@@ -1,9 +1,9 @@
 // A repository for yum 3.4 and dnf, which any web server can serve.
 
-import { cpSync, lutimesSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { lutimesSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { Making } from './packages.ts'
-import { run } from './run.ts'
+import { copy, run } from './run.ts'
 import { publicKey, signFile } from './sign.ts'
 
 /** Where the key is on a host that checks signatures. */
@@ -15,7 +15,7 @@ export function makeYumRepository(making: Making, rpm: string): string {
   const directory = join(out, 'yum')
   rmSync(directory, { recursive: true, force: true })
   mkdirSync(directory, { recursive: true })
-  cpSync(rpm, join(directory, basename(rpm)))
+  copy(rpm, join(directory, basename(rpm)))
   indexRepository(directory, making)
   if (key !== undefined) writeFileSync(join(directory, KEY_FILE), publicKey(key))
   writeFileSync(join(directory, 'xengate.repo'), repoFile(key !== undefined))

@@ -30,24 +30,31 @@ export function packagesOfThis(): Promise<Packages> {
 }
 
 /** Makes all packages into `directory`. */
-export async function makePackagesIn(directory: string, sign?: string): Promise<Packages> {
-  const paths = await makePackages(FORMATS, { out: directory, compression: 'none', sign })
+export async function makePackagesIn(directory: string): Promise<Packages> {
+  const paths = await makePackages(FORMATS, { out: directory, compression: 'none' })
   const [tree = '', rpm = '', deb = '', yum = '', pack = ''] = paths
   return { directory, tree, rpm, deb, yum, pack }
 }
 
+let next: Pick<Packages, 'rpm' | 'deb'> | undefined
+
 /** An RPM and a deb of the version that follows: the same program with another number. */
-export function nextPackages(tree: string): { readonly rpm: string; readonly deb: string } {
+export function nextPackages(tree: string): Pick<Packages, 'rpm' | 'deb'> {
+  next ??= makeNextPackages(tree)
+  return next
+}
+
+function makeNextPackages(tree: string): Pick<Packages, 'rpm' | 'deb'> {
   const out = temporary()
   const identity: Identity = { ...readIdentity(), version: NEXT_VERSION }
-  const next = join(out, 'opt/xengate')
+  const copied = join(out, 'opt/xengate')
   run('mkdir', ['-p', join(out, 'opt')])
-  run('cp', ['-al', tree, next])
-  const manifest = join(next, 'app/package.json')
+  run('cp', ['-al', tree, copied])
+  const manifest = join(copied, 'app/package.json')
   const text = readFileSync(manifest, 'utf8').replace(/("version": )"[^"]*"/, `$1"${NEXT_VERSION}"`)
   writeFileSync(`${manifest}.new`, text)
   renameSync(`${manifest}.new`, manifest)
-  const making: Making = { out, tree: next, identity, compression: 'none', key: undefined }
+  const making: Making = { out, tree: copied, identity, compression: 'none', key: undefined }
   return { rpm: makeRpm(making), deb: makeDeb(making) }
 }
 

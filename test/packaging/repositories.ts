@@ -6,11 +6,13 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { readIdentity } from '../../packaging/identity.ts'
-import { makePackages } from '../../packaging/packages.ts'
-import { buildRpm } from '../../packaging/rpm.ts'
+import { makePack } from '../../packaging/pack.ts'
+import type { Making } from '../../packaging/packages.ts'
+import { buildRpm, makeRpm } from '../../packaging/rpm.ts'
 import { checkSigningKey } from '../../packaging/sign.ts'
-import { KEY_FILE } from '../../packaging/yum.ts'
+import { KEY_FILE, makeYumRepository } from '../../packaging/yum.ts'
 import { type Scope, scopeOf, scopeOfSuite } from '../harness/scope.ts'
+import { packagesOfThis } from './packages.ts'
 import { Root } from './root.ts'
 
 const DEADLINE = { timeout: 90_000 }
@@ -34,10 +36,11 @@ describe('signed packages', () => {
 
   before(async () => {
     await useKeyring(scope)
-    const out = await scope.directory()
-    const paths = await makePackages(['rpm', 'yum', 'pack'], { out, compression: 'none', sign: OWNER })
-    const [rpm = '', yum = '', pack = ''] = paths
-    signed = { rpm, yum, pack }
+    const { tree } = await packagesOfThis()
+    const key = checkSigningKey(OWNER)
+    const making: Making = { out: await scope.directory(), tree, identity: readIdentity(), compression: 'none', key }
+    const rpm = makeRpm(making)
+    signed = { rpm, yum: makeYumRepository(making, rpm), pack: makePack(making, rpm) }
   }, DEADLINE)
 
   test('a key of another kind than RSA is refused', DEADLINE, () => {
