@@ -28,6 +28,7 @@ const KEYS = [
   'status',
   'time',
   'totalMs',
+  'trackid',
   'ttfbMs',
   'user',
 ]

@@ -58,7 +58,7 @@ const DEFAULTS: Config = {
     responseMinRate: 0,
     drainTimeoutMs: 30_000,
   },
-  log: { level: 'info', access: true },
+  log: { level: 'info', access: true, to: 'stdout', audit: false, syslog: '/dev/log' },
 }
 
 let directory: string
@@ -158,6 +158,9 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       [log]
       level = "debug"
       access = false
+      to = "syslog"
+      audit = true
+      syslog = "log.sock"
     `)
     assert.deepEqual(config, {
       stateDir: join(directory, 'state'),
@@ -247,7 +250,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
         responseMinRate: 200,
         drainTimeoutMs: 0,
       },
-      log: { level: 'debug', access: false },
+      log: { level: 'debug', access: false, to: 'syslog', audit: true, syslog: join(directory, 'log.sock') },
     })
     assert.deepEqual(JSON.parse(JSON.stringify(config)), structuredClone(config))
   })

@@ -141,6 +141,11 @@ export interface LogConfig {
   readonly level: LogLevel
   /** Whether each request is logged. */
   readonly access: boolean
+  readonly to: 'stdout' | 'syslog'
+  /** Whether the audit is written, to syslog. */
+  readonly audit: boolean
+  /** Path of syslog's socket. */
+  readonly syslog: string
 }
 
 /** The keywords of JSON Schema that this schema uses. */
@@ -391,6 +396,14 @@ const log = z.strictObject({
     description: 'the least important level that is logged: trace, debug, info, warn or error',
   }),
   access: option(z.boolean().prefault(true), { description: 'whether each request is logged, at the level info' }),
+  to: option(z.enum(['stdout', 'syslog']).prefault('stdout'), {
+    description: "where the log goes: standard output, or the host's syslog with the facility daemon",
+  }),
+  audit: option(z.boolean().prefault(false), {
+    description:
+      "whether syslog's facility local6, which is xapi's audit, is told of each PUT and POST, of what was refused, and of acts of administrators",
+  }),
+  syslog: option(filePath().prefault('/dev/log'), { description: 'socket of syslog' }),
 })
 
 const WORKERS_WANTED = 'must be "auto" or a whole number from 1 to 1024'
@@ -543,7 +556,7 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       responseMinRate: l['response-min-rate'],
       drainTimeoutMs: l['drain-timeout'],
     },
-    log: input.log,
+    log: { ...input.log, syslog: resolve(directory, input.log.syslog) },
   }
 }
 

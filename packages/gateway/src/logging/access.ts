@@ -4,7 +4,14 @@ import type { LogEvent } from './event.ts'
 
 /** Who asked, and under which session: its uuid, which is no secret; never its id. */
 export interface LoggedCaller {
-  readonly session: { readonly user: string; readonly uuid: string }
+  readonly session: {
+    readonly user: string
+    readonly uuid: string
+    readonly subject: string
+    readonly isLocalSuperuser: boolean
+  }
+  /** MD5 of the session id in hexadecimal digits: by it xapi's logs name a session (`trackid`). */
+  readonly trackId: string
   /** What a line of JSON says of it, once one has been written. */
   logged: string | null
 }
@@ -50,7 +57,7 @@ export interface ChannelFields {
 /** The event for a channel. */
 export function channelLine({ caller, totalMs, ...rest }: ChannelFields): LogEvent {
   const { user, uuid } = caller.session
-  return { event: 'channel', ...rest, user, session: uuid, totalMs: Number(millis(totalMs)) }
+  return { event: 'channel', ...rest, user, session: uuid, trackid: caller.trackId, totalMs: Number(millis(totalMs)) }
 }
 
 /** The event for a request. The path ends before `?`, because a query may hold a session id. */
@@ -61,6 +68,7 @@ export function accessLine(fields: AccessFields): LogEvent {
     ...rest,
     user: caller === null ? null : caller.session.user,
     session: caller === null ? null : caller.session.uuid,
+    trackid: caller === null ? null : caller.trackId,
     path: path === null ? null : pathForLog(path),
     ttfbMs: Number(millis(ttfbMs)),
     totalMs: Number(millis(totalMs)),
@@ -117,10 +125,11 @@ function whoJson({ client, caller, service, method, path }: AccessFields): strin
   )
 }
 
-const NO_CALLER = '"user":null,"session":null,'
+const NO_CALLER = '"user":null,"session":null,"trackid":null,'
 
 function callerJson(caller: LoggedCaller): string {
-  caller.logged ??= `"user":${escaped(caller.session.user)},"session":"${caller.session.uuid}",`
+  const { user, uuid } = caller.session
+  caller.logged ??= `"user":${escaped(user)},"session":"${uuid}","trackid":"${caller.trackId}",`
   return caller.logged
 }
 

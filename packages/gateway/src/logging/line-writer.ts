@@ -6,7 +6,6 @@
 // keeps a writer waiting: there the writes are longer, and done at once.
 
 import { fstatSync, write, writeSync } from 'node:fs'
-import { LINE_BYTES_MAX } from './long-lines.ts'
 
 /** How long a line may wait in the buffer, in milliseconds. */
 const FLUSH_MS = 100
@@ -16,6 +15,8 @@ const RETRY_MS = 1000
 const FULL_MS = 20
 const FULL_TRIES_MAX = 25
 const FILE_BYTES = 65_536
+/** PIPE_BUF: what Linux writes to a pipe in one piece. */
+const PIPE_BYTES = 4096
 /** Bytes that may wait for a slow reader; past that, lines are dropped and counted. */
 const WAITING_BYTES_MAX = 4_194_304
 /** Most bytes of a character of a string's length in UTF-8. */
@@ -49,7 +50,7 @@ export class LineWriter {
     this.#fd = fd
     this.#isFile = fstatSync(fd).isFile()
     this.#droppedLine = droppedLine
-    this.#gathered = Buffer.allocUnsafeSlow(this.#isFile ? FILE_BYTES : LINE_BYTES_MAX)
+    this.#gathered = Buffer.allocUnsafeSlow(this.#isFile ? FILE_BYTES : PIPE_BYTES)
     process.on('exit', () => this.#finish())
   }
 

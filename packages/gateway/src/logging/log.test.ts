@@ -158,7 +158,11 @@ describe('for people', () => {
   const plain = (use: (log: Log) => void): Promise<string> => textOf(use, 'plain')
 
   test('a request is one line that is read at a glance', async () => {
-    const caller = { session: { user: 'alice', uuid: 'u' }, logged: null }
+    const caller = {
+      session: { user: 'alice', uuid: 'u', subject: '', isLocalSuperuser: true },
+      trackId: 't',
+      logged: null,
+    }
     const fields: AccessFields = { ...REQUEST, caller, totalMs: 7.6 }
     assert.match(
       await plain((log) => log.access(fields)),
@@ -220,7 +224,11 @@ describe('the access log', { timeout: 300_000 }, () => {
   const fields: AccessFields = {
     requestId: '1-a',
     client: '10.0.0.9',
-    caller: { session: { user: 'root', uuid: '6d1c2e9c-0000-4000-8000-000000000000' }, logged: null },
+    caller: {
+      session: { user: 'root', uuid: '6d1c2e9c-0000-4000-8000-000000000000', subject: '', isLocalSuperuser: true },
+      trackId: '0123456789abcdef0123456789abcdef',
+      logged: null,
+    },
     service: 'com.example.backup',
     method: 'GET',
     path: '/services/plugin/com.example.backup/x?session_id=OpaqueRef:secret&y=1',
@@ -243,7 +251,11 @@ describe('the access log', { timeout: 300_000 }, () => {
 
   test('is the same event written by hand as by JSON.stringify, whatever the texts hold', () => {
     for (const odd of ['plain', 'a"b\\c', '\u0000\n\t\u001f', 'caf\u00e9 \u{1f600}', '\ud800', '', '\u2028']) {
-      const caller = { session: { user: odd, uuid: 'u' }, logged: null }
+      const caller = {
+        session: { user: odd, uuid: 'u', subject: '', isLocalSuperuser: true },
+        trackId: 't',
+        logged: null,
+      }
       const line = { ...fields, caller, path: `/${odd}`, service: null, ttfbMs: 0.0006, totalMs: 12.9996 }
       const nowMs = Date.UTC(2026, 0, 2, 3, 4, 5, 6)
       // The second and third time, a part of the line before is used again.

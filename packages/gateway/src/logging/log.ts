@@ -7,6 +7,7 @@ import { LOG_LEVELS, type LogLevel } from './level.ts'
 import { LineWriter } from './line-writer.ts'
 import { shortenLine } from './long-lines.ts'
 import { Readable } from './readable.ts'
+import { SYSLOG_SOCKET, SyslogWriter } from './syslog.ts'
 
 /** Where events go. */
 export interface Log {
@@ -31,6 +32,10 @@ export type LogFormat = 'json' | 'colour' | 'plain'
 /** What a log is made from. */
 export interface LogOptions {
   readonly level: LogLevel
+  /** Default: standard output. */
+  readonly to?: 'stdout' | 'syslog'
+  /** Path of syslog's socket. */
+  readonly syslog?: string
   /** Default: what {@link logFormatFor} says of `fd`. */
   readonly format?: LogFormat
   /** File descriptor that is written to; default 1, standard output. */
@@ -38,9 +43,19 @@ export interface LogOptions {
 }
 
 /** Creates the log of this process. */
-export function createLog({ level, format, fd = 1 }: LogOptions): Log {
+export function createLog({ level, to = 'stdout', syslog = SYSLOG_SOCKET, format, fd = 1 }: LogOptions): Log {
+  if (to === 'syslog') {
+    return new EventLog(level, null, (droppedLine) => new SyslogWriter(syslog, 'daemon', droppedLine))
+  }
   const chosen = format ?? logFormatFor({ isTTY: isatty(fd) }, process.env)
-  return new EventLog(level, fd, chosen === 'json' ? null : new Readable(chosen === 'colour'))
+  const readable = chosen === 'json' ? null : new Readable(chosen === 'colour')
+  return new EventLog(level, readable, (droppedLine) => new LineWriter(fd, droppedLine))
+}
+
+/** Where lines go; what cannot be written is dropped, counted, and told by a line of its own. */
+interface Lines {
+  add(line: string, level: LogLevel): void
+  flush(done?: () => void): void
 }
 
 /** The format for an output: a terminal is read by a person, anything else by a program. */
@@ -52,15 +67,15 @@ export function logFormatFor(output: { readonly isTTY?: boolean }, env: Readonly
 class EventLog implements Log {
   #level: LogLevel
   #rank: number
-  readonly #lines: LineWriter
+  readonly #lines: Lines
   /** Null: JSON. */
   readonly #readable: Readable | null
 
-  constructor(level: LogLevel, fd: number, readable: Readable | null) {
+  constructor(level: LogLevel, readable: Readable | null, open: (droppedLine: (lines: number) => string) => Lines) {
     this.#level = level
     this.#rank = LOG_LEVELS.indexOf(level)
     this.#readable = readable
-    this.#lines = new LineWriter(fd, (lines) => this.#line('warn', { event: 'log-dropped', lines }))
+    this.#lines = open((lines) => this.#line('warn', { event: 'log-dropped', lines }))
   }
 
   get level(): LogLevel {
@@ -98,8 +113,8 @@ class EventLog implements Log {
 
   access(fields: AccessFields): void {
     if (this.#rank > INFO_RANK) return
-    if (this.#readable === null) this.#lines.add(shortenLine(accessJson(fields, process.pid, Date.now())))
-    else this.#lines.add(cut(this.#readable.access(fields, new Date())))
+    if (this.#readable === null) this.#lines.add(shortenLine(accessJson(fields, process.pid, Date.now())), 'info')
+    else this.#lines.add(cut(this.#readable.access(fields, new Date())), 'info')
   }
 
   flush(done?: () => void): void {
@@ -107,7 +122,7 @@ class EventLog implements Log {
   }
 
   #log(level: LogLevel, event: LogEvent): void {
-    if (this.isLogged(level)) this.#lines.add(this.#line(level, event))
+    if (this.isLogged(level)) this.#lines.add(this.#line(level, event), level)
   }
 
   #line(level: LogLevel, event: LogEvent): string {

@@ -1,7 +1,7 @@
 // Log lines that are too long to be written in one piece: their texts are cut until they fit.
 
-/** Bytes of the longest line, with its line break: PIPE_BUF, what Linux writes to a pipe in one piece. */
-export const LINE_BYTES_MAX = 4096
+/** Bytes of the longest line, with its line break: what follows 2 KiB older journals of systemd cut off, and what they write before a line counts. */
+export const LINE_BYTES_MAX = 2000
 
 const TEXT_LENGTHS = [512, 128, 32, 0] as const
 

@@ -8,7 +8,8 @@ import type { Server } from 'node:http'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { hostOf } from '../config/addresses.ts'
-import type { Config, ListenConfig, PoolConfig } from '../config/schema.ts'
+import type { Config, ListenConfig, LogConfig, PoolConfig } from '../config/schema.ts'
+import { Audit } from '../logging/audit.ts'
 import type { Log } from '../logging/log.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Identity } from '../sessions/accounts/identity.ts'
@@ -92,6 +93,7 @@ class Primary {
   #returns: ListeningSocket | null = null
   /** By which the workers recognise what they told services to say on that socket. */
   readonly #returnKey = randomBytes(32).toString('hex')
+  readonly #audit: Audit | null
   #group: WorkerGroup | null = null
   readonly #manager = ServiceManager.fromEnvironment(process.env)
   /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
@@ -108,6 +110,8 @@ class Primary {
     this.#options = options
     this.#log = options.log
     this.#config = options.config
+    const { audit, syslog } = options.config.log
+    this.#audit = audit ? new Audit(syslog) : null
   }
 
   get urls(): readonly string[] {
@@ -134,7 +138,7 @@ class Primary {
     await this.#startXenapi(backends)
     this.#control = createControlServer({
       signIn: backends.xenapi?.authority ?? null,
-      changed: (change) => this.#log.info({ ...change }),
+      changed: ({ event, ...particulars }) => this.#acted(event, particulars),
     })
     await listenPrivately(this.#control, join(config.stateDir, CONTROL_SOCKET), null)
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath }, OPEN_SOCKET_FILE)
@@ -149,6 +153,12 @@ class Primary {
       if (signal === 'SIGHUP') void this.#reload()
       else this.#log.info({ event: 'signal-ignored', signal })
     })
+  }
+
+  /** Logs an act of an administrator. */
+  #acted(event: string, particulars: Readonly<Record<string, unknown>>): void {
+    this.#log.info({ event, ...particulars })
+    this.#audit?.act(event, particulars)
   }
 
   /** What an operator wants to know of a running daemon. */
@@ -338,7 +348,7 @@ class Primary {
     this.#isReloading = true
     try {
       await this.#take(await reload())
-      this.#log.info({ event: 'reloaded', listen: this.urls })
+      this.#acted('reloaded', { listen: this.urls })
     } catch (error) {
       this.#log.error({ event: 'reload-refused', problem: error instanceof Error ? error.message : String(error) })
     } finally {
@@ -356,6 +366,7 @@ class Primary {
       throw new Error('state-dir cannot be changed by a reload: restart the daemon')
     }
     backends.checkReload(config)
+    refuseOtherLog(config.log, this.#config.log)
     const added = config.listen.filter((listen) => !this.#listeners.has(keyOf(listen)))
     if (this.#otherGroups.size >= OTHER_GROUPS_MAX) {
       throw new Error('workers of earlier configurations are still finishing their requests: try again later')
@@ -447,6 +458,12 @@ function checkTlsFiles({ listen }: Config): void {
 
 function keyOf({ address }: ListenConfig): string {
   return address.kind === 'tcp' ? `${address.host} ${address.port}` : address.path
+}
+
+/** @throws when what is open already would have to be opened anew */
+function refuseOtherLog(log: LogConfig, before: LogConfig): void {
+  for (const key of ['to', 'audit', 'syslog'] as const)
+    if (log[key] !== before[key]) throw new Error(`log.${key} cannot be changed by a reload: restart the daemon`)
 }
 
 /** Whom workers run as; null: this process's user. */

@@ -1,9 +1,10 @@
 // A worker process: one gateway, on the primary's listening sockets, with a table of sessions that the primary fills.
 
 import { randomBytes } from 'node:crypto'
-import { channelLine } from '../logging/access.ts'
+import { type AccessFields, channelLine } from '../logging/access.ts'
+import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
-import type { ListenConfig, ServicesConfig, SessionsConfig } from '../config/schema.ts'
+import type { ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/schema.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrived.ts'
 import { Gateway } from '../proxy/gateway.ts'
 import { Greetings } from '../proxy/greetings.ts'
@@ -120,7 +121,7 @@ class Worker {
       problem: (event, code) => this.#log.error({ event, code }),
       debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
       burstOver: collectGarbage,
-      access: config.log.access ? (line) => this.#log.access(line) : null,
+      access: requestsOf(config.log, this.#log),
       taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
       channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
     })
@@ -242,6 +243,19 @@ class Worker {
   #fail(error: unknown): void {
     this.#log.error({ event: 'drain-failed', error })
     process.exit(1)
+  }
+}
+
+/** Takes a line for each request, for the log and for the audit; null when there is neither. */
+function requestsOf(
+  { access, audit: isAudited, syslog }: LogConfig,
+  log: Log,
+): ((fields: AccessFields) => void) | null {
+  const audit = isAudited ? new Audit(syslog) : null
+  if (!access && audit === null) return null
+  return (fields) => {
+    audit?.request(fields)
+    if (access) log.access(fields)
   }
 }
 

@@ -1,5 +1,6 @@
 // A worker's table of the sessions it has seen. Admission is one look-up here; a miss asks the primary, once for each id.
 
+import { hash } from 'node:crypto'
 import type { Session } from './session.ts'
 import { Shares } from './shares.ts'
 
@@ -20,6 +21,8 @@ export interface SessionEntry {
   isNoted: boolean
   /** Unless it is `live`, nothing more may begin under it: it has ended, or nobody would tell of its end. */
   state: 'live' | 'forgotten' | 'ended'
+  /** MD5 of the session id in hexadecimal digits, by which xapi's logs name a session. */
+  readonly trackId: string
   /** What the access log says of it; null before its first line. */
   logged: string | null
 }
@@ -140,6 +143,7 @@ export class SessionTable {
       toldMs: nowMs,
       isNoted: false,
       state: 'live',
+      trackId: hash('md5', id),
       logged: null,
     }
     this.#entries.set(id, entry)
