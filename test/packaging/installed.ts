@@ -2,12 +2,12 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readFileSync, readlinkSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { request as httpsRequest } from 'node:https'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Child } from '../harness/child.ts'
-import { type LogEvent, login, USER } from '../harness/daemon.ts'
+import { login, USER } from '../harness/daemon.ts'
 import { within } from '../harness/deadline.ts'
 import { exchange, RawClient } from '../harness/raw.ts'
 import { Scope, scopeOfSuite } from '../harness/scope.ts'
@@ -15,7 +15,8 @@ import { serveHttp } from '../harness/services.ts'
 import { freePort, makeCertificate } from '../harness/tls.ts'
 import { Load } from './load.ts'
 import { NEXT_VERSION, nextPackages, packagesOfThis } from './packages.ts'
-import { childrenOf, Inside, Root, unitProcess, XENGATE_ID } from './root.ts'
+import { Root, XENGATE_ID } from './root.ts'
+import { assertOwnLibraries, Service, uidOf } from './service.ts'
 
 const DEADLINE = { timeout: 90_000 }
 const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'needs root: mounts, chroot, and users of services'
@@ -34,67 +35,6 @@ function rpm(root: Root, ...argv: string[]): string {
 function dpkg(root: Root, ...argv: string[]): string {
   const options = [`--root=${root.directory}`, '--force-depends', '--force-not-root']
   return execFileSync('dpkg', [...options, ...argv], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
-}
-
-/** The daemon of the package, as its unit runs it. */
-class Service {
-  readonly #root: Root
-  readonly #unit: string
-  #inside: Inside | undefined
-
-  constructor(root: Root, unit: string) {
-    this.#root = root
-    this.#unit = unit
-  }
-
-  async start(): Promise<void> {
-    const unit = unitProcess(this.#root.read(this.#unit))
-    // systemd makes it before, and takes it away after.
-    execFileSync('mkdir', ['-p', this.#root.path('run/xengate')])
-    const owner = unit.user === 'root' ? '0:0' : `${XENGATE_ID}:${XENGATE_ID}`
-    execFileSync('chown', [owner, this.#root.path('run/xengate')])
-    this.#inside = await this.#root.start(unit)
-    await this.event('started')
-  }
-
-  get #running(): Inside {
-    if (this.#inside === undefined) throw new Error('the daemon was not started')
-    return this.#inside
-  }
-
-  async stop(): Promise<void> {
-    await this.#running.end()
-    execFileSync('rm', ['-rf', this.#root.path('run/xengate')])
-  }
-
-  async reload(): Promise<void> {
-    await this.#running.signal('SIGHUP')
-    await this.event('reloaded')
-  }
-
-  /** Asks for new workers, and waits until the daemon has ended. */
-  async endsAtReload(): Promise<void> {
-    await this.#running.signal('SIGHUP')
-    await within(this.#running.child.exited, 'the end of the daemon')
-  }
-
-  event(name: string): Promise<LogEvent> {
-    return this.#running.child.printed(
-      ({ stdout }) => eventsIn(stdout).find(({ event }) => event === name),
-      `${name} in the log`,
-    )
-  }
-
-  /** Of all its processes. */
-  async pids(): Promise<number[]> {
-    const pid = await this.#running.pid()
-    return [pid, ...childrenOf(pid)]
-  }
-}
-
-function eventsIn(stdout: string): LogEvent[] {
-  const lines = stdout.split('\n').slice(0, -1)
-  return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as LogEvent)
 }
 
 /** A configuration that needs no xapi. */
@@ -180,37 +120,6 @@ async function useIt({ root, service, url, tlsPort }: Installed): Promise<string
   return session
 }
 
-/** Nothing of the host is mapped, and no child is told to look elsewhere for libraries. */
-async function assertOwnLibraries(service: Service): Promise<void> {
-  const looked = (await service.pids()).filter((pid) => isOnOwnLibraries(pid))
-  assert.ok(looked.length > 1, 'the primary and a worker at least')
-}
-
-/** @returns `false` when the process has ended, as workers do after a reload */
-function isOnOwnLibraries(pid: number): boolean {
-  let maps, program, environment
-  try {
-    maps = readFileSync(`/proc/${pid}/maps`, 'utf8')
-    program = readlinkSync(`/proc/${pid}/exe`)
-    environment = readFileSync(`/proc/${pid}/environ`, 'latin1')
-  } catch {
-    return false
-  }
-  const files = new Set([...maps.matchAll(/ (\/\S+)$/gm)].map(([, path]) => path ?? ''))
-  const ours = /\/opt\/xengate\/(bin|lib|app)\/|\/var\/lib\/xengate\/xengate\.db/
-  assert.deepEqual(
-    [...files].filter((path) => !ours.test(path)),
-    [],
-  )
-  assert.match(program, /\/opt\/xengate\/bin\/node$/)
-  assert.doesNotMatch(environment, /(^|\0)LD_/)
-  return true
-}
-
-function uidOf(pid: number): number {
-  return Number(/^Uid:\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
-}
-
 async function makeRoot(scope: Scope): Promise<Root> {
   const root = await Root.make(scope)
   const { certificate, key } = makeCertificate(await scope.directory())
@@ -220,7 +129,12 @@ async function makeRoot(scope: Scope): Promise<Root> {
   return root
 }
 
-describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, () => {
+export function testInstalled(): void {
+  describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, testRpm)
+  describe('the deb in a root of its own', { skip: NEEDS_ROOT }, testDeb)
+}
+
+function testRpm(): void {
   const scope = scopeOfSuite()
   const running = new Scope()
   scope.defer(() => running.close())
@@ -317,9 +231,9 @@ describe('the RPM in the root of an old host', { skip: NEEDS_ROOT }, () => {
     execFileSync('rm', ['-r', root.path('etc/xengate')])
     assert.deepEqual(root.snapshot(), before)
   })
-})
+}
 
-describe('the deb in a root of its own', { skip: NEEDS_ROOT }, () => {
+function testDeb(): void {
   const scope = scopeOfSuite()
   const running = new Scope()
   scope.defer(() => running.close())
@@ -375,4 +289,4 @@ describe('the deb in a root of its own', { skip: NEEDS_ROOT }, () => {
       [],
     )
   })
-})
+}

@@ -30,7 +30,11 @@ interface Signed {
   readonly pack: string
 }
 
-describe('signed packages', () => {
+export function testRepositories(): void {
+  describe('signed packages', testSigned)
+}
+
+function testSigned(): void {
   const scope = scopeOfSuite()
   let signed: Signed
 
@@ -99,17 +103,17 @@ describe('signed packages', () => {
       !existsSync(root.path('opt/xengate')) && !existsSync(root.path(`var/update/applied/${attribute('uuid')}`)),
     )
   })
-})
+}
 
 /** A keyring for this process, with a key that signs and one of a kind that is refused. */
 async function useKeyring(scope: Scope): Promise<void> {
   const directory = await scope.directory()
-  const before = process.env['GNUPGHOME']
+  const former = process.env['GNUPGHOME']
   process.env['GNUPGHOME'] = directory
   scope.defer(() => {
     execFileSync('gpgconf', ['--kill', 'gpg-agent'])
-    if (before === undefined) delete process.env['GNUPGHOME']
-    else process.env['GNUPGHOME'] = before
+    if (former === undefined) delete process.env['GNUPGHOME']
+    else process.env['GNUPGHOME'] = former
   })
   for (const [owner, kind] of Object.entries({ [OWNER]: 'rsa2048', [OTHER_KIND]: 'ed25519' })) {
     const key = ['--quick-generate-key', owner, kind, 'sign', 'never']
