@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { request as httpsRequest } from 'node:https'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -23,6 +23,9 @@ const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'needs root: mounts, chroo
 
 const CHANNEL = 'com.example.passed'
 const RELAYED = 'com.example.relayed'
+
+/** What stunnel writes first. */
+const PROXY_LINE = 'PROXY TCP6 ::ffff:10.1.2.3 ::ffff:10.0.0.1 40000 443\r\n'
 
 /** What rpm and dpkg are told so that they work below `root`. */
 function rpm(root: Root, ...argv: string[]): string {
@@ -113,7 +116,7 @@ async function useIt({ root, service, url, tlsPort }: Installed): Promise<string
   assert.deepEqual([byTls.user, byTls.channel], [USER.name, false])
   assert.equal((await exchange(url, asked('none', RELAYED))).status, 403)
   const front = await RawClient.connect(`unix:${root.path('run/xengate/front.sock')}`)
-  await front.send(`PROXY TCP6 ::ffff:10.1.2.3 ::ffff:10.0.0.1 40000 443\r\n${asked(session, RELAYED)}`)
+  await front.send(`${PROXY_LINE}${asked(session, RELAYED)}`)
   assert.equal((await front.response()).status, 200)
   front.destroy()
   await assertOwnLibraries(service)
@@ -167,6 +170,15 @@ function testRpm(): void {
     assert.match(await root.run(environment), /Node\.js v26/)
     execFileSync('mkdir', [root.path('run/xengate')]) // as systemd does when the service starts
     await root.run(['/usr/bin/xengate', 'check-config'])
+    const service = new Service(root, 'usr/lib/systemd/system/xengate.service')
+    await service.start()
+    const front = root.path('run/xengate/front.sock')
+    assert.equal(statSync(front).mode & 0o777, 0o600)
+    const client = await RawClient.connect(`unix:${front}`)
+    await client.send(`${PROXY_LINE}${asked('OpaqueRef:none', RELAYED)}`)
+    assert.equal((await client.response()).status, 503, 'there is no xapi')
+    client.destroy()
+    await service.stop()
   })
 
   test(
@@ -252,13 +264,14 @@ function testDeb(): void {
     const [port, tlsPort] = [await freePort(), await freePort()]
     const edited = configuration(port, tlsPort, 'workers = 1')
     root.write('etc/xengate/xengate.toml', edited)
+    // By root, before the service has run: the database is the service's all the same.
+    const user = ['/usr/bin/xengate', 'user', 'add', USER.name, '--role', USER.role, '--password-stdin']
+    await root.run(user, `${USER.password}\n`)
     await startServices(running, root)
     const service = new Service(root, 'lib/systemd/system/xengate.service')
     installed = { root, service, url: `http://127.0.0.1:${port}`, tlsPort }
     await service.start()
     for (const pid of await service.pids()) assert.equal(uidOf(pid), XENGATE_ID)
-    const user = ['/usr/bin/xengate', 'user', 'add', USER.name, '--role', USER.role, '--password-stdin']
-    await root.run(user, `${USER.password}\n`)
     await useIt(installed)
     dpkg(root, '--install', nextPackages(tree).deb)
     assert.equal(root.takeSystemctlCalls().at(-1), 'try-restart xengate.service')
