@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { readFileSync, readlinkSync } from 'node:fs'
+import type { Child } from '../harness/child.ts'
 import type { LogEvent } from '../harness/daemon.ts'
 import { within } from '../harness/deadline.ts'
 import { childrenOf, type Inside, type Root, unitProcess, XENGATE_ID } from './root.ts'
@@ -25,7 +26,9 @@ export class Service {
     const owner = unit.user === 'root' ? '0:0' : `${XENGATE_ID}:${XENGATE_ID}`
     execFileSync('chown', [owner, this.#root.path('run/xengate')])
     this.#inside = await this.#root.start(unit)
-    await this.event('started')
+    // Where the log goes to syslog, this line is on standard error alone.
+    const isReady = ({ stderr }: Child): true | undefined => stderr.includes('xengate ready at') || undefined
+    await this.#inside.child.printed(isReady, 'its start')
   }
 
   get #running(): Inside {
