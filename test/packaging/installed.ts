@@ -175,7 +175,7 @@ function testRpm(): void {
     const front = root.path('run/xengate/front.sock')
     assert.equal(statSync(front).mode & 0o777, 0o600)
     const client = await RawClient.connect(`unix:${front}`)
-    await client.send(`${PROXY_LINE}${asked('OpaqueRef:none', RELAYED)}`)
+    await client.send(`${PROXY_LINE}${asked('OpaqueRef:0f7a1b3c-9d2e-4c5f-8a6b-1c2d3e4f5a6b', RELAYED)}`)
     assert.equal((await client.response()).status, 503, 'there is no xapi')
     client.destroy()
     await service.stop()
