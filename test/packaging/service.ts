@@ -8,6 +8,11 @@ import type { LogEvent } from '../harness/daemon.ts'
 import { within } from '../harness/deadline.ts'
 import { childrenOf, type Inside, type Root, unitProcess, XENGATE_ID } from './root.ts'
 
+/** Where the log goes to syslog, this line is on standard error alone. */
+function isReady({ stderr }: Child): true | undefined {
+  return stderr.includes('xengate ready at') || undefined
+}
+
 /** The daemon of the package, as its unit runs it. */
 export class Service {
   readonly #root: Root
@@ -26,8 +31,6 @@ export class Service {
     const owner = unit.user === 'root' ? '0:0' : `${XENGATE_ID}:${XENGATE_ID}`
     execFileSync('chown', [owner, this.#root.path('run/xengate')])
     this.#inside = await this.#root.start(unit)
-    // Where the log goes to syslog, this line is on standard error alone.
-    const isReady = ({ stderr }: Child): true | undefined => stderr.includes('xengate ready at') || undefined
     await this.#inside.child.printed(isReady, 'its start')
   }
 
