@@ -41,6 +41,9 @@ const NEEDS: readonly Need[] = [
   { command: 'dnf', debianPackage: 'dnf' },
   { command: 'systemd-analyze', debianPackage: 'systemd' },
   { command: 'unshare', debianPackage: 'util-linux' },
+  { command: 'man', debianPackage: 'man-db' },
+  // Headers, which gcc does not bring; the command comes with them.
+  { command: 'gencat', debianPackage: 'libc6-dev' },
 ]
 
 /** A package that brings a daemon asks this program whether it may start it; 101 is "no". */

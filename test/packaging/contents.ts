@@ -124,18 +124,27 @@ function testPackages(): void {
   })
 
   test('what is not right on the command line is said', DEADLINE, () => {
-    const unknown = packaging('--format', 'msi')
+    const unknown = packaging({}, '--format', 'msi')
     assert.equal(unknown.status, 2)
     assert.match(unknown.stderr, /there is no format "msi"/)
-    const missing = packaging('--sign', 'nobody@example.com')
+    const missing = packaging({}, '--sign', 'nobody@example.com')
     assert.equal(missing.status, 1)
     assert.match(missing.stderr, /gpg has no secret key "nobody@example.com"/)
+    const tools = packaging({ PATH: '/nowhere' }, '--format', 'tree')
+    assert.equal(tools.status, 1)
+    assert.match(tools.stderr, /patchelf.*\n\n {2}sudo apt-get install -y --no-install-recommends .*patchelf/)
   })
 }
 
-function packaging(...argv: string[]): { status: number | null; stdout: string; stderr: string } {
+function packaging(
+  env: NodeJS.ProcessEnv,
+  ...argv: string[]
+): { status: number | null; stdout: string; stderr: string } {
   const script = join(import.meta.dirname, '../../packaging/main.ts')
-  return spawnSync(process.execPath, ['-C', '@xengate/source', script, ...argv], { encoding: 'utf8' })
+  return spawnSync(process.execPath, ['-C', '@xengate/source', script, ...argv], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  })
 }
 
 function query(...argv: string[]): string[] {

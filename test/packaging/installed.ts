@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync, rmSync, statSync } from 'node:fs'
 import { request as httpsRequest } from 'node:https'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -76,6 +76,19 @@ async function startServices(scope: Scope, root: Root): Promise<Set<string>> {
   await service.printed(({ stdout }) => stdout.includes('ready\n') || undefined, 'its start')
   execFileSync('chmod', ['666', join(plugin, CHANNEL), join(plugin, `${CHANNEL}.channel`)])
   return targets
+}
+
+/** What the service manager hears, on its socket. */
+async function listenToNotifications(scope: Scope, path: string): Promise<Child> {
+  const script = `import socket, sys
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+listener.bind(sys.argv[1])
+print('listening', flush=True)
+while True: print(listener.recv(4096).decode(), flush=True)`
+  const manager = new Child(scope, 'python3', ['-c', script, path])
+  scope.defer(() => rmSync(path))
+  await manager.printed(({ stdout }) => stdout.includes('listening') || undefined, 'its start')
+  return manager
 }
 
 function asked(session: string, name: string, path = 'who'): string {
@@ -270,7 +283,8 @@ function testDeb(): void {
     await startServices(running, root)
     const service = new Service(root, 'lib/systemd/system/xengate.service')
     installed = { root, service, url: `http://127.0.0.1:${port}`, tlsPort }
-    await service.start()
+    // As ProcSubset and ProtectProc of the drop-in have it.
+    await service.start({ proc: 'subset=pid,hidepid=invisible' })
     for (const pid of await service.pids()) assert.equal(uidOf(pid), XENGATE_ID)
     await useIt(installed)
     dpkg(root, '--install', nextPackages(tree).deb)

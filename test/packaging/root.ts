@@ -50,6 +50,8 @@ export interface UnitProcess {
   readonly env: Readonly<Record<string, string>>
   readonly capabilities: number
   readonly user: string
+  /** How /proc is mounted for it; default: as usual. */
+  readonly proc?: string
 }
 
 export class Root {
@@ -123,7 +125,7 @@ export class Root {
   /** Starts a program in the root, with a process tree of its own. */
   async start(unit: UnitProcess): Promise<Inside> {
     const id = String(unit.user === 'root' ? 0 : XENGATE_ID)
-    const script = 'mount -t proc proc "$1/proc" && exec "$0" "$@"'
+    const script = `mount -t proc -o ${unit.proc ?? 'rw'} proc "$1/proc" && exec "$0" "$@"`
     const argv = ['-c', script, this.#launcher, this.directory, String(unit.capabilities), id, id, ...unit.argv]
     const namespaces = ['--mount', '--pid', '--fork', '--kill-child', 'sh']
     const env = { PATH: '/bin:/usr/bin', ...unit.env }

@@ -6,7 +6,7 @@ import { readFileSync, readlinkSync } from 'node:fs'
 import type { Child } from '../harness/child.ts'
 import type { LogEvent } from '../harness/daemon.ts'
 import { within } from '../harness/deadline.ts'
-import { childrenOf, type Inside, type Root, unitProcess, XENGATE_ID } from './root.ts'
+import { childrenOf, type Inside, type Root, unitProcess, type UnitProcess, XENGATE_ID } from './root.ts'
 
 /** Where the log goes to syslog, this line is on standard error alone. */
 function isReady({ stderr }: Child): true | undefined {
@@ -24,8 +24,10 @@ export class Service {
     this.#unit = unit
   }
 
-  async start(): Promise<void> {
-    const unit = unitProcess(this.#root.read(this.#unit))
+  /** @param more what is to be otherwise than the unit says */
+  async start(more: Partial<UnitProcess> = {}): Promise<void> {
+    const said = unitProcess(this.#root.read(this.#unit))
+    const unit = { ...said, ...more, env: { ...said.env, ...more.env } }
     // systemd makes it before, and takes it away after.
     execFileSync('mkdir', ['-p', this.#root.path('run/xengate')])
     const owner = unit.user === 'root' ? '0:0' : `${XENGATE_ID}:${XENGATE_ID}`
