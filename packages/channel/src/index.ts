@@ -22,6 +22,7 @@ export {
   unsentBytes,
 } from './descriptor.ts'
 export { openChannel, type Opened } from './open-channel.ts'
+export { acceptSocket, type Accepted } from './accept-socket.ts'
 export { bindSocket, type Bound, READS_BODIES_MODE } from './bind-socket.ts'
 export { connectSocket, type Connected } from './connect-socket.ts'
 export { DatagramSender } from './datagram.ts'

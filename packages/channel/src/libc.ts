@@ -22,6 +22,9 @@ export const connect: KoffiFunc<(fd: number, address: Uint8Array, bytes: number)
   'int connect(int, void *, unsigned int)',
 )
 export const bind: typeof connect = libc.func('int bind(int, void *, unsigned int)')
+export const accept4: KoffiFunc<(fd: number, address: null, bytes: null, flags: number) => number> = libc.func(
+  'int accept4(int, void *, void *, int)',
+)
 export const close: KoffiFunc<(fd: number) => number> = libc.func('int close(int)')
 export const fcntl: KoffiFunc<(fd: number, command: number, ...argument: ['int', number]) => number> =
   libc.func('int fcntl(int, int, ...)')

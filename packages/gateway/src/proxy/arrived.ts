@@ -2,7 +2,8 @@
 
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { type AcceptedHandle, acceptedSocket, type BorrowedReads } from './borrowed-reads.ts'
+import type { AcceptedHandle } from './accepting.ts'
+import { acceptedSocket, type BorrowedReads } from './borrowed-reads.ts'
 import { type Ends, plainAddress, type ProxyHeaderFault } from './proxy-header.ts'
 import type { Greetings } from './greetings.ts'
 import type { TlsCredentials } from './tls-credentials.ts'

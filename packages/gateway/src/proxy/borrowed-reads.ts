@@ -2,8 +2,9 @@
 // of it back; what is done with bytes here is done within the turn of their read, or they are copied. While a big body
 // passes, its socket reads into blocks of its own, which can be written from without a copy.
 
+import { Socket, type SocketConstructorOpts } from 'node:net'
+import { type AcceptedHandle, acceptBetweenReads } from './accepting.ts'
 import { type Block, takeBlock } from './blocks.ts'
-import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
 
 /** Bytes that one read into the shared buffer takes at most. A read as long as that is part of something big. */
 const SHARED_BYTES = 65_536
@@ -65,6 +66,7 @@ export class BorrowedReads {
     const isBig = expectsMore && count >= SHARED_BYTES && !this.#isClosed
     if (!isBig) this.#share()
     else if (this.#block === null || this.#block.isNeeded) this.#useBlock()
+    acceptBetweenReads()
     return true
   }
 
@@ -79,34 +81,6 @@ export class BorrowedReads {
     this.#block.leave()
     this.#block = null
     this.#next = READ_BUFFER
-  }
-}
-
-/** An accepted connection before it has a socket: Node.js's own handle. */
-export interface AcceptedHandle {
-  /** Absent on a Unix socket. */
-  setNoDelay?(on: boolean): void
-}
-
-/** The part used of what a listening server holds. */
-interface ListeningInternals {
-  readonly _handle: { onconnection: (status: number, handle: AcceptedHandle | undefined) => void }
-}
-
-/**
- * Gives the connections that a listening `server` accepts to `take`, as handles: a server makes sockets that read into
- * buffers of their own, and has no option for others.
- * @param failed told of the system's error number when a connection could not be accepted, as for lack of descriptors
- */
-export function acceptHandles(
-  server: Server,
-  take: (handle: AcceptedHandle) => void,
-  failed: (errno: number) => void,
-): void {
-  const { _handle: listening } = server as unknown as ListeningInternals
-  listening.onconnection = (status, handle) => {
-    if (handle === undefined) failed(status)
-    else take(handle)
   }
 }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { OPEN_POLICY } from '../services/policy.ts'
 import { test } from 'node:test'
@@ -506,6 +507,7 @@ test(
         event: 'request',
         user: 'reader',
         session: '22222222',
+        trackid: createHash('md5').update(READER_ID).digest('hex'),
         requestId: 'test-0',
         client: '127.0.0.1',
         service: 'svc',

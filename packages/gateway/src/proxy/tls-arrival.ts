@@ -11,7 +11,7 @@
 import { Socket, type SocketConstructorOpts } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { ArrivalFault, Arrived } from './arrived.ts'
-import type { AcceptedHandle } from './borrowed-reads.ts'
+import type { AcceptedHandle } from './accepting.ts'
 import { type Ends, plainAddress, readProxyHeader } from './proxy-header.ts'
 import type { TlsCredentials } from './tls-credentials.ts'
 
