@@ -203,7 +203,10 @@ function testRpm(): void {
       targets = await startServices(running, root)
       const service = new Service(root, 'usr/lib/systemd/system/xengate.service')
       installed = { root, service, url: `http://127.0.0.1:${port}`, tlsPort }
-      await service.start()
+      const manager = await listenToNotifications(running, root.path('run/notify'))
+      await service.start({ env: { NOTIFY_SOCKET: '/run/notify', WATCHDOG_USEC: '1000000' } })
+      await manager.printed(({ stdout }) => /^READY=1$/m.test(stdout) || undefined, 'that the daemon is ready')
+      await manager.printed(({ stdout }) => /^WATCHDOG=1$/m.test(stdout) || undefined, 'that the daemon lives')
       const user = ['/usr/bin/xengate', 'user', 'add', USER.name, '--role', USER.role, '--password-stdin']
       await root.run(user, `${USER.password}\n`)
       await useIt(installed)
