@@ -24,6 +24,8 @@ const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'needs root: mounts, chroo
 const CHANNEL = 'com.example.passed'
 const RELAYED = 'com.example.relayed'
 
+const FRONT_FILES = ['etc/systemd/system/stunnel@xapi.service.d/50-xengate-front.conf', 'etc/xengate/stunnel-front.sh']
+
 /** What stunnel writes first. */
 const PROXY_LINE = 'PROXY TCP6 ::ffff:10.1.2.3 ::ffff:10.0.0.1 40000 443\r\n'
 
@@ -248,9 +250,16 @@ function testRpm(): void {
   test('is removed: what an administrator made is in /etc/xengate, and nothing else is there', DEADLINE, async () => {
     await installed.service.stop()
     await running.close()
+    // What "xengate front enable" and "xengate host open-port" leave.
+    for (const file of FRONT_FILES) root.write(file, '')
+    root.write('var/lib/xengate/opened-ports.json', '[{"port":8443,"by":"iptables"}]')
     rpm(root, '--nodeps', '-e', 'xengate')
-    const calls = root.takeSystemctlCalls()
-    assert.deepEqual(calls, ['stop xengate.service', 'disable xengate.service', 'daemon-reload'])
+    const calls = root.takeSystemctlCalls().filter((line) => !line.includes('stunnel'))
+    assert.deepEqual([...new Set(calls)].toSorted(), [
+      'daemon-reload',
+      'disable xengate.service',
+      'stop xengate.service',
+    ])
     const left = root.snapshot().filter((line) => !before.includes(line))
     assert.deepEqual(
       left.map((line) => line.split(' ')[0]),
