@@ -12,6 +12,18 @@ export interface Need {
   readonly debianPackage: string
 }
 
+/** What the packages are made with. */
+export const PACKAGING_NEEDS: readonly Need[] = [
+  { command: 'strip', debianPackage: 'binutils' },
+  { command: 'patchelf', debianPackage: 'patchelf' },
+  { command: 'rpmbuild', debianPackage: 'rpm' },
+  { command: 'dpkg-deb', debianPackage: 'dpkg' },
+  { command: 'createrepo_c', debianPackage: 'createrepo-c' },
+  { command: 'xorriso', debianPackage: 'xorriso' },
+  { command: 'gpg', debianPackage: 'gpg' },
+  { command: 'gpg-agent', debianPackage: 'gpg-agent' },
+]
+
 const NEEDS: readonly Need[] = [
   { command: 'nginx', debianPackage: 'nginx-light' },
   // Another gunicorn in the path may belong to a Python that has none of Debian's modules.
@@ -23,6 +35,15 @@ const NEEDS: readonly Need[] = [
   { command: 'ip', debianPackage: 'iproute2' },
   { command: 'stunnel', debianPackage: 'stunnel4' },
   { command: 'gcc', debianPackage: 'gcc' },
+  // The packages are made, and installed below a directory of their own.
+  ...PACKAGING_NEEDS,
+  { command: '/bin/busybox', debianPackage: 'busybox-static' },
+  { command: 'dnf', debianPackage: 'dnf' },
+  { command: 'systemd-analyze', debianPackage: 'systemd' },
+  { command: 'unshare', debianPackage: 'util-linux' },
+  { command: 'man', debianPackage: 'man-db' },
+  // Headers, which gcc does not bring; the command comes with them.
+  { command: 'gencat', debianPackage: 'libc6-dev' },
 ]
 
 /** A package that brings a daemon asks this program whether it may start it; 101 is "no". */
@@ -33,17 +54,32 @@ if (import.meta.main) process.exitCode = provide(NEEDS, 'The tests')
 
 /** @param who what needs it, for the messages. @returns the exit code: 0 when all of `needs` is there */
 export function provide(needs: readonly Need[], who: string): number {
-  const missing = needs.filter(({ command }) => !isThere(command)).map(({ debianPackage }) => debianPackage)
+  const missing = missingOf(needs)
   if (missing.length === 0) return 0
-  const install = ['apt-get', 'install', '-y', '--no-install-recommends', ...missing]
   if (process.getuid?.() !== 0) {
-    say(`${who} need ${missing.join(', ')}. Install with:\n\n  sudo ${install.join(' ')}\n`)
+    say(howToInstall(missing, who))
     return 1
   }
+  const install = installCommand(missing)
   say(`${who} need ${missing.join(', ')}: installing`)
   if (withoutDaemons(() => runs(['apt-get', 'update']) && runs(install))) return 0
   say(`Could not install ${missing.join(', ')}; see above`)
   return 1
+}
+
+/** Debian packages that are not there, of those that `needs` names. */
+export function missingOf(needs: readonly Need[]): string[] {
+  const names = needs.filter(({ command }) => !isThere(command)).map(({ debianPackage }) => debianPackage)
+  return [...new Set(names)]
+}
+
+/** Tells a person what `who` needs, with the one command that installs it. */
+export function howToInstall(missing: readonly string[], who: string): string {
+  return `${who} need ${missing.join(', ')}. Install with:\n\n  sudo ${installCommand(missing).join(' ')}\n`
+}
+
+function installCommand(packages: readonly string[]): string[] {
+  return ['apt-get', 'install', '-y', '--no-install-recommends', ...packages]
 }
 
 function isThere(command: string): boolean {

@@ -188,22 +188,13 @@ export class Daemon {
   }
 
   /** Calls a method of the XenAPI; the answer is JSON-RPC 2.0. */
-  async call(method: string, params: readonly unknown[]): Promise<RpcAnswer> {
-    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
-    const response = await exchange(
-      this.url,
-      'POST /jsonrpc HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n' +
-        `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-    )
-    if (response.status !== 200) throw new Error(`${method}: ${response.head}\n${response.text}`)
-    return JSON.parse(response.text) as RpcAnswer
+  call(method: string, params: readonly unknown[]): Promise<RpcAnswer> {
+    return callXenApi(this.url, method, params)
   }
 
   /** Logs in, and answers the session id. */
-  async login(name: string = USER.name, password: string = USER.password): Promise<string> {
-    const { result, error } = await this.call('session.login_with_password', [name, password, '1.0', 'test'])
-    if (typeof result !== 'string') throw new Error(`cannot log in: ${JSON.stringify(error)}`)
-    return result
+  login(name: string = USER.name, password: string = USER.password): Promise<string> {
+    return login(this.url, name, password)
   }
 
   async logout(session: string): Promise<void> {
@@ -221,6 +212,25 @@ export class Daemon {
 export interface RpcAnswer {
   readonly result?: unknown
   readonly error?: { readonly message: string; readonly data: readonly unknown[] }
+}
+
+/** Calls a method of the XenAPI at `url`; the answer is JSON-RPC 2.0. */
+export async function callXenApi(url: string, method: string, params: readonly unknown[]): Promise<RpcAnswer> {
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
+  const response = await exchange(
+    url,
+    'POST /jsonrpc HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n' +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  )
+  if (response.status !== 200) throw new Error(`${method}: ${response.head}\n${response.text}`)
+  return JSON.parse(response.text) as RpcAnswer
+}
+
+/** Logs in at `url`, and answers the session id. */
+export async function login(url: string, name: string = USER.name, password: string = USER.password): Promise<string> {
+  const { result, error } = await callXenApi(url, 'session.login_with_password', [name, password, '1.0', 'test'])
+  if (typeof result !== 'string') throw new Error(`cannot log in: ${JSON.stringify(error)}`)
+  return result
 }
 
 /** Starts a daemon in a fresh place, where USER is a user. */

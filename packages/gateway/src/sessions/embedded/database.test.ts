@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { chmodSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, test } from 'node:test'
@@ -25,6 +25,16 @@ describe('openDatabase', { timeout: 300_000 }, () => {
     assert.equal(modes.length, 3)
     assert.deepEqual(new Set(modes), new Set([0o600]))
     assert.equal(statSync(dirname(path)).mode & 0o777, 0o711)
+  })
+
+  const skip = process.getuid?.() === 0 ? false : 'needs root: gives files to others'
+  test("gives the files that root creates to the directory's owner", { skip }, (t) => {
+    const path = freshPath(t)
+    chownSync(dirname(path), 990, 991)
+    connect(t, path).exec("INSERT INTO meta VALUES ('a', 'b')")
+    const owners = readdirSync(dirname(path)).map((name) => statSync(join(dirname(path), name)))
+    assert.equal(owners.length, 3)
+    for (const { uid, gid } of owners) assert.deepEqual([uid, gid], [990, 991])
   })
 
   test('takes away rights that others had on the file', (t) => {

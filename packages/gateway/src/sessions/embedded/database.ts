@@ -5,7 +5,7 @@
 // - a user's sessions end when the user is removed or gets another role;
 // - each session that goes away, for whatever reason, leaves its uuid in `endings`, which the daemon empties.
 
-import { chmodSync, closeSync, constants, existsSync, fstatSync, openSync } from 'node:fs'
+import { chmodSync, closeSync, constants, existsSync, fchownSync, fstatSync, openSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -240,12 +240,34 @@ export function integerOf(row: Row, column: string): number {
 function protectFile(path: string): void {
   try {
     makeStateDirectory(dirname(path))
-    const descriptor = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+    createFile(path)
+    const descriptor = openSync(path, constants.O_RDWR)
     const mode = fstatSync(descriptor).mode
     closeSync(descriptor)
     if ((mode & 0o077) !== 0) chmodSync(path, 0o600)
   } catch (error) {
     throw new DatabaseError('DATABASE_UNREADABLE', `open database "${path}": ${reasonOf(error)}`, error)
+  }
+}
+
+/**
+ * Creates the file at `path` if it is not there. One that root creates is of the directory's owner: an administrator may add the
+ * first user before the daemon, which is somebody else, has run.
+ */
+function createFile(path: string): void {
+  let descriptor: number
+  try {
+    // Exclusively: what another put there, be it a link, is not given away.
+    descriptor = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return
+    throw error
+  }
+  try {
+    const { uid, gid } = statSync(dirname(path))
+    if (process.getuid?.() === 0) fchownSync(descriptor, uid, gid)
+  } finally {
+    closeSync(descriptor)
   }
 }
 

@@ -1,0 +1,18 @@
+# $1 is 0 when the package goes, 1 when another version of it follows.
+if [ "$1" -eq 0 ]; then
+  # While the command is there, and before the service stops: stunnel goes back to xapi alone, and ports that were opened are closed.
+  front=/etc/systemd/system/stunnel@xapi.service.d/50-xengate-front.conf
+  if [ -e "$front" ] && ! /opt/xengate/bin/xengate front disable; then
+    rm -f "$front" /etc/xengate/stunnel-front.sh
+  fi
+  if [ -e /var/lib/xengate/opened-ports.json ]; then
+    for port in $(tr -cs 0-9 ' ' </var/lib/xengate/opened-ports.json); do
+      /opt/xengate/bin/xengate host close-port "$port" || :
+    done
+  fi
+  if command -v systemctl >/dev/null 2>&1; then
+    # Two commands: version 219 has no "disable --now".
+    systemctl stop xengate.service || :
+    systemctl disable xengate.service >/dev/null 2>&1 || :
+  fi
+fi

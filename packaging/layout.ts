@@ -1,0 +1,38 @@
+// What a package puts on a host around /opt/xengate.
+
+import { cpSync, mkdirSync, symlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { copy } from './run.ts'
+import { FILES } from './tree.ts'
+
+/** Where it is installed: xapi's dom0, or Debian. Each has a unit and a configuration of its own. */
+export type Profile = 'dom0' | 'debian'
+
+/** Shown by the system's tools, and kept in the tree. */
+const LINKS: Readonly<Record<string, string>> = {
+  '/usr/bin/xengate': '/opt/xengate/bin/xengate',
+  '/usr/share/man/man1/xengate.1': '/opt/xengate/share/man/man1/xengate.1',
+  '/usr/share/man/man5/xengate.toml.5': '/opt/xengate/share/man/man5/xengate.toml.5',
+  '/usr/share/bash-completion/completions/xengate': '/opt/xengate/share/completions/xengate',
+}
+
+const UNITS: Readonly<Record<Profile, string>> = { dom0: '/usr/lib/systemd/system', debian: '/lib/systemd/system' }
+
+/** Lays out the files of a package below the empty directory `root`. */
+export function layOut(root: string, tree: string, profile: Profile): void {
+  mkdirSync(join(root, 'opt'))
+  copy(tree, join(root, 'opt/xengate'))
+  for (const [path, target] of Object.entries(LINKS)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true })
+    symlinkSync(target, join(root, path))
+  }
+  const files = join(FILES, profile)
+  const dropIns = join(root, UNITS[profile], 'xengate.service.d')
+  mkdirSync(dropIns, { recursive: true })
+  cpSync(join(files, 'xengate.service'), join(root, UNITS[profile], 'xengate.service'))
+  // In dom0 the scriptlet puts it there, where systemd is new enough; a package has to name what it owns.
+  cpSync(join(FILES, 'hardening.conf'), join(dropIns, 'hardening.conf'))
+  mkdirSync(join(root, 'etc/xengate'), { recursive: true })
+  cpSync(join(files, 'xengate.toml'), join(root, 'etc/xengate/xengate.toml'))
+  mkdirSync(join(root, 'var/lib/xengate'), { recursive: true })
+}
