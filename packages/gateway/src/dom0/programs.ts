@@ -29,7 +29,12 @@ const NOT_FOUND = 127
 /** Runs a program to its end. Never rejects: one that is not there, or is too slow, has failed. */
 export async function runProgram(name: string, argv: readonly string[], options: ProgramOptions): Promise<Ran> {
   const { timeoutMs = TIMEOUT_MS, ...how } = options
-  const child = spawn(name, argv, { ...how, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
+  const child = spawn(name, argv, {
+    ...how,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+  })
   let [stdout, stderr] = ['', '']
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
   child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
