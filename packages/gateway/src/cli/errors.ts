@@ -120,6 +120,11 @@ export class CliError extends Error {
   }
 }
 
+/** @param root of the host that is changed; below a directory anybody may. @throws {CliError} `root-needed` */
+export function requireRoot(root: string): void {
+  if (root === '' && process.getuid?.() !== 0) throw new CliError('root-needed', 'only root may do this on a host')
+}
+
 /**
  * Says why a command failed: its code, what happened, and what to try.
  *

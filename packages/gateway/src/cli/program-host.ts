@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { parsePort } from '../config/addresses.ts'
 import type { FrontOptions } from './commands/front.ts'
 import type { CheckOptions, RestoreOptions, SaveOptions } from './commands/host.ts'
-import { type Io } from './io.ts'
+import type { Io } from './io.ts'
 import { configOption, examples, type OnExit } from './option.ts'
 
 export function addHostCommands(program: Command, io: Io, onExit: OnExit): void {

@@ -2,7 +2,7 @@
 // that xapi writes. Both run without the gateway and without Node.js, and when anything is missing or in doubt, stunnel has
 // xapi's own file.
 
-import { type Host } from './host.ts'
+import type { Host } from './host.ts'
 import { runProgram } from './programs.ts'
 
 /**

@@ -2,6 +2,8 @@
 
 /** The host that commands work on: this one, or one below a directory in tests. */
 export interface Host {
+  /** Before every path; empty for this host. */
+  readonly root: string
   /** The port at which xapi takes plain HTTP, a constant of xapi's. */
   readonly xapiPort: number
   /** stunnel's configuration as xapi writes it, and as it is derived from that. */
@@ -28,6 +30,7 @@ const XAPI_PORT = 80
 /** The host whose file system begins at `root`; empty for this one. */
 export function hostAt(root: string, xapiPort: number = XAPI_PORT): Host {
   return {
+    root,
     xapiPort,
     stunnelOwn: `${root}/etc/stunnel/xapi.conf`,
     // Not in /run/xengate, which systemd removes when the gateway stops.

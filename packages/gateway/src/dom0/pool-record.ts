@@ -4,7 +4,7 @@
 import { XapiClient, type XapiSettings } from '../xapi/client.ts'
 import { XapiEndpoint } from '../xapi/endpoint.ts'
 import { XapiFailure } from '../xapi/errors.ts'
-import { type Host } from './host.ts'
+import type { Host } from './host.ts'
 import { lastLine, runProgram } from './programs.ts'
 
 /** The pool's record. Every method throws when xapi does not answer. */

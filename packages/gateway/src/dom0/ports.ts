@@ -4,7 +4,7 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { makeStateDirectory } from '../state-directory.ts'
-import { type Host } from './host.ts'
+import type { Host } from './host.ts'
 import { lastLine, type Ran, runProgram } from './programs.ts'
 
 type Env = Readonly<NodeJS.ProcessEnv>

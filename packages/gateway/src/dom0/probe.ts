@@ -3,7 +3,7 @@
 import { connect as connectPlain, type Socket } from 'node:net'
 import { connect as connectSecurely } from 'node:tls'
 import { type Finding, bad, ok } from './findings.ts'
-import { type Host } from './host.ts'
+import type { Host } from './host.ts'
 
 /** A way in for clients. */
 export type Door =

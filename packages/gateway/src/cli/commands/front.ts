@@ -5,7 +5,7 @@ import { disableFront, enableFront } from '../../dom0/front.ts'
 import { type Finding, findingLines } from '../../dom0/findings.ts'
 import { frontFindings, installed } from '../../dom0/front-state.ts'
 import { type Host, hostAt, STUNNEL_UNIT } from '../../dom0/host.ts'
-import { EXIT } from '../errors.ts'
+import { EXIT, requireRoot } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
 
 export interface FrontOptions {
@@ -15,6 +15,7 @@ export interface FrontOptions {
 }
 
 export async function enable({ config, yes = false }: FrontOptions, io: Io, host: Host = hostAt('')): Promise<number> {
+  requireRoot(host.root)
   const path = configPath(config, io)
   await enableFront(host, { config: path, isConfirmed: yes, env: io.env, say: (line) => say(io, line) })
   say(io, 'the front is on: services are reached at the port of the host, and xapi answers when Xengate is down')
@@ -22,12 +23,14 @@ export async function enable({ config, yes = false }: FrontOptions, io: Io, host
 }
 
 export async function disable(_options: FrontOptions, io: Io, host: Host = hostAt('')): Promise<number> {
+  requireRoot(host.root)
   await disableFront(host, io.env, (line) => say(io, line))
   say(io, 'the front is off: stunnel leads to xapi alone')
   return EXIT.ok
 }
 
 export async function status({ config, json }: FrontOptions, io: Io, host: Host = hostAt('')): Promise<number> {
+  requireRoot(host.root)
   const findings = await frontFindings(host, config ?? io.defaultConfig, io.env)
   const isOn = findings.every(({ verdict }) => verdict === 'ok')
   const changes = { enable: changesOfEnable(host, findings), disable: changesOfDisable(host) }

@@ -1,6 +1,6 @@
 // xengate host: what this host is and what is in the way, its firewall, and the configuration over an upgrade by ISO.
 
-import { type Config } from '../../config/schema.ts'
+import type { Config } from '../../config/schema.ts'
 import { loadConfig } from '../../config/load.ts'
 import { checkHost } from '../../dom0/check.ts'
 import { findingLines } from '../../dom0/findings.ts'
@@ -9,7 +9,7 @@ import { localXapi, openPoolRecord, type PoolRecord } from '../../dom0/pool-reco
 import { closePort, openedPorts, openPort } from '../../dom0/ports.ts'
 import { restoreConfig, saveConfig } from '../../dom0/saved-config.ts'
 import { configPath } from '../checked-config.ts'
-import { CliError, EXIT } from '../errors.ts'
+import { CliError, EXIT, requireRoot } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
 
 export interface CheckOptions {
@@ -26,6 +26,7 @@ export async function check({ config, json }: CheckOptions, io: Io, host: Host =
 }
 
 export async function open(port: number, io: Io, host: Host = hostAt('')): Promise<number> {
+  requireRoot(host.root)
   const isOurs = await openPort(host, port, io.env)
   const done = `port ${port} is open in the firewall of this host, now and after a restart`
   say(io, isOurs ? done : `port ${port} was open before, and not by xengate: nothing was changed`)
@@ -34,6 +35,7 @@ export async function open(port: number, io: Io, host: Host = hostAt('')): Promi
 
 /** @param port null for all that were opened here */
 export async function close(port: number | null, io: Io, host: Host = hostAt('')): Promise<number> {
+  requireRoot(host.root)
   const ports = port === null ? openedPorts(host).map((one) => one.port) : [port]
   for (const one of ports) {
     await closePort(host, one, io.env)
@@ -49,6 +51,7 @@ export interface SaveOptions {
 }
 
 export async function save({ config, pool = false }: SaveOptions, io: Io, host: Host = hostAt('')): Promise<number> {
+  requireRoot(host.root)
   const path = configPath(config, io)
   const { config: loaded } = await loadConfig(path)
   const { key, without } = await withPool(host, loaded, io, (record) => saveConfig(host, path, pool, record))
@@ -63,6 +66,7 @@ export interface RestoreOptions {
 }
 
 export async function restore(options: RestoreOptions, io: Io, host: Host = hostAt('')): Promise<number> {
+  requireRoot(host.root)
   const path = options.config ?? io.defaultConfig
   const isForced = options.force ?? false
   const { key, missing } = await withPool(host, null, io, (record) => restoreConfig(host, path, isForced, record))
