@@ -23,6 +23,10 @@ const NEEDS: readonly Need[] = [
   { command: 'ip', debianPackage: 'iproute2' },
   { command: 'stunnel', debianPackage: 'stunnel4' },
   { command: 'gcc', debianPackage: 'gcc' },
+  // Each awk that a host may have runs the script that derives stunnel's file.
+  { command: 'gawk', debianPackage: 'gawk' },
+  { command: '/usr/bin/mawk', debianPackage: 'mawk' },
+  { command: '/bin/busybox', debianPackage: 'busybox' },
 ]
 
 /** A package that brings a daemon asks this program whether it may start it; 101 is "no". */
