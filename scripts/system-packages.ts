@@ -44,6 +44,9 @@ const NEEDS: readonly Need[] = [
   { command: 'man', debianPackage: 'man-db' },
   // Headers, which gcc does not bring; the command comes with them.
   { command: 'gencat', debianPackage: 'libc6-dev' },
+  // Each awk that a host may have runs the script that derives stunnel's file.
+  { command: 'gawk', debianPackage: 'gawk' },
+  { command: '/usr/bin/mawk', debianPackage: 'mawk' },
 ]
 
 /** A package that brings a daemon asks this program whether it may start it; 101 is "no". */

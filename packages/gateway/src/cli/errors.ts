@@ -35,6 +35,20 @@ export type FailureCode =
   | 'session-ambiguous'
   | 'daemon-unreachable'
   | 'not-confirmed'
+  | 'front-not-possible'
+  | 'front-failed'
+  | 'port-reserved'
+  | 'port-unknown'
+  | 'firewall-unknown'
+  | 'firewall-failed'
+  | 'config-secret'
+  | 'config-large'
+  | 'config-there'
+  | 'saved-missing'
+  | 'saved-unreadable'
+  | 'host-unknown'
+  | 'xapi-unavailable'
+  | 'root-needed'
 
 interface Entry {
   readonly exit: number
@@ -79,6 +93,20 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'session-ambiguous': failed('give more of its id'),
   'daemon-unreachable': failed('run this as the user that the daemon runs as'),
   'not-confirmed': failed(''),
+  'front-not-possible': failed('xengate front status; or give Xengate a port of its own, with xengate host open-port'),
+  'front-failed': failed('journalctl -u stunnel@xapi -u xengate, and /var/log/secure'),
+  'port-reserved': failed('give the listener another port; at port 443 see xengate front'),
+  'port-unknown': failed('close it in the way in which it was opened'),
+  'firewall-unknown': failed('open the port as this host does it'),
+  'firewall-failed': failed('run this as root; see iptables -nL, or firewall-cmd --list-all'),
+  'config-secret': failed(''),
+  'config-large': failed('shorten its comments'),
+  'config-there': failed('say --force to write over it'),
+  'saved-missing': failed('run xengate host save before the next upgrade'),
+  'saved-unreadable': failed('remove the key with xe pool-param-remove, and write the configuration anew'),
+  'host-unknown': failed('run this on a XenServer or XCP-ng host'),
+  'xapi-unavailable': failed('run this as root on the host; see systemctl status xapi'),
+  'root-needed': failed('run this as root'),
 }
 
 /** A command cannot do what it was asked. */
@@ -90,6 +118,11 @@ export class CliError extends Error {
     super(message, options)
     this.code = code
   }
+}
+
+/** @param root of the host that is changed; below a directory anybody may. @throws {CliError} `root-needed` */
+export function requireRoot(root: string): void {
+  if (root === '' && process.getuid?.() !== 0) throw new CliError('root-needed', 'only root may do this on a host')
 }
 
 /**
@@ -106,6 +139,7 @@ export function reportFailure(error: unknown, io: Io): number {
   const { exit, advice } = CATALOGUE[code]
   // All that is wrong with a configuration is a line each; the last one is the sentence.
   if (code === 'config-invalid') say(io, error.message)
+  if ('lines' in error && Array.isArray(error.lines)) for (const line of error.lines) say(io, String(line))
   const sentence = code === 'config-invalid' ? 'the configuration cannot be used' : error.message
   say(io, `xengate: ${sentence} [${code}]`)
   if (advice !== '') say(io, `try: ${advice}`)

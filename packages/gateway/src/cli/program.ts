@@ -3,6 +3,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { parsePort } from '../config/addresses.ts'
 import { addAccounts } from './program-accounts.ts'
+import { addHostCommands } from './program-host.ts'
 import type { Io } from './io.ts'
 import { version } from '../version.ts'
 import { configOption, examples, type OnExit } from './option.ts'
@@ -35,6 +36,7 @@ export function createProgram(io: Io, onExit: OnExit): Command {
   addCheckConfig(program, io, onExit)
   addConfigSchema(program, io, onExit)
   addAccounts(program, io, onExit)
+  addHostCommands(program, io, onExit)
   addHelp(program)
   return program
 }

@@ -123,10 +123,17 @@ function listenRefusals({ address, owner, group, tls }: ListenConfig, path: KeyP
 
 function socketRefusals(socket: string, path: KeyPath): Problem[] {
   const directory = dirname(socket)
-  if (!isDirectory(directory)) return [doubt(path, `needs a directory that is not there: ${directory}`)]
+  if (!isDirectory(directory)) {
+    return isMadeAtStart(directory) ? [] : [doubt(path, `needs a directory that is not there: ${directory}`)]
+  }
   const found = lstatSync(socket, { throwIfNoEntry: false })
   if (found === undefined || found.isSocket()) return []
   return [doubt(path, `must be free for a socket: a file that is no socket is there: ${socket}`)]
+}
+
+/** Whether systemd may make the directory when the service starts, and remove it when it stops (RuntimeDirectory). */
+function isMadeAtStart(directory: string): boolean {
+  return dirname(directory) === '/run'
 }
 
 /** Files of the authority and the registry that are in force. */
@@ -163,9 +170,16 @@ function readUseful(path: KeyPath, file: string): void {
 
 function listenDoubts({ address, tls, proxyProtocol }: ListenConfig, path: KeyPath): Problem[] {
   if (tls !== null) return certificateDoubts(tls, [...path, 'tls'])
-  if (address.kind !== 'tcp' || isLoopback(address.host) || proxyProtocol) return []
+  if (address.kind === 'unix') return runtimeDoubts(dirname(address.path), [...path, 'address'])
+  if (isLoopback(address.host) || proxyProtocol) return []
   const why = 'is not loopback and has no tls: session ids and passwords pass there in the clear'
   return [doubt([...path, 'address'], `${why}; give it tls, or listen on 127.0.0.1 behind a TLS proxy`)]
+}
+
+function runtimeDoubts(directory: string, path: KeyPath): Problem[] {
+  if (isDirectory(directory) || !isMadeAtStart(directory)) return []
+  const when = 'the daemon starts where its service makes it (RuntimeDirectory in systemd)'
+  return [doubt(path, `needs a directory that is not there now: ${directory}; ${when}`)]
 }
 
 function certificateDoubts({ certificate }: TlsFiles, path: KeyPath): Problem[] {

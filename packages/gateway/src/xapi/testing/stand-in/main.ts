@@ -55,6 +55,7 @@ export type Order =
       readonly key: string
       readonly value: string | null
     }
+  | { readonly order: 'set-ha'; readonly on: boolean }
   /** Tokens of events that were given out so far are too old. */
   | { readonly order: 'lose-events' }
   /** How often each method was called since this was last asked. */
@@ -167,6 +168,9 @@ async function obey(order: Order): Promise<Value> {
       calls = new Map()
       return counted
     }
+    case 'set-ha':
+      tables.hasHa = order.on
+      return ''
     case 'lose-events':
       tables.generation += 1
       tables.lostBefore = tables.generation

@@ -50,6 +50,19 @@ const METHODS: Readonly<Record<string, Handler>> = {
   'pool.get_all_records': (tables) => ({ [tables.poolRef]: tables.poolRecord() }),
   'pool.get_record': (tables) => tables.poolRecord(),
   'pool.get_master': (tables) => tables.coordinator,
+  'pool.get_ha_enabled': (tables) => tables.hasHa,
+  'pool.get_other_config': (tables) => tables.poolConfig,
+  'pool.add_to_other_config': (tables, [ref, key, value]) => {
+    if (Object.hasOwn(tables.poolConfig, textOf(key))) {
+      throw new ApiFailure('MAP_DUPLICATE_KEY', 'pool', 'other_config', textOf(ref), textOf(key))
+    }
+    tables.poolConfig[textOf(key)] = textOf(value)
+    return ''
+  },
+  'pool.remove_from_other_config': (tables, [, key]) => {
+    delete tables.poolConfig[textOf(key)]
+    return ''
+  },
   'subject.get_roles': (tables, [ref]) => known('subject', tables.subjects, ref)['roles'] ?? [],
   'subject.get_record': (tables, [ref]) => known('subject', tables.subjects, ref),
   'role.get_all_records': (tables) => Object.fromEntries(tables.roles),

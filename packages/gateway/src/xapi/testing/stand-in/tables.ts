@@ -56,6 +56,8 @@ export class Tables {
   readonly metrics: Map<string, ObjectRecord> = new Map()
   readonly poolRef: string = `OpaqueRef:${randomUUID()}`
   readonly poolUuid: string = randomUUID()
+  readonly poolConfig: Record<string, Value> = {}
+  hasHa = false
   coordinator: string = NULL
   generation = 1
   /** Tokens before this one are too old. */
@@ -122,7 +124,13 @@ export class Tables {
   }
 
   poolRecord(): ObjectRecord {
-    return { uuid: this.poolUuid, name_label: 'stand-in', master: this.coordinator, other_config: {} }
+    return {
+      uuid: this.poolUuid,
+      name_label: 'stand-in',
+      master: this.coordinator,
+      other_config: this.poolConfig,
+      ha_enabled: this.hasHa,
+    }
   }
 
   openSession(user: string, originator: string): string {
