@@ -71,7 +71,7 @@ export class Dom0 {
     const exec = `ExecStart=/usr/bin/stunnel ${stunnelOwn}\nExecReload=/bin/kill -HUP $MAINPID\n`
     writeFileSync(unit, `[Service]\n${exec}Type=forking\nPrivateTmp=true\n`)
     this.install('systemctl', readFileSync(new URL('systemctl.sh', import.meta.url), 'utf8'))
-    this.#scope.defer(async () => void (await this.systemctl('stop')))
+    this.#scope.defer(() => this.systemctl('stop'))
     this.#scope.onFailure(() => `stunnel said\n${this.text('stunnel.log')}\nand its unit\n${this.text('journal')}`)
     await this.systemctl('daemon-reload')
     await this.systemctl('restart')
