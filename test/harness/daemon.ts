@@ -1,4 +1,4 @@
-// The real daemon, run from source as a child process in a fresh directory.
+// The real daemon, as it is packed, run as a child process in a fresh directory.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -6,18 +6,14 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { chmod, cp, mkdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { builtApp } from './app.ts'
 import { Child, type Exit, run } from './child.ts'
 import { DEADLINE_MS } from './deadline.ts'
 import { exchange } from './raw.ts'
 import type { Scope } from './scope.ts'
 
-/** How node runs the command line from source. */
-export const XENGATE: readonly string[] = [
-  '-C',
-  '@xengate/source',
-  fileURLToPath(new URL('../../packages/gateway/src/main.ts', import.meta.url)),
-]
+/** What node is given to run the command line. */
+export const XENGATE: readonly string[] = [await builtApp()]
 
 /** Lines of output that are shown when a test fails. */
 const LAST_LINES = 20
