@@ -7,7 +7,7 @@
 import type { Config, PoolConfig, SessionsConfig } from '../config/schema.ts'
 import { causesText } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
-import { LocalServices } from '../services/local-services.ts'
+import { type FoundService, LocalServices } from '../services/local-services.ts'
 import type { OpenedRegistry, RegistryContext } from '../services/open.ts'
 import { Places } from '../services/places.ts'
 import { type ServiceChanges, staticRegistry } from '../services/registry.ts'
@@ -107,6 +107,21 @@ export class Backends {
   /** Where services are on other hosts, now. */
   get places(): ServiceChanges {
     return this.#places.all
+  }
+
+  /** Whether authority and registry are heard, as far as anything was asked of them. */
+  get heard(): { readonly authority: boolean; readonly registry: boolean } {
+    const { sessions, pool } = this.#config
+    const isValkeyLost = this.#said.has('valkey-lost')
+    return {
+      authority: !(this.#said.has('xapi-unreachable') || (sessions.authority === 'valkey' && isValkeyLost)),
+      registry: !(this.#said.has('registry-unreachable') || (pool.registry === 'valkey' && isValkeyLost)),
+    }
+  }
+
+  /** The services that have a socket here. */
+  async localServices(): Promise<readonly FoundService[]> {
+    return (await this.#local?.all()) ?? []
   }
 
   start(): void {

@@ -31,6 +31,8 @@ import {
 import { SessionBroker } from './session-broker.ts'
 import { ServiceManager } from './service-manager.ts'
 import { takeSignals } from './signals.ts'
+import { Statistics } from './statistics.ts'
+import { servicesOf, statusOf } from './status.ts'
 import { readTlsPair } from './tls-files.ts'
 import { WorkerGroup } from './worker-group.ts'
 
@@ -94,6 +96,8 @@ class Primary {
   /** By which the workers recognise what they told services to say on that socket. */
   readonly #returnKey = randomBytes(32).toString('hex')
   readonly #audit: Audit | null
+  readonly #statistics = new Statistics()
+  readonly #startedMs = Date.now()
   #group: WorkerGroup | null = null
   readonly #manager = ServiceManager.fromEnvironment(process.env)
   /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
@@ -139,6 +143,9 @@ class Primary {
     this.#control = createControlServer({
       signIn: backends.xenapi?.authority ?? null,
       changed: ({ event, ...particulars }) => this.#acted(event, particulars),
+      status: () => this.#status(backends),
+      services: async () =>
+        servicesOf(await backends.localServices(), this.#config.host.expectedServices, this.#statistics),
     })
     await listenPrivately(this.#control, join(config.stateDir, CONTROL_SOCKET), null)
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath }, OPEN_SOCKET_FILE)
@@ -152,6 +159,24 @@ class Primary {
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
       else this.#log.info({ event: 'signal-ignored', signal })
+    })
+  }
+
+  #status(backends: Backends): unknown {
+    const groups = this.#groups
+    const { authority, registry } = backends.heard
+    return statusOf({
+      config: this.#config,
+      configPath: this.#options.configPath ?? null,
+      urls: this.urls,
+      readyPids: groups.flatMap(({ readyPids }) => readyPids),
+      workerPids: groups.flatMap(({ pids }) => pids),
+      workersWanted: workerCount(this.#config),
+      isAuthorityHeard: authority,
+      isRegistryHeard: registry,
+      startedMs: this.#startedMs,
+      statistics: this.#statistics,
+      log: this.#log,
     })
   }
 
@@ -231,6 +256,7 @@ class Primary {
       account: workerAccount(config),
       returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath, key: this.#returnKey },
       log: this.#log,
+      statistics: this.#statistics,
       find: (id, clientAddress) => broker.find(id, clientAddress),
       touch: (uuids) => backends.authority.touch(uuids),
       held: (uuids) => backends.authority.held(uuids),

@@ -11,6 +11,7 @@ import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
 import type { Account } from './account.ts'
 import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
+import type { Statistics } from './statistics.ts'
 import { WITHOUT_DEBUGGER } from './signals.ts'
 import { type TlsEvent, WatchedTlsFiles } from './tls-files.ts'
 import { OTHER_BUILD_EXIT, build } from '../version.ts'
@@ -51,6 +52,8 @@ export interface WorkerGroupOptions {
   /** Whom workers run as; null: this process's user. */
   readonly account: Account | null
   readonly log: Log
+  /** Takes what workers count, and how they do. */
+  readonly statistics: Statistics
   readonly find: (id: string, clientAddress: string) => Promise<Session | null | 'unavailable'>
   readonly touch: (uuids: readonly string[]) => void
   readonly held: (uuids: readonly string[]) => void
@@ -106,6 +109,11 @@ export class WorkerGroup {
   /** Process ids of the live workers. */
   get pids(): readonly number[] {
     return [...this.#workers].flatMap(({ child }) => child.pid ?? [])
+  }
+
+  /** Those of them that serve. */
+  get readyPids(): readonly number[] {
+    return [...this.#workers].flatMap(({ child, isReady }) => (isReady ? (child.pid ?? []) : []))
   }
 
   /** Starts the workers. Resolves when all are ready; rejects, with none left, when one cannot serve. */
@@ -196,6 +204,10 @@ export class WorkerGroup {
     worker.silentLooks = 0
     switch (message.type) {
       case 'here':
+        this.#options.statistics.took(this.#livePid(worker), message.report)
+        break
+      case 'counted':
+        this.#options.statistics.took(this.#livePid(worker), message.report, message.counted)
         break
       case 'ready':
         worker.isReady = true
@@ -229,6 +241,11 @@ export class WorkerGroup {
     }
   }
 
+  /** Undefined for one that has ended: what it said last may be read after that. */
+  #livePid(worker: Worker): number | undefined {
+    return this.#workers.has(worker) ? worker.child.pid : undefined
+  }
+
   async #answer(worker: Worker, id: string, clientAddress: string): Promise<void> {
     let session: Session | null | 'unavailable'
     try {
@@ -242,6 +259,7 @@ export class WorkerGroup {
 
   #exited(worker: Worker, code: number | null, signal: NodeJS.Signals | null): void {
     this.#workers.delete(worker)
+    this.#options.statistics.gone(worker.child.pid)
     for (const confirm of worker.confirmations.values()) confirm()
     if (!worker.isReady) this.#onFailed?.('a worker died before it was ready; see the log')
     if (code === OTHER_BUILD_EXIT) this.#options.otherBuild()

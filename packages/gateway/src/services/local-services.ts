@@ -8,6 +8,14 @@ import { join } from 'node:path'
 import { NAMES_MAX } from './announcement.ts'
 import { isServiceName } from './service-name.ts'
 
+/** A socket in a plugin directory. */
+export interface FoundService {
+  readonly name: string
+  readonly path: string
+  /** Whether somebody accepts connections there. */
+  readonly accepts: boolean
+}
+
 /** How services are looked for: see `LocalServices`. */
 export type Look = 'surely' | 'quietly'
 
@@ -79,9 +87,23 @@ export class LocalServices {
     }, ms).unref()
   }
 
+  /** All sockets that are there now; of a name the one that requests go to, which is the first that accepts. */
+  async all(): Promise<FoundService[]> {
+    const sockets = await this.#sockets()
+    const accepting = await this.#thatAccept(sockets)
+    const found = new Map<string, FoundService>()
+    for (const { name, path } of sockets) {
+      const before = found.get(name)
+      if (before === undefined || (!before.accepts && accepting.has(path)))
+        found.set(name, { name, path, accepts: accepting.has(path) })
+    }
+    return [...found.values()]
+  }
+
   async #look(): Promise<void> {
-    const paths = (await Promise.all(this.#directories.map((directory) => this.#socketsIn(directory)))).flat()
-    const running = await this.#thatAccept(paths)
+    const paths = await this.#sockets()
+    const accepting = await this.#thatAccept(paths)
+    const running = new Set(paths.filter(({ path }) => accepting.has(path)).map(({ name }) => name))
     if (this.#isClosed) return
     const refused = paths.filter(({ path, name }) => !running.has(name) && !this.#refused.has(path))
     this.#refused = new Set(paths.filter(({ name }) => !running.has(name)).map(({ path }) => path))
@@ -92,7 +114,11 @@ export class LocalServices {
     this.#onChanged(names)
   }
 
-  async #socketsIn(directory: string): Promise<{ readonly name: string; readonly path: string }[]> {
+  async #sockets(): Promise<Place[]> {
+    return (await Promise.all(this.#directories.map((directory) => this.#socketsIn(directory)))).flat()
+  }
+
+  async #socketsIn(directory: string): Promise<Place[]> {
     try {
       this.#watch(directory)
       const entries = await readdir(directory, { withFileTypes: true })
@@ -119,18 +145,26 @@ export class LocalServices {
     this.#watchers.delete(directory)
   }
 
-  /** Names of those that accept a connection, a few at a time. */
-  async #thatAccept(paths: readonly { readonly name: string; readonly path: string }[]): Promise<Set<string>> {
+  /** Paths of those that accept a connection, a few at a time; of a name one is enough. */
+  async #thatAccept(places: readonly Place[]): Promise<Set<string>> {
     const listening = this.#how === 'quietly' ? await listeningPaths() : new Set<string>()
-    const running = new Set(paths.filter(({ path }) => listening.has(path)).map(({ name }) => name))
-    const left = paths.values()
+    const accepting = places.filter(({ path }) => listening.has(path))
+    const running = new Set(accepting.map(({ name }) => name))
+    const paths = new Set(accepting.map(({ path }) => path))
+    const left = places.values()
     const work = async (): Promise<void> => {
-      for (const { name, path } of left) if (!running.has(name) && (await accepts(path))) running.add(name)
+      for (const { name, path } of left) {
+        if (running.has(name) || !(await accepts(path))) continue
+        running.add(name)
+        paths.add(path)
+      }
     }
     await Promise.all(Array.from({ length: CONNECTS_MAX }, work))
-    return running
+    return paths
   }
 }
+
+type Place = Omit<FoundService, 'accepts'>
 
 /** Flag of a socket that listens, in the system's table. */
 const LISTENS = 0x1_0000
