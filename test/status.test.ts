@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { type Daemon, Place, startDaemon } from './harness/daemon.ts'
+import { type Daemon, type Place, startDaemon } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { exchange } from './harness/raw.ts'
 import { scopeOf } from './harness/scope.ts'
