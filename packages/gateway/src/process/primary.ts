@@ -155,6 +155,7 @@ class Primary {
     await this.#group.start()
     this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config), ...this.#described })
     this.#hasStarted = true
+    backends.health?.start()
     this.#manager.ready(this.urls)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
@@ -262,6 +263,7 @@ class Primary {
       held: (uuids) => backends.authority.held(uuids),
       draining: (connections) => this.#waitsFor(connections),
       taskEnded: ({ session, reference, failure }) => this.#xenapi?.tasks.requestEnded(session, reference, failure),
+      troubled: (trouble) => backends.health?.workerTrouble(trouble),
       otherBuild: () => this.#endForOther(),
     })
   }

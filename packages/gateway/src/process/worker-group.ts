@@ -4,6 +4,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config, ServicesConfig } from '../config/schema.ts'
+import type { WorkerTrouble } from '../dom0/health.ts'
 import type { Log } from '../logging/log.ts'
 import type { EndedTask } from '../proxy/task.ts'
 import type { ServiceChanges } from '../services/registry.ts'
@@ -60,6 +61,8 @@ export interface WorkerGroupOptions {
   /** Told how many connections with something under way a stop waits for, if any. */
   readonly draining: (connections: number) => void
   readonly taskEnded: (ended: EndedTask) => void
+  /** A worker died that was to serve on, or hung. */
+  readonly troubled: (trouble: WorkerTrouble) => void
   /** The program's files are another version's: no more workers can be had. */
   readonly otherBuild: () => void
 }
@@ -153,6 +156,7 @@ export class WorkerGroup {
       if (worker.silentLooks === 2) this.#tell(worker, { type: 'are-you-there' })
       if (worker.silentLooks <= SILENT_LOOKS_MAX) continue
       this.#options.log.error({ event: 'worker-hung', worker: worker.child.pid })
+      this.#options.troubled('hung')
       worker.child.kill('SIGKILL')
     }
   }
@@ -269,6 +273,7 @@ export class WorkerGroup {
       return
     }
     this.#options.log.error({ event: 'worker-died', worker: worker.child.pid, code, signal })
+    this.#options.troubled('died')
     const pauseMs = this.#replaceMs
     this.#replaceMs = Math.min(this.#replaceMs * 2, REPLACE_LAST_MS)
     setTimeout(() => {

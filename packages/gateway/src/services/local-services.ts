@@ -21,6 +21,8 @@ export type Look = 'surely' | 'quietly'
 
 /** How often all is looked at, whether the file system tells of changes or not: a service may die and leave its socket. */
 const LOOK_INTERVAL_MS: Readonly<Record<Look, number>> = { surely: 3000, quietly: 30_000 }
+/** And how often where somebody waits to be told that one has died. */
+export const WATCHED_INTERVAL_MS = 5000
 /** After a change, what follows it closely is waited for: a socket's file is there a little before it listens. */
 const SETTLE_MS = 20
 /** A new socket that refuses may be about to listen. */
@@ -48,12 +50,18 @@ export class LocalServices {
    * @param how `surely`: by connecting to each service, often; `quietly`: by what the system says of its sockets, which no service notices,
    *   and by connecting only to those of which it says nothing
    * @param onChanged told of all names, sorted, when they are others than before
+   * @param intervalMs how often all is looked at, at most
    */
-  constructor(directories: readonly string[], how: Look, onChanged: (names: readonly string[]) => void) {
+  constructor(
+    directories: readonly string[],
+    how: Look,
+    onChanged: (names: readonly string[]) => void,
+    intervalMs: number = Number.POSITIVE_INFINITY,
+  ) {
     this.#directories = directories
     this.#onChanged = onChanged
     this.#how = how
-    this.#interval = setInterval(() => this.look(), LOOK_INTERVAL_MS[how]).unref()
+    this.#interval = setInterval(() => this.look(), Math.min(LOOK_INTERVAL_MS[how], intervalMs)).unref()
     this.look()
   }
 
