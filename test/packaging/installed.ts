@@ -209,6 +209,7 @@ function testRpm(): void {
     await service.start()
     const front = root.path('run/xengate/front.sock')
     assert.equal(statSync(front).mode & 0o777, 0o600)
+    assert.equal(statSync(root.path('dev/shm/metrics/xengate')).mode & 0o777, 0o644)
     const client = await RawClient.connect(`unix:${front}`)
     await client.send(`${PROXY_LINE}${asked('OpaqueRef:0f7a1b3c-9d2e-4c5f-8a6b-1c2d3e4f5a6b', RELAYED)}`)
     assert.equal((await client.response()).status, 503, 'there is no xapi')

@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { hostOf } from '../config/addresses.ts'
 import type { Config, ListenConfig, LogConfig, PoolConfig } from '../config/schema.ts'
+import type { DataSources, Sample } from '../dom0/data-sources.ts'
 import { Audit } from '../logging/audit.ts'
 import type { Log } from '../logging/log.ts'
 import type { ServiceChanges } from '../services/registry.ts'
@@ -21,6 +22,7 @@ import { type Account, accountOf } from './account.ts'
 import { Backends } from './backends.ts'
 import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
+import { privateBytes } from './memory.ts'
 import {
   bindListener,
   type ListeningSocket,
@@ -98,6 +100,7 @@ class Primary {
   readonly #audit: Audit | null
   readonly #statistics = new Statistics()
   readonly #startedMs = Date.now()
+  #dataSources: DataSources | null = null
   #group: WorkerGroup | null = null
   readonly #manager = ServiceManager.fromEnvironment(process.env)
   /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
@@ -156,11 +159,22 @@ class Primary {
     this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config), ...this.#described })
     this.#hasStarted = true
     backends.health?.start()
+    if (config.host.dataSources) await this.#startDataSources(config.host.metricsDirectory)
     this.#manager.ready(this.urls)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
       else this.#log.info({ event: 'signal-ignored', signal })
     })
+  }
+
+  async #startDataSources(directory: string): Promise<void> {
+    const { DataSources: Opened } = await import('../dom0/data-sources.ts')
+    const sample = (): Sample => ({
+      counts: this.#statistics.all,
+      memoryBytes: privateBytes() + this.#statistics.workersMemoryBytes,
+    })
+    this.#dataSources = new Opened(directory, sample, this.#log)
+    this.#dataSources.start()
   }
 
   #status(backends: Backends): unknown {
@@ -352,6 +366,7 @@ class Primary {
     this.#control?.close()
     this.#control?.closeAllConnections()
     await this.#backends?.close()
+    this.#dataSources?.close()
     if (this.#hasStarted) this.#log.info({ event: 'stopped' })
     this.#hasStarted = false
     this.#log.flush()
