@@ -22,7 +22,7 @@ export type Look = 'surely' | 'quietly'
 /** How often all is looked at, whether the file system tells of changes or not: a service may die and leave its socket. */
 const LOOK_INTERVAL_MS: Readonly<Record<Look, number>> = { surely: 3000, quietly: 30_000 }
 /** And how often where somebody waits to be told that one has died. */
-export const WATCHED_INTERVAL_MS = 5000
+export const WATCHED_INTERVAL_MS = 10_000
 /** After a change, what follows it closely is waited for: a socket's file is there a little before it listens. */
 const SETTLE_MS = 20
 /** A new socket that refuses may be about to listen. */
