@@ -5,10 +5,20 @@ import { test } from 'node:test'
 import { startXapi } from './harness/backends.ts'
 import { Place } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
+import { exchange } from './harness/raw.ts'
 import { scopeOf } from './harness/scope.ts'
 import { serveHttp } from './harness/services.ts'
 
 const NAME = 'com.example.backup'
+const NOBODY = 'OpaqueRef:0f7a1b3c-9d2e-4c5f-8a6b-1c2d3e4f5a6b'
+
+interface Status {
+  readonly authority: { readonly isHeard: boolean }
+}
+
+function get(session: string): string {
+  return `GET /services/plugin/${NAME} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\nConnection: close\r\n\r\n`
+}
 
 test('xapi is told of expected services, and of workers that keep dying, once', async (t) => {
   const scope = scopeOf(t)
@@ -40,6 +50,17 @@ test('xapi is told of expected services, and of workers that keep dying, once', 
     (await xapi.messages())[2]?.body ?? '',
     /^Xengate on host-a has failed\. Its worker processes keep dying\./,
   )
+
+  // Whether xapi is heard is known from the last question.
+  const heard = async (): Promise<unknown> => ((await place.ask('/status')) as Status).authority.isHeard
+  const asks = (): ReturnType<typeof exchange> => exchange(daemon.url, get(NOBODY))
+  assert.equal(await heard(), true)
+  await xapi.order({ order: 'close' })
+  assert.equal((await asks()).status, 503)
+  assert.equal(await heard(), false)
+  await xapi.order({ order: 'open' })
+  await until(async () => (await asks()).status === 403, 'xapi')
+  assert.equal(await heard(), true)
   assert.equal((await daemon.stop()).code, 0)
 
   // It is not repeated; a configuration is refused that would need another start.

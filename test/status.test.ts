@@ -1,9 +1,8 @@
 // What the control socket says of the daemon and of services.
 
 import assert from 'node:assert/strict'
-import { join } from 'node:path'
 import { test } from 'node:test'
-import { type Daemon, type Place, startDaemon } from './harness/daemon.ts'
+import { type Daemon, startDaemon } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { exchange } from './harness/raw.ts'
 import { scopeOf } from './harness/scope.ts'
@@ -30,14 +29,7 @@ interface ServiceStatus extends Counts {
   readonly accepts: boolean
 }
 
-async function ask(place: Place, path: string): Promise<unknown> {
-  const socket = `unix:${join(place.state, 'control.sock')}`
-  const { status, text } = await exchange(socket, `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
-  assert.equal(status, 200)
-  return JSON.parse(text)
-}
-
-const statusOf = async ({ place }: Daemon): Promise<Status> => (await ask(place, '/status')) as Status
+const statusOf = async ({ place }: Daemon): Promise<Status> => (await place.ask('/status')) as Status
 
 function get(session: string, name = NAME): string {
   return `GET /services/plugin/${name} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\nConnection: close\r\n\r\n`
@@ -72,7 +64,7 @@ test('counts requests, refusals, errors and latency, of all and of each service,
   assert.deepEqual([after.refusals, after.errors], [2, 1])
   assert.ok(after.latencyMs !== null && after.latencyMs > 0)
 
-  const services = (await ask(daemon.place, '/services')) as ServiceStatus[]
+  const services = (await daemon.place.ask('/services')) as ServiceStatus[]
   assert.deepEqual(
     services.map(({ name, accepts, requests, refusals, errors }) => [name, accepts, requests, refusals, errors]),
     [

@@ -40,8 +40,10 @@ const NOTHING: State = { told: [], sentMs: [], runningSinceBootMs: null }
 const SERVICES_HOURLY_MAX = 12
 const HOURLY_MAX = 16
 const HOUR_MS = 3_600_000
-/** How long after a failure xapi is told again, and how long it may take. */
-const RETRY_MS = 15_000
+/** How long after a failure xapi is told again: doubled, up to the last. */
+const RETRY_FIRST_MS = 15_000
+const RETRY_LAST_MS = 600_000
+/** How long a call of xapi may take. */
 const CALL_MS = 4000
 
 /** Of xapi's scale: 2 a service is lost, 3 a service is degraded, 4 it is well again. */
@@ -58,9 +60,11 @@ export class Alerts {
   #timer: NodeJS.Timeout | undefined
   #hasBegun = false
   #isClosed = false
+  #retryMs: number
 
   constructor(options: AlertOptions) {
     this.#options = options
+    this.#retryMs = options.retryMs ?? RETRY_FIRST_MS
     this.#state = readState(options.path)
   }
 
@@ -121,7 +125,8 @@ export class Alerts {
       for (let next = this.#next(); next !== undefined && !this.#isClosed; next = this.#next()) await this.#tell(next)
     } catch (error) {
       this.#options.log.warn({ event: 'alert-failed', error: String(error) })
-      this.#tellLater(this.#options.retryMs ?? RETRY_MS)
+      this.#tellLater(this.#retryMs)
+      this.#retryMs = Math.min(this.#retryMs * 2, RETRY_LAST_MS)
     }
   }
 
@@ -141,7 +146,7 @@ export class Alerts {
     const next = news.find(isAllowed)
     if (next !== undefined) return next[0]
     this.#options.log.warn({ event: 'alerts-held-back', subjects: news.length, sent: sentMs.length })
-    this.#tellLater(Math.max(RETRY_MS, HOUR_MS - (nowMs - (sentMs[0] ?? nowMs))))
+    this.#tellLater(Math.max(RETRY_FIRST_MS, HOUR_MS - (nowMs - (sentMs[0] ?? nowMs))))
     return undefined
   }
 
@@ -150,6 +155,7 @@ export class Alerts {
     const kind = subject === 'gateway' ? 'gateway' : 'service'
     const name = NAMES[kind][isWell ? 1 : 0]
     await this.#send(name, isWell ? PRIORITY.well : PRIORITY[kind], text)
+    this.#retryMs = this.#options.retryMs ?? RETRY_FIRST_MS
     this.#options.log.info({ event: 'alert-told', name, subject })
     const others = this.#state.told.filter((one) => one !== subject)
     const nowMs = Date.now()
