@@ -3,11 +3,12 @@
 //   <directory>/package.json            its version, and that its files are modules
 //   <directory>/bin/xengate.js          the command
 //   <directory>/dist/main.js            what the command runs; worker-main.js and demo-main.js are processes of their own
+//   <directory>/dist/xapi-call.js       what xapi runs to ask the daemon
 //   <directory>/dist/*.js               what these share, and what is loaded on demand
 //   <directory>/node_modules/           koffi, which finds its addon by its own path
 
 import { createHash } from 'node:crypto'
-import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -20,6 +21,7 @@ const ENTRIES: Readonly<Record<string, string>> = {
   main: 'main.ts',
   'worker-main': 'process/worker-main.ts',
   'demo-main': 'demo/demo-main.ts',
+  'xapi-call': 'dom0/xapi-call.ts',
 }
 
 /** Of koffi's packages, what is needed where it runs: no sources, documentation or builds for other C libraries. */
@@ -59,6 +61,7 @@ export async function bundle(directory: string): Promise<void> {
     minifyWhitespace: true,
     logLevel: 'warning',
   })
+  await chmod(join(directory, 'dist/xapi-call.js'), 0o755)
   for (const file of KOFFI_FILES) await copy(join(ROOT, 'node_modules', file), join(directory, 'node_modules', file))
   await copy(join(GATEWAY, 'bin/xengate.js'), join(directory, 'bin/xengate.js'))
   await writeFile(join(directory, 'package.json'), await manifest(await buildOf(directory)))

@@ -16,16 +16,25 @@ const LINKS: Readonly<Record<string, string>> = {
   '/usr/share/bash-completion/completions/xengate': '/opt/xengate/share/completions/xengate',
 }
 
+/** What xapi calls, by the names that it looks for. */
+const XAPI_CALLS = [
+  '/etc/xapi.d/plugins/xengate',
+  '/etc/xapi.d/extensions/Xengate.get_services',
+  '/etc/xapi.d/extensions/Xengate.get_status',
+] as const
+const XAPI_CALL = '/opt/xengate/app/dist/xapi-call.js'
+
+/** What a status report collects, by the file that says it. */
+const BUGTOOL = { 'xengate.xml': 'xengate.xml', 'xengate/stuff.xml': 'stuff.xml' } as const
+
 const UNITS: Readonly<Record<Profile, string>> = { dom0: '/usr/lib/systemd/system', debian: '/lib/systemd/system' }
 
 /** Lays out the files of a package below the empty directory `root`. */
 export function layOut(root: string, tree: string, profile: Profile): void {
   mkdirSync(join(root, 'opt'))
   copy(tree, join(root, 'opt/xengate'))
-  for (const [path, target] of Object.entries(LINKS)) {
-    mkdirSync(dirname(join(root, path)), { recursive: true })
-    symlinkSync(target, join(root, path))
-  }
+  for (const [path, target] of Object.entries(LINKS)) link(root, path, target)
+  if (profile === 'dom0') layOutForXapi(root)
   const files = join(FILES, profile)
   const dropIns = join(root, UNITS[profile], 'xengate.service.d')
   mkdirSync(dropIns, { recursive: true })
@@ -35,4 +44,16 @@ export function layOut(root: string, tree: string, profile: Profile): void {
   mkdirSync(join(root, 'etc/xengate'), { recursive: true })
   cpSync(join(files, 'xengate.toml'), join(root, 'etc/xengate/xengate.toml'))
   mkdirSync(join(root, 'var/lib/xengate'), { recursive: true })
+}
+
+function link(root: string, path: string, target: string): void {
+  mkdirSync(dirname(join(root, path)), { recursive: true })
+  symlinkSync(target, join(root, path))
+}
+
+function layOutForXapi(root: string): void {
+  for (const path of XAPI_CALLS) link(root, path, XAPI_CALL)
+  const bugtool = join(root, 'etc/xensource/bugtool')
+  mkdirSync(join(bugtool, 'xengate'), { recursive: true })
+  for (const [path, source] of Object.entries(BUGTOOL)) cpSync(join(FILES, 'dom0/bugtool', source), join(bugtool, path))
 }

@@ -78,6 +78,14 @@ export class Place {
     return join(this.plugin, name)
   }
 
+  /** Asks the daemon that runs here by its control socket. */
+  async ask(path: string): Promise<unknown> {
+    const request = `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`
+    const { status, text } = await exchange(`unix:${join(this.state, 'control.sock')}`, request)
+    if (status !== 200) throw new Error(`GET ${path}: ${status} ${text}`)
+    return JSON.parse(text)
+  }
+
   async configure(settings: DaemonSettings): Promise<void> {
     await writeFile(this.configuration, configurationText(settings))
   }

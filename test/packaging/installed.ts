@@ -26,6 +26,26 @@ const RELAYED = 'com.example.relayed'
 
 const FRONT_FILES = ['etc/systemd/system/stunnel@xapi.service.d/50-xengate-front.conf', 'etc/xengate/stunnel-front.sh']
 
+/** As xapi's host.call_plugin has it, but for arguments. */
+const STATUS_CALL = '<methodCall><methodName>status</methodName><params></params></methodCall>'
+
+/** Runs what a status report would. */
+async function checkBugtool(root: Root): Promise<void> {
+  root.write('var/log/daemon.log', 'Nov  5 08:30:00 host xengate[1]: {"event":"started"}\nanother line\n')
+  const [...commands] = root
+    .read('etc/xensource/bugtool/xengate/stuff.xml')
+    .matchAll(/<command label="([^"]+)">(.*)<\/command>/g)
+  const outputs = new Map<string, string>()
+  for (const [, label = '', command = ''] of commands) {
+    outputs.set(label, await root.run(['/bin/sh', '-c', command.replaceAll('&gt;', '>').replaceAll('&amp;', '&')]))
+  }
+  assert.match(outputs.get('xengate-status') ?? '', /^\{"version":/)
+  assert.match(outputs.get('xengate-services') ?? '', /^\[\{"name":/)
+  assert.match(outputs.get('xengate-host-check') ?? '', /configuration/)
+  assert.match(outputs.get('xengate-config') ?? '', /^state-dir = "\/var\/lib\/xengate"$/m)
+  assert.match(outputs.get('xengate-log') ?? '', /^Nov {2}5 .*started"\}\n$/)
+}
+
 /** What stunnel writes first. */
 const PROXY_LINE = 'PROXY TCP6 ::ffff:10.1.2.3 ::ffff:10.0.0.1 40000 443\r\n'
 
@@ -189,6 +209,7 @@ function testRpm(): void {
     await service.start()
     const front = root.path('run/xengate/front.sock')
     assert.equal(statSync(front).mode & 0o777, 0o600)
+    assert.equal(statSync(root.path('dev/shm/metrics/xengate')).mode & 0o777, 0o644)
     const client = await RawClient.connect(`unix:${front}`)
     await client.send(`${PROXY_LINE}${asked('OpaqueRef:0f7a1b3c-9d2e-4c5f-8a6b-1c2d3e4f5a6b', RELAYED)}`)
     assert.equal((await client.response()).status, 503, 'there is no xapi')
@@ -212,6 +233,12 @@ function testRpm(): void {
       const user = ['/usr/bin/xengate', 'user', 'add', USER.name, '--role', USER.role, '--password-stdin']
       await root.run(user, `${USER.password}\n`)
       await useIt(installed)
+      const called = await root.run(['/etc/xapi.d/plugins/xengate', STATUS_CALL])
+      assert.match(called, /Success.*"version":"/)
+      const extension = ['/etc/xapi.d/extensions/Xengate.get_services', '--xmlrpc']
+      const answered = await root.run(extension, STATUS_CALL.replace('status', 'Xengate.get_services'))
+      assert.match(answered, new RegExp(`Success.*"name":"${RELAYED}"`))
+      await checkBugtool(root)
       const [primary = 0, worker = 0] = await service.pids()
       assert.deepEqual([uidOf(primary), uidOf(worker)], [0, XENGATE_ID])
       root.write('etc/xengate/xengate.toml', configuration(port, tlsPort, 'workers = 2\nworker-user = "xengate"'))

@@ -13,6 +13,8 @@ if [ "$1" -eq 0 ]; then
     fi
   done
   rm -rf /var/lib/xengate /run/xengate /run/xengate-front
+  # A daemon that was killed leaves it.
+  rm -f /dev/shm/metrics/xengate
   # The group's number may be given to another.
   if [ -d /etc/xengate ]; then chown -R 0:0 /etc/xengate; chmod 0700 /etc/xengate; fi
   userdel xengate >/dev/null 2>&1 || :

@@ -34,6 +34,7 @@ export function createProgram(io: Io, onExit: OnExit): Command {
   addDev(program, io, onExit)
   addServe(program, io, onExit)
   addCheckConfig(program, io, onExit)
+  addShowConfig(program, io, onExit)
   addConfigSchema(program, io, onExit)
   addAccounts(program, io, onExit)
   addHostCommands(program, io, onExit)
@@ -97,6 +98,22 @@ function addCheckConfig(program: Command, io: Io, onExit: OnExit): void {
     .action(async (options: { config?: string; json?: boolean }) => {
       const { checkConfig } = await import('./commands/check-config.ts')
       onExit(await checkConfig(options, io))
+    })
+}
+
+function addShowConfig(program: Command, io: Io, onExit: OnExit): void {
+  program
+    .command('show-config')
+    .summary('print a configuration without its secrets')
+    .description(
+      'Prints what stands in a configuration, for others to read: without comments, and with (blanked) in place of the password in ' +
+        'valkey.url. Of one that is not valid it prints which keys are not, and no values.',
+    )
+    .addOption(configOption())
+    .addHelpText('after', examples('xengate show-config', 'xengate show-config --config xengate.toml'))
+    .action(async (options: { config?: string }) => {
+      const { showConfig } = await import('./commands/show-config.ts')
+      onExit(await showConfig(options, io))
     })
 }
 

@@ -110,6 +110,7 @@ describe('xengate', { timeout: 300_000 }, () => {
       'dev',
       'serve',
       'check-config',
+      'show-config',
       'config-schema',
       'user',
       'user add',

@@ -59,6 +59,13 @@ const DEFAULTS: Config = {
     drainTimeoutMs: 30_000,
   },
   log: { level: 'info', access: true, to: 'stdout', audit: false, syslog: '/dev/log' },
+  host: {
+    expectedServices: [],
+    alerts: true,
+    alertAfterMs: 20_000,
+    dataSources: false,
+    metricsDirectory: '/dev/shm/metrics',
+  },
 }
 
 let directory: string
@@ -161,6 +168,12 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       to = "syslog"
       audit = true
       syslog = "log.sock"
+      [host]
+      expected-services = ["com.example.backup", "com.example.backup"]
+      alerts = false
+      alert-after = "1m"
+      data-sources = true
+      metrics-directory = "metrics"
     `)
     assert.deepEqual(config, {
       stateDir: join(directory, 'state'),
@@ -251,6 +264,13 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
         drainTimeoutMs: 0,
       },
       log: { level: 'debug', access: false, to: 'syslog', audit: true, syslog: join(directory, 'log.sock') },
+      host: {
+        expectedServices: ['com.example.backup'],
+        alerts: false,
+        alertAfterMs: 60_000,
+        dataSources: true,
+        metricsDirectory: join(directory, 'metrics'),
+      },
     })
     assert.deepEqual(JSON.parse(JSON.stringify(config)), structuredClone(config))
   })

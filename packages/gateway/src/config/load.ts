@@ -33,6 +33,8 @@ export class ConfigError extends Error {
 /** A configuration, and how to speak of its keys. */
 export interface LoadedConfig {
   readonly config: Config
+  /** What stands in the file, with its own keys. */
+  readonly input: unknown
   /** Puts problems at the lines of their keys, in the order of the file. */
   readonly located: (problems: readonly Problem[]) => ConfigProblem[]
 }
@@ -56,7 +58,7 @@ export async function loadConfig(path: string): Promise<LoadedConfig> {
       }))
       .toSorted((a, b) => a.line - b.line)
   }
-  if (parsed.ok) return { config: parsed.config, located }
+  if (parsed.ok) return { config: parsed.config, input, located }
   throw new ConfigError(path, located(explainIssues(parsed.issues, input)))
 }
 

@@ -52,6 +52,7 @@ export interface Config {
   readonly valkey: ValkeyConfig
   readonly limits: LimitsConfig
   readonly log: LogConfig
+  readonly host: HostConfig
 }
 
 export interface ListenConfig {
@@ -146,6 +147,19 @@ export interface LogConfig {
   readonly audit: boolean
   /** Path of syslog's socket. */
   readonly syslog: string
+}
+
+/** What a XenServer or XCP-ng host is told. */
+export interface HostConfig {
+  /** Names of services that are to accept connections. */
+  readonly expectedServices: readonly string[]
+  /** Whether xapi is told, by messages of this host, of services that are down and of failures of the gateway. */
+  readonly alerts: boolean
+  /** How long an expected service may not accept connections before that. */
+  readonly alertAfterMs: number
+  /** Whether xcp-rrdd is given data sources, and the directory where it looks for them. */
+  readonly dataSources: boolean
+  readonly metricsDirectory: string
 }
 
 /** The keywords of JSON Schema that this schema uses. */
@@ -406,6 +420,30 @@ const log = z.strictObject({
   syslog: option(filePath().prefault('/dev/log'), { description: 'socket of syslog' }),
 })
 
+const EXPECTED_MAX = 100
+
+const host = z.strictObject({
+  'expected-services': option(z.array(serviceName).max(EXPECTED_MAX).prefault([]), {
+    description:
+      'names of services that are to accept connections: alerts tell when one does not, and when it does again',
+    example: ['com.example.backup'],
+  }),
+  alerts: option(z.boolean().prefault(true), {
+    description:
+      'where the authority or the registry is xapi: whether messages of this host in xapi tell of expected services that are down, and of failures of the gateway',
+  }),
+  'alert-after': option(duration({ minMs: 100, maxMs: DAY_MS }).prefault('20s'), {
+    description: 'how long an expected service may not accept connections before that is told',
+  }),
+  'data-sources': option(z.boolean().prefault(false), {
+    description:
+      'whether xcp-rrdd of the host is given requests, errors, latency and memory, which clients of xapi plot',
+  }),
+  'metrics-directory': option(filePath().prefault('/dev/shm/metrics'), {
+    description: 'where xcp-rrdd looks for data sources',
+  }),
+})
+
 const WORKERS_WANTED = 'must be "auto" or a whole number from 1 to 1024'
 
 /** The file as it is written: kebab-case keys. */
@@ -442,6 +480,7 @@ const file = z
     valkey: option(valkey.prefault({}), { description: 'for the authority and the registry valkey' }),
     limits: option(limits.prefault({}), { description: 'what is bounded, and by how much' }),
     log: option(log.prefault({}), { description: 'the log, on standard output' }),
+    host: option(host.prefault({}), { description: 'what a XenServer or XCP-ng host is told' }),
   })
   .meta({ title: 'Xengate configuration', description: 'Configuration of the gateway, a TOML file' })
 
@@ -494,7 +533,7 @@ function issue(key: PropertyKey[], message: string): ConfigIssue {
 }
 
 function toConfig(input: z.output<typeof file>, directory: string): Config {
-  const { services: s, sessions: n, pool: p, limits: l, valkey: v } = input
+  const { services: s, sessions: n, pool: p, limits: l, valkey: v, host: h } = input
   const { xapi: x } = n
   return {
     stateDir: resolve(directory, input['state-dir']),
@@ -557,6 +596,13 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       drainTimeoutMs: l['drain-timeout'],
     },
     log: { ...input.log, syslog: resolve(directory, input.log.syslog) },
+    host: {
+      expectedServices: [...new Set(h['expected-services'])],
+      alerts: h.alerts,
+      alertAfterMs: h['alert-after'],
+      dataSources: h['data-sources'],
+      metricsDirectory: resolve(directory, h['metrics-directory']),
+    },
   }
 }
 

@@ -4,10 +4,12 @@
 // Start: the connection to Valkey, if one of them has it, then authority and registry; none waits for what is not there
 // yet. Stop is the reverse.
 
+import { join } from 'node:path'
 import type { Config, PoolConfig, SessionsConfig } from '../config/schema.ts'
+import type { Health } from '../dom0/health.ts'
 import { causesText } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
-import { LocalServices } from '../services/local-services.ts'
+import { type FoundService, LocalServices, WATCHED_INTERVAL_MS } from '../services/local-services.ts'
 import type { OpenedRegistry, RegistryContext } from '../services/open.ts'
 import { Places } from '../services/places.ts'
 import { type ServiceChanges, staticRegistry } from '../services/registry.ts'
@@ -45,7 +47,12 @@ interface Makers {
   readonly openRegistry: OpenRegistry
   /** Null where neither uses Valkey. */
   readonly Link: typeof ValkeyLink | null
+  /** Null where xapi is not told of anything. */
+  readonly health: Health | null
 }
+
+/** What xapi was told of, in the state directory. */
+const ALERTS_FILE = 'alerts.json'
 
 /** The same failure is logged at most once in this time, and so many of one event are told apart. */
 const SAY_AGAIN_MS = 60_000
@@ -64,6 +71,7 @@ export class Backends {
   readonly #said = new Map<string, Map<string, number>>()
   readonly #log: Log
   readonly #Link: typeof ValkeyLink | null
+  readonly #health: Health | null
   readonly #opened: OpenedAuthority
   #config: Config
   #link: ValkeyLink | null = null
@@ -82,6 +90,7 @@ export class Backends {
       openAuthority: await AUTHORITIES[config.sessions.authority](),
       openRegistry: await REGISTRIES[config.pool.registry](),
       Link: usesValkey(config) ? (await import('../valkey/link.ts')).ValkeyLink : null,
+      health: usesXapi(config) && config.host.alerts ? await openHealth(config, log) : null,
     }
     return new Backends(config, log, makers, onChanged)
   }
@@ -90,6 +99,7 @@ export class Backends {
     this.#config = config
     this.#log = log
     this.#Link = makers.Link
+    this.#health = makers.health
     this.#opened = makers.openAuthority(this.#context(config))
     this.#registry = makers.openRegistry(this.#context(config))
     this.#places = new Places(this.#registry.registry, onChanged)
@@ -109,6 +119,21 @@ export class Backends {
     return this.#places.all
   }
 
+  /** Whether authority and registry are heard, as far as anything was asked of them. */
+  get heard(): { readonly authority: boolean; readonly registry: boolean } {
+    const { sessions, pool } = this.#config
+    const isValkeyLost = this.#said.has('valkey-lost')
+    return {
+      authority: !(this.#said.has('xapi-unreachable') || (sessions.authority === 'valkey' && isValkeyLost)),
+      registry: !(this.#said.has('registry-unreachable') || (pool.registry === 'valkey' && isValkeyLost)),
+    }
+  }
+
+  /** The services that have a socket here. */
+  async localServices(): Promise<readonly FoundService[]> {
+    return (await this.#local?.all()) ?? []
+  }
+
   start(): void {
     this.#opened.authority.start()
     this.#registry.registry.start()
@@ -116,12 +141,17 @@ export class Backends {
     this.#watchServices()
   }
 
+  /** What xapi is told of this host; null where it is not. */
+  get health(): Health | null {
+    return this.#health
+  }
+
   /** Tells the log, and the other hosts, which services run here. */
   #watchServices(): void {
     const { registry, isTold } = this.#registry
     this.#local?.close()
     const how = isTold ? 'surely' : 'quietly'
-    this.#local = new LocalServices(this.#config.services.directories, how, (names) => {
+    const onChanged = (names: readonly string[]): void => {
       const now = new Set(names)
       for (const service of names)
         if (!this.#running.has(service)) this.#log.info({ event: 'service-found', name: service })
@@ -129,7 +159,14 @@ export class Backends {
         if (!now.has(service)) this.#log.info({ event: 'service-gone', name: service })
       this.#running = now
       if (isTold) registry.announce(names)
-    })
+      this.#health?.servicesAre(names)
+    }
+    const intervalMs = this.#isWatched(this.#config) ? WATCHED_INTERVAL_MS : Number.POSITIVE_INFINITY
+    this.#local = new LocalServices(this.#config.services.directories, how, onChanged, intervalMs)
+  }
+
+  #isWatched({ host }: Config): boolean {
+    return this.#health !== null && host.expectedServices.length > 0
   }
 
   /** @throws when `config` asks for another authority or registry, or for other settings of one that is running */
@@ -138,6 +175,8 @@ export class Backends {
     refuseOther('sessions.authority', config.sessions.authority, before.sessions.authority)
     if (usesXapi(config)) refuseOther('[sessions.xapi]', config.sessions.xapi, before.sessions.xapi)
     if (usesValkey(config)) refuseOther('[valkey]', config.valkey, before.valkey)
+    for (const key of ['alerts', 'dataSources', 'metricsDirectory'] as const)
+      refuseOther(`host.${kebab(key)}`, config.host[key], before.host[key])
     if (config.sessions.authority === 'valkey') refuseOther('pool.name', config.pool.name, before.pool.name)
     if (!this.#registry.isTold && !tellsOthers(config)) return
     const { static: _, ...pool } = config.pool
@@ -149,8 +188,10 @@ export class Backends {
   /** Takes a reloaded configuration that `checkReload` has accepted; the places are those of the new table. */
   configure(config: Config): void {
     const isMoved = config.services.directories.join('\n') !== this.#config.services.directories.join('\n')
+    const isOtherwise = this.#isWatched(config) !== this.#isWatched(this.#config)
     this.#config = config
-    if (isMoved) this.#watchServices()
+    if (isMoved || isOtherwise) this.#watchServices()
+    this.#health?.configure(config.host)
     this.#opened.configure(config)
     if (this.#registry.isTold) return
     this.#registry = openFixed(this.#context(config))
@@ -161,12 +202,14 @@ export class Backends {
 
   /** Has nobody sent here any more: what is under way may take a while. */
   withdraw(): void {
+    this.#health?.stopping()
     this.#local?.close()
     this.#registry.registry.announce([])
   }
 
   async close(): Promise<void> {
     this.withdraw()
+    await this.#health?.close()
     await this.#registry.registry.close()
     await this.#opened.close()
     await this.#link?.close()
@@ -206,6 +249,22 @@ export class Backends {
     said.set(text, nowMs)
     this.#log.error({ event, error: text })
   }
+}
+
+async function openHealth(config: Config, log: Log): Promise<Health> {
+  const [{ Health: Opened }, { hostAt }] = await Promise.all([import('../dom0/health.ts'), import('../dom0/host.ts')])
+  return new Opened(config.host, {
+    xapi: config.sessions.xapi,
+    inventory: hostAt('').inventory,
+    hostName: config.pool.host,
+    path: join(config.stateDir, ALERTS_FILE),
+    log,
+  })
+}
+
+/** `metricsDirectory` as the file has it. */
+function kebab(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 }
 
 function tellsOthers({ pool: { registry } }: Config): boolean {

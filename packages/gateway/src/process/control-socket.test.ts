@@ -9,7 +9,12 @@ import { createControlServer } from './control-socket.ts'
 
 describe('control socket', { timeout: 300_000 }, () => {
   test('answers 404 to a target that is nothing, also one that is no URL', async (t) => {
-    const server = createControlServer({ signIn: null, changed: () => {} })
+    const server = createControlServer({
+      signIn: null,
+      changed: () => {},
+      status: () => ({}),
+      services: () => Promise.resolve([]),
+    })
     const path = freshPath(t, 'control')
     server.listen(path)
     await once(server, 'listening')

@@ -3,6 +3,8 @@
 //   GET    /held-up                    who cannot sign in now, or only by turns, because of wrong passwords
 //   DELETE /held-up?name=…&address=…   forgets wrong passwords: of a name, from an address, or all
 //   POST   /changes                    logs what the command line has changed
+//   GET    /status                     how the daemon does: see status.ts
+//   GET    /services                   which services are here, and how they do
 
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
@@ -18,6 +20,8 @@ export interface Controlled {
   /** Null where the gateway signs nobody in. */
   readonly signIn: Pick<SignInAuthority, 'heldUp' | 'clearHeldUp'> | null
   readonly changed: (change: AccountChange) => void
+  readonly status: () => unknown
+  readonly services: () => Promise<unknown>
 }
 
 interface Answer {
@@ -36,7 +40,8 @@ export function createControlServer(controlled: Controlled): Server {
       response.writeHead(status, headers).end(`${JSON.stringify(body)}\n`)
     }
     bodyOf(request)
-      .then((body) => answered(answer(controlled, request.method ?? '', request.url ?? '', body)))
+      .then((body) => answer(controlled, request.method ?? '', request.url ?? '', body))
+      .then(answered)
       .catch(() => request.destroy())
   })
 }
@@ -52,12 +57,15 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString()
 }
 
-function answer({ signIn, changed }: Controlled, method: string, target: string, body: string): Answer {
+async function answer(controlled: Controlled, method: string, target: string, body: string): Promise<Answer> {
+  const { signIn, changed, status, services } = controlled
   const url = URL.parse(`http://control${target}`)
   // What does not begin with "/" would be part of the host.
   if (url === null || !target.startsWith('/')) return NOT_FOUND
   const { pathname, searchParams } = url
   if (pathname === '/changes') return answerChange(changed, method, body)
+  if (pathname === '/status') return method === 'GET' ? { status: 200, body: status() } : NOT_ALLOWED
+  if (pathname === '/services') return method === 'GET' ? { status: 200, body: await services() } : NOT_ALLOWED
   if (pathname !== '/held-up' || signIn === null) return NOT_FOUND
   if (method === 'GET') return { status: 200, body: signIn.heldUp() }
   if (method !== 'DELETE') return NOT_ALLOWED

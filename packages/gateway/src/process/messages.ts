@@ -2,6 +2,8 @@
 
 import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { ServiceChanges } from '../services/registry.ts'
+import type { Problem } from '../logging/log.ts'
+import type { Counted } from '../proxy/tally.ts'
 import type { EndedTask } from '../proxy/task.ts'
 import type { TlsPair } from '../proxy/tls-credentials.ts'
 import type { Forgetting } from '../sessions/authority.ts'
@@ -63,10 +65,20 @@ export type ToWorker =
    */
   | { readonly type: 'drain'; readonly closesIdle: boolean }
 
+/** How a worker does. */
+export interface WorkerReport {
+  /** Memory that is this process's alone, in bytes. */
+  readonly memoryBytes: number
+  /** What its log had of warnings and errors since the last report. */
+  readonly problems: readonly Problem[]
+}
+
 /** From a worker to the primary. */
 export type ToPrimary =
   | { readonly type: 'ready' }
-  | { readonly type: 'here' }
+  | { readonly type: 'here'; readonly report: WorkerReport }
+  /** What was counted since the last such message: told some seconds after a request at most, and when the worker ends. */
+  | { readonly type: 'counted'; readonly counted: Counted; readonly report: WorkerReport }
   /** The worker cannot serve, and exits: what failed, in words. */
   | { readonly type: 'failed'; readonly problem: string }
   /** Is there a session with this id? The client's address is empty when nobody can tell. */

@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { hostOf } from '../config/addresses.ts'
 import type { Config, ListenConfig, LogConfig, PoolConfig } from '../config/schema.ts'
+import type { DataSources, Sample } from '../dom0/data-sources.ts'
 import { Audit } from '../logging/audit.ts'
 import type { Log } from '../logging/log.ts'
 import type { ServiceChanges } from '../services/registry.ts'
@@ -21,6 +22,7 @@ import { type Account, accountOf } from './account.ts'
 import { Backends } from './backends.ts'
 import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
+import { privateBytes } from './memory.ts'
 import {
   bindListener,
   type ListeningSocket,
@@ -31,6 +33,8 @@ import {
 import { SessionBroker } from './session-broker.ts'
 import { ServiceManager } from './service-manager.ts'
 import { takeSignals } from './signals.ts'
+import { Statistics } from './statistics.ts'
+import { servicesOf, statusOf } from './status.ts'
 import { readTlsPair } from './tls-files.ts'
 import { WorkerGroup } from './worker-group.ts'
 
@@ -94,6 +98,9 @@ class Primary {
   /** By which the workers recognise what they told services to say on that socket. */
   readonly #returnKey = randomBytes(32).toString('hex')
   readonly #audit: Audit | null
+  readonly #statistics = new Statistics()
+  readonly #startedMs = Date.now()
+  #dataSources: DataSources | null = null
   #group: WorkerGroup | null = null
   readonly #manager = ServiceManager.fromEnvironment(process.env)
   /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
@@ -139,6 +146,9 @@ class Primary {
     this.#control = createControlServer({
       signIn: backends.xenapi?.authority ?? null,
       changed: ({ event, ...particulars }) => this.#acted(event, particulars),
+      status: () => this.#status(backends),
+      services: async () =>
+        servicesOf(await backends.localServices(), this.#config.host.expectedServices, this.#statistics),
     })
     await listenPrivately(this.#control, join(config.stateDir, CONTROL_SOCKET), null)
     this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath }, OPEN_SOCKET_FILE)
@@ -148,10 +158,40 @@ class Primary {
     await this.#group.start()
     this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config), ...this.#described })
     this.#hasStarted = true
+    backends.health?.start()
+    if (config.host.dataSources) await this.#startDataSources(config.host.metricsDirectory)
     this.#manager.ready(this.urls)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
       else this.#log.info({ event: 'signal-ignored', signal })
+    })
+  }
+
+  async #startDataSources(directory: string): Promise<void> {
+    const { DataSources: Opened } = await import('../dom0/data-sources.ts')
+    const sample = (): Sample => ({
+      counts: this.#statistics.all,
+      memoryBytes: privateBytes() + this.#statistics.workersMemoryBytes,
+    })
+    this.#dataSources = new Opened(directory, sample, this.#log)
+    this.#dataSources.start()
+  }
+
+  #status(backends: Backends): unknown {
+    const groups = this.#groups
+    const { authority, registry } = backends.heard
+    return statusOf({
+      config: this.#config,
+      configPath: this.#options.configPath ?? null,
+      urls: this.urls,
+      readyPids: groups.flatMap(({ readyPids }) => readyPids),
+      workerPids: groups.flatMap(({ pids }) => pids),
+      workersWanted: workerCount(this.#config),
+      isAuthorityHeard: authority,
+      isRegistryHeard: registry,
+      startedMs: this.#startedMs,
+      statistics: this.#statistics,
+      log: this.#log,
     })
   }
 
@@ -231,11 +271,13 @@ class Primary {
       account: workerAccount(config),
       returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath, key: this.#returnKey },
       log: this.#log,
+      statistics: this.#statistics,
       find: (id, clientAddress) => broker.find(id, clientAddress),
       touch: (uuids) => backends.authority.touch(uuids),
       held: (uuids) => backends.authority.held(uuids),
       draining: (connections) => this.#waitsFor(connections),
       taskEnded: ({ session, reference, failure }) => this.#xenapi?.tasks.requestEnded(session, reference, failure),
+      troubled: (trouble) => backends.health?.workerTrouble(trouble),
       otherBuild: () => this.#endForOther(),
     })
   }
@@ -324,6 +366,7 @@ class Primary {
     this.#control?.close()
     this.#control?.closeAllConnections()
     await this.#backends?.close()
+    this.#dataSources?.close()
     if (this.#hasStarted) this.#log.info({ event: 'stopped' })
     this.#hasStarted = false
     this.#log.flush()

@@ -4,6 +4,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config, ServicesConfig } from '../config/schema.ts'
+import type { WorkerTrouble } from '../dom0/health.ts'
 import type { Log } from '../logging/log.ts'
 import type { EndedTask } from '../proxy/task.ts'
 import type { ServiceChanges } from '../services/registry.ts'
@@ -11,6 +12,7 @@ import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../sessions/session.ts'
 import type { Account } from './account.ts'
 import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
+import type { Statistics } from './statistics.ts'
 import { WITHOUT_DEBUGGER } from './signals.ts'
 import { type TlsEvent, WatchedTlsFiles } from './tls-files.ts'
 import { OTHER_BUILD_EXIT, build } from '../version.ts'
@@ -51,12 +53,16 @@ export interface WorkerGroupOptions {
   /** Whom workers run as; null: this process's user. */
   readonly account: Account | null
   readonly log: Log
+  /** Takes what workers count, and how they do. */
+  readonly statistics: Statistics
   readonly find: (id: string, clientAddress: string) => Promise<Session | null | 'unavailable'>
   readonly touch: (uuids: readonly string[]) => void
   readonly held: (uuids: readonly string[]) => void
   /** Told how many connections with something under way a stop waits for, if any. */
   readonly draining: (connections: number) => void
   readonly taskEnded: (ended: EndedTask) => void
+  /** A worker died that was to serve on, or hung. */
+  readonly troubled: (trouble: WorkerTrouble) => void
   /** The program's files are another version's: no more workers can be had. */
   readonly otherBuild: () => void
 }
@@ -106,6 +112,11 @@ export class WorkerGroup {
     return [...this.#workers].flatMap(({ child }) => child.pid ?? [])
   }
 
+  /** Those of them that serve. */
+  get readyPids(): readonly number[] {
+    return [...this.#workers].flatMap(({ child, isReady }) => (isReady ? (child.pid ?? []) : []))
+  }
+
   /** Starts the workers. Resolves when all are ready; rejects, with none left, when one cannot serve. */
   async start(): Promise<void> {
     const { workers } = this.#options
@@ -146,6 +157,7 @@ export class WorkerGroup {
     if (worker.silentBeats === Math.ceil(ASK_MS / this.#beatMs)) this.#tell(worker, { type: 'are-you-there' })
     if (worker.silentBeats <= HUNG_MS / this.#beatMs) return
     this.#options.log.error({ event: 'worker-hung', worker: worker.child.pid })
+    this.#options.troubled('hung')
     worker.child.kill('SIGKILL')
   }
 
@@ -196,6 +208,10 @@ export class WorkerGroup {
     worker.silentBeats = 0
     switch (message.type) {
       case 'here':
+        this.#options.statistics.took(this.#livePid(worker), message.report)
+        break
+      case 'counted':
+        this.#options.statistics.took(this.#livePid(worker), message.report, message.counted)
         break
       case 'ready':
         worker.isReady = true
@@ -229,6 +245,11 @@ export class WorkerGroup {
     }
   }
 
+  /** Undefined for one that has ended: what it said last may be read after that. */
+  #livePid(worker: Worker): number | undefined {
+    return this.#workers.has(worker) ? worker.child.pid : undefined
+  }
+
   async #answer(worker: Worker, id: string, clientAddress: string): Promise<void> {
     let session: Session | null | 'unavailable'
     try {
@@ -242,6 +263,7 @@ export class WorkerGroup {
 
   #exited(worker: Worker, code: number | null, signal: NodeJS.Signals | null): void {
     this.#workers.delete(worker)
+    this.#options.statistics.gone(worker.child.pid)
     for (const confirm of worker.confirmations.values()) confirm()
     if (!worker.isReady) this.#onFailed?.('a worker died before it was ready; see the log')
     if (code === OTHER_BUILD_EXIT) this.#options.otherBuild()
@@ -251,6 +273,7 @@ export class WorkerGroup {
       return
     }
     this.#options.log.error({ event: 'worker-died', worker: worker.child.pid, code, signal })
+    this.#options.troubled('died')
     const pauseMs = this.#replaceMs
     this.#replaceMs = Math.min(this.#replaceMs * 2, REPLACE_LAST_MS)
     setTimeout(() => {

@@ -14,12 +14,15 @@ import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../sessions/session.ts'
 import { SessionTable } from '../sessions/table.ts'
 import { collectGarbage } from './garbage.ts'
-import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
+import { privateBytes } from './memory.ts'
+import { monotonicMs, type ToPrimary, type ToWorker, type WorkerReport } from './messages.ts'
 
 /** How often activity of one session is noted, and how often the primary is told what was noted: at most this late each. */
 const TOUCH_INTERVAL_MS = 10_000
 const TELL_INTERVAL_MS = 1000
-/** Neither is more than this part of the idle timeout. */
+/** How long after a request the primary is told what was counted. */
+const COUNTED_MS = 2000
+/** Neither of the first two is more than this part of the idle timeout. */
 const IDLE_TIMEOUT_PARTS = 8
 /** Nor than this part of what xapi is trusted for: it is asked again about sessions that are used or held. */
 const RECHECK_PARTS = 4
@@ -121,6 +124,7 @@ class Worker {
       problem: (event, code) => this.#log.error({ event, code }),
       debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
       burstOver: collectGarbage,
+      counting: () => setTimeout(() => this.#tellCounted(), COUNTED_MS).unref(),
       access: requestsOf(config.log, this.#log),
       taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
       channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
@@ -183,7 +187,7 @@ class Worker {
         this.#credentials.get(message.listener)?.use(message.pair)
         break
       case 'are-you-there':
-        this.#tell({ type: 'here' })
+        this.#tell({ type: 'here', report: this.#takeReport() })
         break
       case 'places':
         this.#whereabouts.take(message.changes)
@@ -212,6 +216,15 @@ class Worker {
     if (heldUuids.length === 0 && !this.#sessions.hasNoted) this.#endReports()
   }
 
+  #tellCounted(): void {
+    const counted = this.#gateway.tally.take()
+    if (counted !== null) this.#tell({ type: 'counted', counted, report: this.#takeReport() })
+  }
+
+  #takeReport(): WorkerReport {
+    return { memoryBytes: privateBytes(), problems: this.#log.takeProblems() }
+  }
+
   #endReports(): void {
     clearInterval(this.#touchTimer)
     this.#touchTimer = undefined
@@ -233,6 +246,7 @@ class Worker {
   #exit(): void {
     clearTimeout(this.#trustTimer)
     this.#report()
+    this.#tellCounted()
     this.#endReports()
     this.#log.flush()
     // What was told has to be out before the channel closes; nothing else keeps the process.

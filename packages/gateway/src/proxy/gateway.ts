@@ -28,6 +28,7 @@ import { plainAddress } from './proxy-header.ts'
 import type { Outcome, Relay } from './relay.ts'
 import type { Where } from './service-connection.ts'
 import { ServicePool, socketPaths } from './service-pool.ts'
+import { Tally } from './tally.ts'
 import { type EndedTask, taskFailure } from './task.ts'
 import { TlsArrival } from './tls-arrival.ts'
 import type { TlsCredentials } from './tls-credentials.ts'
@@ -56,6 +57,8 @@ export interface GatewayOptions {
   readonly debug: ((event: LogEvent) => void) | null
   /** Told that most connections of a burst are gone: a moment to give back the memory that they took. */
   readonly burstOver: () => void
+  /** Told of the first request that is over since the tally was taken. */
+  readonly counting: () => void
   /** Takes a line for each request; null when access is not logged. */
   readonly access: ((line: AccessFields) => void) | null
   /** Told of tasks whose request is over; null when the gateway has no XenAPI. */
@@ -102,6 +105,7 @@ export class Gateway {
   readonly requestHead: RequestHead
   readonly responseHead: ResponseHead
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
+  readonly tally: Tally
   readonly #options: GatewayOptions
   readonly #connections = new Set<ClientConnection>()
   /** Connections that are not secured yet, and those that are being refused. */
@@ -129,6 +133,7 @@ export class Gateway {
     this.limits = limits
     this.sessions = sessions
     this.front = options.front
+    this.tally = new Tally(options.counting)
     this.clock = new SweepClock(tickMs(limits), () => this.#sweep())
     this.pool = new ServicePool(
       (name) => this.#placesOf(name),
@@ -423,9 +428,9 @@ export class Gateway {
     this.sessions.touch(entry, this.clock.nowMs)
   }
 
-  /** Now, in milliseconds, for what is logged of requests; 0 when nothing is. */
+  /** Now, in milliseconds, for what is told of requests. */
   stampMs(): number {
-    return this.#options.access === null ? 0 : performance.now()
+    return performance.now()
   }
 
   nextRequestId(): string {
@@ -437,8 +442,10 @@ export class Gateway {
     const { access } = this.#options
     const { request } = relay
     if (request.task !== null) this.#endTask(request, relay.status, outcome, reason)
+    const ttfbMs = relay.firstByteMs === 0 ? 0 : relay.firstByteMs - request.startedMs
+    const isError = relay.status >= 500 || outcome === 'service-failed' || outcome === 'gateway-failed'
+    this.tally.relayed(customName(request.service), isError, relay.firstByteMs === 0 ? null : ttfbMs)
     if (access === null) return
-    const nowMs = performance.now()
     access({
       requestId: request.id,
       client: client.address,
@@ -451,8 +458,8 @@ export class Gateway {
       reason,
       bytesIn: relay.bytesIn,
       bytesOut: relay.bytesOut,
-      ttfbMs: relay.firstByteMs === 0 ? 0 : relay.firstByteMs - request.startedMs,
-      totalMs: nowMs - request.startedMs,
+      ttfbMs,
+      totalMs: performance.now() - request.startedMs,
     })
   }
 
@@ -488,6 +495,9 @@ export class Gateway {
   ): void {
     const { access } = this.#options
     if (asked.task !== null) this.#endTask(asked, refusal.status, 'refused', refusal.code)
+    const name = asked.service === null ? null : customName(asked.service)
+    // Nothing was asked on a connection that ends without an answer.
+    if (refusal.status !== 0) this.tally.refused(name, refusal.status, WITH_A_SOCKET.has(refusal.status))
     if (access === null) return
     const { id, method, path, service, entry, startedMs } = asked
     const elapsedMs = startedMs === 0 ? 0 : performance.now() - startedMs
@@ -542,6 +552,14 @@ export class Gateway {
       this.#options.burstOver()
     }
   }
+}
+
+/** Statuses of refusals that say that the service has a socket. */
+const WITH_A_SOCKET: ReadonlySet<number> = new Set([502, 504])
+
+/** The name of a custom service; null for what else is behind the gateway. */
+function customName(service: string): string | null {
+  return isXapiName(service) || service === XENAPI ? null : service
 }
 
 function loggedName(service: string): string {

@@ -8,11 +8,21 @@ import { join } from 'node:path'
 import { NAMES_MAX } from './announcement.ts'
 import { isServiceName } from './service-name.ts'
 
+/** A socket in a plugin directory. */
+export interface FoundService {
+  readonly name: string
+  readonly path: string
+  /** Whether somebody accepts connections there. */
+  readonly accepts: boolean
+}
+
 /** How services are looked for: see `LocalServices`. */
 export type Look = 'surely' | 'quietly'
 
 /** How often all is looked at, whether the file system tells of changes or not: a service may die and leave its socket. */
 const LOOK_INTERVAL_MS: Readonly<Record<Look, number>> = { surely: 3000, quietly: 30_000 }
+/** And how often where somebody waits to be told that one has died. */
+export const WATCHED_INTERVAL_MS = 10_000
 /** After a change, what follows it closely is waited for: a socket's file is there a little before it listens. */
 const SETTLE_MS = 20
 /** A new socket that refuses may be about to listen. */
@@ -40,12 +50,18 @@ export class LocalServices {
    * @param how `surely`: by connecting to each service, often; `quietly`: by what the system says of its sockets, which no service notices,
    *   and by connecting only to those of which it says nothing
    * @param onChanged told of all names, sorted, when they are others than before
+   * @param intervalMs how often all is looked at, at most
    */
-  constructor(directories: readonly string[], how: Look, onChanged: (names: readonly string[]) => void) {
+  constructor(
+    directories: readonly string[],
+    how: Look,
+    onChanged: (names: readonly string[]) => void,
+    intervalMs: number = Number.POSITIVE_INFINITY,
+  ) {
     this.#directories = directories
     this.#onChanged = onChanged
     this.#how = how
-    this.#interval = setInterval(() => this.look(), LOOK_INTERVAL_MS[how]).unref()
+    this.#interval = setInterval(() => this.look(), Math.min(LOOK_INTERVAL_MS[how], intervalMs)).unref()
     this.look()
   }
 
@@ -79,9 +95,23 @@ export class LocalServices {
     }, ms).unref()
   }
 
+  /** All sockets that are there now; of a name the one that requests go to, which is the first that accepts. */
+  async all(): Promise<FoundService[]> {
+    const sockets = await this.#sockets()
+    const accepting = await this.#thatAccept(sockets)
+    const found = new Map<string, FoundService>()
+    for (const { name, path } of sockets) {
+      const before = found.get(name)
+      if (before === undefined || (!before.accepts && accepting.has(path)))
+        found.set(name, { name, path, accepts: accepting.has(path) })
+    }
+    return [...found.values()]
+  }
+
   async #look(): Promise<void> {
-    const paths = (await Promise.all(this.#directories.map((directory) => this.#socketsIn(directory)))).flat()
-    const running = await this.#thatAccept(paths)
+    const paths = await this.#sockets()
+    const accepting = await this.#thatAccept(paths)
+    const running = new Set(paths.filter(({ path }) => accepting.has(path)).map(({ name }) => name))
     if (this.#isClosed) return
     const refused = paths.filter(({ path, name }) => !running.has(name) && !this.#refused.has(path))
     this.#refused = new Set(paths.filter(({ name }) => !running.has(name)).map(({ path }) => path))
@@ -92,7 +122,11 @@ export class LocalServices {
     this.#onChanged(names)
   }
 
-  async #socketsIn(directory: string): Promise<{ readonly name: string; readonly path: string }[]> {
+  async #sockets(): Promise<Place[]> {
+    return (await Promise.all(this.#directories.map((directory) => this.#socketsIn(directory)))).flat()
+  }
+
+  async #socketsIn(directory: string): Promise<Place[]> {
     try {
       this.#watch(directory)
       const entries = await readdir(directory, { withFileTypes: true })
@@ -119,18 +153,26 @@ export class LocalServices {
     this.#watchers.delete(directory)
   }
 
-  /** Names of those that accept a connection, a few at a time. */
-  async #thatAccept(paths: readonly { readonly name: string; readonly path: string }[]): Promise<Set<string>> {
+  /** Paths of those that accept a connection, a few at a time; of a name one is enough. */
+  async #thatAccept(places: readonly Place[]): Promise<Set<string>> {
     const listening = this.#how === 'quietly' ? await listeningPaths() : new Set<string>()
-    const running = new Set(paths.filter(({ path }) => listening.has(path)).map(({ name }) => name))
-    const left = paths.values()
+    const accepting = places.filter(({ path }) => listening.has(path))
+    const running = new Set(accepting.map(({ name }) => name))
+    const paths = new Set(accepting.map(({ path }) => path))
+    const left = places.values()
     const work = async (): Promise<void> => {
-      for (const { name, path } of left) if (!running.has(name) && (await accepts(path))) running.add(name)
+      for (const { name, path } of left) {
+        if (running.has(name) || !(await accepts(path))) continue
+        running.add(name)
+        paths.add(path)
+      }
     }
     await Promise.all(Array.from({ length: CONNECTS_MAX }, work))
-    return running
+    return paths
   }
 }
+
+type Place = Omit<FoundService, 'accepts'>
 
 /** Flag of a socket that listens, in the system's table. */
 const LISTENS = 0x1_0000

@@ -116,6 +116,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     debug: null,
     problem: (event, code) => assert.fail(`${event}: ${code}`),
     burstOver: options.burstOver ?? (() => {}),
+    counting: () => {},
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
     taskEnded: (ended) => endedTasks.push(ended),

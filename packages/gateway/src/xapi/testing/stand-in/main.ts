@@ -55,6 +55,8 @@ export type Order =
       readonly key: string
       readonly value: string | null
     }
+  /** The messages that were made. */
+  | { readonly order: 'messages' }
   | { readonly order: 'set-ha'; readonly on: boolean }
   /** Tokens of events that were given out so far are too old. */
   | { readonly order: 'lose-events' }
@@ -168,6 +170,8 @@ async function obey(order: Order): Promise<Value> {
       calls = new Map()
       return counted
     }
+    case 'messages':
+      return tables.messages
     case 'set-ha':
       tables.hasHa = order.on
       return ''

@@ -94,6 +94,12 @@ const METHODS: Readonly<Record<string, Handler>> = {
   },
   'host_metrics.get_all_records': (tables) => Object.fromEntries(tables.metrics),
   'host_metrics.get_record': (tables, [ref]) => known('host_metrics', tables.metrics, ref),
+  'message.create': (tables, [name, priority, cls, uuid, body]) => {
+    const isHost = [...tables.hosts.values()].some((record) => record['uuid'] === uuid)
+    if (cls !== 'Host' || !isHost) throw new ApiFailure('UUID_INVALID', textOf(cls), textOf(uuid))
+    tables.messages.push({ name: textOf(name), priority: Number(priority), obj_uuid: textOf(uuid), body: textOf(body) })
+    return `OpaqueRef:message-${tables.messages.length}`
+  },
   'event.from': eventFrom,
 }
 

@@ -22,7 +22,16 @@ export interface StandIn {
   readonly login: (name: string, originator?: string) => Promise<string>
   /** How often each method was called since this was last asked. */
   readonly calls: () => Promise<Readonly<Record<string, number>>>
+  /** The messages that were made, in their order. */
+  readonly messages: () => Promise<readonly Message[]>
   readonly stop: () => Promise<void>
+}
+
+export interface Message {
+  readonly name: string
+  readonly priority: number
+  readonly obj_uuid: string
+  readonly body: string
 }
 
 /** Starts it in `directory`, which is the caller's, as `stop` is. The users root (superuser), olga and rita are there. */
@@ -60,6 +69,7 @@ export async function startStandIn(directory: string): Promise<StandIn> {
     fault: (fault) => order({ order: 'fault', fault }),
     login: async (name, originator = '') => String(await order({ order: 'login', name, originator })),
     calls: async () => (await order({ order: 'calls' })) as Record<string, number>,
+    messages: async () => (await order({ order: 'messages' })) as Message[],
     stop: async () => {
       child.stdin.end()
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')

@@ -54,6 +54,8 @@ export class Tables {
   readonly sessions: Map<string, SessionRow> = new Map()
   readonly hosts: Map<string, ObjectRecord> = new Map()
   readonly metrics: Map<string, ObjectRecord> = new Map()
+  /** Messages, in the order in which they were made. */
+  readonly messages: ObjectRecord[] = []
   readonly poolRef: string = `OpaqueRef:${randomUUID()}`
   readonly poolUuid: string = randomUUID()
   readonly poolConfig: Record<string, Value> = {}

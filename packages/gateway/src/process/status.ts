@@ -1,0 +1,80 @@
+// What the daemon says of itself and of services, to whoever asks on the control socket: programs of the host, and through them xapi's
+// clients and status reports.
+
+import type { Config } from '../config/schema.ts'
+import type { Log } from '../logging/log.ts'
+import type { Counts } from '../proxy/tally.ts'
+import type { FoundService } from '../services/local-services.ts'
+import { build, version } from '../version.ts'
+import { privateBytes } from './memory.ts'
+import type { Statistics } from './statistics.ts'
+
+/** What a status is made from. */
+export interface StatusSource {
+  readonly config: Config
+  readonly configPath: string | null
+  readonly urls: readonly string[]
+  /** Process ids of the workers that serve, and of all. */
+  readonly readyPids: readonly number[]
+  readonly workerPids: readonly number[]
+  readonly workersWanted: number
+  /** Whether authority and registry are heard, as far as anything was asked of them. */
+  readonly isAuthorityHeard: boolean
+  readonly isRegistryHeard: boolean
+  readonly startedMs: number
+  readonly statistics: Statistics
+  readonly log: Log
+}
+
+/** Of what was counted; errors include the services' own. */
+interface ShownCounts {
+  readonly requests: number
+  readonly refusals: number
+  readonly errors: number
+  /** Mean time to the head of a service's response, in milliseconds, since the start; null where there was none. */
+  readonly latencyMs: number | null
+}
+
+/** Answers `GET /status`. */
+export function statusOf(source: StatusSource): unknown {
+  const { config, statistics, log } = source
+  statistics.noteProblems(log.takeProblems())
+  const since = new Date(source.startedMs).toISOString()
+  return {
+    version: version(),
+    build: build(),
+    node: process.version,
+    since,
+    config: source.configPath,
+    listen: source.urls,
+    authority: { kind: config.sessions.authority, isHeard: source.isAuthorityHeard },
+    registry: { kind: config.pool.registry, isHeard: source.isRegistryHeard },
+    pid: process.pid,
+    workers: { wanted: source.workersWanted, ready: source.readyPids.length, pids: source.workerPids },
+    ...shown(statistics.all),
+    memoryBytes: { primary: privateBytes(), workers: statistics.workersMemoryBytes },
+    warnings: statistics.problems.map(({ event, count, lastMs }) => ({
+      event,
+      count,
+      last: new Date(lastMs).toISOString(),
+    })),
+  }
+}
+
+/** Answers `GET /services`: those that have a socket here, and those that are expected to. */
+export function servicesOf(
+  found: readonly FoundService[],
+  expected: readonly string[],
+  statistics: Statistics,
+): readonly unknown[] {
+  const missing = expected
+    .filter((name) => !found.some((service) => service.name === name))
+    .map((name) => ({ name, path: null, accepts: false }))
+  return [...found, ...missing]
+    .toSorted((one, other) => (one.name < other.name ? -1 : 1))
+    .map(({ name, path, accepts }) => ({ name, socket: path, accepts, ...shown(statistics.of(name)) }))
+}
+
+function shown({ requests, refusals, errors, answers, latencyMs }: Counts): ShownCounts {
+  return { requests, refusals, errors, latencyMs: answers === 0 ? null : Number((latencyMs / answers).toFixed(3)) }
+}
