@@ -47,6 +47,7 @@ function addFront(program: Command, io: Io, onExit: OnExit): void {
     .description(
       'Removes the drop-in, and restarts stunnel. Needs neither the daemon nor a valid configuration, and does nothing when it is off.',
     )
+    .addOption(noQuestion())
     .addHelpText('after', examples('xengate front disable'))
     .action(async (options: FrontOptions) => {
       const { disable } = await import('./commands/front.ts')
@@ -58,12 +59,18 @@ function addFront(program: Command, io: Io, onExit: OnExit): void {
       'Says what is true now, and what enable and disable would change. Exits 0 when services are reached at the port, 1 otherwise.',
     )
     .option('--json', 'print an object with on, findings and changes')
+    .addOption(noQuestion())
     .addOption(configOption())
     .addHelpText('after', examples('xengate front status', 'xengate front status --json | jq .on'))
     .action(async (options: FrontOptions) => {
       const { status } = await import('./commands/front.ts')
       onExit(await status(options, io))
     })
+}
+
+/** For scripts that say it to every command. */
+function noQuestion(): Option {
+  return new Option('--yes', 'without effect: nothing is asked').hideHelp()
 }
 
 function addCheck(host: Command, io: Io, onExit: OnExit): void {

@@ -56,14 +56,15 @@ function installedFinding(host: Host): Finding {
 async function derivedFinding(host: Host, env: Env): Promise<Finding> {
   const subject = 'derived file'
   const { reason, text } = await derivedNow(host, env)
-  if (reason !== null) return bad(subject, `is xapi's own: in ${host.stunnelOwn}, ${reason}`, CERTIFICATES_REMEDY)
+  if (reason !== null) return bad(subject, `is xapi's own: in ${host.stunnelOwn}, ${reason}`, OWN_PORT)
   const there = textOf(host.stunnelDerived)
   if (there === null) return bad(subject, `is not there: ${host.stunnelDerived}`, 'xengate front enable')
   if (there === text) return ok(subject, `follows ${host.stunnelOwn}`)
   return doubt(subject, `is older than ${host.stunnelOwn}`, `systemctl reload ${STUNNEL_UNIT}`)
 }
 
-const CERTIFICATES_REMEDY = 'give Xengate a port of its own; see docs/dom0-commands.md'
+/** What works whatever stunnel's file says. */
+export const OWN_PORT = 'give Xengate a port of its own: [[listen]] with tls, and xengate host open-port PORT'
 
 /** Why no file can be derived from xapi's own now; null when it can. */
 export async function doubtOfForm(host: Host, env: Env): Promise<string | null> {
