@@ -17,10 +17,12 @@ execute() {
     esac
   done
 }
+# A process that has ended may stay a zombie for long, where the first process of the system is slow to ask for it.
+runs() { grep -qs '^State:.[^Z]' "/proc/$1/status"; }
 stop() {
   running=$(pid) || return 0
   kill "$running" 2>/dev/null
-  while kill -0 "$running" 2>/dev/null; do sleep 0.02; done
+  while runs "$running"; do sleep 0.02; done
   rm -f "$ROOT/stunnel.pid"
 }
 case $1 in
