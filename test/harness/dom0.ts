@@ -161,7 +161,7 @@ ${tables}`,
 }
 
 /** Key and certificate in one file, for RSA: the ciphers of stunnel's file are for no other. */
-async function makePem(scope: Scope, path: string): Promise<void> {
+export async function makePem(scope: Scope, path: string): Promise<void> {
   const argv = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-subj', '/CN=host-a']
   const ran = await run(scope, 'openssl', [...argv, '-keyout', path, '-out', `${path}.certificate`])
   if (ran.code !== 0) throw new Error(`openssl: ${ran.stderr}`)

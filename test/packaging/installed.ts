@@ -10,9 +10,10 @@ import { Child } from '../harness/child.ts'
 import { login, USER } from '../harness/daemon.ts'
 import { within } from '../harness/deadline.ts'
 import { exchange, RawClient } from '../harness/raw.ts'
-import { Scope, scopeOfSuite } from '../harness/scope.ts'
+import { Scope, scopeOf, scopeOfSuite } from '../harness/scope.ts'
 import { serveHttp } from '../harness/services.ts'
 import { freePort, makeCertificate } from '../harness/tls.ts'
+import { useFront } from './front.ts'
 import { Load } from './load.ts'
 import { NEXT_VERSION, nextPackages, packagesOfThis } from './packages.ts'
 import { Root, XENGATE_ID } from './root.ts'
@@ -195,6 +196,10 @@ function testRpm(): void {
     client.destroy()
     await service.stop()
   })
+
+  test('before xapi at port 443: log in at xapi, reach a service; without the gateway, xapi; and back', DEADLINE, (t) =>
+    useFront(root, scopeOf(t)),
+  )
 
   test(
     'serves on a kernel 4.19: log in, relay, channel, TLS, front, with no library of the host',

@@ -46,6 +46,12 @@ export class Service {
     execFileSync('rm', ['-rf', this.#root.path('run/xengate')])
   }
 
+  /** Ends all its processes at once. */
+  async kill(): Promise<void> {
+    for (const pid of await this.pids()) process.kill(pid, 'SIGKILL')
+    await within(this.#running.child.exited, 'the end of the daemon')
+  }
+
   async reload(): Promise<void> {
     await this.#running.signal('SIGHUP')
     await this.event('reloaded')
