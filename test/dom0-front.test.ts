@@ -61,7 +61,7 @@ for (const [form, accept, stunnelSays] of [
 
       const enabled = await run(dom0, enable)
       assert.equal(enabled.code, 0, enabled.stderr)
-      assert.match(enabled.stderr, /restarting stunnel@xapi: .*\n.*the front is on/)
+      assert.match(enabled.stderr, /restarting stunnel@xapi: .*\n.*the front is on.*\n.*xengate front disable/)
       assert.equal((await dom0.ask(SERVICE)).status, 403)
       const page = await dom0.ask('/')
       assert.deepEqual([page.status, page.body], [200, 'xapi'])

@@ -49,10 +49,8 @@ function hostFinding({ osRelease, inventory }: Host): Finding {
   const system = readKeys(osRelease).get('PRETTY_NAME') ?? 'an unknown system'
   if (keys.size === 0) return doubt('host', `${system}: no XenServer or XCP-ng (there is no ${inventory})`)
   const [brand, version] = [keys.get('PRODUCT_BRAND'), keys.get('PRODUCT_VERSION')]
-  return ok(
-    'host',
-    `${brand ?? 'Xen'} ${version ?? ''} (${system}), ${keys.get('INSTALLATION_UUID') ?? 'without a uuid'}`,
-  )
+  const product = [brand ?? 'Xen', version].filter((part) => part !== undefined).join(' ')
+  return ok('host', `${product} (${system}), ${keys.get('INSTALLATION_UUID') ?? 'without a uuid'}`)
 }
 
 function kernelFinding(): Finding {
