@@ -152,12 +152,12 @@ class Client {
       '-sS',
       '--insecure',
       '--max-time',
-      '20',
+      '45',
       '--write-out',
       '\n%{http_code} %header{x-request-id}',
     ]
     const [command, ...argv] = [...this.#within, ...curl, ...options, `https://127.0.0.1${path}`]
-    const { stdout, stderr } = await run(this.#scope, command, argv, { deadlineMs: 30_000 })
+    const { stdout, stderr } = await run(this.#scope, command, argv, { deadlineMs: 50_000 })
     const [, text = '', status, id] = /^([^]*)\n(\d+) (.*)$/.exec(stdout) ?? []
     assert.notEqual(status, undefined, `${stdout}${stderr}`)
     return { status: Number(status), text, isXapi: id === '' }

@@ -48,7 +48,13 @@ export class Service {
 
   /** Ends all its processes at once. */
   async kill(): Promise<void> {
-    for (const pid of await this.pids()) process.kill(pid, 'SIGKILL')
+    for (const pid of await this.pids()) {
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch {
+        // A worker that ended with the primary.
+      }
+    }
     await within(this.#running.child.exited, 'the end of the daemon')
   }
 
