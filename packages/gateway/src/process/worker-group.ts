@@ -26,9 +26,9 @@ const REPLACE_LAST_MS = 5000
 /** Workers tell at about the same time what they wait for. */
 const SAY_DRAINING_MS = 50
 
-/** A worker that has not said anything at so many looks in a row hangs: within 10 s it is killed, as clients wait for it and go nowhere else. */
-const LOOK_MS = 1900
-const SILENT_LOOKS_MAX = 4
+/** A worker that is silent for so long is asked for a sign of life, and one that stays silent is killed: within 10 s, as clients wait for it. */
+const ASK_MS = 3500
+const HUNG_MS = 7500
 
 /** Descriptors 0 to 2 are the usual ones and 3 is the channel to the primary; the listening sockets follow. */
 const FIRST_LISTEN_FD = 4
@@ -65,8 +65,8 @@ interface Worker {
   readonly child: ChildProcess
   readonly confirmations: Map<number, () => void>
   isReady: boolean
-  /** Looks since it said anything. */
-  silentLooks: number
+  /** Beats since it said anything. What is counted is beats and not time: a machine that stood still is no fault of the worker's. */
+  silentBeats: number
 }
 
 /** See the head of this file. */
@@ -78,8 +78,8 @@ export class WorkerGroup {
   #waitedFor = 0
   #isDraining = false
   #replaceMs = REPLACE_FIRST_MS
-  readonly #aliveTimer: NodeJS.Timeout
-  readonly #lookTimer: NodeJS.Timeout
+  readonly #beatMs: number
+  readonly #beats: NodeJS.Timeout
   /** By place in the list of listeners; null where there is no TLS. */
   readonly #tls: readonly (WatchedTlsFiles | null)[]
   #onReady: (() => void) | null = null
@@ -93,10 +93,8 @@ export class WorkerGroup {
     this.#tls = options.config.listen.map(({ tls }, index) =>
       tls === null ? null : new WatchedTlsFiles(tls, (event) => this.#tlsChanged(index, event)),
     )
-    this.#lookTimer = setInterval(() => this.#look(), LOOK_MS).unref()
-    this.#aliveTimer = setInterval(() => {
-      this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.deafMs() })
-    }, aliveIntervalMs(options.config.sessions.staleGraceMs)).unref()
+    this.#beatMs = aliveIntervalMs(options.config.sessions.staleGraceMs)
+    this.#beats = setInterval(() => this.#beat(), this.#beatMs).unref()
   }
 
   get config(): Config {
@@ -137,16 +135,18 @@ export class WorkerGroup {
     this.#tellAll({ type: 'tls', listener, pair: event.pair })
   }
 
-  /** Kills workers that hang. What is counted is looks and not time: a machine that stood still is no fault of theirs. */
-  #look(): void {
-    for (const worker of this.#workers) {
-      if (!worker.isReady) continue
-      worker.silentLooks++
-      if (worker.silentLooks === 2) this.#tell(worker, { type: 'are-you-there' })
-      if (worker.silentLooks <= SILENT_LOOKS_MAX) continue
-      this.#options.log.error({ event: 'worker-hung', worker: worker.child.pid })
-      worker.child.kill('SIGKILL')
-    }
+  /** Tells workers that the primary is there, and sees to it that they are. */
+  #beat(): void {
+    this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.deafMs() })
+    for (const worker of this.#workers) if (worker.isReady) this.#heed(worker)
+  }
+
+  #heed(worker: Worker): void {
+    worker.silentBeats++
+    if (worker.silentBeats === Math.ceil(ASK_MS / this.#beatMs)) this.#tell(worker, { type: 'are-you-there' })
+    if (worker.silentBeats <= HUNG_MS / this.#beatMs) return
+    this.#options.log.error({ event: 'worker-hung', worker: worker.child.pid })
+    worker.child.kill('SIGKILL')
   }
 
   #spawn(): void {
@@ -157,7 +157,7 @@ export class WorkerGroup {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds, returns.fd],
       ...account,
     })
-    const worker: Worker = { child, confirmations: new Map(), isReady: false, silentLooks: 0 }
+    const worker: Worker = { child, confirmations: new Map(), isReady: false, silentBeats: 0 }
     this.#workers.add(worker)
     child.on('message', (message: ToPrimary) => this.#heard(worker, message))
     child.on('error', (error) => {
@@ -193,7 +193,7 @@ export class WorkerGroup {
   }
 
   #heard(worker: Worker, message: ToPrimary): void {
-    worker.silentLooks = 0
+    worker.silentBeats = 0
     switch (message.type) {
       case 'here':
         break
@@ -259,8 +259,7 @@ export class WorkerGroup {
   }
 
   #allGone(): void {
-    clearInterval(this.#aliveTimer)
-    clearInterval(this.#lookTimer)
+    clearInterval(this.#beats)
     this.#gone.resolve()
   }
 
