@@ -255,10 +255,11 @@ function testRpm(): void {
   test('is removed: what an administrator made is in /etc/xengate, and nothing else is there', DEADLINE, async () => {
     await installed.service.stop()
     await running.close()
-    // What "xengate front enable" and "xengate host open-port" leave.
+    // What "xengate front enable" leaves.
     for (const file of FRONT_FILES) root.write(file, '')
-    root.write('var/lib/xengate/opened-ports.json', '[{"port":8443,"by":"iptables"}]')
+    await root.run(['/usr/bin/xengate', 'host', 'open-port', '8443'])
     rpm(root, '--nodeps', '-e', 'xengate')
+    assert.equal(root.read('var/log/firewall'), 'open 8443 tcp\nclose 8443 tcp\n')
     const calls = root.takeSystemctlCalls().filter((line) => !line.includes('stunnel'))
     assert.deepEqual([...new Set(calls)].toSorted(), [
       'daemon-reload',

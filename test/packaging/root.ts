@@ -21,7 +21,7 @@ import { until } from '../harness/deadline.ts'
 import type { Scope } from '../harness/scope.ts'
 
 const DIRECTORIES =
-  'bin dev etc/systemd/system/stunnel@xapi.service.d lib64 opt proc root run sbin tmp usr/bin usr/sbin usr/lib/systemd/system lib/systemd/system usr/share/man/man1 ' +
+  'bin dev etc/systemd/system/stunnel@xapi.service.d etc/xapi.d/plugins lib64 opt proc root run sbin tmp usr/bin usr/sbin usr/lib/systemd/system lib/systemd/system usr/share/man/man1 ' +
   'usr/share/man/man5 usr/share/doc var/lib var/log var/tmp var/xapi/plugin'
 
 /** What node, its libraries and the loader would take from a host. */
@@ -36,6 +36,7 @@ const COMMANDS: Readonly<Record<string, string>> = {
 echo "$name:x:990:990::/:/sbin/nologin" >>/etc/passwd
 echo "$name:x:990:" >>/etc/group`,
   'usr/sbin/userdel': 'sed -i "/^$1:/d" /etc/passwd /etc/group',
+  'etc/xapi.d/plugins/firewall-port': 'echo "$*" >>/var/log/firewall',
   // Says which version it is, and writes down what it is told.
   'usr/bin/systemctl': `[ "$1" = --version ] && exec echo "systemd $(cat /var/log/systemd-version)"
 echo "$*" >>/var/log/systemctl`,
