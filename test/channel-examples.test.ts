@@ -168,10 +168,15 @@ for (const language of Object.keys(EXAMPLES)) {
     gateway.offer = { greeting }
     const begun = Promise.withResolvers<string>()
     gateway.onForwarded = (socket) => {
-      socket.once('data', (chunk) => {
-        begun.resolve(String(chunk).slice(0, greeting.length + 4))
+      let received = ''
+      const take = (chunk: Buffer): void => {
+        received += String(chunk)
+        if (!received.endsWith('\r\n\r\n')) return
+        socket.off('data', take)
+        begun.resolve(received.slice(0, greeting.length + 4))
         socket.end('HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ngateway')
-      })
+      }
+      socket.on('data', take)
     }
     const one = await client()
     const { head, body } = await one.exchange(get())
