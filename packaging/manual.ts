@@ -64,8 +64,12 @@ function commandSection(words: readonly string[], command: Command): string[] {
   return [
     `.SS "${roff(`xengate ${words.join(' ')}${argumentNames.join('')}`)}"`,
     roff(capitalized(command.description())),
-    ...command.options.flatMap(({ flags, description }) => entry(flags, description)),
+    ...shownOptions(command).flatMap(({ flags, description }) => entry(flags, description)),
   ]
+}
+
+function shownOptions(command: Command): Command['options'] {
+  return command.options.filter(({ hidden }) => !hidden)
 }
 
 /** The reference page, whose form is that of configReference: headings, paragraphs, and tables with four columns. */
@@ -92,7 +96,7 @@ function configurationLines(line: string): string[] {
 function completion(program: Command): string {
   const byPath = new Map<string, string[]>()
   const visit = (command: Command, path: string): void => {
-    const options = command.options.flatMap(({ long }) => (typeof long === 'string' ? [long] : []))
+    const options = shownOptions(command).flatMap(({ long }) => (typeof long === 'string' ? [long] : []))
     byPath.set(path, [...command.commands.map((one) => one.name()), ...options, '--help'])
     for (const one of command.commands) visit(one, `${path} ${one.name()}`)
   }

@@ -47,6 +47,7 @@ const NEEDS: readonly Need[] = [
   // Each awk that a host may have runs the script that derives stunnel's file.
   { command: 'gawk', debianPackage: 'gawk' },
   { command: '/usr/bin/mawk', debianPackage: 'mawk' },
+  { command: 'setfacl', debianPackage: 'acl' },
 ]
 
 /** A package that brings a daemon asks this program whether it may start it; 101 is "no". */

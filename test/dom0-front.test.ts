@@ -26,18 +26,15 @@ interface Fronted {
 
 /** A host whose gateway is ready to be put before xapi. */
 async function readyHost(scope: Scope, accept: string): Promise<Fronted> {
-  const dom0 = await Dom0.make(scope, accept)
   const standIn = await startXapi(scope)
-  const { frontSocket, xapiPort, root } = dom0.host
-  // Commands ask xapi at its usual place.
-  const host = { ...dom0.host, xapiSocket: standIn.socketPath }
-  Object.assign(dom0, { host })
+  const dom0 = await Dom0.make(scope, accept, standIn.socketPath)
+  await dom0.startStunnel()
+  const { frontSocket, xapiPort } = dom0.host
   const tables = `[sessions]\nauthority = "xapi"\n[sessions.xapi]\nurl = "unix:${standIn.socketPath}"
 [front]\nupstream = "http://127.0.0.1:${xapiPort}"\nproxy-protocol = true\n`
   const listen = [{ address: `unix:${frontSocket}`, keys: 'proxy-protocol = true' }]
   const place = await Place.make(scope, { listen, tables })
   dom0.useConfig(place.configuration)
-  assert.ok(existsSync(root))
   return { dom0, place, daemon: await place.start(), standIn }
 }
 
@@ -64,7 +61,7 @@ for (const [form, accept, stunnelSays] of [
 
       const enabled = await run(dom0, enable)
       assert.equal(enabled.code, 0, enabled.stderr)
-      assert.match(enabled.stderr, /restarting stunnel@xapi: .*\n.*the front is on/)
+      assert.match(enabled.stderr, /restarting stunnel@xapi: .*\n.*the front is on.*\n.*xengate front disable/)
       assert.equal((await dom0.ask(SERVICE)).status, 403)
       const page = await dom0.ask('/')
       assert.deepEqual([page.status, page.body], [200, 'xapi'])

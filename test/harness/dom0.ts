@@ -1,4 +1,4 @@
-// A host below a directory: stunnel with a file as xapi writes it, started as systemd does, and xapi's port behind it.
+// A host below a directory: stunnel's file as xapi writes it, xapi's port behind it, and stunnel, started as systemd does.
 
 import { once } from 'node:events'
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -28,32 +28,31 @@ export class Dom0 {
   readonly #scope: Scope
   readonly #file: StunnelFile
 
-  private constructor(scope: Scope, root: string, xapi: { port: number; heads: string[] }, file: StunnelFile) {
+  private constructor(scope: Scope, host: Host, heads: string[], file: StunnelFile) {
+    const { root } = host
     this.#scope = scope
     this.#file = file
-    this.host = hostAt(root, xapi.port)
+    this.host = host
     this.port = file.port
-    this.heads = xapi.heads
+    this.heads = heads
     this.env = { ROOT: root, PATH: `${join(root, 'bin')}:${process.env['PATH']}` }
   }
 
-  /** @param accept what stands before the port in stunnel's file */
-  static async make(scope: Scope, accept: string): Promise<Dom0> {
+  /** @param accept what stands before the port in stunnel's file. @param xapiSocket of the stand-in that commands ask */
+  static async make(scope: Scope, accept: string, xapiSocket?: string): Promise<Dom0> {
     const root = await scope.directory()
+    chmodSync(root, 0o755)
     const xapi = await serveXapi(scope)
     const pem = join(root, 'pem')
-    await makePem(scope, pem)
+    const at = hostAt(root, xapi.port)
+    const host = { ...at, xapiSocket: xapiSocket ?? at.xapiSocket }
     const files = { certificate: pem, poolCertificate: pem, pidFile: join(root, 'stunnel.pid'), clientName: null }
-    const dom0 = new Dom0(scope, root, xapi, { accept, port: await freePort(), xapiPort: xapi.port, ...files })
-    for (const path of [dom0.host.stunnelOwn, dom0.host.frontSocket, dom0.host.inventory, dom0.host.dropIn]) {
+    const dom0 = new Dom0(scope, host, xapi.heads, { accept, port: await freePort(), xapiPort: xapi.port, ...files })
+    for (const path of [host.stunnelOwn, host.frontSocket, host.inventory, host.dropIn, host.config]) {
       mkdirSync(dirname(path), { recursive: true })
     }
-    writeFileSync(
-      dom0.host.inventory,
-      `PRODUCT_BRAND='XCP-ng'\nPRODUCT_VERSION='8.3.0'\nINSTALLATION_UUID='${HOST_UUID}'\n`,
-    )
+    writeFileSync(host.inventory, `PRODUCT_BRAND='XCP-ng'\nPRODUCT_VERSION='8.3.0'\nINSTALLATION_UUID='${HOST_UUID}'\n`)
     dom0.writeOwn()
-    await dom0.#installUnit()
     return dom0
   }
 
@@ -64,8 +63,10 @@ export class Dom0 {
     writeFileSync(this.host.stunnelOwn, `output = ${join(this.host.root, 'stunnel.log')}\n${text}`, { mode: 0o600 })
   }
 
-  async #installUnit(): Promise<void> {
+  /** Starts stunnel by its unit, with a program in the place of systemctl. */
+  async startStunnel(): Promise<void> {
     const { root, stunnelOwn } = this.host
+    await makePem(this.#scope, this.#file.certificate)
     const unit = join(root, 'usr/lib/systemd/system/stunnel@.service')
     mkdirSync(dirname(unit), { recursive: true })
     const exec = `ExecStart=/usr/bin/stunnel ${stunnelOwn}\nExecReload=/bin/kill -HUP $MAINPID\n`
@@ -132,13 +133,35 @@ export class Dom0 {
 
   /** Puts a daemon's configuration where the host has it. */
   useConfig(path: string): void {
-    mkdirSync(dirname(this.host.config), { recursive: true })
     copyFileSync(path, this.host.config)
+  }
+
+  /** Writes the configuration of a gateway that is ready for the front. @param more keys of the top. @param tables the last ones */
+  writeConfig(more: string, tables: string): void {
+    const { frontSocket, xapiPort, xapiSocket, pluginDirectory, root, config } = this.host
+    writeFileSync(
+      config,
+      `state-dir = "${root}/var/lib/xengate"
+${more}
+[[listen]]
+address = "unix:${frontSocket}"
+proxy-protocol = true
+[services]
+directories = ["${pluginDirectory}"]
+[sessions]
+authority = "xapi"
+[sessions.xapi]
+url = "unix:${xapiSocket}"
+[front]
+upstream = "http://127.0.0.1:${xapiPort}"
+proxy-protocol = true
+${tables}`,
+    )
   }
 }
 
 /** Key and certificate in one file, for RSA: the ciphers of stunnel's file are for no other. */
-async function makePem(scope: Scope, path: string): Promise<void> {
+export async function makePem(scope: Scope, path: string): Promise<void> {
   const argv = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-subj', '/CN=host-a']
   const ran = await run(scope, 'openssl', [...argv, '-keyout', path, '-out', `${path}.certificate`])
   if (ran.code !== 0) throw new Error(`openssl: ${ran.stderr}`)

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Does for stunnel@xapi what systemd does, below the directory ROOT: the unit and its drop-ins count as they were at the last
 # daemon-reload, an empty line of a key takes back those before it, and "-" before a command makes its failure none.
-# $ROOT/systemctl.log has every call, $ROOT/journal what the commands said.
-echo "$*" >> "$ROOT/systemctl.log"
-unit=$ROOT/unit
-pid() { cat "$ROOT/stunnel.pid" 2>/dev/null; }
+# What it keeps is in the directory STATE, by default ROOT: systemctl.log has every call, journal what the commands said.
+state=${STATE:-$ROOT}
+echo "$*" >> "$state/systemctl.log"
+unit=$state/unit
+pid() { cat "$state/stunnel.pid" 2>/dev/null; }
 lines() {
   awk -v key="$1=" 'index($0, key) == 1 { v = substr($0, length(key) + 1); if (v == "") n = 0; else l[++n] = v }
     END { for (i = 1; i <= n; i++) print l[i] }' "$unit"
@@ -12,16 +13,18 @@ lines() {
 execute() {
   lines "$1" | while IFS= read -r line; do
     case $line in
-      -*) sh -c "${line#-}" >> "$ROOT/journal" 2>&1 || true ;;
-      *) sh -c "$line" >> "$ROOT/journal" 2>&1 || exit 1 ;;
+      -*) sh -c "${line#-}" >> "$state/journal" 2>&1 || true ;;
+      *) sh -c "$line" >> "$state/journal" 2>&1 || exit 1 ;;
     esac
   done
 }
+# A process that has ended may stay a zombie for long, where the first process of the system is slow to ask for it.
+runs() { grep -qs '^State:.[^Z]' "/proc/$1/status"; }
 stop() {
   running=$(pid) || return 0
   kill "$running" 2>/dev/null
-  while kill -0 "$running" 2>/dev/null; do sleep 0.02; done
-  rm -f "$ROOT/stunnel.pid"
+  while runs "$running"; do sleep 0.02; done
+  rm -f "$state/stunnel.pid"
 }
 case $1 in
   daemon-reload)
@@ -29,7 +32,7 @@ case $1 in
     exit 0 ;;
   restart)
     stop
-    if [ -e "$ROOT/no-start" ]; then echo "Job for stunnel@xapi.service failed." >&2; exit 1; fi
+    if [ -e "$state/no-start" ]; then echo "Job for stunnel@xapi.service failed." >&2; exit 1; fi
     execute ExecStartPre
     execute ExecStart ;;
   stop) stop ;;

@@ -10,9 +10,10 @@ import { Child } from '../harness/child.ts'
 import { login, USER } from '../harness/daemon.ts'
 import { within } from '../harness/deadline.ts'
 import { exchange, RawClient } from '../harness/raw.ts'
-import { Scope, scopeOfSuite } from '../harness/scope.ts'
+import { Scope, scopeOf, scopeOfSuite } from '../harness/scope.ts'
 import { serveHttp } from '../harness/services.ts'
 import { freePort, makeCertificate } from '../harness/tls.ts'
+import { useFront } from './front.ts'
 import { Load } from './load.ts'
 import { NEXT_VERSION, nextPackages, packagesOfThis } from './packages.ts'
 import { Root, XENGATE_ID } from './root.ts'
@@ -49,17 +50,25 @@ async function checkBugtool(root: Root): Promise<void> {
 /** What stunnel writes first. */
 const PROXY_LINE = 'PROXY TCP6 ::ffff:10.1.2.3 ::ffff:10.0.0.1 40000 443\r\n'
 
+/** Nothing of the test's own environment gets to what scriptlets run. */
+const ENV = { PATH: process.env['PATH'] }
+
 /** What rpm and dpkg are told so that they work below `root`. */
 function rpm(root: Root, ...argv: string[]): string {
   return execFileSync('rpm', ['--root', root.directory, '--dbpath', '/var/lib/rpm', ...argv], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: ENV,
   })
 }
 
 function dpkg(root: Root, ...argv: string[]): string {
   const options = [`--root=${root.directory}`, '--force-depends', '--force-not-root']
-  return execFileSync('dpkg', [...options, ...argv], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+  return execFileSync('dpkg', [...options, ...argv], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: ENV,
+  })
 }
 
 /** A configuration that needs no xapi. */
@@ -217,6 +226,10 @@ function testRpm(): void {
     await service.stop()
   })
 
+  test('before xapi at port 443: log in at xapi, reach a service; without the gateway, xapi; and back', DEADLINE, (t) =>
+    useFront(root, scopeOf(t)),
+  )
+
   test(
     'serves on a kernel 4.19: log in, relay, channel, TLS, front, with no library of the host',
     DEADLINE,
@@ -277,10 +290,11 @@ function testRpm(): void {
   test('is removed: what an administrator made is in /etc/xengate, and nothing else is there', DEADLINE, async () => {
     await installed.service.stop()
     await running.close()
-    // What "xengate front enable" and "xengate host open-port" leave.
+    // What "xengate front enable" leaves.
     for (const file of FRONT_FILES) root.write(file, '')
-    root.write('var/lib/xengate/opened-ports.json', '[{"port":8443,"by":"iptables"}]')
+    await root.run(['/usr/bin/xengate', 'host', 'open-port', '8443'])
     rpm(root, '--nodeps', '-e', 'xengate')
+    assert.equal(root.read('var/log/firewall'), 'open 8443 tcp\nclose 8443 tcp\n')
     const calls = root.takeSystemctlCalls().filter((line) => !line.includes('stunnel'))
     assert.deepEqual([...new Set(calls)].toSorted(), [
       'daemon-reload',

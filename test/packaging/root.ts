@@ -36,6 +36,7 @@ const COMMANDS: Readonly<Record<string, string>> = {
 echo "$name:x:990:990::/:/sbin/nologin" >>/etc/passwd
 echo "$name:x:990:" >>/etc/group`,
   'usr/sbin/userdel': 'sed -i "/^$1:/d" /etc/passwd /etc/group',
+  'etc/xapi.d/plugins/firewall-port': 'echo "$*" >>/var/log/firewall',
   // Says which version it is, and writes down what it is told.
   'usr/bin/systemctl': `[ "$1" = --version ] && exec echo "systemd $(cat /var/log/systemd-version)"
 echo "$*" >>/var/log/systemctl`,
@@ -58,6 +59,8 @@ export class Root {
   readonly directory: string
   readonly #scope: Scope
   readonly #launcher: string
+  /** Process in whose namespaces programs run; null while each has its own. */
+  #machine: number | null = null
 
   private constructor(scope: Scope, directory: string, launcher: string) {
     this.#scope = scope
@@ -122,18 +125,42 @@ export class Root {
     return lines
   }
 
-  /** Starts a program in the root, with a process tree of its own. */
+  /**
+   * Until the scope ends, programs in the root see each other's processes, and have a loopback of their own, where all ports are
+   * free. @returns what runs the program that follows it in that network, and outside the root
+   */
+  async becomeMachine(scope: Scope): Promise<readonly string[]> {
+    const script = 'mount -t proc proc "$0/proc" && ip link set lo up && echo up && exec sleep infinity'
+    const namespaces = ['--mount', '--pid', '--net', '--fork', '--kill-child']
+    const first = new Child(scope, 'unshare', [...namespaces, 'sh', '-c', script, this.directory])
+    await first.printed(({ stdout }) => stdout === 'up\n' || undefined, 'its network')
+    const [machine = 0] = childrenOf(first.pid)
+    this.#machine = machine
+    scope.defer(() => {
+      this.#machine = null
+      process.kill(machine, 'SIGKILL') // and all that runs there with it
+    })
+    return ['nsenter', `--target=${machine}`, '--net']
+  }
+
+  /** Starts a program in the root, with a process tree of its own unless the root is a machine. */
   async start(unit: UnitProcess): Promise<Inside> {
     const id = String(unit.user === 'root' ? 0 : XENGATE_ID)
-    const script = `mount -t proc -o ${unit.proc ?? 'rw'} proc "$1/proc" && exec "$0" "$@"`
-    const argv = ['-c', script, this.#launcher, this.directory, String(unit.capabilities), id, id, ...unit.argv]
-    const namespaces = ['--mount', '--pid', '--fork', '--kill-child', 'sh']
+    const argv = [this.#launcher, this.directory, String(unit.capabilities), id, id, ...unit.argv]
     const env = { PATH: '/bin:/usr/bin', ...unit.env }
-    const child = new Child(this.#scope, 'unshare', [...namespaces, ...argv], { env })
+    const child = new Child(this.#scope, ...this.#inNamespaces(argv, unit.proc ?? 'rw'), { env })
     const inside = new Inside(child)
     // Signals do not go through unshare.
     this.#scope.defer(() => inside.end())
     return inside
+  }
+
+  #inNamespaces(argv: readonly string[], proc: string): [string, string[]] {
+    if (this.#machine !== null) {
+      return ['nsenter', [`--target=${this.#machine}`, '--mount', '--pid', '--net', ...argv]]
+    }
+    const script = `mount -t proc -o ${proc} proc "$1/proc" && exec "$0" "$@"`
+    return ['unshare', ['--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', script, ...argv]]
   }
 
   /** Runs a program in the root to its end, as root. */

@@ -46,6 +46,18 @@ export class Service {
     execFileSync('rm', ['-rf', this.#root.path('run/xengate')])
   }
 
+  /** Ends all its processes at once. */
+  async kill(): Promise<void> {
+    for (const pid of await this.pids()) {
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch {
+        // A worker that ended with the primary.
+      }
+    }
+    await within(this.#running.child.exited, 'the end of the daemon')
+  }
+
   async reload(): Promise<void> {
     await this.#running.signal('SIGHUP')
     await this.event('reloaded')

@@ -31,6 +31,7 @@ function addFront(program: Command, io: Io, onExit: OnExit): void {
     .addHelpText('after', examples('xengate front status', 'xengate front enable', 'xengate front disable'))
   front
     .command('enable')
+    .summary('have stunnel ask Xengate first')
     .description(
       'Looks whether all is ready, writes a drop-in of stunnel@xapi.service, restarts stunnel and asks at the port. What does not ' +
         'work is taken back. Connections by TLS that are open end; xapi is not restarted.',
@@ -44,9 +45,11 @@ function addFront(program: Command, io: Io, onExit: OnExit): void {
     })
   front
     .command('disable')
+    .summary('give stunnel back to xapi alone')
     .description(
       'Removes the drop-in, and restarts stunnel. Needs neither the daemon nor a valid configuration, and does nothing when it is off.',
     )
+    .addOption(noQuestion())
     .addHelpText('after', examples('xengate front disable'))
     .action(async (options: FrontOptions) => {
       const { disable } = await import('./commands/front.ts')
@@ -54,10 +57,12 @@ function addFront(program: Command, io: Io, onExit: OnExit): void {
     })
   front
     .command('status')
+    .summary('what is true now, and what enable and disable would change')
     .description(
       'Says what is true now, and what enable and disable would change. Exits 0 when services are reached at the port, 1 otherwise.',
     )
     .option('--json', 'print an object with on, findings and changes')
+    .addOption(noQuestion())
     .addOption(configOption())
     .addHelpText('after', examples('xengate front status', 'xengate front status --json | jq .on'))
     .action(async (options: FrontOptions) => {
@@ -66,9 +71,15 @@ function addFront(program: Command, io: Io, onExit: OnExit): void {
     })
 }
 
+/** For scripts that say it to every command. */
+function noQuestion(): Option {
+  return new Option('--yes', 'without effect: nothing is asked').hideHelp()
+}
+
 function addCheck(host: Command, io: Io, onExit: OnExit): void {
   host
     .command('check')
+    .summary('what this host is, and what is in the way')
     .description(
       'Says what this host is and what is in the way of a gateway, with what to do about it. Changes nothing. Run it as root, so ' +
         'that it can try what the user xengate may do. Exits 1 when something is bad.',
@@ -85,6 +96,7 @@ function addCheck(host: Command, io: Io, onExit: OnExit): void {
 function addPorts(host: Command, io: Io, onExit: OnExit): void {
   host
     .command('open-port')
+    .summary('open a port in the firewall of this host')
     .argument('<PORT>', 'a TCP port', portArgument)
     .description(
       'Opens a port in the firewall of this host, by firewalld or by the plugin that xapi has for iptables, now and after a restart.',
@@ -96,6 +108,7 @@ function addPorts(host: Command, io: Io, onExit: OnExit): void {
     })
   host
     .command('close-port')
+    .summary('close a port that open-port opened')
     .argument('[PORT]', 'a TCP port that open-port opened', portArgument)
     .addOption(new Option('--all', 'every port that open-port opened'))
     .description('Closes a port that open-port opened, and no other.')
@@ -110,6 +123,7 @@ function addPorts(host: Command, io: Io, onExit: OnExit): void {
 function addSaved(host: Command, io: Io, onExit: OnExit): void {
   host
     .command('save')
+    .summary('keep the configuration in the pool, over an upgrade by ISO')
     .description(
       "Keeps the configuration in the pool's record in xapi, which an upgrade of the host by ISO leaves alone. Files that it " +
         'names, as certificates and passwords, are not kept; a configuration with a password in it is refused.',
@@ -123,6 +137,7 @@ function addSaved(host: Command, io: Io, onExit: OnExit): void {
     })
   host
     .command('restore')
+    .summary('write the configuration as it was kept')
     .description('Writes the configuration as "xengate host save" kept it: for this host, or else for the pool.')
     .option('--force', 'over the configuration that is there')
     .addOption(configOption())

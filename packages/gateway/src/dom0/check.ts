@@ -8,8 +8,8 @@ import type { Config } from '../config/schema.ts'
 import { inspect } from '../process/preflight.ts'
 import { directoryFindings } from './access.ts'
 import { bad, doubt, type Finding, ok } from './findings.ts'
-import { doubtOfForm, installed } from './front-state.ts'
-import type { Host } from './host.ts'
+import { doubtOfForm, installed, OWN_PORT } from './front-state.ts'
+import { type Host, WORKER_USER } from './host.ts'
 import { readKeys } from './inventory.ts'
 import { localXapi, openPoolRecord } from './pool-record.ts'
 import { openedPorts } from './ports.ts'
@@ -28,7 +28,8 @@ const DISK_MIB_MIN = 200
 export async function checkHost(host: Host, path: string, env: Env): Promise<Finding[]> {
   const { config, findings } = await configured(path)
   const directories = config?.services.directories ?? [host.pluginDirectory]
-  const access = await Promise.all(directories.map((directory) => directoryFindings(directory, env)))
+  const user = config?.workerUser ?? WORKER_USER
+  const access = await Promise.all(directories.map((directory) => directoryFindings(directory, user, env)))
   return [
     hostFinding(host),
     kernelFinding(),
@@ -48,10 +49,8 @@ function hostFinding({ osRelease, inventory }: Host): Finding {
   const system = readKeys(osRelease).get('PRETTY_NAME') ?? 'an unknown system'
   if (keys.size === 0) return doubt('host', `${system}: no XenServer or XCP-ng (there is no ${inventory})`)
   const [brand, version] = [keys.get('PRODUCT_BRAND'), keys.get('PRODUCT_VERSION')]
-  return ok(
-    'host',
-    `${brand ?? 'Xen'} ${version ?? ''} (${system}), ${keys.get('INSTALLATION_UUID') ?? 'without a uuid'}`,
-  )
+  const product = [brand ?? 'Xen', version].filter((part) => part !== undefined).join(' ')
+  return ok('host', `${product} (${system}), ${keys.get('INSTALLATION_UUID') ?? 'without a uuid'}`)
 }
 
 function kernelFinding(): Finding {
@@ -129,7 +128,9 @@ async function configured(path: string): Promise<{ readonly config: Config | nul
     return { config: null, findings: at }
   }
   const { refusals, doubts } = await inspect(loaded.config)
-  const [refused, doubted] = [loaded.located(refusals), loaded.located(doubts)]
+  // Their directories are looked at more closely.
+  const others = doubts.filter(({ path: [table] }) => table !== 'services')
+  const [refused, doubted] = [loaded.located(refusals), loaded.located(others)]
   const findings = [
     ...refused.map(({ line, message }) => bad(subject, `line ${line}: ${message}`, `edit ${path}`)),
     ...doubted.map(({ line, message }) => doubt(subject, `line ${line}: ${message}`)),
@@ -171,8 +172,7 @@ function listeningPorts(): Set<number> {
 async function stunnelFinding(host: Host, env: Env): Promise<Finding> {
   const reason = await doubtOfForm(host, env)
   const isOn = installed(host) !== 'none'
-  const instead = 'give Xengate a port of its own: [[listen]] with tls, and xengate host open-port PORT'
   if (reason === null) return ok('stunnel', `the front is ${isOn ? 'on' : 'off, and can be switched on'}`)
   const text = `the front ${isOn ? 'is on without effect' : 'is not possible'}: in ${host.stunnelOwn}, ${reason}`
-  return (isOn ? bad : doubt)('stunnel', text, instead)
+  return (isOn ? bad : doubt)('stunnel', text, OWN_PORT)
 }

@@ -14,6 +14,8 @@ import { lastLine, runProgram } from './programs.ts'
 
 type Env = Readonly<NodeJS.ProcessEnv>
 
+const RESTART = `systemctl restart ${STUNNEL_UNIT}`
+
 /** Which of the two files of `enable` are there. */
 export type Installed = 'both' | 'other' | 'none'
 
@@ -48,7 +50,7 @@ function installedFinding(host: Host): Finding {
         'xengate front enable',
       )
     case 'none':
-      return bad(subject, `is not there: ${host.dropIn}`, 'xengate front enable')
+      return doubt(subject, `is not there: ${host.dropIn}`, 'xengate front enable')
   }
 }
 
@@ -56,14 +58,18 @@ function installedFinding(host: Host): Finding {
 async function derivedFinding(host: Host, env: Env): Promise<Finding> {
   const subject = 'derived file'
   const { reason, text } = await derivedNow(host, env)
-  if (reason !== null) return bad(subject, `is xapi's own: in ${host.stunnelOwn}, ${reason}`, CERTIFICATES_REMEDY)
+  if (reason !== null) return bad(subject, `is xapi's own: in ${host.stunnelOwn}, ${reason}`, OWN_PORT)
   const there = textOf(host.stunnelDerived)
-  if (there === null) return bad(subject, `is not there: ${host.stunnelDerived}`, 'xengate front enable')
+  if (there === null) {
+    const absent = `is not there: ${host.stunnelDerived}`
+    return installed(host) === 'none' ? doubt(subject, absent) : bad(subject, absent, RESTART)
+  }
   if (there === text) return ok(subject, `follows ${host.stunnelOwn}`)
   return doubt(subject, `is older than ${host.stunnelOwn}`, `systemctl reload ${STUNNEL_UNIT}`)
 }
 
-const CERTIFICATES_REMEDY = 'give Xengate a port of its own; see docs/dom0-commands.md'
+/** What works whatever stunnel's file says. */
+export const OWN_PORT = 'give Xengate a port of its own: [[listen]] with tls, and xengate host open-port PORT'
 
 /** Why no file can be derived from xapi's own now; null when it can. */
 export async function doubtOfForm(host: Host, env: Env): Promise<string | null> {
@@ -85,14 +91,14 @@ async function derivedNow(host: Host, env: Env): Promise<{ readonly reason: stri
 /** Whether stunnel runs, and with which file. */
 async function stunnelFinding(host: Host, env: Env): Promise<Finding> {
   const subject = 'stunnel'
-  const restart = `systemctl restart ${STUNNEL_UNIT}`
   const ran = await runProgram('systemctl', ['show', STUNNEL_UNIT, '-p', 'MainPID'], { env })
   if (ran.code !== 0) return bad(subject, `cannot be asked about: ${lastLine(ran)}`)
   const pid = Number(/^MainPID=(\d+)$/m.exec(ran.stdout)?.[1] ?? 0)
-  if (pid === 0) return bad(subject, 'does not run', restart)
+  if (pid === 0) return bad(subject, 'does not run', RESTART)
   const argv = (textOf(`/proc/${pid}/cmdline`) ?? '').split('\0')
   if (argv.includes(host.stunnelDerived)) return ok(subject, `runs with the derived file, as process ${pid}`)
-  return bad(subject, `runs with xapi's own file, as process ${pid}`, installed(host) === 'none' ? undefined : restart)
+  const own = `runs with xapi's own file, as process ${pid}`
+  return installed(host) === 'none' ? ok(subject, own) : bad(subject, own, RESTART)
 }
 
 /** Whether the configuration makes the gateway what stunnel expects. */
@@ -155,7 +161,7 @@ export async function portFinding(host: Host): Promise<Finding> {
   try {
     if (!(await isXapiAt(door))) return bad(subject, 'Xengate answers, but xapi does not', 'systemctl status xapi')
     if (await isGatewayAt(door)) return ok(subject, 'Xengate answers for services, and xapi for all else')
-    return bad(subject, 'xapi answers, and Xengate does not')
+    return (installed(host) === 'none' ? doubt : bad)(subject, 'xapi answers, and Xengate does not')
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     return bad(subject, `nobody answers: ${why}`, `systemctl status ${STUNNEL_UNIT} xapi`)

@@ -44,7 +44,7 @@ export async function enableFront(host: Host, options: EnableOptions): Promise<v
   const { config, env, say } = options
   await requireReady(host, config, env)
   if (installed(host) === 'both' && (await isInForce(host, config, env))) {
-    say('the front is on already: nothing to do')
+    say('nothing to do')
     return
   }
   await requireConfirmation(host, options)
@@ -111,7 +111,7 @@ async function highAvailability(host: Host, env: Env): Promise<'on' | 'off' | 'u
 /** Gives stunnel back to xapi alone. Needs nothing of Xengate's, and can be repeated. @throws {FrontError} */
 export async function disableFront(host: Host, env: Env, say: (line: string) => void): Promise<void> {
   if (installed(host) === 'none') {
-    say('the front is off already: nothing to do')
+    say('nothing to do')
     return
   }
   say(`removing ${host.dropIn} and ${host.deriveScript}`)

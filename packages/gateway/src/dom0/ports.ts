@@ -46,6 +46,8 @@ export async function openPort(host: Host, port: number, env: Env): Promise<bool
   record(host, [...before.filter((one) => one.port !== port), { port, by }])
   const problem = await change(host, { port, by }, 'open', env)
   if (problem === null) return true
+  // firewalld may have taken one half of it.
+  await change(host, { port, by }, 'close', env)
   record(host, before)
   throw new PortError('firewall-failed', `cannot open port ${port} by ${by}: ${problem}`)
 }

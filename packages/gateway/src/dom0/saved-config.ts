@@ -40,18 +40,29 @@ export interface Saved {
   readonly without: readonly string[]
 }
 
-/**
- * Keeps the file at `path`: for this host, or for all hosts of the pool.
- *
- * @throws {SavedConfigError} @throws {ConfigError} when it is not valid
- */
-export async function saveConfig(host: Host, path: string, isForPool: boolean, pool: PoolRecord): Promise<Saved> {
-  const { config } = await loadConfig(path)
-  if (config.valkey.url.password !== null) {
+/** A URL with a password, in a comment too. */
+const SECRET = /:\/\/[^\s/"'@]*:[^\s/"'@]+@/
+
+/** A configuration that is to be kept. */
+export interface Saving {
+  readonly path: string
+  /** What is in the file. */
+  readonly config: Config
+  /** For all hosts of the pool, and not for this one alone. */
+  readonly isForPool: boolean
+}
+
+/** Keeps the file with its comments. @throws {SavedConfigError} */
+export async function saveConfig(host: Host, { path, config, isForPool }: Saving, pool: PoolRecord): Promise<Saved> {
+  const text = readFileSync(path)
+  if (config.valkey.url.password !== null || SECRET.test(text.toString())) {
     const instead = 'put it into a file that valkey.password-file names, and save again'
-    throw new SavedConfigError('config-secret', `valkey.url has a password, which is not kept in the pool: ${instead}`)
+    throw new SavedConfigError(
+      'config-secret',
+      `${path} has a URL with a password, which is not kept in the pool: ${instead}`,
+    )
   }
-  const value = gzipSync(readFileSync(path)).toString('base64url')
+  const value = gzipSync(text).toString('base64url')
   if (value.length > VALUE_CHARACTERS_MAX) {
     const sizes = `it has ${value.length} characters when compressed, and may have ${VALUE_CHARACTERS_MAX}`
     throw new SavedConfigError('config-large', `${path} is too large for the pool's record: ${sizes}`)

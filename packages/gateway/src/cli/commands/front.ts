@@ -19,6 +19,7 @@ export async function enable({ config, yes = false }: FrontOptions, io: Io, host
   const path = configPath(config, io)
   await enableFront(host, { config: path, isConfirmed: yes, env: io.env, say: (line) => say(io, line) })
   say(io, 'the front is on: services are reached at the port of the host, and xapi answers when Xengate is down')
+  say(io, 'take it back with: xengate front disable')
   return EXIT.ok
 }
 
@@ -36,6 +37,7 @@ export async function status({ config, json }: FrontOptions, io: Io, host: Host 
   const changes = { enable: changesOfEnable(host, findings), disable: changesOfDisable(host) }
   if (json === true) print(io, JSON.stringify({ on: isOn, findings, changes }, null, 2))
   else {
+    print(io, `the front is ${stateOf(host, isOn)}\n`)
     for (const line of findingLines(findings)) print(io, line)
     print(io, '')
     for (const [name, lines] of Object.entries(changes)) {
@@ -43,6 +45,11 @@ export async function status({ config, json }: FrontOptions, io: Io, host: Host 
     }
   }
   return isOn ? EXIT.ok : EXIT.failed
+}
+
+function stateOf(host: Host, isOn: boolean): string {
+  if (isOn) return 'on'
+  return installed(host) === 'none' ? 'off' : 'on, and not all of it works'
 }
 
 const RESTART = `restart ${STUNNEL_UNIT}, which ends connections by TLS`

@@ -54,7 +54,9 @@ export async function save({ config, pool = false }: SaveOptions, io: Io, host: 
   requireRoot(host.root)
   const path = configPath(config, io)
   const { config: loaded } = await loadConfig(path)
-  const { key, without } = await withPool(host, loaded, io, (record) => saveConfig(host, path, pool, record))
+  const { key, without } = await withPool(host, loaded, io, (record) =>
+    saveConfig(host, { path, config: loaded, isForPool: pool }, record),
+  )
   say(io, `kept ${path} in the pool, as ${key} of pool.other_config, with its comments`)
   for (const file of without) say(io, `not kept: ${file}`)
   return EXIT.ok
