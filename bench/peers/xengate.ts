@@ -54,7 +54,8 @@ async function start(bench: Bench, variant: Variant): Promise<Running> {
   const service =
     variant.nodeService === undefined ? undefined : await startNodeService(host, variant.servicePlace ?? 'peer')
   const authority = variant.authority === undefined ? undefined : await startAuthority(host, variant.authority)
-  writeFileSync(path, configuration(service?.directory ?? bench.services, variant, authority))
+  const asInDom0 = variant.packed === 'dom0' ? `[host]\ndata-sources = true\nmetrics-directory = "${directory}"\n` : ''
+  writeFileSync(path, configuration(service?.directory ?? bench.services, variant, authority) + asInDom0)
   if (authority?.login == null) await addUser(host, path)
   const written = variant.sessions === undefined ? null : writeRows(host, directory, variant.sessions)
   const place = variant.isUnpinned === true ? 'both' : 'peer'

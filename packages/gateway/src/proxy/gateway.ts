@@ -80,7 +80,7 @@ export interface Held {
 }
 
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
-const TICK_MS_MAX = 250
+const TICK_MS_MAX = 500
 const TICK_MS_MIN = 10
 /** Connections beyond the limit that are told so, and waited for until they have read it. */
 const REFUSING_MAX = 64
