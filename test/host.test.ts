@@ -135,9 +135,33 @@ test('a worker of another build does not serve, and makes the primary end', asyn
   const [worker = 0] = (/"worker-ready","worker":(\d+)/.exec(child.stdout) ?? []).slice(1).map(Number)
   process.kill(worker, 'SIGKILL')
   await logged('program-replaced')
-  assert.equal((await child.exited).code, 0)
+  assert.equal((await child.exited).code, 1)
   await until(() => (child.stdout.includes('"event":"stopped"') ? true : undefined), 'the last line')
   assert.equal(child.stdout.split('"event":"worker-ready"').length, 3, 'no worker of the other build served')
+})
+
+test('without a worker the daemon ends, and whoever waits is refused rather than kept', async (t) => {
+  const scope = scopeOf(t)
+  const place = await Place.make(scope)
+  const app = join(place.directory, 'app')
+  await bundle(app)
+  const child = new Child(scope, process.execPath, [
+    join(app, 'dist/main.js'),
+    'serve',
+    '--config',
+    place.configuration,
+  ])
+  const logged = (event: string): Promise<RegExpExecArray> =>
+    child.printed(
+      ({ stdout }) => new RegExp(`"event":"${event}","worker":(\\d+)|"event":"${event}"`).exec(stdout) ?? undefined,
+      event,
+    )
+  const [, worker] = await logged('worker-ready')
+  await logged('started')
+  writeFileSync(join(app, 'dist/worker-main.js'), 'process.exit(1)\n')
+  process.kill(Number(worker), 'SIGKILL')
+  await logged('workers-gone')
+  assert.equal((await child.exited).code, 1)
 })
 
 test('an unprivileged daemon that is to have other workers says so at once', async (t) => {

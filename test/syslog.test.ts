@@ -2,11 +2,13 @@
 
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { serve } from '../packages/service/src/index.ts'
 import { Child } from './harness/child.ts'
 import { Place, USER } from './harness/daemon.ts'
-import { exchange } from './harness/raw.ts'
+import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
 import { serveHttp } from './harness/services.ts'
 
@@ -71,6 +73,11 @@ test('the log goes to the facility daemon, and the audit in the form of xapi to 
   assert.match(refused, /\('' '' '' 'DENIED' 'ERROR:session-invalid' 'HTTP' 'http\/get_services' /)
   assert.doesNotMatch(syslog.stdout, new RegExp(`^<${LOCAL6_INFO}>.*/read'`, 'm'))
 
+  // A sign-in is somebody's, and its request no record of nobody's.
+  const [signedIn = ''] = await line(syslog, new RegExp(`^<${LOCAL6_INFO}>.*'sign-in' .*$`, 'm'))
+  assert.match(signedIn, /'ALLOWED' 'OK' 'API' 'sign-in' .*\('user' 'alice' '' ''\)/)
+  assert.doesNotMatch(syslog.stdout, new RegExp(`^<${LOCAL6_INFO}>.*'xenapi'`, 'm'))
+
   assert.equal((await place.command(['user', 'remove', USER.name])).code, 0)
   const [removed = ''] = await line(syslog, new RegExp(`^<${LOCAL6_INFO}>.*'user-removed'.*$`, 'm'))
   assert.match(removed, /'ALLOWED' 'OK' 'API' 'user-removed' \(\('user' 'alice' '' ''\) \('uid' '\d+' '' ''\)/)
@@ -85,6 +92,29 @@ async function login(url: string): Promise<string> {
   const { result } = JSON.parse((await exchange(url, head + body)).text) as { readonly result: string }
   return result
 }
+
+test('a channel that is over is a record', async (t) => {
+  const scope = scopeOf(t)
+  const tables = '[log]\naccess = false\naudit = true\nsyslog = "log.sock"\n'
+  const place = await Place.make(scope, { tables })
+  const syslog = await startSyslog(scope, place)
+  await place.addDefaultUser()
+  const daemon = await place.start()
+  const handler = (_request: IncomingMessage, response: ServerResponse): void => void response.end('done')
+  const service = await serve({ name: NAME, directory: place.plugin, handler })
+  scope.defer(() => service.close())
+  using client = await RawClient.connect(daemon.url)
+  const session = await daemon.login()
+  await client.send(request('PUT', session, '/on-a-channel').replace('Connection: close\r\n', ''))
+  assert.equal((await client.response()).text, 'done')
+  await client.send(request('PUT', session, '/last'))
+  assert.equal((await client.response()).text, 'done')
+  const [record = ''] = await line(syslog, new RegExp(`^<${LOCAL6_INFO}>.*'http/channel_services'.*$`, 'm'))
+  assert.match(
+    record,
+    /'alice' 'ALLOWED' '[^']*' 'HTTP' .*\('service' 'com\.example\.audited' '' ''\).*\('requests' '2' '' ''\)/,
+  )
+})
 
 test('who is refused again and again does not fill the audit, and is counted', async (t) => {
   const scope = scopeOf(t)

@@ -34,7 +34,13 @@ case $1 in
     stop
     if [ -e "$state/no-start" ]; then echo "Job for stunnel@xapi.service failed." >&2; exit 1; fi
     execute ExecStartPre
-    execute ExecStart ;;
+    execute ExecStart || exit 1
+    # stunnel goes to the background before it writes the file: without it, a stop that follows at once would miss it.
+    tries=0
+    until pid > /dev/null || [ "$tries" -ge 500 ]; do
+      sleep 0.02
+      tries=$((tries + 1))
+    done ;;
   stop) stop ;;
   reload) MAINPID=$(pid) execute ExecReload ;;
   show) echo "MainPID=$(pid || echo 0)" ;;

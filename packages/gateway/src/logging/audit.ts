@@ -3,13 +3,16 @@
 //
 //   ('trackid=MD5 of the session' 'subject' 'user' 'ALLOWED|DENIED' 'OK|ERROR:code' 'HTTP|API' 'action' (('name' 'value' '' '') ...))
 
-import { type AccessFields, type LoggedCaller, pathForLog } from './access.ts'
+import { type AccessFields, type ChannelFields, type LoggedCaller, pathForLog } from './access.ts'
 import { SYSLOG_SOCKET, SyslogWriter } from './syslog.ts'
 
 /** Refused requests of nobody that are told of in one second: whoever floods the gateway does not fill the disk by it. */
 const STRANGERS_A_SECOND = 10
-/** Of a path, as many characters. */
-const PATH_LENGTH_MAX = 512
+/** Of a value, as many characters, and of values in all. */
+const TEXT_LENGTH_MAX = 400
+const TEXTS_LENGTH_MAX = 1200
+/** What requests are logged under that are for no custom service. */
+const NOT_SERVICES: ReadonlySet<string | null> = new Set(['xapi', 'xenapi'])
 
 type Argument = readonly [name: string, value: string]
 
@@ -26,21 +29,38 @@ export class Audit {
     )
   }
 
-  /** Takes a request that is over: what may have changed something, and what was refused, is recorded. */
+  /**
+   * Takes a request that is over: what may have changed something, and what was refused, is recorded. Not what went on to a XenAPI: xapi
+   * audits its calls itself, by what they do, and so does the gateway's own.
+   */
   request(fields: AccessFields): void {
     const isRefused = fields.outcome === 'refused'
-    if (!isRefused && (fields.method === 'GET' || fields.method === 'HEAD')) return
-    if (fields.caller === null && isRefused && !this.#mayTellOfStranger()) return
+    const isRead = fields.method === 'GET' || fields.method === 'HEAD'
+    if (!isRefused && (isRead || NOT_SERVICES.has(fields.service))) return
+    if (fields.caller === null && !this.#mayTellOfStranger()) return
     const isAllowed = !isRefused
     const result = fields.outcome === 'complete' ? 'OK' : `ERROR:${fields.reason ?? fields.outcome}`
     const action = `http/${(fields.method ?? 'none').toLowerCase()}_services`
     this.#write(record(fields.caller, isAllowed, result, 'HTTP', action, requestArguments(fields)))
   }
 
-  /** Takes an act of an administrator: what, and its particulars. */
+  /** Takes a channel that is over: its requests went past the gateway, which knows of them what the service counted. */
+  channel({ channel, client, caller, service, requests, bytesIn, bytesOut, outcome, reason }: ChannelFields): void {
+    const result = outcome === 'complete' ? 'OK' : `ERROR:${reason ?? outcome}`
+    const counts = Object.entries({ requests, bytesIn, bytesOut }).map(([name, count]): Argument => [
+      name,
+      String(count),
+    ])
+    const named: readonly Argument[] = [['service', service], ['client', client], ['channel', channel], ...counts]
+    this.#write(record(caller, true, result, 'HTTP', 'http/channel_services', named))
+  }
+
+  /** Takes an act of an administrator, or of who signs in: what, and its particulars. */
   act(action: string, particulars: Readonly<Record<string, unknown>>): void {
+    const isFailure = action.endsWith('-failed')
+    if (isFailure && !this.#mayTellOfStranger()) return
     const named = Object.entries(particulars).map(([name, value]): Argument => [name, textOf(value)])
-    this.#write(record(null, true, 'OK', 'API', action, named))
+    this.#write(record(null, !isFailure, isFailure ? 'ERROR' : 'OK', 'API', action, named))
   }
 
   #mayTellOfStranger(): boolean {
@@ -62,7 +82,7 @@ export class Audit {
 function requestArguments({ service, path, status, client, requestId }: AccessFields): readonly Argument[] {
   return [
     ['service', service ?? ''],
-    ['path', path === null ? '' : pathForLog(path).slice(0, PATH_LENGTH_MAX)],
+    ['path', path === null ? '' : pathForLog(path)],
     ['status', String(status)],
     ['client', client],
     ['request', requestId],
@@ -86,7 +106,12 @@ function record(
     type,
     action,
   ]
-  const list = named.map(([name, value]) => `(${[name, value, '', ''].map(quoted).join(' ')})`)
+  let left = TEXTS_LENGTH_MAX
+  const list = named.map(([name, value]) => {
+    const text = value.slice(0, Math.min(TEXT_LENGTH_MAX, left))
+    left -= text.length
+    return `(${[name, text, '', ''].map(quoted).join(' ')})`
+  })
   return `[ info||${process.pid} ||audit] (${words.map(quoted).join(' ')} (${list.join(' ')}))`
 }
 

@@ -125,11 +125,19 @@ describe('a line that is too long', () => {
   })
 
   test('keeps what names it when nothing else helps', () => {
-    const line = `${JSON.stringify({ ...head, many: Array.from({ length: 5000 }, () => 1) })}\n`
+    const keys = Array.from({ length: 500 }, (_, index) => [`key-${index}`, index])
+    const line = `${JSON.stringify({ ...head, ...Object.fromEntries(keys) })}\n`
     assert.deepEqual(JSON.parse(shortenLine(line)), { ...head, shortened: line.length })
   })
 
-  test('of 4096 bytes is left as it is', () => {
+  test('keeps the beginning of a list, and how long it was', () => {
+    const many = Array.from({ length: 5000 }, (_, index) => index)
+    const line = `${JSON.stringify({ ...head, many, uid: 0 })}\n`
+    const kept = [...many.slice(0, 10), '… 5000 in all']
+    assert.deepEqual(JSON.parse(shortenLine(line)), { ...head, many: kept, uid: 0, shortened: line.length })
+  })
+
+  test('of the most bytes is left as it is', () => {
     const frame = `${JSON.stringify({ x: '' })}\n`.length
     for (const [bytes, isKept] of [
       [LINE_BYTES_MAX, true],

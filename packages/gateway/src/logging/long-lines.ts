@@ -5,8 +5,11 @@ export const LINE_BYTES_MAX = 2000
 
 const TEXT_LENGTHS = [512, 128, 32, 0] as const
 
+/** Of a list in a line that is too long, as many are kept. */
+const LIST_LENGTH_MAX = 10
+
 /**
- * The line as it is when it fits; else the same record with its long texts cut, and `shortened` with the bytes that it
+ * The line as it is when it fits; else the same record with its long texts and lists cut, and `shortened` with the bytes that it
  * had. A record that does not fit even so keeps its level, time, process and event.
  *
  * @param line a JSON object and a line break.
@@ -26,8 +29,11 @@ export function shortenLine(line: string): string {
 }
 
 function cutTexts(record: Readonly<Record<string, unknown>>, length: number): Record<string, unknown> {
-  const text = JSON.stringify(record, (_key, value: unknown) =>
-    typeof value === 'string' && value.length > Math.max(length, 40) ? `${value.slice(0, length)}…` : value,
-  )
+  const text = JSON.stringify(record, (_key, value: unknown) => {
+    if (Array.isArray(value) && value.length > LIST_LENGTH_MAX) {
+      return [...value.slice(0, LIST_LENGTH_MAX), `… ${value.length} in all`]
+    }
+    return typeof value === 'string' && value.length > Math.max(length, 40) ? `${value.slice(0, length)}…` : value
+  })
   return JSON.parse(text) as Record<string, unknown>
 }

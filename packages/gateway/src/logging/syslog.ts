@@ -17,11 +17,19 @@ const SEVERITY: Readonly<Record<LogLevel, number>> = { trace: 7, debug: 7, info:
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'] as const
 
-/** See the head of this file. A reader that is behind, or not there, is not waited for: what it does not take is counted, and told later. */
+/** A reader that is behind has a queue of ten datagrams; what waits for it here is at most so much, and tried again after this. */
+const WAITING_BYTES_MAX = 1_048_576
+const RETRY_MS = 20
+
+/** See the head of this file. Nobody waits for a reader that is behind, or not there: past what may wait, lines are dropped, counted, and told later. */
 export class SyslogWriter {
   readonly #sender: DatagramSender
   readonly #facility: Facility
   readonly #droppedLine: (lines: number) => string
+  /** Datagrams that were not taken yet. */
+  #waiting: Buffer[] = []
+  #waitingBytes = 0
+  #timer: NodeJS.Timeout | null = null
   #dropped = 0
 
   /** @param droppedLine makes a line of the number of lines that were dropped */
@@ -29,25 +37,45 @@ export class SyslogWriter {
     this.#sender = new DatagramSender(path)
     this.#facility = facility
     this.#droppedLine = droppedLine
+    process.on('exit', () => this.#sendWaiting())
   }
 
   /** Takes a line; its line break is left out. */
   add(line: string, level: LogLevel): void {
-    if (this.#dropped > 0 && this.#send(this.#droppedLine(this.#dropped), 'warn')) this.#dropped = 0
-    if (!this.#send(line, level)) this.#dropped++
+    const datagram = this.#datagram(line, level)
+    if (this.#waiting.length === 0 && this.#sender.send(datagram) === null) return
+    if (this.#waitingBytes + datagram.length > WAITING_BYTES_MAX) this.#dropped++
+    else this.#keep(datagram)
   }
 
-  /** Nothing is kept. */
+  /** Tries once more to send what waits; `done` is called whether it was taken or not. */
   flush(done?: () => void): void {
+    this.#sendWaiting()
     done?.()
   }
 
-  #send(line: string, level: LogLevel): boolean {
+  #keep(datagram: Buffer): void {
+    this.#waiting.push(datagram)
+    this.#waitingBytes += datagram.length
+    this.#timer ??= setInterval(() => this.#sendWaiting(), RETRY_MS).unref()
+  }
+
+  #sendWaiting(): void {
+    const taken = this.#waiting.findIndex((datagram) => this.#sender.send(datagram) !== null)
+    const sent = this.#waiting.splice(0, taken === -1 ? this.#waiting.length : taken)
+    for (const { length } of sent) this.#waitingBytes -= length
+    if (this.#waiting.length > 0) return
+    if (this.#timer !== null) clearInterval(this.#timer)
+    this.#timer = null
+    if (this.#dropped === 0) return
+    const lines = this.#dropped
+    this.#dropped = 0
+    this.add(this.#droppedLine(lines), 'warn')
+  }
+
+  #datagram(line: string, level: LogLevel): Buffer {
     const priority = FACILITY[this.#facility] * 8 + SEVERITY[level]
-    return (
-      this.#sender.send(Buffer.from(`<${priority}>${stamp(new Date())} xengate[${process.pid}]: ${line.trimEnd()}`)) ===
-      null
-    )
+    return Buffer.from(`<${priority}>${stamp(new Date())} xengate[${process.pid}]: ${line.trimEnd()}`)
   }
 }
 

@@ -11,11 +11,13 @@ import { hostOf } from '../config/addresses.ts'
 import type { Config, ListenConfig, LogConfig, PoolConfig } from '../config/schema.ts'
 import type { DataSources, Sample } from '../dom0/data-sources.ts'
 import { Audit } from '../logging/audit.ts'
+import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Identity } from '../sessions/accounts/identity.ts'
 import { isNarrow, makeStateDirectory } from '../state-directory.ts'
 import { version } from '../version.ts'
+import type { XenApiLog } from '../xenapi/call-log.ts'
 import type { XenApiPool } from '../xenapi/records.ts'
 import { createXenApi, type XenApi } from '../xenapi/server.ts'
 import { type Account, accountOf } from './account.ts'
@@ -112,6 +114,7 @@ class Primary {
   /** Whether a reload was asked for while one was under way. */
   #isToReloadAgain = false
   #isStopping = false
+  #exitCode = 0
 
   constructor(options: PrimaryOptions) {
     this.#options = options
@@ -229,7 +232,7 @@ class Primary {
       authority: xenapi.authority,
       pool: this.#xenapiPool(xenapi.identity),
       clock: Date.now,
-      log: this.#log,
+      log: this.#audit === null ? this.#log : auditedLog(this.#log, this.#audit),
       draining: this.#draining.signal,
       version: version(),
     })
@@ -278,17 +281,19 @@ class Primary {
       draining: (connections) => this.#waitsFor(connections),
       taskEnded: ({ session, reference, failure }) => this.#xenapi?.tasks.requestEnded(session, reference, failure),
       troubled: (trouble) => backends.health?.workerTrouble(trouble),
-      otherBuild: () => this.#endForOther(),
+      deserted: () => this.#end({ event: 'workers-gone' }),
+      otherBuild: () => this.#end({ event: 'program-replaced', version: version() }),
     })
   }
 
   /**
-   * Ends, as at SIGTERM: whoever put another version in place of this one starts that, and until then the workers of this one finish.
-   * Two versions do not speak to each other.
+   * Ends, as at SIGTERM, and is started again by whoever started it: with no worker, so that clients are refused meanwhile, and what is in
+   * front goes to xapi; or since another version was put in place of this one, which does not speak to its workers.
    */
-  #endForOther(): void {
+  #end(event: LogEvent): void {
     if (this.#isStopping) return
-    this.#log.error({ event: 'program-replaced', version: version() })
+    this.#log.error(event)
+    this.#exitCode = 1
     process.kill(process.pid, 'SIGTERM')
   }
 
@@ -370,7 +375,7 @@ class Primary {
     if (this.#hasStarted) this.#log.info({ event: 'stopped' })
     this.#hasStarted = false
     this.#log.flush()
-    return 0
+    return this.#exitCode
   }
 
   /**
@@ -407,6 +412,9 @@ class Primary {
     if (broker === null || backends === null || old === null) throw new Error('the daemon is not running')
     if (config.stateDir !== this.#config.stateDir) {
       throw new Error('state-dir cannot be changed by a reload: restart the daemon')
+    }
+    if (config.workerUser !== this.#config.workerUser) {
+      throw new Error('worker-user cannot be changed by a reload: restart the daemon')
     }
     backends.checkReload(config)
     refuseOtherLog(config.log, this.#config.log)
@@ -501,6 +509,26 @@ function checkTlsFiles({ listen }: Config): void {
 
 function keyOf({ address }: ListenConfig): string {
   return address.kind === 'tcp' ? `${address.host} ${address.port}` : address.path
+}
+
+/** What the XenAPI's log tells of that is for the audit as well. */
+const SIGNED: ReadonlySet<string> = new Set(['sign-in', 'sign-in-failed', 'sign-out'])
+
+function auditedLog(log: Log, audit: Audit): XenApiLog {
+  const audited = ({ event, ...particulars }: LogEvent): void => {
+    if (SIGNED.has(event)) audit.act(event, particulars)
+  }
+  return {
+    info: (event) => {
+      log.info(event)
+      audited(event)
+    },
+    warn: (event) => {
+      log.warn(event)
+      audited(event)
+    },
+    error: (event) => log.error(event),
+  }
 }
 
 /** @throws when what is open already would have to be opened anew */

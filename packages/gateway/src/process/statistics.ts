@@ -7,6 +7,9 @@ import type { WorkerReport } from './messages.ts'
 /** More services than a host has; what is beyond them is counted in all alone. */
 const SERVICES_MAX = 1000
 
+/** More events than the log has. */
+const PROBLEMS_MAX = 200
+
 /** See the head of this file. */
 export class Statistics {
   readonly #all = noCounts()
@@ -36,6 +39,7 @@ export class Statistics {
 
   /** Takes what the worker `pid` tells. */
   took(pid: number | undefined, { memoryBytes, problems }: WorkerReport, counted?: Counted): void {
+    if (!Number.isSafeInteger(memoryBytes)) throw new RangeError('a worker says that it takes no number of bytes')
     if (pid !== undefined) this.#memory.set(pid, memoryBytes)
     this.noteProblems(problems)
     if (counted === undefined) return
@@ -53,6 +57,7 @@ export class Statistics {
   noteProblems(problems: readonly Problem[]): void {
     for (const { event, count, lastMs } of problems) {
       const before = this.#problems.get(event)
+      if (before === undefined && this.#problems.size >= PROBLEMS_MAX) continue
       const later = Math.max(lastMs, before?.lastMs ?? 0)
       this.#problems.set(event, { event, count: count + (before?.count ?? 0), lastMs: later })
     }

@@ -31,6 +31,8 @@ const SAY_DRAINING_MS = 50
 /** A worker that is silent for so long is asked for a sign of life, and one that stays silent is killed: within 10 s, as clients wait for it. */
 const ASK_MS = 3500
 const HUNG_MS = 7500
+/** One that starts has longer, since nobody waits for it, unless nobody else serves. */
+const START_MS = 30_000
 
 /** Descriptors 0 to 2 are the usual ones and 3 is the channel to the primary; the listening sockets follow. */
 const FIRST_LISTEN_FD = 4
@@ -63,6 +65,8 @@ export interface WorkerGroupOptions {
   readonly taskEnded: (ended: EndedTask) => void
   /** A worker died that was to serve on, or hung. */
   readonly troubled: (trouble: WorkerTrouble) => void
+  /** For some time no worker has served: clients wait, and would rather be refused. */
+  readonly deserted: () => void
   /** The program's files are another version's: no more workers can be had. */
   readonly otherBuild: () => void
 }
@@ -80,6 +84,9 @@ export class WorkerGroup {
   readonly #options: WorkerGroupOptions
   readonly #workers = new Set<Worker>()
   #endings = 0
+  #hasStarted = false
+  /** Beats since a worker was ready. */
+  #desertedBeats = 0
   /** Connections that workers have told to be waiting for. */
   #waitedFor = 0
   #isDraining = false
@@ -129,6 +136,7 @@ export class WorkerGroup {
     for (let count = 0; count < workers; count++) this.#spawn()
     try {
       await ready
+      this.#hasStarted = true
     } catch (error) {
       this.destroy()
       throw error
@@ -149,13 +157,16 @@ export class WorkerGroup {
   /** Tells workers that the primary is there, and sees to it that they are. */
   #beat(): void {
     this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.deafMs() })
-    for (const worker of this.#workers) if (worker.isReady) this.#heed(worker)
+    for (const worker of this.#workers) this.#heed(worker)
+    if (!this.#hasStarted || this.#isDraining) return
+    this.#desertedBeats = this.readyPids.length > 0 ? 0 : this.#desertedBeats + 1
+    if (this.#desertedBeats > HUNG_MS / this.#beatMs) this.#options.deserted()
   }
 
   #heed(worker: Worker): void {
     worker.silentBeats++
     if (worker.silentBeats === Math.ceil(ASK_MS / this.#beatMs)) this.#tell(worker, { type: 'are-you-there' })
-    if (worker.silentBeats <= HUNG_MS / this.#beatMs) return
+    if (worker.silentBeats <= (worker.isReady ? HUNG_MS : START_MS) / this.#beatMs) return
     this.#options.log.error({ event: 'worker-hung', worker: worker.child.pid })
     this.#options.troubled('hung')
     worker.child.kill('SIGKILL')
@@ -165,13 +176,13 @@ export class WorkerGroup {
     const { config, xenapiPath, returns, log, places, account } = this.#options
     const listenFds = this.#options.listenFds()
     const child = fork(WORKER_MAIN, [build()], {
-      execArgv: [...process.execArgv, WITHOUT_DEBUGGER],
+      execArgv: [...new Set([...process.execArgv, WITHOUT_DEBUGGER])],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds, returns.fd],
       ...account,
     })
     const worker: Worker = { child, confirmations: new Map(), isReady: false, silentBeats: 0 }
     this.#workers.add(worker)
-    child.on('message', (message: ToPrimary) => this.#heard(worker, message))
+    child.on('message', (message: ToPrimary) => this.#listen(worker, message))
     child.on('error', (error) => {
       log.error({ event: 'worker-error', worker: child.pid, error: error.message })
       // It was never started, so that it will not exit.
@@ -202,6 +213,16 @@ export class WorkerGroup {
   /** Tells every worker of places that have changed. */
   placesChanged(changes: ServiceChanges): void {
     this.#tellAll({ type: 'places', changes })
+  }
+
+  /** A worker that says what none says is not to be trusted: it may be another's. */
+  #listen(worker: Worker, message: ToPrimary): void {
+    try {
+      this.#heard(worker, message)
+    } catch (error) {
+      this.#options.log.error({ event: 'worker-nonsense', worker: worker.child.pid, error })
+      worker.child.kill('SIGKILL')
+    }
   }
 
   #heard(worker: Worker, message: ToPrimary): void {
@@ -278,7 +299,7 @@ export class WorkerGroup {
     this.#replaceMs = Math.min(this.#replaceMs * 2, REPLACE_LAST_MS)
     setTimeout(() => {
       if (!this.#isDraining) this.#spawn()
-    }, pauseMs)
+    }, pauseMs).unref()
   }
 
   #allGone(): void {

@@ -1,7 +1,7 @@
 // A worker process: one gateway, on the primary's listening sockets, with a table of sessions that the primary fills.
 
 import { randomBytes } from 'node:crypto'
-import { type AccessFields, channelLine } from '../logging/access.ts'
+import { type AccessFields, type ChannelFields, channelLine } from '../logging/access.ts'
 import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
 import type { ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/schema.ts'
@@ -108,6 +108,7 @@ class Worker {
     )
     this.#whereabouts.take(places)
     const { services, limits } = config
+    const audit = config.log.audit ? new Audit(config.log.syslog) : null
     this.#hearsEndings = config.sessions.authority !== 'xapi'
     this.#gateway = new Gateway({
       limits,
@@ -125,9 +126,9 @@ class Worker {
       debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
       burstOver: collectGarbage,
       counting: () => setTimeout(() => this.#tellCounted(), COUNTED_MS).unref(),
-      access: requestsOf(config.log, this.#log),
+      access: requestsOf(config.log, this.#log, audit),
       taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
-      channel: config.log.access ? (line) => this.#log.info(channelLine(line)) : null,
+      channel: channelsOf(config.log, this.#log, audit),
     })
     this.#staleGraceMs = config.sessions.staleGraceMs
     this.#judgeTrust()
@@ -261,15 +262,20 @@ class Worker {
 }
 
 /** Takes a line for each request, for the log and for the audit; null when there is neither. */
-function requestsOf(
-  { access, audit: isAudited, syslog }: LogConfig,
-  log: Log,
-): ((fields: AccessFields) => void) | null {
-  const audit = isAudited ? new Audit(syslog) : null
+function requestsOf({ access }: LogConfig, log: Log, audit: Audit | null): ((fields: AccessFields) => void) | null {
   if (!access && audit === null) return null
   return (fields) => {
     audit?.request(fields)
     if (access) log.access(fields)
+  }
+}
+
+/** The same of each channel. */
+function channelsOf({ access }: LogConfig, log: Log, audit: Audit | null): ((fields: ChannelFields) => void) | null {
+  if (!access && audit === null) return null
+  return (fields) => {
+    audit?.channel(fields)
+    if (access) log.info(channelLine(fields))
   }
 }
 

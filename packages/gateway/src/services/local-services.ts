@@ -179,7 +179,7 @@ const LISTENS = 0x1_0000
 
 /** Paths of the Unix sockets that somebody listens on, as they were bound; empty where the system does not tell. */
 async function listeningPaths(): Promise<Set<string>> {
-  const table = await readFile('/proc/net/unix', 'utf8').catch(() => '')
+  const table = await readFile('/proc/self/net/unix', 'utf8').catch(() => '')
   const paths = new Set<string>()
   // Num RefCount Protocol Flags Type St Inode Path
   for (const line of table.split('\n')) {
