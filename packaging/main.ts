@@ -28,10 +28,20 @@ process.exitCode = await main(process.argv.slice(2))
 /** @returns the exit code: 0 made, 1 it failed, 2 used wrongly */
 async function main(argv: readonly string[]): Promise<number> {
   try {
+    if (argv.includes('--help') || argv.includes('-h')) {
+      process.stdout.write(USAGE)
+      return 0
+    }
     const { formats, ...options } = readArguments(argv)
     const missing = missingOf(PACKAGING_NEEDS)
     if (missing.length > 0) throw new Error(howToInstall(missing, 'The packages'))
     for (const path of await makePackages(formats, options)) process.stdout.write(`${path}\n`)
+    const isForHosts = formats.some((format) => format === 'yum' || format === 'pack')
+    if (isForHosts && options.sign === undefined) {
+      process.stderr.write(
+        'not signed: hosts do not take the pack, nor the repository as it is; sign with --sign KEYID\n',
+      )
+    }
     return 0
   } catch (error) {
     const isUsage = error instanceof UsageError

@@ -37,27 +37,32 @@ function inLibraryDirectory(...names: string[]): Record<string, string> {
   return Object.fromEntries(names.map((name) => [name, `/lib/x86_64-linux-gnu/${name}`]))
 }
 
+/** A Node.js that can be packed. */
+export interface Runtime {
+  readonly binary: string
+  readonly version: string
+  readonly licenceFile: string
+}
+
 /**
- * Copies node and its libraries below `tree`.
+ * Finds the Node.js in `directory`, or that of the checkout.
  *
- * @param directory a Node.js with bin/node, or undefined for the one of the checkout
- * @returns what it consists of
+ * @throws {Error} when there is none, or an old one
  */
-export function packRuntime(tree: string, directory: string | undefined): Part[] {
+export function findRuntime(directory: string | undefined): Runtime {
   const from = directory ?? join(ROOT, 'node_modules/node')
   const binary = join(from, 'bin/node')
   if (!existsSync(binary)) throw new Error(`no Node.js in ${from}: there is no bin/node`)
   const version = run(binary, ['--version']).trim().slice(1)
   if (Number(version.split('.')[0]) < NODE_MAJOR) throw new Error(`Xengate needs Node.js 26; ${binary} is ${version}`)
+  return { binary, version, licenceFile: nodeLicence(from) }
+}
+
+/** Copies node and its libraries below `tree`; returns what that consists of. */
+export function packRuntime(tree: string, { binary, version, licenceFile }: Runtime): Part[] {
   packNode(binary, join(tree, 'bin/node'))
   return [
-    {
-      name: 'node',
-      version,
-      purl: `pkg:generic/node@${version}`,
-      licences: 'MIT',
-      licenceFile: nodeLicence(from),
-    },
+    { name: 'node', version, purl: `pkg:generic/node@${version}`, licences: 'MIT', licenceFile },
     ...Object.entries(DEBIAN).map(([name, files]) => packLibraries(join(tree, 'lib'), name, files)),
   ]
 }

@@ -23,7 +23,7 @@ import { bundle } from './bundle.ts'
 import { type Identity, ROOT } from './identity.ts'
 import { describeMaterials } from './materials.ts'
 import { writeManual } from './manual.ts'
-import { packRuntime } from './runtime.ts'
+import { findRuntime, packRuntime } from './runtime.ts'
 
 export const FILES: string = join(ROOT, 'packaging/files')
 
@@ -44,9 +44,11 @@ export interface TreeOptions {
 /** Makes the tree anew, and returns its path. @throws {Error} when it is larger than it may be */
 export async function makeTree({ out, identity, runtime }: TreeOptions): Promise<string> {
   const tree = join(out, 'opt/xengate')
+  // Before the tree that is there goes.
+  const found = findRuntime(runtime)
   await rm(tree, { recursive: true, force: true })
   mkdirSync(tree, { recursive: true })
-  const parts = packRuntime(tree, runtime)
+  const parts = packRuntime(tree, found)
   await bundle(join(tree, 'app'))
   linkCommand(tree)
   writeManual(join(tree, 'share'), identity)

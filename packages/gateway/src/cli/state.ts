@@ -1,6 +1,6 @@
 // Whose users and sessions a command works on.
 
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { loadConfig } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
@@ -33,12 +33,22 @@ export async function accountPlace(options: StateOptions, io: Io): Promise<Accou
   if (options.state !== undefined) return { kind: 'embedded', stateDir: resolve(io.cwd, options.state) }
   const dev = join(io.cwd, DEV_STATE)
   if (options.config === undefined && existsSync(dev)) return { kind: 'embedded', stateDir: dev }
-  if (options.config === undefined && !existsSync(io.defaultConfig)) {
+  if (options.config === undefined && isAbsent(io.defaultConfig)) {
     const none = `there is neither a ${DEV_STATE} directory here nor ${io.defaultConfig}`
     throw new CliError('state-missing', `neither --config nor --state was given, and ${none}`)
   }
   const { config } = await loadConfig(configPath(options.config, io))
   return placeOf(config)
+}
+
+/** Whether there is no such file; one that this user may not see is none. */
+function isAbsent(path: string): boolean {
+  try {
+    statSync(path)
+    return false
+  } catch (error) {
+    return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+  }
 }
 
 function placeOf(config: Config): AccountPlace {

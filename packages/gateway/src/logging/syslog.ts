@@ -17,9 +17,11 @@ const SEVERITY: Readonly<Record<LogLevel, number>> = { trace: 7, debug: 7, info:
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'] as const
 
-/** A reader that is behind has a queue of ten datagrams; what waits for it here is at most so much, and tried again after this. */
+/** A reader that is behind has a queue of ten datagrams; what waits for it here is at most so much. */
 const WAITING_BYTES_MAX = 1_048_576
-const RETRY_MS = 20
+/** After this it is tried again: where a reader is behind, and where there is none. */
+const BEHIND_MS = 20
+const ABSENT_MS = 1000
 
 /** See the head of this file. Nobody waits for a reader that is behind, or not there: past what may wait, lines are dropped, counted, and told later. */
 export class SyslogWriter {
@@ -43,9 +45,10 @@ export class SyslogWriter {
   /** Takes a line; its line break is left out. */
   add(line: string, level: LogLevel): void {
     const datagram = this.#datagram(line, level)
-    if (this.#waiting.length === 0 && this.#sender.send(datagram) === null) return
+    const failure = this.#waiting.length === 0 ? this.#sender.send(datagram) : 'EAGAIN'
+    if (failure === null) return
     if (this.#waitingBytes + datagram.length > WAITING_BYTES_MAX) this.#dropped++
-    else this.#keep(datagram)
+    else this.#keep(datagram, failure)
   }
 
   /** Tries once more to send what waits; `done` is called whether it was taken or not. */
@@ -54,19 +57,31 @@ export class SyslogWriter {
     done?.()
   }
 
-  #keep(datagram: Buffer): void {
+  #keep(datagram: Buffer, failure: string): void {
     this.#waiting.push(datagram)
     this.#waitingBytes += datagram.length
-    this.#timer ??= setInterval(() => this.#sendWaiting(), RETRY_MS).unref()
+    this.#retry(failure)
+  }
+
+  #retry(failure: string): void {
+    this.#timer ??= setTimeout(() => this.#sendWaiting(), failure === 'EAGAIN' ? BEHIND_MS : ABSENT_MS).unref()
   }
 
   #sendWaiting(): void {
-    const taken = this.#waiting.findIndex((datagram) => this.#sender.send(datagram) !== null)
-    const sent = this.#waiting.splice(0, taken === -1 ? this.#waiting.length : taken)
-    for (const { length } of sent) this.#waitingBytes -= length
-    if (this.#waiting.length > 0) return
-    if (this.#timer !== null) clearInterval(this.#timer)
+    if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null
+    let sent = 0
+    for (const datagram of this.#waiting) {
+      const failure = this.#sender.send(datagram)
+      if (failure !== null) {
+        this.#waiting.splice(0, sent)
+        this.#retry(failure)
+        return
+      }
+      sent++
+      this.#waitingBytes -= datagram.length
+    }
+    this.#waiting = []
     if (this.#dropped === 0) return
     const lines = this.#dropped
     this.#dropped = 0

@@ -15,7 +15,11 @@ export async function showConfig(options: { readonly config?: string }, io: Io):
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     // What is wrong may be a secret at another place: neither values nor what is said of them.
-    for (const { key, line } of error.problems) say(io, `${path}:${line}: not valid${key === '' ? '' : `: ${key}`}`)
+    for (const { key, line, message } of error.problems) {
+      // That the file cannot be read is none of what is in it.
+      if (line === 0 && key === '') say(io, `${path}: ${message}`)
+      else say(io, `${path}:${line}: not valid${key === '' ? '' : `: ${key}`}`)
+    }
     return EXIT.failed
   }
 }
