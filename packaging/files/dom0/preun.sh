@@ -2,7 +2,8 @@
 if [ "$1" -eq 0 ]; then
   # While the command is there, and before the service stops: stunnel goes back to xapi alone, and ports that were opened are closed.
   front=/etc/systemd/system/stunnel@xapi.service.d/50-xengate-front.conf
-  if [ -e "$front" ] && ! /opt/xengate/bin/xengate front disable; then
+  # The one is there when the front is on, the other also when it was not switched off all the way.
+  if { [ -e "$front" ] || [ -e /run/xengate-front ]; } && ! /opt/xengate/bin/xengate front disable; then
     rm -f "$front" /etc/xengate/stunnel-front.sh
   fi
   if [ -e /var/lib/xengate/opened-ports.json ]; then
