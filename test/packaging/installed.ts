@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readFileSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, chownSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { request as httpsRequest } from 'node:https'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -340,14 +340,30 @@ function testDeb(): void {
     await service.start({ proc: 'subset=pid,hidepid=invisible' })
     for (const pid of await service.pids()) assert.equal(uidOf(pid), XENGATE_ID)
     await useIt(installed)
+    const file = root.path('etc/xengate/xengate.toml')
+    chownSync(file, XENGATE_ID, XENGATE_ID)
+    chmodSync(file, 0o400)
     dpkg(root, '--install', nextPackages(tree).deb)
     assert.equal(root.takeSystemctlCalls().at(-1), 'try-restart xengate.service')
+    const { mode, uid } = statSync(file)
+    assert.deepEqual([mode & 0o777, uid], [0o400, XENGATE_ID], 'as the administrator had it')
     assert.equal(root.read('etc/xengate/xengate.toml'), edited)
     // Before systemd starts it again: a new worker is of the new version, and the old primary ends rather than have it serve.
     await service.endsAtReload()
     await service.start()
     assert.equal((await service.event('started'))['version'], NEXT_VERSION)
     await useIt(installed)
+  })
+
+  test('is configured although the administrator deleted the configuration', DEADLINE, async () => {
+    const edited = root.read('etc/xengate/xengate.toml')
+    rmSync(root.path('etc/xengate/xengate.toml'))
+    // The version that was there before: none at the first installation.
+    for (const before of ['', NEXT_VERSION]) {
+      await root.run(['/bin/sh', '/var/lib/dpkg/info/xengate.postinst', 'configure', before])
+    }
+    root.takeSystemctlCalls()
+    root.write('etc/xengate/xengate.toml', edited)
   })
 
   test('is removed but for configuration and users, and purged of these too', DEADLINE, async () => {
