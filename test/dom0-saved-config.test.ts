@@ -75,6 +75,29 @@ describe('host save and restore', () => {
     writeFileSync(dom0.host.inventory, inventory)
   })
 
+  test('a save that breaks off leaves what was kept before, or what is new', DEADLINE, async () => {
+    const { config } = dom0.host
+    const seconds = (): string => /^alert-after = "(\d+)s"$/m.exec(readFileSync(config, 'utf8'))?.[1] ?? ''
+    let kept = '20'
+    dom0.writeConfig('', `[host]\nalert-after = "${kept}s"\n`)
+    assert.equal((await command(save, {})).code, 0)
+    let isBroken = true
+    for (let changes = 0; isBroken; changes++) {
+      const wanted = String(21 + changes)
+      dom0.writeConfig('', `[host]\nalert-after = "${wanted}s"\n`)
+      await standIn.fault({ kind: 'break-off', changes })
+      const saving = await command(save, {})
+      await standIn.fault({ kind: 'none' })
+      isBroken = saving.code !== 0
+      if (isBroken) assert.match(saving.stderr, /what was kept before, or .*\[save-failed\]/)
+      const back = await command(restore, { force: true })
+      assert.equal(back.code, 0, `after ${changes} changes: ${back.stderr}`)
+      assert.ok(seconds() === wanted || (isBroken && seconds() === kept), `${seconds()} after ${changes} changes`)
+      kept = seconds()
+    }
+    assert.deepEqual(Object.keys(await saved()).toSorted(), [`xengate-config`, `xengate-config-${HOST_UUID}`])
+  })
+
   test('passwords do not leave the host, in comments neither, nor does what is too large', DEADLINE, async () => {
     const before = await saved()
     for (const [more, code] of [

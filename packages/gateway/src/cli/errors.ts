@@ -43,6 +43,7 @@ export type FailureCode =
   | 'firewall-failed'
   | 'config-secret'
   | 'config-large'
+  | 'save-failed'
   | 'config-there'
   | 'saved-missing'
   | 'saved-unreadable'
@@ -101,6 +102,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'firewall-failed': failed('run this as root; see iptables -nL, or firewall-cmd --list-all'),
   'config-secret': failed(''),
   'config-large': failed('shorten its comments'),
+  'save-failed': failed('see systemctl status xapi, and save again'),
   'config-there': failed('say --force to write over it'),
   'saved-missing': failed('run xengate host save before the next upgrade'),
   'saved-unreadable': failed('remove the key with xe pool-param-remove, and write the configuration anew'),

@@ -8,7 +8,7 @@ import type { Config } from '../config/schema.ts'
 import { idOf } from '../process/account.ts'
 import { type Host, WORKER_USER } from './host.ts'
 import { readKeys } from './inventory.ts'
-import type { PoolRecord } from './pool-record.ts'
+import { type PoolRecord, spareOf } from './pool-record.ts'
 
 /** The configuration cannot be kept, or cannot be had back. */
 export class SavedConfigError extends Error {
@@ -16,6 +16,7 @@ export class SavedConfigError extends Error {
   readonly code:
     | 'config-secret'
     | 'config-large'
+    | 'save-failed'
     | 'saved-missing'
     | 'saved-unreadable'
     | 'config-there'
@@ -68,8 +69,18 @@ export async function saveConfig(host: Host, { path, config, isForPool }: Saving
     throw new SavedConfigError('config-large', `${path} is too large for the pool's record: ${sizes}`)
   }
   const key = isForPool ? KEY : hostKey(host)
-  if ((await pool.get(key)) !== value) await pool.set(key, value)
+  await put(pool, key, value)
   return { key, without: filesOf(config) }
+}
+
+async function put(pool: PoolRecord, key: string, value: string): Promise<void> {
+  try {
+    if ((await pool.get(key)) !== value) await pool.set(key, value)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    const now = 'the pool has what was kept before, or what is new'
+    throw new SavedConfigError('save-failed', `xapi did not take all of it: ${why}; ${now}`, { cause })
+  }
 }
 
 /** What was put back. */
@@ -105,7 +116,7 @@ export async function restoreConfig(host: Host, path: string, isForced: boolean,
 
 /** The text that is kept for this host, or else for the pool. */
 async function saved(host: Host, pool: PoolRecord): Promise<{ readonly key: string; readonly text: Buffer }> {
-  for (const key of [hostKey(host), KEY]) {
+  for (const key of [hostKey(host), KEY].flatMap((one) => [one, spareOf(one)])) {
     const value = await pool.get(key)
     if (value === null) continue
     try {
