@@ -101,7 +101,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'firewall-unknown': failed('open the port as this host does it'),
   'firewall-failed': failed('run this as root; see iptables -nL, or firewall-cmd --list-all'),
   'config-secret': failed(''),
-  'config-large': failed('shorten its comments'),
+  'config-large': failed('keep a copy of it elsewhere'),
   'save-failed': failed('see systemctl status xapi, and save again'),
   'config-there': failed('say --force to write over it'),
   'saved-missing': failed('run xengate host save before the next upgrade'),

@@ -1,10 +1,11 @@
 // The configuration, kept in the pool's record in xapi: an upgrade of the host by ISO removes /etc, and keeps that record.
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, chmodSync, chownSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync, chmodSync, chownSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
-import { loadConfig } from '../config/load.ts'
+import { type LoadedConfig, loadConfig } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
+import { BLANKED, shownConfig } from '../config/shown.ts'
 import { idOf } from '../process/account.ts'
 import { type Host, WORKER_USER } from './host.ts'
 import { readKeys } from './inventory.ts'
@@ -41,22 +42,19 @@ export interface Saved {
   readonly without: readonly string[]
 }
 
-/** A URL with a password, in a comment too. */
-const SECRET = /:\/\/[^\s/"'@]*:[^\s/"'@]+@/
-
 /** A configuration that is to be kept. */
 export interface Saving {
   readonly path: string
   /** What is in the file. */
-  readonly config: Config
+  readonly loaded: LoadedConfig
   /** For all hosts of the pool, and not for this one alone. */
   readonly isForPool: boolean
 }
 
-/** Keeps the file with its comments. @throws {SavedConfigError} */
-export async function saveConfig(host: Host, { path, config, isForPool }: Saving, pool: PoolRecord): Promise<Saved> {
-  const text = readFileSync(path)
-  if (config.valkey.url.password !== null || SECRET.test(text.toString())) {
+/** Keeps what the file says, without comments: these may hold secrets of any form. @throws {SavedConfigError} */
+export async function saveConfig(host: Host, { path, loaded, isForPool }: Saving, pool: PoolRecord): Promise<Saved> {
+  const text = shownConfig(loaded.input)
+  if (text.includes(BLANKED)) {
     const instead = 'put it into a file that valkey.password-file names, and save again'
     throw new SavedConfigError(
       'config-secret',
@@ -70,7 +68,7 @@ export async function saveConfig(host: Host, { path, config, isForPool }: Saving
   }
   const key = isForPool ? KEY : hostKey(host)
   await put(pool, key, value)
-  return { key, without: filesOf(config) }
+  return { key, without: filesOf(loaded.config) }
 }
 
 async function put(pool: PoolRecord, key: string, value: string): Promise<void> {

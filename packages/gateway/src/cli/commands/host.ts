@@ -53,11 +53,11 @@ export interface SaveOptions {
 export async function save({ config, pool = false }: SaveOptions, io: Io, host: Host = hostAt('')): Promise<number> {
   requireRoot(host.root)
   const path = configPath(config, io)
-  const { config: loaded } = await loadConfig(path)
-  const { key, without } = await withPool(host, loaded, io, (record) =>
-    saveConfig(host, { path, config: loaded, isForPool: pool }, record),
+  const loaded = await loadConfig(path)
+  const { key, without } = await withPool(host, loaded.config, io, (record) =>
+    saveConfig(host, { path, loaded, isForPool: pool }, record),
   )
-  say(io, `kept ${path} in the pool, as ${key} of pool.other_config, with its comments`)
+  say(io, `kept ${path} in the pool, as ${key} of pool.other_config, without its comments`)
   for (const file of without) say(io, `not kept: ${file}`)
   return EXIT.ok
 }
