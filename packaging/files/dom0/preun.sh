@@ -7,9 +7,7 @@ if [ "$1" -eq 0 ]; then
     rm -f "$front" /etc/xengate/stunnel-front.sh
   fi
   if [ -e /var/lib/xengate/opened-ports.json ]; then
-    for port in $(tr -cs 0-9 ' ' </var/lib/xengate/opened-ports.json); do
-      /opt/xengate/bin/xengate host close-port "$port" || :
-    done
+    /opt/xengate/bin/xengate host close-port --all || :
   fi
   if command -v systemctl >/dev/null 2>&1; then
     # Two commands: version 219 has no "disable --now".
