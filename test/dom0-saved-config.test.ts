@@ -36,7 +36,7 @@ describe('host save and restore', () => {
   const command = (work: typeof save | typeof restore, options: object): ReturnType<Dom0['command']> =>
     dom0.command((io, host) => work(options, io, host))
 
-  test('what was saved comes back without its comments, in place of nothing or by --force alone', DEADLINE, async () => {
+  test('what was saved comes back without comments, in place of nothing or by --force alone', DEADLINE, async () => {
     standIn = await startXapi(scope)
     dom0 = await Dom0.make(scope, '127.0.0.1:', standIn.socketPath)
     const { config } = dom0.host

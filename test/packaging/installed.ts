@@ -41,7 +41,10 @@ async function checkBugtool(root: Root): Promise<void> {
   for (const [, label = '', command = ''] of commands) {
     seconds += Number(/^timeout (\d+) /.exec(command)?.[1])
     // On a loaded machine they take longer than on a host.
-    const patient = command.replace(/^timeout \d+ /, 'timeout 60 ').replaceAll('&gt;', '>').replaceAll('&amp;', '&')
+    const patient = command
+      .replace(/^timeout \d+ /, 'timeout 60 ')
+      .replaceAll('&gt;', '>')
+      .replaceAll('&amp;', '&')
     outputs.set(label, await root.run(['/bin/sh', '-c', patient]))
   }
   assert.ok(seconds < 10, `${seconds} s when all of it hangs`)
@@ -364,8 +367,8 @@ function testDeb(): void {
     const edited = root.read('etc/xengate/xengate.toml')
     rmSync(root.path('etc/xengate/xengate.toml'))
     // The version that was there before: none at the first installation.
-    for (const before of ['', NEXT_VERSION]) {
-      await root.run(['/bin/sh', '/var/lib/dpkg/info/xengate.postinst', 'configure', before])
+    for (const previous of ['', NEXT_VERSION]) {
+      await root.run(['/bin/sh', '/var/lib/dpkg/info/xengate.postinst', 'configure', previous])
     }
     root.takeSystemctlCalls()
     root.write('etc/xengate/xengate.toml', edited)

@@ -5,7 +5,15 @@ import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { deriveScript, dropIn } from './derive.ts'
 import { type Finding, findingLines } from './findings.ts'
-import { configFindings, doubtOfForm, frontFindings, installed, neededConfig, portFinding, stunnelFinding } from './front-state.ts'
+import {
+  configFindings,
+  doubtOfForm,
+  frontFindings,
+  installed,
+  neededConfig,
+  portFinding,
+  stunnelFinding,
+} from './front-state.ts'
 import { type Host, STUNNEL_UNIT } from './host.ts'
 import { localXapi, openPoolRecord } from './pool-record.ts'
 import { gatewayFindings } from './probe.ts'
