@@ -173,3 +173,25 @@ test('enable changes nothing when it cannot work, and says why', DEADLINE, async
   const enabled = await run(dom0, enable, { yes: true })
   assert.equal(enabled.code, 0, enabled.stderr)
 })
+
+test('disable that did not get through is repeated until stunnel leads to xapi alone', DEADLINE, async (t) => {
+  const { dom0 } = await readyHost(scopeOf(t), '127.0.0.1:')
+  assert.equal((await run(dom0, enable)).code, 0)
+  const noReload = join(dom0.host.root, 'no-reload')
+  writeFileSync(noReload, '')
+  for (const time of ['first', 'second']) {
+    const failed = await run(dom0, disable)
+    assert.equal(failed.code, 1, `${time}: ${failed.stderr}`)
+    assert.match(failed.stderr, /Connection timed out\n.*\[front-failed\]/)
+  }
+  // stunnel reads it again when it is told to reload.
+  assert.ok(existsSync(dom0.host.stunnelDerived))
+  const between = await run(dom0, status)
+  assert.match(between.stdout, /^bad +stunnel +runs with the derived file, .*\n +try: xengate front disable$/m)
+  assert.match(between.stdout, /disable would: restart stunnel@xapi/)
+  rmSync(noReload)
+  assert.equal((await run(dom0, disable)).code, 0)
+  assert.equal((await dom0.ask(SERVICE)).body, 'xapi')
+  assert.ok(!existsSync(dom0.host.stunnelDerived))
+  assert.match((await run(dom0, disable)).stderr, /nothing to do/)
+})

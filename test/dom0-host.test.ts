@@ -144,7 +144,7 @@ describe('host check', { skip: NEEDS_ROOT }, () => {
 /** Writes down how it is called, and keeps in a file of its name which rules there are. */
 const IPTABLES_PLUGIN = `#!/bin/sh
 echo "firewall-port $*" >>"$ROOT/firewall"
-[ ! -e "$ROOT/broken" ] || { echo "iptables: no" >&2; exit 1; }
+[ ! -e "$ROOT/broken" ] && [ ! -e "$ROOT/broken-$2" ] || { echo "iptables: no" >&2; exit 1; }
 case $1 in
   open) : >"$ROOT/open-$2" ;;
   close) rm -f "$ROOT/open-$2" ;;
@@ -241,6 +241,19 @@ describe('host open-port and close-port', () => {
     assert.deepEqual(opened(), [{ port: 8443, by: 'iptables' }])
     rmSync(broken)
     assert.equal((await closePort(8443)).code, 0)
+    takeCalls()
+  })
+
+  test('of all ports, one that cannot be closed does not keep the others open', DEADLINE, async () => {
+    for (const port of [8443, 9000]) await openPort(port)
+    const broken = join(dom0.host.root, 'broken-8443')
+    writeFileSync(broken, '')
+    const all = await closePort(null)
+    assert.equal(all.code, 1)
+    assert.match(all.stderr, /cannot close port 8443 by iptables: .*\[firewall-failed\][^]*port 9000 is closed again/)
+    assert.deepEqual(opened(), [{ port: 8443, by: 'iptables' }])
+    rmSync(broken)
+    assert.equal((await closePort(null)).code, 0)
     takeCalls()
   })
 

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { restore, save } from '../packages/gateway/src/cli/commands/host.ts'
+import { loadConfig } from '../packages/gateway/src/config/load.ts'
 import { type StandIn, startXapi } from './harness/backends.ts'
 import { run } from './harness/child.ts'
 import { Dom0, HOST_UUID } from './harness/dom0.ts'
@@ -35,16 +36,16 @@ describe('host save and restore', () => {
   const command = (work: typeof save | typeof restore, options: object): ReturnType<Dom0['command']> =>
     dom0.command((io, host) => work(options, io, host))
 
-  test('what was saved comes back with its comments, in place of nothing or by --force alone', DEADLINE, async () => {
+  test('what was saved comes back without comments, in place of nothing or by --force alone', DEADLINE, async () => {
     standIn = await startXapi(scope)
     dom0 = await Dom0.make(scope, '127.0.0.1:', standIn.socketPath)
     const { config } = dom0.host
     const tls = `[[listen]]\naddress = "127.0.0.1:8443"\ntls = { certificate = "/no/such.pem", key = "/no/such.pem" }\n`
     dom0.writeConfig('', `# the vendor's ticket is 4711\n${tls}`)
-    const text = readFileSync(config, 'utf8')
+    const { input } = await loadConfig(config)
     const keeping = await command(save, {})
     assert.equal(keeping.code, 0, keeping.stderr)
-    assert.match(keeping.stderr, /^not kept: \/no\/such\.pem$/m)
+    assert.match(keeping.stderr, /^kept .*, without its comments\nnot kept: \/no\/such\.pem$/m)
     assert.deepEqual(Object.keys(await saved()), [`xengate-config-${HOST_UUID}`])
 
     const there = await command(restore, {})
@@ -54,7 +55,9 @@ describe('host save and restore', () => {
     const back = await command(restore, {})
     assert.equal(back.code, 0, back.stderr)
     assert.match(back.stderr, /^missing: \/no\/such\.pem, /m)
-    assert.equal(readFileSync(config, 'utf8'), text)
+    const text = readFileSync(config, 'utf8')
+    assert.ok(!text.includes('4711'))
+    assert.deepEqual((await loadConfig(config)).input, input)
     assert.equal(statSync(config).mode & 0o777, 0o640)
     writeFileSync(config, '# as the package brings it\n')
     assert.equal((await command(restore, { force: true })).code, 0)
@@ -63,24 +66,48 @@ describe('host save and restore', () => {
 
   test("a host's own goes before the pool's, which every other host gets", DEADLINE, async () => {
     const own = readFileSync(dom0.host.config, 'utf8')
-    dom0.writeConfig('', '# of the pool\n')
-    const pools = readFileSync(dom0.host.config, 'utf8')
+    dom0.writeConfig('', '[host]\nalert-after = "31s"\n')
+    const { input: pools } = await loadConfig(dom0.host.config)
     assert.equal((await command(save, { pool: true })).code, 0)
     assert.equal((await command(restore, { force: true })).code, 0)
     assert.equal(readFileSync(dom0.host.config, 'utf8'), own)
     const inventory = readFileSync(dom0.host.inventory, 'utf8')
     writeFileSync(dom0.host.inventory, inventory.replace(HOST_UUID, '99999999-2222-3333-4444-555555555555'))
     assert.equal((await command(restore, { force: true })).code, 0)
-    assert.equal(readFileSync(dom0.host.config, 'utf8'), pools)
+    assert.deepEqual((await loadConfig(dom0.host.config)).input, pools)
     writeFileSync(dom0.host.inventory, inventory)
   })
 
-  test('passwords do not leave the host, in comments neither, nor does what is too large', DEADLINE, async () => {
+  test('a save that breaks off leaves what was kept before, or what is new', DEADLINE, async () => {
+    const { config } = dom0.host
+    const seconds = (): string => /^alert-after = "(\d+)s"$/m.exec(readFileSync(config, 'utf8'))?.[1] ?? ''
+    let kept = '20'
+    dom0.writeConfig('', `[host]\nalert-after = "${kept}s"\n`)
+    assert.equal((await command(save, {})).code, 0)
+    let isBroken = true
+    for (let changes = 0; isBroken; changes++) {
+      const wanted = String(21 + changes)
+      dom0.writeConfig('', `[host]\nalert-after = "${wanted}s"\n`)
+      await standIn.fault({ kind: 'break-off', changes })
+      const saving = await command(save, {})
+      await standIn.fault({ kind: 'none' })
+      isBroken = saving.code !== 0
+      if (isBroken) assert.match(saving.stderr, /what was kept before, or .*\[save-failed\]/)
+      const back = await command(restore, { force: true })
+      assert.equal(back.code, 0, `after ${changes} changes: ${back.stderr}`)
+      assert.ok(seconds() === wanted || (isBroken && seconds() === kept), `${seconds()} after ${changes} changes`)
+      kept = seconds()
+    }
+    assert.deepEqual(Object.keys(await saved()).toSorted(), [`xengate-config`, `xengate-config-${HOST_UUID}`])
+  })
+
+  test('passwords do not leave the host, nor does what is too large', DEADLINE, async () => {
     const before = await saved()
+    const path = Array.from({ length: 1000 }, () => crypto.randomUUID()).join('/')
     for (const [more, code] of [
       ['[valkey]\nurl = "redis://:topsecret@127.0.0.1:6379"', 'config-secret'],
-      ['# url = "rediss://x:topsecret@valkey.example:6379"', 'config-secret'],
-      [Array.from({ length: 1000 }, () => `# ${crypto.randomUUID()}`).join('\n'), 'config-large'],
+      ['[valkey]\nurl = "redis+sentinel://:topsecret@a:1,b:2/main"', 'config-secret'],
+      [`[valkey]\npassword-file = "/${path}"`, 'config-large'],
     ] as const) {
       dom0.writeConfig('', more)
       const refused = await command(save, {})
@@ -120,13 +147,13 @@ describe('host save and restore', () => {
     dom0.install('xe', XE)
     await standIn.fault({ kind: 'member', address: '192.0.2.1' })
     writeFileSync(join(dom0.host.root, 'other-config'), 'hosts: x\n')
-    dom0.writeConfig('', '# of a member\n')
-    const text = readFileSync(dom0.host.config, 'utf8')
+    dom0.writeConfig('', '[host]\nalert-after = "32s"\n')
+    const { input } = await loadConfig(dom0.host.config)
     const kept = await command(save, {})
     assert.equal(kept.code, 0, kept.stderr)
     rmSync(dom0.host.config)
     assert.equal((await command(restore, {})).code, 0)
-    assert.equal(readFileSync(dom0.host.config, 'utf8'), text)
+    assert.deepEqual((await loadConfig(dom0.host.config)).input, input)
     assert.match(dom0.text('xe'), /^xe pool-param-set uuid=the-pool other-config:xengate-config-/m)
     await standIn.fault({ kind: 'none' })
   })

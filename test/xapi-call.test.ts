@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { createServer as createTcpServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -52,18 +53,9 @@ function caller(scope: Scope, configuration: string): Caller {
   }
 }
 
-async function configure(place: Place): Promise<void> {
-  // The script takes only what is absolute, as on a host.
-  writeFileSync(
-    place.configuration,
-    `state-dir = "${place.state}"\n[[listen]]\naddress = "127.0.0.1:0"\n[services]\ndirectories = ["plugin"]\n`,
-  )
-}
-
 test('xapi gets status and services by plugin and by extension, and a person as JSON', async (t) => {
   const scope = scopeOf(t)
   const place = await Place.make(scope)
-  await configure(place)
   const daemon = await place.start()
   await serveHttp(scope, place.socket('com.example.one'), (_request, response) => response.end())
   const { plugin, extension, raw } = caller(scope, place.configuration)
@@ -117,6 +109,26 @@ test('a failure says what to do: no daemon, one that fails', async (t) => {
   await listen(server, join(directory, 'control.sock'))
   const failed = await plugin('status')
   assert.equal((failed['ErrorDescription'] as string[])[0], 'XENGATE_FAILED')
+})
+
+test('an answer that breaks off, or is too long, is a failure', async (t) => {
+  const scope = scopeOf(t)
+  const directory = await scope.directory()
+  const configuration = join(directory, 'xengate.toml')
+  writeFileSync(configuration, 'state-dir = "."\n')
+  const answers = ['{"version":"1', '', JSON.stringify({ long: 'x'.repeat(8_000_000) })]
+  const server = createTcpServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => socket.end(`HTTP/1.1 200 OK\r\n\r\n${answers.shift()}`))
+  })
+  scope.defer(() => void server.close())
+  await listen(server, join(directory, 'control.sock'))
+  const { raw } = caller(scope, configuration)
+  while (answers.length > 0) {
+    const { code, stdout, stderr } = await raw('status')
+    assert.deepEqual([code, stdout.length], [1, 0])
+    assert.match(stderr, /^XENGATE_FAILED: Xengate's answer is not complete\. See: journalctl/)
+  }
 })
 
 test('the configuration is shown without comments and passwords, and not at all when it is not valid', async (t) => {

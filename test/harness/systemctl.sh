@@ -28,6 +28,7 @@ stop() {
 }
 case $1 in
   daemon-reload)
+    if [ -e "$state/no-reload" ]; then echo "Failed to reload daemon: Connection timed out" >&2; exit 1; fi
     cat "$ROOT/usr/lib/systemd/system/stunnel@.service" "$ROOT"/etc/systemd/system/stunnel@xapi.service.d/*.conf > "$unit" 2>/dev/null
     exit 0 ;;
   restart)

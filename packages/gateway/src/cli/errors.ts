@@ -43,6 +43,7 @@ export type FailureCode =
   | 'firewall-failed'
   | 'config-secret'
   | 'config-large'
+  | 'save-failed'
   | 'config-there'
   | 'saved-missing'
   | 'saved-unreadable'
@@ -100,7 +101,8 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'firewall-unknown': failed('open the port as this host does it'),
   'firewall-failed': failed('run this as root; see iptables -nL, or firewall-cmd --list-all'),
   'config-secret': failed(''),
-  'config-large': failed('shorten its comments'),
+  'config-large': failed('keep a copy of it elsewhere'),
+  'save-failed': failed('see systemctl status xapi, and save again'),
   'config-there': failed('say --force to write over it'),
   'saved-missing': failed('run xengate host save before the next upgrade'),
   'saved-unreadable': failed('remove the key with xe pool-param-remove, and write the configuration anew'),

@@ -125,8 +125,8 @@ function addSaved(host: Command, io: Io, onExit: OnExit): void {
     .command('save')
     .summary('keep the configuration in the pool, over an upgrade by ISO')
     .description(
-      "Keeps the configuration in the pool's record in xapi, which an upgrade of the host by ISO leaves alone. Files that it " +
-        'names, as certificates and passwords, are not kept; a configuration with a password in it is refused.',
+      "Keeps the configuration in the pool's record in xapi, which an upgrade of the host by ISO leaves alone. Comments " +
+        'are not kept, nor are files that it names, as certificates and passwords; a configuration with a password in it is refused.',
     )
     .option('--pool', 'for all hosts of the pool; default: for this one')
     .addOption(configOption())

@@ -3,7 +3,7 @@
 import { stringify } from 'smol-toml'
 
 /** What stands in place of a secret. */
-const BLANKED = '(blanked)'
+export const BLANKED = '(blanked)'
 
 /**
  * The text of a configuration without comments, which may hold anything, and without passwords. These are in URLs alone (`valkey.url`):

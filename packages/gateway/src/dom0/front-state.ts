@@ -88,17 +88,21 @@ async function derivedNow(host: Host, env: Env): Promise<{ readonly reason: stri
   }
 }
 
-/** Whether stunnel runs, and with which file. */
-async function stunnelFinding(host: Host, env: Env): Promise<Finding> {
+/** Whether stunnel runs, and with the file that it should. */
+export async function stunnelFinding(host: Host, env: Env): Promise<Finding> {
   const subject = 'stunnel'
   const ran = await runProgram('systemctl', ['show', STUNNEL_UNIT, '-p', 'MainPID'], { env })
   if (ran.code !== 0) return bad(subject, `cannot be asked about: ${lastLine(ran)}`)
   const pid = Number(/^MainPID=(\d+)$/m.exec(ran.stdout)?.[1] ?? 0)
   if (pid === 0) return bad(subject, 'does not run', RESTART)
   const argv = (textOf(`/proc/${pid}/cmdline`) ?? '').split('\0')
-  if (argv.includes(host.stunnelDerived)) return ok(subject, `runs with the derived file, as process ${pid}`)
+  const isOn = installed(host) !== 'none'
+  if (argv.includes(host.stunnelDerived)) {
+    const derived = `runs with the derived file, as process ${pid}`
+    return isOn ? ok(subject, derived) : bad(subject, derived, 'xengate front disable')
+  }
   const own = `runs with xapi's own file, as process ${pid}`
-  return installed(host) === 'none' ? ok(subject, own) : bad(subject, own, RESTART)
+  return isOn ? bad(subject, own, RESTART) : ok(subject, own)
 }
 
 /** Whether the configuration makes the gateway what stunnel expects. */

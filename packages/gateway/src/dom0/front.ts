@@ -5,7 +5,15 @@ import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { deriveScript, dropIn } from './derive.ts'
 import { type Finding, findingLines } from './findings.ts'
-import { configFindings, doubtOfForm, frontFindings, installed, neededConfig, portFinding } from './front-state.ts'
+import {
+  configFindings,
+  doubtOfForm,
+  frontFindings,
+  installed,
+  neededConfig,
+  portFinding,
+  stunnelFinding,
+} from './front-state.ts'
 import { type Host, STUNNEL_UNIT } from './host.ts'
 import { localXapi, openPoolRecord } from './pool-record.ts'
 import { gatewayFindings } from './probe.ts'
@@ -110,11 +118,12 @@ async function highAvailability(host: Host, env: Env): Promise<'on' | 'off' | 'u
 
 /** Gives stunnel back to xapi alone. Needs nothing of Xengate's, and can be repeated. @throws {FrontError} */
 export async function disableFront(host: Host, env: Env, say: (line: string) => void): Promise<void> {
-  if (installed(host) === 'none') {
+  const areFilesThere = installed(host) !== 'none'
+  if (!areFilesThere && (await stunnelFinding(host, env)).verdict === 'ok') {
     say('nothing to do')
     return
   }
-  say(`removing ${host.dropIn} and ${host.deriveScript}`)
+  if (areFilesThere) say(`removing ${host.dropIn} and ${host.deriveScript}`)
   say(`restarting ${STUNNEL_UNIT}: connections by TLS that are open end; xapi is not restarted`)
   const problem = await takeBack(host, env)
   if (problem === null) return
@@ -124,7 +133,8 @@ export async function disableFront(host: Host, env: Env, say: (line: string) => 
 async function takeBack(host: Host, env: Env): Promise<readonly string[] | null> {
   for (const path of [host.dropIn, host.deriveScript]) rmSync(path, { force: true })
   const problem = await restartStunnel(env)
-  rmSync(dirname(host.stunnelDerived), { recursive: true, force: true })
+  // Until it was restarted, stunnel reads the derived file again at each reload.
+  if (problem === null) rmSync(dirname(host.stunnelDerived), { recursive: true, force: true })
   return problem
 }
 

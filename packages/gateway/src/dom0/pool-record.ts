@@ -13,9 +13,14 @@ export interface PoolRecord {
   readonly hasHa: () => Promise<boolean>
   /** The value of a key of `other_config`; null when there is none. */
   readonly get: (key: string) => Promise<string | null>
-  /** Sets a key of `other_config`. */
+  /** Sets a key of `other_config`. When it throws, a value that was there before is there, or else the new one as `spareOf(key)`. */
   readonly set: (key: string, value: string) => Promise<void>
   readonly close: () => Promise<void>
+}
+
+/** The key that has the value while xapi changes `key`, which takes two calls: removing it, and adding it. */
+export function spareOf(key: string): string {
+  return `${key}-spare`
 }
 
 /** Longer than a request may wait: a person does. */
@@ -42,12 +47,20 @@ export async function openPoolRecord(settings: XapiSettings, env: Readonly<NodeJ
 function byClient(client: XapiClient, pool: string): PoolRecord {
   const call = (method: string, ...params: readonly string[]): Promise<unknown> =>
     client.own(`pool.${method}`, [pool, ...params], CALL_TIMEOUT_MS)
+  const get = async (key: string): Promise<string | null> =>
+    ((await call('get_other_config')) as Readonly<Record<string, string>>)[key] ?? null
   return {
     hasHa: async () => (await call('get_ha_enabled')) === true,
-    get: async (key) => ((await call('get_other_config')) as Readonly<Record<string, string>>)[key] ?? null,
+    get,
     set: async (key, value) => {
-      await call('remove_from_other_config', key)
+      const spare = spareOf(key)
+      if ((await get(key)) !== null) {
+        await call('remove_from_other_config', spare)
+        await call('add_to_other_config', spare, value)
+        await call('remove_from_other_config', key)
+      }
       await call('add_to_other_config', key, value)
+      await call('remove_from_other_config', spare)
     },
     close: () => client.close(),
   }

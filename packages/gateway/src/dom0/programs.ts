@@ -53,11 +53,6 @@ export async function runProgram(name: string, argv: readonly string[], options:
   }
 }
 
-/** Whether a program could not be started at all. */
-export function isMissing({ code, stderr }: Ran): boolean {
-  return code === NOT_FOUND && stderr.includes('ENOENT')
-}
-
 /** The last line of what a program said, for a message. */
 export function lastLine({ code, stdout, stderr }: Ran): string {
   const line = `${stdout}\n${stderr}`.trim().split('\n').at(-1) ?? ''

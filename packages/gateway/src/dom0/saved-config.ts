@@ -1,14 +1,15 @@
 // The configuration, kept in the pool's record in xapi: an upgrade of the host by ISO removes /etc, and keeps that record.
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, chmodSync, chownSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync, chmodSync, chownSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
-import { loadConfig } from '../config/load.ts'
+import { type LoadedConfig, loadConfig } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
+import { BLANKED, shownConfig } from '../config/shown.ts'
 import { idOf } from '../process/account.ts'
 import { type Host, WORKER_USER } from './host.ts'
 import { readKeys } from './inventory.ts'
-import type { PoolRecord } from './pool-record.ts'
+import { type PoolRecord, spareOf } from './pool-record.ts'
 
 /** The configuration cannot be kept, or cannot be had back. */
 export class SavedConfigError extends Error {
@@ -16,6 +17,7 @@ export class SavedConfigError extends Error {
   readonly code:
     | 'config-secret'
     | 'config-large'
+    | 'save-failed'
     | 'saved-missing'
     | 'saved-unreadable'
     | 'config-there'
@@ -40,22 +42,19 @@ export interface Saved {
   readonly without: readonly string[]
 }
 
-/** A URL with a password, in a comment too. */
-const SECRET = /:\/\/[^\s/"'@]*:[^\s/"'@]+@/
-
 /** A configuration that is to be kept. */
 export interface Saving {
   readonly path: string
   /** What is in the file. */
-  readonly config: Config
+  readonly loaded: LoadedConfig
   /** For all hosts of the pool, and not for this one alone. */
   readonly isForPool: boolean
 }
 
-/** Keeps the file with its comments. @throws {SavedConfigError} */
-export async function saveConfig(host: Host, { path, config, isForPool }: Saving, pool: PoolRecord): Promise<Saved> {
-  const text = readFileSync(path)
-  if (config.valkey.url.password !== null || SECRET.test(text.toString())) {
+/** Keeps what the file says, without comments: these may hold secrets of any form. @throws {SavedConfigError} */
+export async function saveConfig(host: Host, { path, loaded, isForPool }: Saving, pool: PoolRecord): Promise<Saved> {
+  const text = shownConfig(loaded.input)
+  if (text.includes(BLANKED)) {
     const instead = 'put it into a file that valkey.password-file names, and save again'
     throw new SavedConfigError(
       'config-secret',
@@ -68,8 +67,18 @@ export async function saveConfig(host: Host, { path, config, isForPool }: Saving
     throw new SavedConfigError('config-large', `${path} is too large for the pool's record: ${sizes}`)
   }
   const key = isForPool ? KEY : hostKey(host)
-  if ((await pool.get(key)) !== value) await pool.set(key, value)
-  return { key, without: filesOf(config) }
+  await put(pool, key, value)
+  return { key, without: filesOf(loaded.config) }
+}
+
+async function put(pool: PoolRecord, key: string, value: string): Promise<void> {
+  try {
+    if ((await pool.get(key)) !== value) await pool.set(key, value)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    const now = 'the pool has what was kept before, or what is new'
+    throw new SavedConfigError('save-failed', `xapi did not take all of it: ${why}; ${now}`, { cause })
+  }
 }
 
 /** What was put back. */
@@ -105,7 +114,7 @@ export async function restoreConfig(host: Host, path: string, isForced: boolean,
 
 /** The text that is kept for this host, or else for the pool. */
 async function saved(host: Host, pool: PoolRecord): Promise<{ readonly key: string; readonly text: Buffer }> {
-  for (const key of [hostKey(host), KEY]) {
+  for (const key of [hostKey(host), KEY].flatMap((one) => [one, spareOf(one)])) {
     const value = await pool.get(key)
     if (value === null) continue
     try {

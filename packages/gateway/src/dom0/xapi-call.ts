@@ -10,6 +10,7 @@
 
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { dirname, resolve } from 'node:path'
 
 const CONFIG = process.env['XENGATE_CONFIG'] ?? '/etc/xengate/xengate.toml'
 const STATE_DIRECTORY = '/var/lib/xengate'
@@ -30,11 +31,11 @@ class Failure extends Error {
 const NOT_RUNNING = 'Xengate is not running on this host. Start it: systemctl start xengate'
 const NOT_PERMITTED = 'Xengate answers root alone. Run this as root'
 
-/** Where the daemon keeps its socket: the one key that is looked for, without what would read the whole file. */
+/** Where the daemon keeps its socket: the one key that is looked for, without what would read the whole file. A relative path is from there. */
 function stateDirectory(): string {
   try {
     const [, path] = /^\s*state-dir\s*=\s*["']([^"'\n]+)["']/m.exec(readFileSync(CONFIG, 'utf8')) ?? []
-    return path ?? STATE_DIRECTORY
+    return path === undefined ? STATE_DIRECTORY : resolve(dirname(CONFIG), path)
   } catch {
     return STATE_DIRECTORY
   }
@@ -42,7 +43,7 @@ function stateDirectory(): string {
 
 /** The daemon's answer to `GET path`. @throws {Failure} */
 function ask(path: string): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>()
+  const { promise, resolve: fulfil, reject } = Promise.withResolvers<string>()
   const socket = connect(`${stateDirectory()}/control.sock`)
   const timer = setTimeout(() => {
     socket.destroy()
@@ -66,11 +67,22 @@ function ask(path: string): Promise<string> {
   socket.once('close', () => {
     clearTimeout(timer)
     const [, status, body = ''] = /^HTTP\/1\.1 (\d+) [^]*?\r\n\r\n([^]*)$/.exec(text) ?? []
-    if (status === '200') resolve(body.trim())
-    else
+    if (status !== '200') {
       reject(new Failure('XENGATE_FAILED', `Xengate answered ${status ?? 'with nothing'}. See: journalctl -u xengate`))
+    } else if (isWhole(body)) fulfil(body.trim())
+    else reject(new Failure('XENGATE_FAILED', "Xengate's answer is not complete. See: journalctl -u xengate"))
   })
   return promise
+}
+
+/** Whether nothing was cut off: of an object or an array, no beginning is JSON. */
+function isWhole(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 const PATHS: ReadonlyMap<string, string> = new Map([

@@ -34,10 +34,10 @@ export async function status({ config, json }: FrontOptions, io: Io, host: Host 
   requireRoot(host.root)
   const findings = await frontFindings(host, config ?? io.defaultConfig, io.env)
   const isOn = findings.every(({ verdict }) => verdict === 'ok')
-  const changes = { enable: changesOfEnable(host, findings), disable: changesOfDisable(host) }
+  const changes = { enable: changesOfEnable(host, findings), disable: changesOfDisable(host, findings) }
   if (json === true) print(io, JSON.stringify({ on: isOn, findings, changes }, null, 2))
   else {
-    print(io, `the front is ${stateOf(host, isOn)}\n`)
+    print(io, `the front is ${stateOf(host, findings)}\n`)
     for (const line of findingLines(findings)) print(io, line)
     print(io, '')
     for (const [name, lines] of Object.entries(changes)) {
@@ -47,9 +47,14 @@ export async function status({ config, json }: FrontOptions, io: Io, host: Host 
   return isOn ? EXIT.ok : EXIT.failed
 }
 
-function stateOf(host: Host, isOn: boolean): string {
-  if (isOn) return 'on'
-  return installed(host) === 'none' ? 'off' : 'on, and not all of it works'
+function stateOf(host: Host, findings: readonly Finding[]): string {
+  if (findings.every(({ verdict }) => verdict === 'ok')) return 'on'
+  if (installed(host) !== 'none') return 'on, and not all of it works'
+  return isStunnelRight(findings) ? 'off' : 'off, but stunnel is not as it should be'
+}
+
+function isStunnelRight(findings: readonly Finding[]): boolean {
+  return findings.some(({ subject, verdict }) => subject === 'stunnel' && verdict === 'ok')
 }
 
 const RESTART = `restart ${STUNNEL_UNIT}, which ends connections by TLS`
@@ -64,7 +69,7 @@ function changesOfEnable(host: Host, findings: readonly Finding[]): string[] {
   return [`write ${host.dropIn} and ${host.deriveScript}`, RESTART]
 }
 
-function changesOfDisable(host: Host): string[] {
-  if (installed(host) === 'none') return []
+function changesOfDisable(host: Host, findings: readonly Finding[]): string[] {
+  if (installed(host) === 'none') return isStunnelRight(findings) ? [] : [RESTART]
   return [`remove ${host.dropIn} and ${host.deriveScript}`, RESTART]
 }

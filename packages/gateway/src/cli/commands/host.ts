@@ -9,7 +9,7 @@ import { localXapi, openPoolRecord, type PoolRecord } from '../../dom0/pool-reco
 import { closePort, openedPorts, openPort } from '../../dom0/ports.ts'
 import { restoreConfig, saveConfig } from '../../dom0/saved-config.ts'
 import { configPath } from '../checked-config.ts'
-import { CliError, EXIT, requireRoot } from '../errors.ts'
+import { CliError, EXIT, reportFailure, requireRoot } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
 
 export interface CheckOptions {
@@ -33,16 +33,21 @@ export async function open(port: number, io: Io, host: Host = hostAt('')): Promi
   return EXIT.ok
 }
 
-/** @param port null for all that were opened here */
+/** @param port null for all that were opened here: one that cannot be closed does not keep the others open */
 export async function close(port: number | null, io: Io, host: Host = hostAt('')): Promise<number> {
   requireRoot(host.root)
   const ports = port === null ? openedPorts(host).map((one) => one.port) : [port]
+  let code: number = EXIT.ok
   for (const one of ports) {
-    await closePort(host, one, io.env)
-    say(io, `port ${one} is closed again`)
+    try {
+      await closePort(host, one, io.env)
+      say(io, `port ${one} is closed again`)
+    } catch (error) {
+      code = reportFailure(error, io)
+    }
   }
   if (ports.length === 0) say(io, 'no port was opened by xengate: nothing to do')
-  return EXIT.ok
+  return code
 }
 
 export interface SaveOptions {
@@ -53,11 +58,11 @@ export interface SaveOptions {
 export async function save({ config, pool = false }: SaveOptions, io: Io, host: Host = hostAt('')): Promise<number> {
   requireRoot(host.root)
   const path = configPath(config, io)
-  const { config: loaded } = await loadConfig(path)
-  const { key, without } = await withPool(host, loaded, io, (record) =>
-    saveConfig(host, { path, config: loaded, isForPool: pool }, record),
+  const loaded = await loadConfig(path)
+  const { key, without } = await withPool(host, loaded.config, io, (record) =>
+    saveConfig(host, { path, loaded, isForPool: pool }, record),
   )
-  say(io, `kept ${path} in the pool, as ${key} of pool.other_config, with its comments`)
+  say(io, `kept ${path} in the pool, as ${key} of pool.other_config, without its comments`)
   for (const file of without) say(io, `not kept: ${file}`)
   return EXIT.ok
 }

@@ -29,6 +29,8 @@ export type Fault =
   | { readonly kind: 'broken' }
   /** The Unix socket belongs to a member: calls get HOST_IS_SLAVE with this address. */
   | { readonly kind: 'member'; readonly address: string }
+  /** So many changes of the pool's other_config are made, and others get HTTP 500. */
+  | { readonly kind: 'break-off'; readonly changes: number }
 
 /** What can be asked of the program. */
 export type Order =
@@ -121,6 +123,10 @@ async function run(path: string, body: string, response: ServerResponse, caller:
     return
   }
   calls.set(call.method, (calls.get(call.method) ?? 0) + 1)
+  if (isBrokenOff(call.method)) {
+    response.writeHead(500).end('broken')
+    return
+  }
   response.setHeader('Content-Type', call.contentType)
   try {
     response.end(call.succeed(await callMethod(tables, call.method, call.params, caller)))
@@ -128,6 +134,13 @@ async function run(path: string, body: string, response: ServerResponse, caller:
     if (!(error instanceof ApiFailure)) throw error
     response.end(call.fail(error))
   }
+}
+
+function isBrokenOff(method: string): boolean {
+  if (fault.kind !== 'break-off' || !/^pool\.(add_to|remove_from)_other_config$/.test(method)) return false
+  if (fault.changes === 0) return true
+  fault = { ...fault, changes: fault.changes - 1 }
+  return false
 }
 
 async function obey(order: Order): Promise<Value> {
