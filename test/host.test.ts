@@ -10,7 +10,6 @@ import { test } from 'node:test'
 import { bundle } from '../packaging/bundle.ts'
 import { Child, run } from './harness/child.ts'
 import { type Daemon, Place, startDaemon, USER, XENGATE } from './harness/daemon.ts'
-import { until } from './harness/deadline.ts'
 import { exchange } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
 import { listen, serveHttp } from './harness/services.ts'
@@ -114,52 +113,46 @@ async function startAs(place: Place, keys: string): Promise<Daemon> {
   return place.start()
 }
 
-test('a worker of another build does not serve, and makes the primary end', async (t) => {
-  const scope = scopeOf(t)
-  const place = await Place.make(scope, { workers: 2 })
-  await place.addDefaultUser()
+interface Installed {
+  /** Directory of the program. */
+  readonly app: string
+  readonly child: Child
+  /** Process ids of its workers. */
+  readonly workers: readonly number[]
+  /** Waits for an event of the log. */
+  readonly logged: (event: string) => Promise<void>
+}
+
+/** A daemon from files of its own, which may be changed under it. */
+async function startInstalled(scope: Scope, workers: number): Promise<Installed> {
+  const place = await Place.make(scope, { workers })
   const app = join(place.directory, 'app')
   await bundle(app)
-  const child = new Child(scope, process.execPath, [
-    join(app, 'dist/main.js'),
-    'serve',
-    '--config',
-    place.configuration,
-  ])
-  const logged = (event: string, count = 1): Promise<true> =>
-    child.printed(({ stdout }) => (stdout.split(`"event":"${event}"`).length > count ? true : undefined), event)
+  const argv = [join(app, 'dist/main.js'), 'serve', '--config', place.configuration]
+  const child = new Child(scope, process.execPath, argv)
+  const logged = async (event: string): Promise<void> => {
+    await child.printed(({ stdout }) => (stdout.includes(`"event":"${event}"`) ? true : undefined), event)
+  }
   await logged('started')
-  await logged('worker-ready', 2)
+  const ready = [...child.stdout.matchAll(/"worker-ready","worker":(\d+)/g)]
+  return { app, child, workers: ready.map(([, pid]) => Number(pid)), logged }
+}
+
+test('a worker of another build does not serve, and makes the primary end', async (t) => {
+  const { app, child, workers, logged } = await startInstalled(scopeOf(t), 2)
   const manifest = join(app, 'package.json')
   writeFileSync(manifest, readFileSync(manifest, 'utf8').replace(/"build": "/, '"build": "x'))
-  const [worker = 0] = (/"worker-ready","worker":(\d+)/.exec(child.stdout) ?? []).slice(1).map(Number)
-  process.kill(worker, 'SIGKILL')
+  process.kill(workers[0] ?? 0, 'SIGKILL')
   await logged('program-replaced')
   assert.equal((await child.exited).code, 1)
-  await until(() => (child.stdout.includes('"event":"stopped"') ? true : undefined), 'the last line')
+  assert.match(child.stdout, /"event":"stopped"/)
   assert.equal(child.stdout.split('"event":"worker-ready"').length, 3, 'no worker of the other build served')
 })
 
 test('without a worker the daemon ends, and whoever waits is refused rather than kept', async (t) => {
-  const scope = scopeOf(t)
-  const place = await Place.make(scope)
-  const app = join(place.directory, 'app')
-  await bundle(app)
-  const child = new Child(scope, process.execPath, [
-    join(app, 'dist/main.js'),
-    'serve',
-    '--config',
-    place.configuration,
-  ])
-  const logged = (event: string): Promise<RegExpExecArray> =>
-    child.printed(
-      ({ stdout }) => new RegExp(`"event":"${event}","worker":(\\d+)|"event":"${event}"`).exec(stdout) ?? undefined,
-      event,
-    )
-  const [, worker] = await logged('worker-ready')
-  await logged('started')
+  const { app, child, workers, logged } = await startInstalled(scopeOf(t), 1)
   writeFileSync(join(app, 'dist/worker-main.js'), 'process.exit(1)\n')
-  process.kill(Number(worker), 'SIGKILL')
+  process.kill(workers[0] ?? 0, 'SIGKILL')
   await logged('workers-gone')
   assert.equal((await child.exited).code, 1)
 })
