@@ -212,6 +212,7 @@ export class ClientConnection {
     switch (this.#state) {
       case STATE.IDLE:
       case STATE.HEAD:
+        this.#gateway.clock.wake()
         return this.socket.writableNeedDrain ? KEEP : this.#readHead(bytes, at, to)
       case STATE.PROXY:
         return this.#readProxyHeader(bytes, at, to)
@@ -697,6 +698,11 @@ export class ClientConnection {
   }
 
   // ── time ──
+
+  /** Whether nothing can happen here within `ms` unless the client sends something. */
+  isResting(nowMs: number, ms: number): boolean {
+    return this.#state === STATE.IDLE && !this.outgoing.isPending && this.#deadlineMs - nowMs > ms
+  }
 
   /** Called by the sweep: acts if the deadline has passed. */
   sweep(nowMs: number): void {

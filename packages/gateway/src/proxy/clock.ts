@@ -2,51 +2,64 @@
 
 /** Coarse monotonic time. */
 export interface Clock {
-  /** Milliseconds, as of the last tick. */
+  /** Milliseconds, as of the last tick, or now where ticks are rare. */
   readonly nowMs: number
 }
 
-/** A clock that ticks while there is something to sweep, and calls `sweep` at each tick. An idle process does not wake up for it. */
+/** When something has to be looked at again: at each tick, now and then, or not at all. */
+export type NextSweep = 'soon' | 'later' | 'never'
+
+/** How often the clock ticks, in milliseconds: how late a timeout may be noticed. */
+export interface Ticks {
+  readonly soonMs: number
+  readonly laterMs: number
+}
+
+/**
+ * A clock that ticks while there is something to sweep, and calls `sweep` at each tick. An idle process hardly wakes up for it, and not at
+ * all when it has no connections.
+ */
 export class SweepClock implements Clock {
-  readonly tickMs: number
-  readonly #sweep: () => boolean
+  readonly ticks: Ticks
+  readonly #sweep: () => NextSweep
   #tickedMs = 0
-  /** Null while it rests. */
-  #timer: NodeJS.Timeout | null = null
+  #timer: NodeJS.Timeout | undefined
+  #next: NextSweep = 'never'
   #isClosed = false
 
-  /**
-   * @param tickMs how late a timeout may be noticed
-   * @param sweep looks at what may have timed out; says whether something is left to look at
-   */
-  constructor(tickMs: number, sweep: () => boolean) {
-    this.tickMs = tickMs
+  /** @param sweep looks at what may have timed out, and says when to look again */
+  constructor(ticks: Ticks, sweep: () => NextSweep) {
+    this.ticks = ticks
     this.#sweep = sweep
   }
 
   get nowMs(): number {
-    return this.#timer === null ? performance.now() : this.#tickedMs
+    return this.#next === 'soon' ? this.#tickedMs : performance.now()
   }
 
-  /** There is something to sweep. */
+  /** There is something to sweep soon. */
   wake(): void {
-    if (this.#timer !== null || this.#isClosed) return
+    if (this.#next === 'soon' || this.#isClosed) return
     this.#tickedMs = performance.now()
-    this.#timer = setInterval(() => this.#tick(), this.tickMs).unref()
+    this.#arm('soon')
   }
 
   #tick(): void {
     this.#tickedMs = performance.now()
-    if (!this.#sweep()) this.#rest()
+    const next = this.#sweep()
+    if (next !== this.#next && !this.#isClosed) this.#arm(next)
   }
 
-  #rest(): void {
-    if (this.#timer !== null) clearInterval(this.#timer)
-    this.#timer = null
+  #arm(next: NextSweep): void {
+    clearInterval(this.#timer)
+    this.#next = next
+    if (next === 'never') return
+    const { soonMs, laterMs } = this.ticks
+    this.#timer = setInterval(() => this.#tick(), next === 'soon' ? soonMs : laterMs).unref()
   }
 
   close(): void {
+    this.#arm('never')
     this.#isClosed = true
-    this.#rest()
   }
 }

@@ -18,7 +18,7 @@ import { acceptedSocket, BorrowedReads } from './borrowed-reads.ts'
 import { Channel, type ChannelOutcome } from './channel.ts'
 import { ChannelSockets } from './channel-sockets.ts'
 import { ClientConnection } from './client-connection.ts'
-import { SweepClock } from './clock.ts'
+import { type NextSweep, SweepClock } from './clock.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './field-ids.ts'
 import { type Front, isXapiName, whereXapiIs } from './front.ts'
 import type { Greetings } from './greetings.ts'
@@ -81,6 +81,8 @@ export interface Held {
 
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
 const TICK_MS_MAX = 500
+/** After so long it is looked again while every connection rests for longer. */
+const LATER_MS = 5000
 const TICK_MS_MIN = 10
 /** Connections beyond the limit that are told so, and waited for until they have read it. */
 const REFUSING_MAX = 64
@@ -134,7 +136,7 @@ export class Gateway {
     this.sessions = sessions
     this.front = options.front
     this.tally = new Tally(options.counting)
-    this.clock = new SweepClock(tickMs(limits), () => this.#sweep())
+    this.clock = new SweepClock({ soonMs: tickMs(limits), laterMs: LATER_MS }, () => this.#sweep())
     this.pool = new ServicePool(
       (name) => this.#placesOf(name),
       limits.connectTimeoutMs,
@@ -299,6 +301,7 @@ export class Gateway {
 
   async #drain(): Promise<void> {
     this.#isDraining = true
+    this.clock.wake()
     for (const server of this.#servers) server.close()
     for (const connection of this.#connections) connection.drain()
     if (this.#connections.size + this.#arrivals.size > 0) {
@@ -314,7 +317,7 @@ export class Gateway {
   #drainTimedOut(): void {
     for (const connection of this.#connections) connection.drainTimedOut()
     // What was refused just now gets a moment to go out.
-    setTimeout(() => this.destroy(), this.clock.tickMs).unref()
+    setTimeout(() => this.destroy(), this.clock.ticks.soonMs).unref()
   }
 
   /** Ends everything now. */
@@ -530,15 +533,18 @@ export class Gateway {
     return socketPaths(this.#options.directories, name).map((path) => ({ path }))
   }
 
-  /** Says whether there is anything to sweep at the next tick. */
-  #sweep(): boolean {
+  #sweep(): NextSweep {
     const { nowMs } = this.clock
-    for (const connection of this.#connections) connection.sweep(nowMs)
+    let isBusy = this.#isDraining || this.#arrivals.size > 0 || this.#burst >= BURST_CONNECTIONS
+    for (const connection of this.#connections) {
+      connection.sweep(nowMs)
+      isBusy ||= !connection.isResting(nowMs, LATER_MS)
+    }
     for (const arrival of this.#arrivals) arrival.sweep(nowMs)
     this.pool.sweep()
     this.#watchBurst(nowMs)
-    const isQuiet = this.#connections.size + this.#arrivals.size === 0 && this.#burst < BURST_CONNECTIONS
-    return !isQuiet || this.pool.hasIdle
+    if (isBusy || this.pool.hasIdle) return 'soon'
+    return this.#connections.size > 0 ? 'later' : 'never'
   }
 
   #watchBurst(nowMs: number): void {
