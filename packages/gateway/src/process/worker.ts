@@ -5,14 +5,15 @@ import { type AccessFields, type ChannelFields, channelLine } from '../logging/a
 import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
 import type { ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/schema.ts'
-import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrived.ts'
+import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrival/arrival.ts'
 import { Gateway } from '../proxy/gateway.ts'
-import { Greetings } from '../proxy/greetings.ts'
-import { TlsCredentials, type TlsPair } from '../proxy/tls-credentials.ts'
+import { Greetings } from '../proxy/heads/greetings.ts'
+import { TlsCredentials, type TlsPair } from '../proxy/arrival/tls-credentials.ts'
 import { Policies } from '../services/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../sessions/session.ts'
 import { SessionTable } from '../sessions/table.ts'
+import { NET } from '../transport/net/transport.ts'
 import { collectGarbage } from './garbage.ts'
 import { privateBytes } from './memory.ts'
 import { monotonicMs, type ToPrimary, type ToWorker, type WorkerReport } from './messages.ts'
@@ -111,6 +112,7 @@ class Worker {
     const audit = config.log.audit ? new Audit(config.log.syslog) : null
     this.#hearsEndings = config.sessions.authority !== 'xapi'
     this.#gateway = new Gateway({
+      transport: NET,
       limits,
       methods: services.methods,
       directories: services.directories,

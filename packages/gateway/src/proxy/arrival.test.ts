@@ -12,7 +12,7 @@ import { makeCertificate } from './testing/certificate.ts'
 import { fixture, type Fixture, request, response, statusOf } from './testing/fixture.ts'
 import { Arrivals, Peer } from './testing/peer.ts'
 import { readTlsPair, type TlsEvent, TlsFilesError, WatchedTlsFiles } from '../process/tls-files.ts'
-import { TlsCredentials } from './tls-credentials.ts'
+import { TlsCredentials } from './arrival/tls-credentials.ts'
 
 const DEADLINE = { timeout: 60_000 }
 const PROXY = 'PROXY TCP4 10.1.2.3 192.0.2.1 12345 8443\r\n'

@@ -7,7 +7,7 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { BLOCKS_MAX, blocksInUse } from './blocks.ts'
+import { BLOCKS_MAX, blocksInUse } from '../transport/blocks.ts'
 import { fixture, request } from './testing/fixture.ts'
 
 const DEADLINE = { timeout: 60_000 }

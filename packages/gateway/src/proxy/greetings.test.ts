@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { join } from 'node:path'
-import { Greetings } from './greetings.ts'
+import { Greetings } from './heads/greetings.ts'
 import { fixture, type FixtureOptions, request, response } from './testing/fixture.ts'
 import { Peer } from './testing/peer.ts'
 

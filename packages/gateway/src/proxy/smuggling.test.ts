@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { BODY, BodyDecoder, FieldLines, HEAD, RequestHead, STEP } from '@xengate/http1'
-import { REQUEST_FIELDS } from './field-ids.ts'
-import { presentedSession } from './session-id.ts'
+import { REQUEST_FIELDS } from './heads/field-ids.ts'
+import { presentedSession } from './heads/session-id.ts'
 import { COOKIE, fixture, ROOT_ID } from './testing/fixture.ts'
 
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? 400)

@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { makeCertificate } from './testing/certificate.ts'
 import { fixture, request, statusOf } from './testing/fixture.ts'
 import { readTlsPair } from '../process/tls-files.ts'
-import { TlsCredentials } from './tls-credentials.ts'
+import { TlsCredentials } from './arrival/tls-credentials.ts'
 
 const DEADLINE = { timeout: 60_000 }
 const NOTHING = 'GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n'

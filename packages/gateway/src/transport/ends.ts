@@ -1,7 +1,7 @@
 // Addresses as the system has them, in the form that everybody is told.
 
 import type { Socket } from 'node:net'
-import type { Ends } from './transport.ts'
+import type { End, Ends } from './transport.ts'
 
 /** An IPv4 address that a dual-stack socket shows as IPv6 is shown as IPv4; none (a Unix socket) as an empty text. */
 export function plainAddress(address: string | undefined): string {
@@ -9,12 +9,15 @@ export function plainAddress(address: string | undefined): string {
   return /^::ffff:[0-9.]+$/i.test(address) ? address.slice('::ffff:'.length) : address
 }
 
-/** The ends of a connection as the system has them; null of a Unix socket. */
+/** Who made a connection, as the system has it; null of a Unix socket. */
+export function sourceOf({ remoteAddress, remotePort = 0 }: Socket): End | null {
+  return remoteAddress === undefined ? null : { address: plainAddress(remoteAddress), port: remotePort }
+}
+
+/** Both ends of a connection, in the same way. */
 export function endsOf(socket: Socket): Ends | null {
-  const { remoteAddress, remotePort = 0, localAddress, localPort = 0 } = socket
-  if (remoteAddress === undefined) return null
-  return {
-    source: { address: plainAddress(remoteAddress), port: remotePort },
-    destination: { address: plainAddress(localAddress), port: localPort },
-  }
+  const source = sourceOf(socket)
+  if (source === null) return null
+  const { localAddress, localPort = 0 } = socket
+  return { source, destination: { address: plainAddress(localAddress), port: localPort } }
 }

@@ -31,7 +31,9 @@ export interface WireListener {
 export interface Wire {
   /** Hears what happens from now on; to be set in the turn in which the wire is made. */
   listener: WireListener
-  /** Both ends as the system has them; null of a Unix socket. */
+  /** Who made it, as the system has it; null of a Unix socket. */
+  readonly source: End | null
+  /** Both ends; asking takes a system call more. */
   readonly ends: Ends | null
   /** Descriptor of the connection; -1 when it is closed, or when what it carries is not what is written here: TLS. */
   readonly fd: number

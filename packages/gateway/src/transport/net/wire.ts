@@ -5,10 +5,10 @@ import { Socket, type SocketConstructorOpts } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { descriptorOf, setSendBuffer, unsentBytes } from '@xengate/channel'
 import { BLOCK_BYTES } from '../blocks.ts'
-import { endsOf } from '../ends.ts'
+import { endsOf, sourceOf } from '../ends.ts'
 import { isQuiet, sendText, TEXT_BYTES_MAX } from '../libc.ts'
 import { Output } from '../output.ts'
-import { type Ends, NOBODY, type Wire, type WireListener } from '../transport.ts'
+import { type End, type Ends, NOBODY, type Wire, type WireListener } from '../transport.ts'
 import type { AcceptedHandle } from './accepting.ts'
 import { BorrowedReads } from './reads.ts'
 
@@ -45,6 +45,7 @@ export class NetWire extends Output implements Wire {
   readonly #plainFd: number
   /** What went to the kernel beside the stream. */
   #sentBytes = 0
+  #isPaused = false
   #isFinishing = false
 
   private constructor(socket: Socket, raw: Socket, reads: BorrowedReads | null) {
@@ -107,7 +108,7 @@ export class NetWire extends Output implements Wire {
    */
   static connect(host: string, port: number, timeoutMs: number, connected: (wire: NetWire | string) => void): void {
     const reads = new BorrowedReads((bytes, count) => (wire === null ? false : wire.#bytes(bytes, count)))
-    const socket = new PatientSocket({ allowHalfOpen: true, onread: reads.onread } as SocketConstructorOpts)
+    const socket = new PatientSocket({ allowHalfOpen: true, onread: reads.onread })
     let wire: NetWire | null = null
     const failed = (error: NodeJS.ErrnoException): void => connected(error.code ?? '')
     const timedOut = (): void => {
@@ -128,6 +129,10 @@ export class NetWire extends Output implements Wire {
 
   #bytes(bytes: Buffer, count: number): boolean {
     return this.#isFinishing ? false : this.listener.bytes(bytes, 0, count)
+  }
+
+  get source(): End | null {
+    return sourceOf(this.#raw)
   }
 
   get ends(): Ends | null {
@@ -186,15 +191,19 @@ export class NetWire extends Output implements Wire {
   // ── in ──
 
   pause(): void {
+    if (this.#isPaused) return
+    this.#isPaused = true
     this.#socket.pause()
   }
 
   resume(): void {
+    if (!this.#isPaused) return
+    this.#isPaused = false
     this.#socket.resume()
   }
 
   stop(): boolean {
-    this.#socket.pause()
+    this.pause()
     return true
   }
 
@@ -210,7 +219,7 @@ export class NetWire extends Output implements Wire {
 
   finish(idleMs: number): void {
     this.#isFinishing = true
-    this.#socket.resume()
+    this.resume()
     this.#socket.setTimeout(idleMs, () => this.#socket.destroy())
     this.#socket.destroySoon()
   }

@@ -5,9 +5,12 @@
 
 import { statSync } from 'node:fs'
 import { connectSocket, READS_BODIES_MODE } from '@xengate/channel'
-import type { LogEvent } from '../logging/event.ts'
-import type { Clock } from './clock.ts'
-import { ServiceConnection, type Where } from './service-connection.ts'
+import type { LogEvent } from '../../logging/event.ts'
+import { NetWire } from '../../transport/net/wire.ts'
+import type { Transport, Wire } from '../../transport/transport.ts'
+import type { Clock } from '../clock.ts'
+import { ServiceConnection } from './connection.ts'
+import type { Target, Where } from './target.ts'
 
 /** Idle connections kept for each service. */
 const IDLE_MAX = 256
@@ -45,45 +48,41 @@ const QUEUE_FULL = 'EAGAIN'
 /** Codes by which connecting says that this process, or the system, may open nothing more. */
 const NO_DESCRIPTORS = new Set(['EMFILE', 'ENFILE'])
 
+/** What a pool is made from. */
+export interface PoolOptions {
+  readonly transport: Transport
+  readonly connectTimeoutMs: number
+  readonly clock: Clock
+  /** Told of what is wrong with this process. */
+  readonly problem: (event: string, code: string) => void
+  /** Told of each connection; null when nobody wants to hear of them. */
+  readonly debug: ((event: LogEvent) => void) | null
+}
+
+/** How often a quiet TCP connection is probed. */
+const KEEP_ALIVE_MS = 60_000
+
 /** Connections of one worker to everything it relays to. */
 export class ServicePool {
   readonly #idle = new Map<string, ServiceConnection[]>()
   readonly #open = new Set<ServiceConnection>()
-  readonly #placesOf: (name: string) => readonly Where[]
-  readonly #connectTimeoutMs: number
+  readonly #options: PoolOptions
   readonly #clock: Clock
 
-  readonly #problem: (event: string, code: string) => void
-  readonly #debug: ((event: LogEvent) => void) | null
-
-  /**
-   * @param placesOf where a service can be, in the order to try
-   * @param problem told of what is wrong with this process
-   * @param debug told of each connection; null when nobody wants to hear of them
-   */
-  constructor(
-    placesOf: (name: string) => readonly Where[],
-    connectTimeoutMs: number,
-    clock: Clock,
-    problem: (event: string, code: string) => void,
-    debug: ((event: LogEvent) => void) | null,
-  ) {
-    this.#problem = problem
-    this.#debug = debug
-    this.#placesOf = placesOf
-    this.#connectTimeoutMs = connectTimeoutMs
-    this.#clock = clock
+  constructor(options: PoolOptions) {
+    this.#options = options
+    this.#clock = options.clock
   }
 
-  /** The idle connection to `name` that was used last, or a new one; null when that takes time: see `connect`. */
-  take(name: string): Connected | null {
-    const connection = this.#takeIdle(name)
-    return connection === undefined ? this.#connectNow(name) : { kind: 'connected', connection }
+  /** The idle connection to `target` that was used last, or a new one; null when that takes time: see `connect`. */
+  take(target: Target): Connected | null {
+    const connection = this.#takeIdle(target.key)
+    return connection === undefined ? this.#connectNow(target) : { kind: 'connected', connection }
   }
 
   /** What stands where nobody listens: the first that is something. Connecting says the same of a stale socket and of a file. */
-  absenceOf(name: string): Absence {
-    for (const place of this.#placesOf(name)) {
+  absenceOf({ places }: Target): Absence {
+    for (const place of places) {
       if (!('path' in place)) continue
       try {
         return statSync(place.path).isSocket() ? 'stale' : 'no-socket'
@@ -94,25 +93,32 @@ export class ServicePool {
     return 'absent'
   }
 
-  #takeIdle(name: string): ServiceConnection | undefined {
-    const idle = this.#idle.get(name)
+  #takeIdle(key: string): ServiceConnection | undefined {
+    const idle = this.#idle.get(key)
     if (idle === undefined) return undefined
     for (let connection = idle.pop(); connection !== undefined; connection = idle.pop()) {
-      if (connection.isUsable) return connection
+      if (!connection.isUsable) continue
+      // What came while this process was busy has not been told yet, and may not be taken for the answer to what comes next.
+      if (connection.wire.isQuiet()) return connection
+      connection.destroy()
     }
     return undefined
   }
 
-  #connectNow(name: string): Connected | null {
-    for (const place of this.#placesOf(name)) {
+  #connectNow({ places }: Target): Connected | null {
+    for (const place of places) {
       if ('port' in place) return null
       const marked = markedFile(place.path)
       const made = connectSocket(place.path)
-      this.#debug?.({ event: 'service-connect', path: place.path, code: made.kind === 'connected' ? null : made.code })
+      this.#options.debug?.({
+        event: 'service-connect',
+        path: place.path,
+        code: made.kind === 'connected' ? null : made.code,
+      })
       if (made.kind === 'connected') {
         // The same file before and after: a service that was exchanged in between is not judged by the other's mark.
         const readsBodies = marked !== null && markedFile(place.path) === marked
-        return this.#connected(ServiceConnection.ofUnixSocket(made.fd, readsBodies))
+        return this.#connected(this.#options.transport.adopt(made.fd, true), readsBodies)
       }
       if (NOBODY_THERE.has(made.code)) continue
       return made.code === QUEUE_FULL ? null : this.#failed(made.code)
@@ -120,53 +126,62 @@ export class ServicePool {
     return { kind: 'not-running' }
   }
 
-  #connected(connection: ServiceConnection): Connected {
+  #connected(wire: Wire, readsBodies: boolean): Connected {
+    const connection = new ServiceConnection(wire, readsBodies, this.#closed)
     this.#open.add(connection)
-    connection.onClosed(() => this.#open.delete(connection))
     return { kind: 'connected', connection }
+  }
+
+  readonly #closed = (connection: ServiceConnection): void => {
+    this.#open.delete(connection)
   }
 
   #failed(code: string): Connected {
     if (!NO_DESCRIPTORS.has(code)) return { kind: 'unreachable' }
-    this.#problem('descriptors-used-up', code)
+    this.#options.problem('descriptors-used-up', code)
     return { kind: 'no-descriptors' }
   }
 
-  /** Makes a connection to `name`, for as long as it takes, up to the connect timeout. `then` is called once, now or later. */
-  connect(name: string, then: (connected: Connected) => void): void {
-    this.#try(name, RETRY_FIRST_MS, this.#clock.nowMs + this.#connectTimeoutMs, then)
+  /** Makes a connection to `target`, for as long as it takes, up to the connect timeout. `then` is called once, now or later. */
+  connect(target: Target, then: (connected: Connected) => void): void {
+    const [place] = target.places
+    if (place !== undefined && 'port' in place) this.#connectPort(place, then)
+    else this.#try(target, RETRY_FIRST_MS, this.#clock.nowMs + this.#options.connectTimeoutMs, then)
   }
 
-  #try(name: string, pauseMs: number, deadlineMs: number, then: (connected: Connected) => void): void {
-    const [place] = this.#placesOf(name)
-    if (place !== undefined && 'port' in place) {
-      ServiceConnection.toPort(place, this.#connectTimeoutMs, (connection, error) => {
-        this.#debug?.({ event: 'service-connect', host: place.host, port: place.port, code: error?.code ?? null })
-        if (error === undefined) then(this.#connected(connection))
-        else if (NOBODY_THERE.has(error.code ?? '')) then({ kind: 'not-running' })
-        else then(this.#failed(error.code ?? ''))
-      })
-      return
-    }
-    const connected = this.#connectNow(name)
+  #connectPort({ host, port, greeting }: Extract<Where, { port: number }>, then: (connected: Connected) => void): void {
+    NetWire.connect(host, port, this.#options.connectTimeoutMs, (made) => {
+      const code = typeof made === 'string' ? made : null
+      this.#options.debug?.({ event: 'service-connect', host, port, code })
+      if (typeof made !== 'string') {
+        made.keepAlive(KEEP_ALIVE_MS)
+        made.text(greeting)
+        then(this.#connected(made, false))
+      } else if (NOBODY_THERE.has(made)) then({ kind: 'not-running' })
+      else then(this.#failed(made))
+    })
+  }
+
+  #try(target: Target, pauseMs: number, deadlineMs: number, then: (connected: Connected) => void): void {
+    const connected = this.#connectNow(target)
     if (connected !== null) then(connected)
     else if (this.#clock.nowMs >= deadlineMs) then({ kind: 'too-slow' })
     // The service runs, and its queue of connections is full.
-    else setTimeout(() => this.#try(name, Math.min(pauseMs * 2, RETRY_LAST_MS), deadlineMs, then), pauseMs)
+    else setTimeout(() => this.#try(target, Math.min(pauseMs * 2, RETRY_LAST_MS), deadlineMs, then), pauseMs)
   }
 
   /** Takes back a connection whose exchange is complete. */
-  keep(name: string, connection: ServiceConnection): void {
+  keep(target: Target, connection: ServiceConnection): void {
     connection.release()
-    this.giveBack(name, connection)
+    this.giveBack(target, connection)
   }
 
   /** Takes back a connection that nothing was sent on since it was taken or made. */
-  giveBack(name: string, connection: ServiceConnection): void {
-    let idle = this.#idle.get(name)
+  giveBack({ key }: Target, connection: ServiceConnection): void {
+    let idle = this.#idle.get(key)
     if (idle === undefined) {
       idle = []
-      this.#idle.set(name, idle)
+      this.#idle.set(key, idle)
     }
     if (idle.length >= IDLE_MAX || !connection.isUsable) {
       connection.destroy()
@@ -185,14 +200,14 @@ export class ServicePool {
   /** Closes connections that have been idle for too long; called now and then. */
   sweep(): void {
     const oldestMs = this.#clock.nowMs - IDLE_TIMEOUT_MS
-    for (const [name, idle] of this.#idle) {
+    for (const [key, idle] of this.#idle) {
       const kept = idle.filter((connection) => {
         if (connection.isUsable && connection.idleSinceMs > oldestMs) return true
         connection.destroy()
         return false
       })
-      if (kept.length === 0) this.#idle.delete(name)
-      else if (kept.length < idle.length) this.#idle.set(name, kept)
+      if (kept.length === 0) this.#idle.delete(key)
+      else if (kept.length < idle.length) this.#idle.set(key, kept)
     }
   }
 
@@ -201,12 +216,6 @@ export class ServicePool {
     for (const connection of this.#open) connection.destroy()
     this.#idle.clear()
   }
-}
-
-/** Where the socket of the service `name` can be, given the configured directories. */
-export function socketPaths(directories: readonly string[], name: string): readonly string[] {
-  // A name has no `/`, and a directory's path is normal: as `join` would, without taking them apart.
-  return directories.map((directory) => `${directory}/${name}`)
 }
 
 /** Inode of the socket at `path`, if its mode says that the service reads every body; null otherwise. */

@@ -10,9 +10,12 @@
 
 import { Socket, type SocketConstructorOpts } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import type { ArrivalFault, Arrived } from './arrived.ts'
-import type { AcceptedHandle } from './accepting.ts'
-import { type Ends, plainAddress, readProxyHeader } from './proxy-header.ts'
+import { plainAddress } from '../../transport/ends.ts'
+import type { AcceptedHandle } from '../../transport/net/accepting.ts'
+import { NetWire } from '../../transport/net/wire.ts'
+import type { Ends, Wire } from '../../transport/transport.ts'
+import { readProxyHeader } from '../heads/proxy-header.ts'
+import { type Arrival, type ArrivalFault, type ArrivalListener, ArrivedPeer } from './arrival.ts'
 import type { TlsCredentials } from './tls-credentials.ts'
 
 const STATE = { HEADER: 0, HELLO: 1, HANDSHAKE: 2, CLOSED: 3 } as const
@@ -23,22 +26,22 @@ const HANDSHAKE_RECORD = 0x16
 const A = 0x41
 const Z = 0x5a
 
+const NOTHING = Buffer.alloc(0)
+
 /** The protocols that a client may choose (RFC 7301 section 3.1): a list of names, each behind its length. */
 const ALPN = Buffer.from('\x08http/1.1', 'latin1')
 
-/** What the owner of an arrival hears, once. */
-export interface ArrivalListener {
-  secured(arrived: Arrived): void
-  /** The connection is over. @param fault why; null when the client went away without a word */
-  failed(fault: ArrivalFault | null, address: string): void
-  /** The client speaks HTTP without TLS; `socket`, from which nobody reads, is the listener's from now on. */
-  refusedPlain(address: string, socket: Socket): void
+/** What the owner of a connection on its way through the handshake hears, once. */
+export interface TlsArrivalListener extends ArrivalListener {
+  /** The client speaks HTTP without TLS; `wire` is the listener's from now on. */
+  refusedPlain(address: string, wire: Wire): void
 }
 
-export class TlsArrival {
+/** See the head of this file. */
+export class TlsArrival implements Arrival {
   readonly #raw: Socket
   readonly #credentials: TlsCredentials
-  readonly #listener: ArrivalListener
+  readonly #listener: TlsArrivalListener
   #deadlineMs: number
   #state: number
   #ends: Ends | null = null
@@ -54,7 +57,7 @@ export class TlsArrival {
     credentials: TlsCredentials,
     hasProxyHeader: boolean,
     deadlineMs: number,
-    listener: ArrivalListener,
+    listener: TlsArrivalListener,
   ) {
     handle.setNoDelay?.(true)
     this.#raw = new Socket({ handle, allowHalfOpen: true } as SocketConstructorOpts)
@@ -69,13 +72,11 @@ export class TlsArrival {
     this.#raw.on('close', this.#onEnd)
   }
 
-  /** Called by the sweep: gives up if the deadline has passed. */
   sweep(nowMs: number): void {
     if (nowMs < this.#deadlineMs) return
     this.#fail(this.#state === STATE.HEADER ? 'proxy-header-slow' : 'tls-slow')
   }
 
-  /** The gateway stops: a client that has said nothing is let go, another has until `deadlineMs`. */
   hasten(deadlineMs: number): void {
     if (this.#kept.length === 0 && this.#state !== STATE.HANDSHAKE) this.#fail(null)
     else this.#deadlineMs = Math.min(this.#deadlineMs, deadlineMs)
@@ -125,7 +126,8 @@ export class TlsArrival {
     this.#state = STATE.CLOSED
     const raw = this.#raw
     raw.off('data', this.#onData)
-    this.#listener.refusedPlain(this.#address, raw)
+    raw.off('end', this.#onEnd).off('close', this.#onEnd)
+    this.#listener.refusedPlain(this.#address, NetWire.ofSocket(raw))
   }
 
   #handshake(): void {
@@ -148,7 +150,8 @@ export class TlsArrival {
     this.#state = STATE.CLOSED
     this.#raw.off('close', this.#onEnd)
     socket.off('close', this.#onEnd)
-    this.#listener.secured({ kind: 'secure', socket, raw: this.#raw, ends: this.#ends })
+    const wire = NetWire.ofTls(socket, this.#raw)
+    this.#listener.arrived(wire, new ArrivedPeer(wire, this.#ends, true, false), NOTHING)
   }
 
   #fail(fault: ArrivalFault | null): void {

@@ -2,13 +2,13 @@
 // The order is the specification's and never depends on the service.
 
 import { FIELD, type RequestHead } from '@xengate/http1'
-import { isOpen, isPermitted, permittedMethods, type Policies, type PolicySetting } from '../services/policy.ts'
-import type { ServiceRegistry } from '../services/registry.ts'
-import { isServiceName } from '../services/service-name.ts'
-import type { Answer, SessionEntry, SessionTable } from '../sessions/table.ts'
-import type { ChannelSockets } from './channel-sockets.ts'
-import type { Clock } from './clock.ts'
-import { SEC_FETCH_SITE } from './field-ids.ts'
+import { isOpen, isPermitted, permittedMethods, type Policies, type PolicySetting } from '../../services/policy.ts'
+import type { ServiceRegistry } from '../../services/registry.ts'
+import { isServiceName } from '../../services/service-name.ts'
+import type { Answer, SessionEntry, SessionTable } from '../../sessions/table.ts'
+import type { Clock } from '../clock.ts'
+import type { ChannelSockets } from '../exchange/channel-sockets.ts'
+import { SEC_FETCH_SITE } from '../heads/field-ids.ts'
 import {
   AUTHORITY_UNAVAILABLE,
   CROSS_SITE,
@@ -19,28 +19,21 @@ import {
   PATH_UNKNOWN,
   type Refusal,
   ROLE_INSUFFICIENT,
-  SERVICE_SLOW,
+  SERVICE_NAME_INVALID,
   SERVICE_NO_SOCKET,
+  SERVICE_SLOW,
   SERVICE_STALE,
   SERVICE_UNKNOWN,
-  SERVICE_NAME_INVALID,
   SERVICE_UNNAMED,
   SERVICE_UNREACHABLE,
   SESSION_INVALID,
   SESSION_MISSING,
-} from './refusals.ts'
-import type { ServiceConnection } from './service-connection.ts'
-import type { Absence, Connected, ServicePool } from './service-pool.ts'
-import { presentedSession } from './session-id.ts'
-import { namesTask } from './task.ts'
-
-/** Where every request for a custom service starts. */
-const SERVICES_PREFIX = '/services/plugin/'
-const SERVICES_PATH: string = SERVICES_PREFIX.slice(0, -1)
-/** Where the XenAPI is served, to POST. */
-export const XENAPI_PATHS: ReadonlySet<string> = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])
-/** The XenAPI endpoint's name in the pool of connections; no service can have it. */
-export const XENAPI = '/xenapi'
+} from '../heads/refusals.ts'
+import { presentedSession } from '../heads/session-id.ts'
+import { isForService, namesTask, pathOf, serviceNameIn, XENAPI_PATHS } from '../heads/target.ts'
+import type { ServiceConnection } from '../upstream/connection.ts'
+import type { Absence, Connected, ServicePool } from '../upstream/pool.ts'
+import { ServiceTarget, type Target } from '../upstream/target.ts'
 
 /** By what stands where a service's socket would be. */
 const ABSENT: Readonly<Record<Absence, Refusal>> = {
@@ -57,6 +50,8 @@ export interface AdmissionRules {
   readonly pool: ServicePool
   readonly channels: ChannelSockets
   readonly clock: Clock
+  /** Where sockets of services are, in the order to try. */
+  readonly directories: readonly string[]
   /** Methods that services may be reached with. */
   readonly methods: readonly string[]
   /** Whether the gateway has a XenAPI: not when sessions are xapi's. */
@@ -65,10 +60,8 @@ export interface AdmissionRules {
 
 /** What was learned for this very request while it waited. */
 export interface Learned {
-  answer: { readonly id: string; readonly answer: Answer } | null
-  connected: Connected | null
-  /** Whether the service would not take the client's connection. */
-  isRelayed: boolean
+  readonly answer: { readonly id: string; readonly answer: Answer } | null
+  readonly connected: Connected | null
 }
 
 /** What becomes of a request. */
@@ -82,7 +75,7 @@ export type Decision =
   /** Ask about this session, then decide again. */
   | { readonly kind: 'ask'; readonly id: string }
   /** Connect to this service, which takes a while, then decide again. */
-  | { readonly kind: 'connect'; readonly name: string }
+  | { readonly kind: 'connect'; readonly target: Target }
   /** Gather the call of the XenAPI, and send it to the primary. */
   | { readonly kind: 'call' }
   /** Pass the client's connection to the service; if it is not taken, decide again. */
@@ -97,13 +90,13 @@ export type Decision =
   | {
       readonly kind: 'relay'
       readonly connection: ServiceConnection
-      readonly name: string
+      readonly target: Target
       readonly entry: SessionEntry
       readonly policy: PolicySetting
     }
 
 /**
- * Decides on the request `head`; takes a connection out of the pool or out of `learned` when it is to be relayed.
+ * Decides on the request `head`; takes a connection out of the pool when it is to be relayed and `learned` has none.
  * @param isPassable whether the client's connection could be passed to a service
  */
 export function decide(rules: AdmissionRules, head: RequestHead, learned: Learned, isPassable: boolean): Decision {
@@ -121,12 +114,7 @@ export function decide(rules: AdmissionRules, head: RequestHead, learned: Learne
   if (presented.isFromCookie && head.first(SEC_FETCH_SITE)?.toLowerCase() === 'cross-site') {
     return refuse(CROSS_SITE, null, entry)
   }
-  return decideService(rules, head, target, presented.id, entry, learned, isPassable && !learned.isRelayed)
-}
-
-/** Whether a request is for a service. `/services/plugin` alone names none: with a session it is 404, without one 403. */
-export function isForService(target: string): boolean {
-  return target.startsWith(SERVICES_PREFIX) || pathOf(target) === SERVICES_PATH
+  return decideService(rules, head, target, presented.id, entry, learned, isPassable)
 }
 
 function decideService(
@@ -153,8 +141,9 @@ function decideService(
   if (passes && !isFollowed && head.isPersistent && learned.connected === null && rules.channels.mayTake(name)) {
     return pass(rules, name, sessionId, entry, policy)
   }
-  const connected = takeConnection(rules.pool, name, learned)
-  if (connected === undefined) return { kind: 'connect', name }
+  const service = new ServiceTarget(name, rules.directories)
+  const connected = learned.connected ?? rules.pool.take(service)
+  if (connected === null) return { kind: 'connect', target: service }
   if (connected.kind === 'not-running' && passes) return pass(rules, name, sessionId, entry, policy)
   if (connected.kind === 'unreachable') return refuse(SERVICE_UNREACHABLE, name, entry)
   if (connected.kind === 'no-descriptors') return refuse(GATEWAY_BUSY, name, entry)
@@ -162,14 +151,14 @@ function decideService(
 
   const origin = connected.kind === 'not-running' ? rules.registry.whereIs(name, entry.session.uuid) : undefined
   if (connected.kind === 'not-running' && origin === undefined) {
-    return refuse(ABSENT[rules.pool.absenceOf(name)], name, entry)
+    return refuse(ABSENT[rules.pool.absenceOf(service)], name, entry)
   }
   if (!rules.methods.includes(method)) {
-    if (connected.kind === 'connected') rules.pool.giveBack(name, connected.connection)
+    if (connected.kind === 'connected') rules.pool.giveBack(service, connected.connection)
     return refuse(methodNotAllowed(rules.methods), name, entry)
   }
   if (connected.kind !== 'connected') return refuse(elsewhere(`${origin}${target}`), name, entry)
-  return { kind: 'relay', connection: connected.connection, name, entry, policy }
+  return { kind: 'relay', connection: connected.connection, target: service, entry, policy }
 }
 
 function pass(
@@ -199,28 +188,6 @@ function answerOn(sessions: SessionTable, id: string, learned: Learned, nowMs: n
   // An answer that names a session is in the table, unless the session ended since: then it is nobody's.
   if (learned.answer?.id !== id) return undefined
   return learned.answer.answer.kind === 'session' ? { kind: 'nobody' } : learned.answer.answer
-}
-
-export function takeConnection(pool: ServicePool, name: string, learned: Learned): Connected | undefined {
-  const { connected } = learned
-  if (connected !== null) {
-    learned.connected = null
-    return connected
-  }
-  return pool.take(name) ?? undefined
-}
-
-/** The part of a target before its query. */
-export function pathOf(target: string): string {
-  const query = target.indexOf('?')
-  return query === -1 ? target : target.slice(0, query)
-}
-
-/** The name of the service that a target asks for, as it stands there; empty when there is none. */
-export function serviceNameIn(target: string): string {
-  let end = SERVICES_PREFIX.length
-  while (end < target.length && target[end] !== '/' && target[end] !== '?') end++
-  return target.slice(SERVICES_PREFIX.length, end)
 }
 
 function refuse(refusal: Refusal, name: string | null = null, entry: SessionEntry | null = null): Decision {

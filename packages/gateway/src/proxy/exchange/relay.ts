@@ -20,17 +20,15 @@ import {
   type ResponseHead,
   STEP,
 } from '@xengate/http1'
-import type { Asked } from './asked.ts'
-import type { ClientConnection } from './client-connection.ts'
-import type { Exchange } from './exchange.ts'
+import type { SessionEntry } from '../../sessions/table.ts'
+import { connectionLine } from '../heads/connection-line.ts'
 import {
   RESPONSE_DROPS,
   RESPONSE_DROPS_BUT_UPGRADE,
   RESPONSE_DROPS_WITHOUT_BODY,
   RESPONSE_REQUEST_ID,
-} from './field-ids.ts'
-import type { Gateway } from './gateway.ts'
-import { keptLines } from './kept-lines.ts'
+} from '../heads/field-ids.ts'
+import { keptLines } from '../heads/kept-lines.ts'
 import {
   DRAINING,
   INTERIM_FLOOD,
@@ -43,32 +41,13 @@ import {
   SERVICE_SLOW,
   SESSION_INVALID,
   SWITCH_UNASKED,
-} from './refusals.ts'
+} from '../heads/refusals.ts'
+import type { ServiceConnection, ServiceListener } from '../upstream/connection.ts'
+import type { Errand } from './errand.ts'
+import { type Client, Exchange, type Outcome, type Shared } from './ports.ts'
 import { RateWatch } from './rate-watch.ts'
-import type { ServiceConnection, ServiceListener } from './service-connection.ts'
+import type { Request } from './request.ts'
 import { Tunnel } from './tunnel.ts'
-
-/** What the relay has to know of the request. */
-export interface RelayedRequest extends Asked {
-  readonly method: string
-  readonly path: string
-  /** The service's name, or XENAPI. */
-  readonly service: string
-  /** The head as the service gets it. */
-  readonly text: string
-  readonly isChunked: boolean
-  /** Value of Upgrade that is passed on. */
-  readonly upgrade: string | undefined
-  /** Whether it goes to xapi behind the gateway, which may take its time, and says when a connection ends. */
-  readonly isForXapi: boolean
-  /**
-   * Whether the connection that it goes on may be used again. A request whose body the other side leaves unread would be followed
-   * by that body, read as a request: `after-200` is for a call of which only this status shows that it was read.
-   */
-  readonly reuse: 'never' | 'always' | 'after-200'
-  /** Whether it is cut when its session ends. */
-  readonly cutsWithSession: boolean
-}
 
 /** With its head, a response of this length goes out in one flight: TCP begins with ten segments (RFC 6928). */
 const SHORT_RESPONSE_BYTES = 8192
@@ -79,28 +58,11 @@ const BULK_BYTES = 262_144
 
 const RESPONSE = { AWAITED: 0, BODY: 1, COMPLETE: 2 } as const
 
-/** How an exchange ended, for the access log. */
-export type Outcome =
-  | 'complete'
-  | 'refused'
-  | 'cut'
-  | 'client-gone'
-  | 'client-failed'
-  | 'service-failed'
-  | 'gateway-failed'
-
-export class Relay implements Exchange, ServiceListener {
-  readonly request: RelayedRequest
-  /** Body bytes from the client and to it, without framing. */
-  bytesIn = 0
-  bytesOut = 0
-  /** Status of the final response, 0 before it. */
-  status = 0
-  /** When the final response's head arrived, by `Gateway.stampMs`; 0 before it. */
-  firstByteMs = 0
-
-  readonly #gateway: Gateway
-  readonly #client: ClientConnection
+export class Relay extends Exchange implements ServiceListener {
+  readonly #request: Request
+  readonly #errand: Errand
+  readonly #shared: Shared
+  readonly #client: Client
   #service: ServiceConnection | null
   #isRequestSent: boolean
   #response: number = RESPONSE.AWAITED
@@ -113,62 +75,53 @@ export class Relay implements Exchange, ServiceListener {
   /** The beginning of a response head that did not come whole. */
   #partialHead: Buffer | null = null
   #hasHeardService = false
-  #hasContinued = false
   #interims = 0
   #isRetry = false
   /** When the response's head is due, on the gateway's clock; 0 while it is not awaited. */
   #responseDueMs = 0
-  readonly #rate = new RateWatch()
+  #rate: RateWatch | null = null
 
-  constructor(gateway: Gateway, client: ClientConnection, service: ServiceConnection, request: RelayedRequest) {
-    this.#gateway = gateway
+  /** @param service a connection to the errand's target, which is the relay's from now on */
+  constructor(shared: Shared, client: Client, service: ServiceConnection, request: Request, errand: Errand) {
+    super()
+    this.#shared = shared
     this.#client = client
     this.#service = service
-    this.request = request
-    this.#isRequestSent = request.decoder === null
+    this.#request = request
+    this.#errand = errand
+    this.#isRequestSent = !request.isBodyComing
   }
 
   /** Sends the head; of a request with a body it is written together with what of the body is at hand, at `flush`. */
-  start(): void {
+  override start(): void {
     const service = this.#service
     if (service === null) return
     service.take(this)
-    if (this.#isBulk) service.expectBulk()
-    service.outgoing.text(this.request.text)
-    if (this.#isRequestSent) service.outgoing.flush()
+    if (this.#isBulk) service.wire.expectBulk()
+    service.wire.text(this.#errand.text)
+    if (this.#isRequestSent) service.wire.flush()
     this.#expectProgress()
   }
 
   /** Whether the body is, or may be, too long for a few reads. */
   get #isBulk(): boolean {
-    const { decoder } = this.request
+    const { decoder } = this.#request
     return decoder !== null && (decoder.left === -1 || decoder.left > BULK_BYTES)
   }
 
-  /** Sends the head; from then on bytes pass both ways, and none of them are looked at. */
-  startTunnel(): void {
-    const service = this.#service
-    if (service === null) return
-    service.outgoing.text(this.request.text)
-    service.outgoing.flush()
-    const tunnel = new Tunnel(this.#gateway, this.#client, service, this)
-    service.take(tunnel)
-    this.#client.tunnelStarted(tunnel)
-  }
-
   /** Writes what `clientBytes` and `start` gathered. */
-  flush(): void {
-    this.#service?.outgoing.flush()
+  override flush(): void {
+    this.#service?.wire.flush()
   }
 
   // ── the client's side ──
 
-  get wantsBytes(): boolean {
+  override get wantsBytes(): boolean {
     return !this.#isRequestSent
   }
 
-  clientBytes(bytes: Buffer, from: number, to: number): number {
-    const { decoder } = this.request
+  override clientBytes(bytes: Buffer, from: number, to: number): number {
+    const { decoder } = this.#request
     const service = this.#service
     if (decoder === null || service === null) return from
     let at = from
@@ -186,53 +139,53 @@ export class Relay implements Exchange, ServiceListener {
       if (step === STEP.DONE && this.#requestComplete(service, decoder)) return at
       break
     }
-    service.outgoing.flush()
-    if (service.outgoing.isFull) this.#client.pause()
+    service.wire.flush()
+    if (service.wire.isFull) this.#client.pause()
     this.#expectProgress()
     return at
   }
 
   #sendData(service: ServiceConnection, bytes: Buffer, from: number, to: number): void {
-    const { outgoing } = service
-    this.bytesIn += to - from
-    if (!this.request.isChunked) {
-      outgoing.data(bytes, from, to)
+    const { wire } = service
+    this.#request.bytesIn += to - from
+    if (!this.#request.isChunked) {
+      wire.data(bytes, from, to)
       return
     }
-    outgoing.text(chunkStart(to - from))
-    outgoing.data(bytes, from, to)
-    outgoing.text(CHUNK_END)
+    wire.text(chunkStart(to - from))
+    wire.data(bytes, from, to)
+    wire.text(CHUNK_END)
   }
 
   /** @returns whether the exchange is over with it */
   #requestComplete(service: ServiceConnection, decoder: BodyDecoder): boolean {
     this.#isRequestSent = true
-    if (this.request.isChunked) service.outgoing.text(lastChunk(decoder.trailers))
+    if (this.#request.isChunked) service.wire.text(lastChunk(decoder.trailers))
     if (this.#response !== RESPONSE.COMPLETE) return false
-    service.outgoing.flush()
+    service.wire.flush()
     this.#finish()
     return true
   }
 
-  clientEnded(): void {
+  override clientEnded(): void {
     if (this.#isRequestSent) return
     this.#letServiceGo()
     this.#fail(malformed('body-truncated'), 'client')
   }
 
-  clientClosed(): void {
+  override clientClosed(): void {
     this.#letServiceGo()
     this.#log('client-gone')
   }
 
   /** The client is gone: the service gets what it sent, to the last byte, and then sees that there is no more. */
   #letServiceGo(): void {
-    this.#service?.close(this.#gateway.limits.bodyIdleTimeoutMs)
+    this.#service?.close(this.#shared.limits.bodyIdleTimeoutMs)
     this.#service = null
   }
 
-  clientDrained(): void {
-    this.#service?.socket.resume()
+  override clientDrained(): void {
+    this.#service?.wire.resume()
     this.#expectProgress()
   }
 
@@ -262,15 +215,15 @@ export class Relay implements Exchange, ServiceListener {
     const decoder = this.#responseDecoder
     at = decoder === null ? at : this.#readBody(decoder, bytes, at, to)
     if (at === -1) return
-    this.#client.outgoing.flush()
+    this.#client.wire.flush()
     this.#expectProgress()
     if (this.#responseDecoder === null) this.#responseComplete(at < to)
-    else if (this.#client.outgoing.isFull) this.#service?.socket.pause()
+    else if (this.#client.wire.isFull) this.#service?.wire.pause()
   }
 
   /** Reads interim heads and the final one. @returns the offset after it, or -1 when there is nothing more to do now */
   #readHead(bytes: Buffer, from: number, to: number): number {
-    const head = this.#gateway.responseHead
+    const head = this.#shared.responseHead
     let at = from
     while (at < to) {
       const status = head.parse(bytes, at, to)
@@ -302,31 +255,31 @@ export class Relay implements Exchange, ServiceListener {
 
   /** Passes on 100, 103 and the like; an HTTP/1.0 client would not understand them (RFC 9110 section 15.2). */
   #interim(head: ResponseHead): void {
-    if (head.status === 100) this.#hasContinued = true
-    if (this.request.minorVersion === 0) return
+    if (head.status === 100) this.#request.hasContinued = true
+    if (this.#request.minorVersion === 0) return
     const lines = keptLines(head, RESPONSE_DROPS_WITHOUT_BODY)
-    this.#client.outgoing.text(`HTTP/1.1 ${head.status} ${head.reasonPhrase}\r\n${lines}\r\n`)
-    this.#client.outgoing.flush()
-    if (this.#client.outgoing.isFull) this.#service?.socket.pause()
+    this.#client.wire.text(`HTTP/1.1 ${head.status} ${head.reasonPhrase}\r\n${lines}\r\n`)
+    this.#client.wire.flush()
+    if (this.#client.wire.isFull) this.#service?.wire.pause()
   }
 
   #finalHead(head: ResponseHead): void {
-    const { request } = this
+    const request = this.#request
     const kind = head.bodyKind(request.method === 'HEAD')
-    this.status = head.status
-    this.firstByteMs = this.#gateway.stampMs()
+    this.#request.status = head.status
+    this.#request.firstByteMs = performance.now()
     this.#response = RESPONSE.BODY
     const isServicePersistent = head.isPersistent && kind !== BODY.CLOSE
     this.#isReusable = isServicePersistent && this.#mayReuse
     // What xapi ends with its connection ends with the client's, too: not all of its clients understand chunks.
-    const becomesChunked = kind === BODY.CLOSE && !request.isForXapi
+    const becomesChunked = kind === BODY.CLOSE && !this.#errand.isForXapi
     this.#isChunkedToClient = (kind === BODY.CHUNKED || becomesChunked) && request.minorVersion === 1
     this.#keepsClient =
       this.#canKeepClient(kind !== BODY.CHUNKED && kind !== BODY.CLOSE, isServicePersistent) &&
       (isServicePersistent || !this.#endsWithService(kind))
-    this.#client.outgoing.text(this.#headText(head))
+    this.#client.wire.text(this.#headText(head))
     this.#responseDecoder =
-      kind === BODY.NONE ? null : new BodyDecoder(kind, head.contentLength, this.#gateway.trailerLines)
+      kind === BODY.NONE ? null : new BodyDecoder(kind, head.contentLength, this.#shared.trailerLines)
   }
 
   /**
@@ -334,23 +287,22 @@ export class Relay implements Exchange, ServiceListener {
    * @param readsOn whether the service takes the rest of the request after its answer
    */
   #canKeepClient(hasLength: boolean, readsOn: boolean): boolean {
-    const { request } = this
+    const request = this.#request
     if (request.minorVersion === 0 && !hasLength) return false
-    const rest = this.#isRequestSent ? null : request.decoder
-    return this.#client.canKeep(request, rest, readsOn, this.#hasContinued)
+    return this.#client.canKeep(request, !this.#isRequestSent, readsOn)
   }
 
   /** Whether the client's connection has to end where the other side's does. */
   #endsWithService(kind: number): boolean {
-    if (!this.request.isForXapi) return false
+    if (!this.#errand.isForXapi) return false
     // A connection of xapi's that was asked to end says nothing of the client's.
-    return kind === BODY.CLOSE || this.request.reuse !== 'never'
+    return kind === BODY.CLOSE || this.#errand.reuse !== 'never'
   }
 
   /** Whether another request may follow on the service's connection, as far as the body of this one is concerned. */
   get #mayReuse(): boolean {
-    const { reuse } = this.request
-    return reuse === 'always' || (reuse === 'after-200' && this.status === 200 && this.#isRequestSent)
+    const { reuse } = this.#errand
+    return reuse === 'always' || (reuse === 'after-200' && this.#request.status === 200 && this.#isRequestSent)
   }
 
   #headText(head: ResponseHead): string {
@@ -359,31 +311,31 @@ export class Relay implements Exchange, ServiceListener {
       keptLines(head, dropsOf(head.status)) +
       this.#requestIdLine(head) +
       (this.#isChunkedToClient ? 'Transfer-Encoding: chunked\r\n' : '') +
-      this.#client.connectionLine(this.#keepsClient, this.request.minorVersion) +
+      connectionLine(this.#keepsClient, this.#request.minorVersion) +
       '\r\n'
     )
   }
 
   /** Names the line in the log, unless the service names its own. What xapi answers is the answer. */
   #requestIdLine(head: ResponseHead): string {
-    const isOthers = this.request.isForXapi || head.first(RESPONSE_REQUEST_ID) !== undefined
-    return isOthers ? '' : `X-Request-Id: ${this.request.id}\r\n`
+    const isOthers = this.#errand.isForXapi || head.first(RESPONSE_REQUEST_ID) !== undefined
+    return isOthers ? '' : `X-Request-Id: ${this.#request.id}\r\n`
   }
 
   /** Passes on what is there of the body. @returns the offset after it, or -1 when it is malformed */
   #readBody(decoder: BodyDecoder, bytes: Buffer, from: number, to: number): number {
-    const { outgoing } = this.#client
+    const { wire } = this.#client
     let at = from
     for (;;) {
       const step = decoder.step(bytes, at, to)
       at = decoder.at
       if (step === STEP.DATA) this.#passData(bytes, decoder.dataStart, decoder.dataEnd)
       else if (step === STEP.INVALID) {
-        outgoing.flush()
+        wire.flush()
         this.#fail(responseInvalid(decoder.reason), 'service')
         return -1
       } else if (step === STEP.DONE) {
-        if (this.#isChunkedToClient) outgoing.text(lastChunk(decoder.trailers))
+        if (this.#isChunkedToClient) wire.text(lastChunk(decoder.trailers))
         this.#responseDecoder = null
         return at
       } else return at
@@ -391,11 +343,11 @@ export class Relay implements Exchange, ServiceListener {
   }
 
   #passData(bytes: Buffer, from: number, to: number): void {
-    const { outgoing } = this.#client
-    this.bytesOut += to - from
-    if (this.#isChunkedToClient) outgoing.text(chunkStart(to - from))
-    outgoing.data(bytes, from, to)
-    if (this.#isChunkedToClient) outgoing.text(CHUNK_END)
+    const { wire } = this.#client
+    this.#request.bytesOut += to - from
+    if (this.#isChunkedToClient) wire.text(chunkStart(to - from))
+    wire.data(bytes, from, to)
+    if (this.#isChunkedToClient) wire.text(CHUNK_END)
   }
 
   #switchProtocols(head: ResponseHead, after: Buffer): void {
@@ -405,26 +357,26 @@ export class Relay implements Exchange, ServiceListener {
       return
     }
     const upgrade = head.first(FIELD.UPGRADE) ?? ''
-    if (service === null || !isAmong(upgrade, this.request.upgrade)) {
+    if (service === null || !isAmong(upgrade, this.#errand.upgrade)) {
       this.#fail(SWITCH_UNASKED, 'service')
       return
     }
-    this.status = 101
-    this.firstByteMs = this.#gateway.stampMs()
-    const { outgoing } = this.#client
-    outgoing.text(`HTTP/1.1 101 ${head.reasonPhrase}\r\n${keptLines(head, RESPONSE_DROPS_WITHOUT_BODY)}`)
-    outgoing.text(`Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`)
-    const tunnel = new Tunnel(this.#gateway, this.#client, service, this)
+    this.#request.status = 101
+    this.#request.firstByteMs = performance.now()
+    const { wire } = this.#client
+    wire.text(`HTTP/1.1 101 ${head.reasonPhrase}\r\n${keptLines(head, RESPONSE_DROPS_WITHOUT_BODY)}`)
+    wire.text(`Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`)
+    const tunnel = new Tunnel(this.#shared, this.#client, service, this.#request, this.#errand)
     service.take(tunnel)
     tunnel.serviceBytes(after, 0, after.length)
-    this.#client.tunnelStarted(tunnel)
+    this.#client.become(tunnel)
   }
 
   serviceEnded(): void {
     const decoder = this.#responseDecoder
     if (this.#response === RESPONSE.BODY && decoder?.endsWithConnection === true) {
-      if (this.#isChunkedToClient) this.#client.outgoing.text(lastChunk(''))
-      this.#client.outgoing.flush()
+      if (this.#isChunkedToClient) this.#client.wire.text(lastChunk(''))
+      this.#client.wire.flush()
       this.#responseDecoder = null
       this.#responseComplete(false)
     } else if (this.#response === RESPONSE.COMPLETE) {
@@ -449,13 +401,13 @@ export class Relay implements Exchange, ServiceListener {
    * once more, on a fresh connection. @returns whether it is
    */
   #retries(): boolean {
-    const { request } = this
-    const isSafe = request.method === 'GET' && request.decoder === null && request.upgrade === undefined
+    const request = this.#request
+    const isSafe = request.method === 'GET' && request.decoder === null && this.#errand.upgrade === undefined
     const wasKept = this.#service?.wasIdle === true
     if (!isSafe || !wasKept || this.#hasHeardService || this.#isRetry || this.#hasSessionEnded) return false
     this.#isRetry = true
     this.#dropService()
-    this.#gateway.pool.connect(request.service, (connected) => {
+    this.#shared.pool.connect(this.#errand.target, (connected) => {
       if (!this.#client.isIn(this)) {
         if (connected.kind === 'connected') connected.connection.destroy()
       } else if (connected.kind === 'connected') {
@@ -472,7 +424,7 @@ export class Relay implements Exchange, ServiceListener {
 
   /** Whether a logout has been answered since the request was admitted: nothing more may be begun in its name. */
   get #hasSessionEnded(): boolean {
-    return this.request.entry !== null && this.request.entry.state !== 'live'
+    return this.#request.entry !== null && this.#request.entry.state !== 'live'
   }
 
   // ── the end ──
@@ -483,19 +435,19 @@ export class Relay implements Exchange, ServiceListener {
     if (this.#isRequestSent) this.#finish()
     else if (this.#service?.isUsable !== true || this.#isBodyDoubtful) this.#abandonRequest()
     // Otherwise the rest of the request still goes to the service: it may read on after its answer.
-    else if (!this.#keepsClient) this.#client.socket.end()
+    else if (!this.#keepsClient) this.#client.wire.end()
   }
 
   /** Whether the client waits to be told to send the body, and now need not (RFC 9110 section 10.1.1). */
   get #isBodyDoubtful(): boolean {
-    return this.request.expectsContinue && !this.#hasContinued
+    return this.#request.expectsContinue && !this.#request.hasContinued
   }
 
   /** The response is complete and the service takes no more of the request: what still comes of it is dropped. */
   #abandonRequest(): void {
     this.#dropService()
     this.#log('complete')
-    this.#client.exchangeEnded(this.#keepsClient, false, this.request.decoder)
+    this.#client.done(this.#request, { keeps: this.#keepsClient, isLast: false, isBodyComing: true })
   }
 
   /**
@@ -503,22 +455,22 @@ export class Relay implements Exchange, ServiceListener {
    * along what the kernel has not sent: of a short response that is nothing.
    */
   get #isLastAndShort(): boolean {
-    return !this.request.isPersistent && this.bytesOut <= SHORT_RESPONSE_BYTES
+    return !this.#request.isPersistent && this.#request.bytesOut <= SHORT_RESPONSE_BYTES
   }
 
   #finish(): void {
     const service = this.#service
     this.#service = null
     if (service !== null) {
-      if (service.socket.writableLength > 0) service.close(this.#gateway.limits.bodyIdleTimeoutMs)
-      else if (this.#isReusable) this.#gateway.pool.keep(this.request.service, service)
+      if (service.wire.isPending) service.close(this.#shared.limits.bodyIdleTimeoutMs)
+      else if (this.#isReusable) this.#shared.pool.keep(this.#errand.target, service)
       else service.destroy()
     }
     this.#log('complete')
-    this.#client.exchangeEnded(this.#keepsClient, this.#isLastAndShort, null)
+    this.#client.done(this.#request, { keeps: this.#keepsClient, isLast: this.#isLastAndShort, isBodyComing: false })
   }
 
-  timedOut(): void {
+  override timedOut(): void {
     if (this.#response === RESPONSE.COMPLETE) {
       this.#abandonRequest()
       return
@@ -529,35 +481,36 @@ export class Relay implements Exchange, ServiceListener {
 
   /** Whose turn it is: who has to take or to send something for the exchange to go on. */
   get #awaited(): 'client' | 'service' {
-    if (this.#response === RESPONSE.BODY) return this.#client.outgoing.isPending ? 'client' : 'service'
-    return this.#isRequestSent || this.#service?.outgoing.isPending === true ? 'service' : 'client'
+    if (this.#response === RESPONSE.BODY) return this.#client.wire.isPending ? 'client' : 'service'
+    return this.#isRequestSent || this.#service?.wire.isPending === true ? 'service' : 'client'
   }
 
   /** A peer that takes bytes slowly, but takes them, is not late; one that takes or sends them too slowly is. */
-  swept(nowMs: number): void {
-    const hasClientTaken = this.#client.outgoing.hasMoved()
-    const hasServiceTaken = this.#service?.outgoing.hasMoved() === true
+  override swept(nowMs: number): void {
+    const hasClientTaken = this.#client.wire.hasMoved()
+    const hasServiceTaken = this.#service?.wire.hasMoved() === true
     if (hasClientTaken || hasServiceTaken) this.#expectProgress()
-    if (!this.request.isForXapi) this.#checkRate(nowMs)
+    if (!this.#errand.isForXapi) this.#checkRate(nowMs)
   }
 
   /** Fails the exchange when the client has sent its body too slowly; how it takes the response its connection watches. */
   #checkRate(nowMs: number): void {
+    this.#rate ??= new RateWatch()
     if (this.#response === RESPONSE.BODY || this.#awaited !== 'client') this.#rate.reset()
-    else if (this.#rate.isTooSlow(nowMs, this.bytesIn, this.#gateway.limits.requestMinRate)) {
+    else if (this.#rate.isTooSlow(nowMs, this.#request.bytesIn, this.#shared.limits.requestMinRate)) {
       this.#fail(REQUEST_SLOW, 'client')
     }
   }
 
-  clientTooSlow(): void {
-    if (!this.request.isForXapi) this.#fail(RESPONSE_UNREAD, 'client')
+  override clientTooSlow(): void {
+    if (!this.#errand.isForXapi) this.#fail(RESPONSE_UNREAD, 'client')
   }
 
-  get transfer(): RelayedRequest | null {
-    return this.request.cutsWithSession ? this.request : null
+  override get cutsWith(): SessionEntry | null {
+    return this.#errand.cutsWithSession ? this.#request.entry : null
   }
 
-  cutTransfer(): void {
+  override cutWithSession(): void {
     if (this.#response === RESPONSE.AWAITED) {
       this.#fail(SESSION_INVALID, 'gateway')
       return
@@ -567,7 +520,7 @@ export class Relay implements Exchange, ServiceListener {
     this.#client.cut()
   }
 
-  drainTimedOut(): void {
+  override drainTimedOut(): void {
     this.#fail(DRAINING, 'gateway')
   }
 
@@ -578,8 +531,7 @@ export class Relay implements Exchange, ServiceListener {
   #fail(refusal: Refusal, side: 'client' | 'service' | 'gateway'): void {
     this.#dropService()
     if (this.#response === RESPONSE.AWAITED) {
-      this.status = refusal.status
-      this.#client.refuse(refusal, this.request, this.bytesIn)
+      this.#client.refuse(refusal, this.#request)
     } else {
       this.#log(`${side}-failed`, refusal.code)
       this.#client.cut()
@@ -593,12 +545,12 @@ export class Relay implements Exchange, ServiceListener {
 
   /** Sets the deadline by which something more has to happen. */
   #expectProgress(): void {
-    if (this.request.isForXapi) {
+    if (this.#errand.isForXapi) {
       // Calls that wait for events, and disks that are written as they come, take as long as they take.
       this.#client.expectWithin(Number.POSITIVE_INFINITY)
       return
     }
-    const { limits, clock } = this.#gateway
+    const { limits, clock } = this.#shared
     if (this.#response === RESPONSE.AWAITED && this.#isRequestSent) {
       // Counted once, from the end of the request: interim responses do not put it off.
       if (this.#responseDueMs === 0) this.#responseDueMs = clock.nowMs + limits.responseTimeoutMs
@@ -606,11 +558,11 @@ export class Relay implements Exchange, ServiceListener {
     } else {
       this.#client.expectWithin(limits.bodyIdleTimeoutMs)
     }
-    if (this.request.entry !== null) this.#gateway.touch(this.request.entry)
+    if (this.#request.entry !== null) this.#shared.touch(this.#request.entry)
   }
 
   #log(outcome: Outcome, reason: string | null = null): void {
-    this.#gateway.logExchange(this.#client, this, outcome, reason)
+    this.#shared.journal.exchanged(this.#client.peer, this.#request, outcome, reason)
   }
 }
 

@@ -1,7 +1,7 @@
 // Services' second sockets, where they take clients' connections: which of them are worth trying, and the hand-over itself.
 
 import { CHANNEL_SUFFIX, type ChannelOffer, openChannel } from '@xengate/channel'
-import type { Clock } from './clock.ts'
+import type { Clock } from '../clock.ts'
 
 /** How long a service that takes no channels is not asked again, in milliseconds: asking costs as much as relaying does. */
 const ABSENT_MS = 1000

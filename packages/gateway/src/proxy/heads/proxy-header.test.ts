@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type Ends, proxyLineForXapi, readProxyHeader, V1_BYTES_MAX, V2_BYTES_MAX } from './proxy-header.ts'
+import type { Ends } from '../../transport/transport.ts'
+import { proxyLineForXapi, readProxyHeader, V1_BYTES_MAX, V2_BYTES_MAX } from './proxy-header.ts'
 
 const SIGNATURE = '\r\n\r\n\0\r\nQUIT\n'
 const REST = 'GET / HTTP/1.1\r\n'

@@ -10,25 +10,20 @@
 //
 // While OFFERED the client's connection still has every byte that was read, so that nothing is lost when it is relayed.
 
-import { Socket } from 'node:net'
-import { cutConnection, descriptorOf, endConnection, type Report, ReportReader } from '@xengate/channel'
-import { isPermitted, type Policies } from '../services/policy.ts'
-import type { SessionEntry } from '../sessions/table.ts'
-import type { Asked } from './asked.ts'
-import { BorrowedReads } from './borrowed-reads.ts'
-import type { OpenedChannel } from './channel-sockets.ts'
-import type { ClientConnection } from './client-connection.ts'
-import type { Exchange } from './exchange.ts'
-import type { Gateway, Held } from './gateway.ts'
-import { DRAINING, SERVICE_SLOW } from './refusals.ts'
+import { cutConnection, endConnection, type Report, ReportReader } from '@xengate/channel'
+import { isPermitted, type Policies } from '../../services/policy.ts'
+import type { SessionEntry } from '../../sessions/table.ts'
+import type { Wire, WireListener } from '../../transport/transport.ts'
+import { DRAINING, SERVICE_SLOW } from '../heads/refusals.ts'
+import type { ChannelSockets } from './channel-sockets.ts'
+import type { Held } from './holds.ts'
+import { type ChannelOutcome, type Client, Exchange, type Shared } from './ports.ts'
+import type { Request } from './request.ts'
 
 const STATE = { OFFERED: 0, ACCEPTED: 1, CUT: 2, OVER: 3 } as const
 
 /** How long the last reports of a channel that was cut are waited for. */
 const LAST_REPORT_MS = 1000
-
-/** How a channel ended, for the log. */
-export type ChannelOutcome = 'complete' | 'refused' | 'cut' | 'service-failed'
 
 /** What was offered. */
 export interface PassedConnection {
@@ -39,47 +34,60 @@ export interface PassedConnection {
   /** The methods that were offered. */
   readonly methods: readonly string[]
   /** The request that came with the offer. */
-  readonly asked: Asked
+  readonly request: Request
 }
 
 /** See the head of this file. */
-export class Channel implements Exchange, Held {
-  readonly transfer = null
+export class Channel extends Exchange implements Held, WireListener {
   readonly wantsBytes = false
-  readonly passed: PassedConnection
+  override readonly holdsHead = true
+  readonly admitsByItself = true
+  readonly #passed: PassedConnection
   /** Counted by the service. */
-  requests = 0
-  bytesIn = 0
-  bytesOut = 0
-  readonly startedMs: number = performance.now()
+  #requests = 0
+  #bytesIn = 0
+  #bytesOut = 0
+  readonly #startedMs: number = performance.now()
 
-  readonly #gateway: Gateway
-  readonly #client: ClientConnection
-  readonly #control: Socket
+  readonly #shared: Shared
+  readonly #channels: ChannelSockets
+  readonly #client: Client
+  readonly #control: Wire
   readonly #reader = new ReportReader()
-  readonly #reads = new BorrowedReads((bytes, count) => this.#bytes(bytes, count))
   #state: number = STATE.OFFERED
   #outcome: ChannelOutcome = 'complete'
   #why: string | null = null
 
-  constructor(gateway: Gateway, client: ClientConnection, opened: OpenedChannel, passed: PassedConnection) {
-    this.#gateway = gateway
+  /**
+   * @param channels where services take connections
+   * @param control the control connection of the offer, whose owner this is from now on
+   */
+  constructor(shared: Shared, channels: ChannelSockets, client: Client, control: Wire, passed: PassedConnection) {
+    super()
+    this.#shared = shared
+    this.#channels = channels
     this.#client = client
-    this.passed = passed
-    this.#control = new Socket({ fd: opened.fd, allowHalfOpen: true, onread: this.#reads.onread })
-    this.#control.on('error', () => {}) // 'close' follows
-    this.#control.on('end', () => this.#serviceEnded())
-    this.#control.on('close', () => this.#controlClosed())
-    if (opened.unsent !== null) this.#control.write(opened.unsent)
-    gateway.hold(this)
+    this.#passed = passed
+    this.#control = control
+    control.listener = this
+  }
+
+  override start(): void {
+    this.#client.expectWithin(this.#shared.limits.connectTimeoutMs)
+    this.#shared.holds.hold(this)
+  }
+
+  /** The request that came with the offer. */
+  get request(): Request {
+    return this.#passed.request
   }
 
   get entry(): SessionEntry {
-    return this.passed.entry
+    return this.#passed.entry
   }
 
   isAllowed(policies: Policies, inForce: readonly string[]): boolean {
-    const { service, entry, methods } = this.passed
+    const { service, entry, methods } = this.#passed
     const policy = policies.of(service)
     // The service judges by the methods that it was told: fewer may not be in force.
     return (
@@ -88,10 +96,13 @@ export class Channel implements Exchange, Held {
     )
   }
 
-  #bytes(bytes: Buffer, count: number): boolean {
-    for (const report of this.#reader.write(bytes.subarray(0, count))) this.#report(report)
+  /** The control connection's. */
+  bytes(bytes: Buffer, from: number, to: number): boolean {
+    for (const report of this.#reader.write(bytes.subarray(from, to))) this.#report(report)
     return false
   }
+
+  drained(): void {}
 
   #report(report: Report): void {
     switch (report.kind) {
@@ -121,39 +132,38 @@ export class Channel implements Exchange, Held {
     this.#outcome = 'refused'
     this.#why = why
     this.#release()
-    this.#client.passRefused()
+    this.#client.again()
   }
 
   #count({ requests, bytesIn, bytesOut }: Extract<Report, { kind: 'usage' }>): void {
-    this.requests += requests
-    this.bytesIn += bytesIn
-    this.bytesOut += bytesOut
+    this.#requests += requests
+    this.#bytesIn += bytesIn
+    this.#bytesOut += bytesOut
     const isUse = requests > 0 || bytesIn > 0 || bytesOut > 0
-    if (isUse && this.#state === STATE.ACCEPTED) this.#gateway.touch(this.passed.entry)
+    if (isUse && this.#state === STATE.ACCEPTED) this.#shared.touch(this.#passed.entry)
   }
 
   /** The service does not keep to the protocol. */
   #fail(why: string): void {
     if (this.#state === STATE.OFFERED) {
       // It may be a server that knows nothing of channels, and has not even seen that a connection came.
-      this.#gateway.rules.channels.avoid(this.passed.service)
+      this.#channels.avoid(this.#passed.service)
       this.#refused(why)
       return
     }
     this.#outcome = 'service-failed'
     this.#why = why
-    cutConnection(descriptorOf(this.#client.socket))
+    cutConnection(this.#client.wire.fd)
     this.#finish()
   }
 
-  #serviceEnded(): void {
+  ended(): void {
     if (this.#state === STATE.OFFERED) this.#refused(null)
     else this.#finish()
   }
 
-  #controlClosed(): void {
-    this.#reads.close()
-    this.#serviceEnded()
+  closed(): void {
+    this.ended()
   }
 
   /** Ends the channel, for the client and the service at once; the last reports still count. */
@@ -161,7 +171,7 @@ export class Channel implements Exchange, Held {
     if (this.#state === STATE.CUT || this.#state === STATE.OVER) return
     this.#state = STATE.CUT
     this.#outcome = 'cut'
-    cutConnection(descriptorOf(this.#client.socket))
+    cutConnection(this.#client.wire.fd)
     this.#control.end()
     this.#client.expectWithin(LAST_REPORT_MS)
   }
@@ -175,7 +185,7 @@ export class Channel implements Exchange, Held {
   #finish(): void {
     if (this.#state === STATE.OVER) return
     // A service may keep its descriptor, and nobody could take the connection from it once this copy is gone.
-    endConnection(descriptorOf(this.#client.socket))
+    endConnection(this.#client.wire.fd)
     this.#release()
     this.#client.destroy()
   }
@@ -184,33 +194,30 @@ export class Channel implements Exchange, Held {
   #release(): void {
     this.#state = STATE.OVER
     this.#control.destroy()
-    this.#gateway.letGo(this)
-    this.#gateway.logChannel(this.#client, this, this.#outcome, this.#why)
+    this.#shared.holds.letGo(this)
+    const { id, service, entry } = this.#passed
+    this.#shared.journal.channelled(this.#client.peer, {
+      id,
+      service,
+      entry,
+      outcome: this.#outcome,
+      reason: this.#why,
+      requests: this.#requests,
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#bytesOut,
+      startedMs: this.#startedMs,
+    })
   }
 
   // ── what happens on the client's connection ──
 
-  clientBytes(_bytes: Buffer, from: number): number {
-    return from
-  }
-
-  clientEnded(): void {}
-
-  clientDrained(): void {}
-
-  swept(): void {}
-
-  clientTooSlow(): void {}
-
-  cutTransfer(): void {}
-
   /** Our copy is gone, by whatever ended the connection here. */
-  clientClosed(): void {
+  override clientClosed(): void {
     this.destroy()
   }
 
   /** The service has said nothing about the offer, or nothing more after the end. */
-  timedOut(): void {
+  override timedOut(): void {
     if (this.#state !== STATE.OFFERED) {
       this.#finish()
       return
@@ -219,16 +226,16 @@ export class Channel implements Exchange, Held {
     this.#outcome = 'service-failed'
     this.#why = 'it neither took nor refused the connection in time'
     this.#release()
-    this.#client.refuse(SERVICE_SLOW, this.passed.asked, 0)
+    this.#client.refuse(SERVICE_SLOW, this.#passed.request)
   }
 
-  drainTimedOut(): void {
+  override drainTimedOut(): void {
     if (this.#state !== STATE.OFFERED) {
       this.cut()
       return
     }
     this.#outcome = 'cut'
     this.#release()
-    this.#client.refuse(DRAINING, this.passed.asked, 0)
+    this.#client.refuse(DRAINING, this.#passed.request)
   }
 }

@@ -1,7 +1,7 @@
 // The head of the request that a service gets: what the client sent end to end, and who the client is.
 
 import { FIELD, type RequestHead } from '@xengate/http1'
-import type { SessionEntry } from '../sessions/table.ts'
+import type { SessionEntry } from '../../sessions/table.ts'
 import { COOKIE, REQUEST_DROPS, withDrop } from './field-ids.ts'
 import { framingLine, keptLines } from './kept-lines.ts'
 import { cookieLineWithoutSession, targetWithoutSession } from './session-id.ts'

@@ -11,18 +11,8 @@
 //               16 on     source and destination address, source and destination port; then type-length-value entries
 
 import { isIPv4, isIPv6 } from 'node:net'
-
-/** One end of a connection. */
-export interface End {
-  readonly address: string
-  readonly port: number
-}
-
-/** Both ends of the client's connection to the terminator. */
-export interface Ends {
-  readonly source: End
-  readonly destination: End
-}
+import { plainAddress } from '../../transport/ends.ts'
+import type { End, Ends } from '../../transport/transport.ts'
 
 /** Why a header is refused. */
 export type ProxyHeaderFault = 'proxy-header-missing' | 'proxy-header-malformed' | 'proxy-header-too-long'
@@ -157,12 +147,6 @@ function textOfV6(bytes: Buffer, at: number): string {
 }
 
 const V4_MAPPED = Buffer.from('00000000000000000000ffff', 'hex')
-
-/** An IPv4 address that a dual-stack socket shows as IPv6 is shown as IPv4; none (a Unix socket) as an empty text. */
-export function plainAddress(address: string | undefined): string {
-  if (address === undefined) return ''
-  return /^::ffff:[0-9.]+$/i.test(address) ? address.slice('::ffff:'.length) : address
-}
 
 /**
  * The header of version 1 toward xapi, which understands `TCP6` alone, as its own stunnel writes it: an IPv4 address is written

@@ -7,11 +7,6 @@
 //   any          OVER         refused, or the client is gone
 
 import { STEP } from '@xengate/http1'
-import { XENAPI } from './admission.ts'
-import type { Asked } from './asked.ts'
-import type { ClientConnection } from './client-connection.ts'
-import type { Exchange } from './exchange.ts'
-import type { Gateway } from './gateway.ts'
 import {
   AUTHORITY_UNAVAILABLE,
   BODY_TOO_LONG,
@@ -20,9 +15,12 @@ import {
   malformed,
   type Refusal,
   REQUEST_SLOW,
-} from './refusals.ts'
-import type { RelayedRequest } from './relay.ts'
-import type { Connected } from './service-pool.ts'
+} from '../heads/refusals.ts'
+import type { Connected } from '../upstream/pool.ts'
+import type { Target } from '../upstream/target.ts'
+import { type Client, Exchange, type Shared } from './ports.ts'
+import { Relay } from './relay.ts'
+import type { Request } from './request.ts'
 
 /** Bytes of a call's body: a login takes fewer than 3,000. */
 const BODY_BYTES_MAX = 65_536
@@ -39,44 +37,50 @@ const STATE = { GATHERING: 0, CONNECTING: 1, OVER: 2 } as const
 let heldBytes = 0
 
 /** See the head of this file. */
-export class XenApiCall implements Exchange {
-  readonly #gateway: Gateway
-  readonly #client: ClientConnection
-  readonly #asked: Asked
+export class XenApiCall extends Exchange {
+  readonly #shared: Shared
+  readonly #client: Client
+  readonly #request: Request
+  readonly #target: Target
   readonly #headLines: string
-  readonly transfer = null
   #state: number = STATE.GATHERING
   #body: Buffer = Buffer.alloc(0)
   #bytes = 0
 
-  /** @param headLines the head as the primary gets it, up to the fields that frame the body */
-  constructor(gateway: Gateway, client: ClientConnection, asked: Asked, headLines: string) {
-    this.#gateway = gateway
+  /**
+   * @param target the XenAPI endpoint
+   * @param headLines the head as the primary gets it, up to the fields that frame the body
+   */
+  constructor(shared: Shared, client: Client, request: Request, target: Target, headLines: string) {
+    super()
+    this.#shared = shared
     this.#client = client
-    this.#asked = asked
+    this.#request = request
+    this.#target = target
     this.#headLines = headLines
   }
 
-  /** Begins to gather; to be called when the client's connection is this exchange's. */
-  start(): void {
-    const { decoder, expectsContinue } = this.#asked
+  /** Begins to gather. */
+  override start(): void {
+    const { decoder, expectsContinue } = this.#request
     this.#client.expectWithin(BODY_MS)
     if (decoder === null) {
       this.#complete()
     } else if (decoder.left > BODY_BYTES_MAX) {
       this.#refuse(BODY_TOO_LONG)
     } else if (expectsContinue) {
-      this.#client.outgoing.text('HTTP/1.1 100 Continue\r\n\r\n')
-      this.#client.outgoing.flush()
+      this.#request.hasContinued = true
+      this.#client.wire.text('HTTP/1.1 100 Continue\r\n\r\n')
+      this.#client.wire.flush()
     }
   }
 
-  get wantsBytes(): boolean {
+  override get wantsBytes(): boolean {
     return this.#state === STATE.GATHERING
   }
 
-  clientBytes(bytes: Buffer, from: number, to: number): number {
-    const { decoder } = this.#asked
+  override clientBytes(bytes: Buffer, from: number, to: number): number {
+    const { decoder } = this.#request
     if (decoder === null) return from
     let at = from
     for (;;) {
@@ -122,8 +126,9 @@ export class XenApiCall implements Exchange {
   }
 
   #refuse(refusal: Refusal): void {
+    this.#request.bytesIn = this.#bytes
     this.#end()
-    this.#client.refuse(refusal, this.#asked, this.#bytes)
+    this.#client.refuse(refusal, this.#request)
   }
 
   /** What was held is given back, in every way that this ends. */
@@ -135,11 +140,11 @@ export class XenApiCall implements Exchange {
 
   #complete(): void {
     this.#state = STATE.CONNECTING
-    this.#client.expectWithin(this.#gateway.limits.connectTimeoutMs)
-    const { pool } = this.#gateway
-    const connected = pool.take(XENAPI)
+    this.#client.expectWithin(this.#shared.limits.connectTimeoutMs)
+    const { pool } = this.#shared
+    const connected = pool.take(this.#target)
     if (connected !== null) this.#send(connected)
-    else pool.connect(XENAPI, (later) => this.#send(later))
+    else pool.connect(this.#target, (later) => this.#send(later))
   }
 
   #send(connected: Connected): void {
@@ -155,48 +160,36 @@ export class XenApiCall implements Exchange {
     const body = this.#body.toString('latin1', 0, this.#bytes)
     const bytesIn = this.#bytes
     this.#end()
-    connected.connection.outgoing.text(`${this.#headLines}Content-Length: ${bytesIn}\r\n\r\n${body}`)
-    const request: RelayedRequest = {
-      ...this.#asked,
-      method: 'POST',
-      path: this.#asked.path ?? '',
-      service: XENAPI,
-      // All of it is written here: a call may wait for long, and nothing of it is kept.
-      text: '',
-      decoder: null,
-      expectsContinue: false,
-      isChunked: false,
-      upgrade: undefined,
-      isForXapi: false,
-      reuse: 'always',
-      cutsWithSession: false,
-    }
-    this.#client.relay(connected.connection, request, bytesIn)
+    this.#request.bytesIn = bytesIn
+    // All of it is written here: a call may wait for long, and nothing of it is kept.
+    connected.connection.wire.text(`${this.#headLines}Content-Length: ${bytesIn}\r\n\r\n${body}`)
+    this.#client.become(
+      new Relay(this.#shared, this.#client, connected.connection, this.#request, {
+        target: this.#target,
+        text: '',
+        upgrade: undefined,
+        reuse: 'always',
+        cutsWithSession: false,
+        isForXapi: false,
+      }),
+    )
   }
 
-  clientEnded(): void {
+  override clientEnded(): void {
     if (this.#state !== STATE.GATHERING) return
     this.#refuse(malformed('body-truncated'))
   }
 
-  clientClosed(): void {
+  override clientClosed(): void {
     if (this.#state !== STATE.OVER) this.#end()
   }
 
-  clientDrained(): void {}
-
-  swept(): void {}
-
-  clientTooSlow(): void {}
-
-  cutTransfer(): void {}
-
-  timedOut(): void {
+  override timedOut(): void {
     const refusal = this.#state === STATE.GATHERING ? REQUEST_SLOW : AUTHORITY_UNAVAILABLE
     this.#refuse(refusal)
   }
 
-  drainTimedOut(): void {
+  override drainTimedOut(): void {
     this.#refuse(DRAINING)
   }
 }

@@ -6,7 +6,8 @@
 // the code, made with a key that only the gateway's processes have, proves that the gateway wrote the line: see docs/decisions/0030.
 
 import { hash, timingSafeEqual } from 'node:crypto'
-import type { Ends, ProxyHeader } from './proxy-header.ts'
+import type { Ends } from '../../transport/transport.ts'
+import type { ProxyHeader } from './proxy-header.ts'
 
 const START = 'XENGATE '
 /** Longest line: two IPv6 addresses with zones are shorter. */

@@ -1,0 +1,41 @@
+// The request targets that mean something to the gateway.
+
+/** Where every request for a custom service starts. */
+const SERVICES_PREFIX = '/services/plugin/'
+const SERVICES_PATH: string = SERVICES_PREFIX.slice(0, -1)
+/** Where the XenAPI is served, to POST. */
+export const XENAPI_PATHS: ReadonlySet<string> = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])
+
+/** The part of a target before its query. */
+export function pathOf(target: string): string {
+  const query = target.indexOf('?')
+  return query === -1 ? target : target.slice(0, query)
+}
+
+/** Whether a request is for a service. `/services/plugin` alone names none: with a session it is 404, without one 403. */
+export function isForService(target: string): boolean {
+  return target.startsWith(SERVICES_PREFIX) || pathOf(target) === SERVICES_PATH
+}
+
+/** The name of the service that a target asks for, as it stands there; empty when there is none. */
+export function serviceNameIn(target: string): string {
+  let end = SERVICES_PREFIX.length
+  while (end < target.length && target[end] !== '/' && target[end] !== '?') end++
+  return target.slice(SERVICES_PREFIX.length, end)
+}
+
+const TASK_PARAMETER = 'task_id='
+const TASK_CHARACTERS_MAX = 128
+
+/** Whether `target` may name a task of the XenAPI, as targets of requests to xapi do. */
+export function namesTask(target: string): boolean {
+  return target.includes(TASK_PARAMETER)
+}
+
+/** The task that `target` names; null when it names none. */
+export function taskIn(target: string): string | null {
+  if (!namesTask(target)) return null
+  const query = new URLSearchParams(target.slice(target.indexOf('?') + 1))
+  const reference = query.get('task_id') ?? ''
+  return reference === '' || reference.length > TASK_CHARACTERS_MAX ? null : reference
+}
