@@ -49,7 +49,7 @@ export abstract class Output {
   /** Bytes that were written here and are not in the kernel, as far as is known in this turn. */
   protected abstract readonly queuedBytes: number
   /** The same and what the kernel holds: it may hold megabytes, and takes more only when a third of them is gone. */
-  protected abstract readonly pendingBytes: number
+  abstract readonly pendingBytes: number
   /** All that was written. */
   protected abstract readonly writtenBytes: number
 

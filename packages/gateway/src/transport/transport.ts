@@ -48,7 +48,9 @@ export interface Wire {
   readonly isFull: boolean
   /** Whether some of what was written waits for the peer, as far as is known in this turn. */
   readonly isPending: boolean
-  /** How much the peer has taken in all, in bytes: what waits in the kernel is not taken yet. */
+  /** Bytes written that the peer has not taken, what waits in the kernel included; asking takes a system call. */
+  readonly pendingBytes: number
+  /** How much the peer has taken in all, in bytes. */
   readonly takenBytes: number
   /** Whether the peer has taken something since this was asked last. */
   hasMoved(): boolean

@@ -414,7 +414,8 @@ export class ClientConnection implements Client, WireListener {
     if (this.#state === STATE.EXCHANGE) this.#exchange?.swept(nowMs)
     // What was answered may still be on its way to a slow reader, whatever state it is in by then.
     else if (wire.hasMoved() && wire.isPending) this.#expectOutput()
-    if (!wire.isPending) this.#rate.reset()
+    // What is measured is measured to its end: the kernel may have taken the rest meanwhile, and the client have none of it.
+    if (!wire.isPending && !(this.#rate.isRunning && wire.pendingBytes > 0)) this.#rate.reset()
     else if (this.#rate.isTooSlow(nowMs, wire.takenBytes, this.#context.limits.responseMinRate)) {
       if (this.#state === STATE.EXCHANGE) this.#exchange?.clientTooSlow()
       else this.cut()

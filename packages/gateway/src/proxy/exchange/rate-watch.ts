@@ -8,6 +8,11 @@ export class RateWatch {
   #sinceMs = Number.NaN
   #moved = 0
 
+  /** Whether something is being measured. */
+  get isRunning(): boolean {
+    return !Number.isNaN(this.#sinceMs)
+  }
+
   /** It is not the peer's turn, or there is nothing to measure. */
   reset(): void {
     this.#sinceMs = Number.NaN

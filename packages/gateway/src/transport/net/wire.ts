@@ -178,7 +178,7 @@ export class NetWire extends Output implements Wire {
     return this.#socket.writableLength
   }
 
-  protected override get pendingBytes(): number {
+  override get pendingBytes(): number {
     const { writableLength, _handle: handle } = this.#socket as Socket & { readonly _handle: WriteQueue | null }
     // What is being written counts as a whole until the last of it is taken; the handle knows how much of that is left.
     return writableLength + (handle?.writeQueueSize ?? 0) + unsentBytes(descriptorOf(this.#socket))
