@@ -4,7 +4,7 @@ import { parse } from 'smol-toml'
 import * as z from 'zod'
 import { configReference, sampleConfig } from './documentation.ts'
 import { type JsonSchema, configJsonSchema, parseConfig } from './schema.ts'
-import { OPEN_POLICY } from '../services/policy.ts'
+import { OPEN_POLICY } from '../model/policy.ts'
 
 /** The sample with its commented options in force, but for those of Unix sockets; [front] among them asks for another authority. */
 function sampleWithAll(): unknown {

@@ -5,9 +5,10 @@ import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import * as z from 'zod'
 import { LOG_LEVELS, type LogLevel } from '../logging/level.ts'
-import type { PolicySetting } from '../services/policy.ts'
-import { SERVICE_NAME_PATTERN, isServiceName } from '../services/service-name.ts'
-import { ROLES } from '../sessions/session.ts'
+import type { PolicySetting } from '../model/policy.ts'
+import { SERVICE_NAME_PATTERN, isServiceName } from '../model/service-name.ts'
+import type { LimitsConfig } from '../model/limits.ts'
+import { ROLES } from '../model/role.ts'
 import {
   SOCKET_PATH_BYTES_MAX,
   formatListenAddress,
@@ -15,7 +16,7 @@ import {
   type ListenAddress,
   type Upstream,
 } from './addresses.ts'
-import type { XapiSettings } from '../xapi/client.ts'
+import type { XapiSettings } from '../xapi/address.ts'
 import {
   account,
   duration,
@@ -30,9 +31,7 @@ import {
   whole,
   xapiAddress,
 } from './options.ts'
-import type { ValkeyUrl } from './valkey-url.ts'
-
-export type { ListenAddress } from './addresses.ts'
+import type { ValkeySettings } from '../valkey/url.ts'
 
 /** The configuration, complete and checked: plain data, sent to workers as it is. Paths are absolute. */
 export interface Config {
@@ -49,7 +48,8 @@ export interface Config {
   readonly pool: PoolConfig
   /** xapi behind the gateway; `null` when it does not stand in front of one. */
   readonly front: FrontConfig | null
-  readonly valkey: ValkeyConfig
+  /** For the authority and the registry `valkey`. */
+  readonly valkey: ValkeySettings
   readonly limits: LimitsConfig
   readonly log: LogConfig
   readonly host: HostConfig
@@ -101,16 +101,6 @@ export interface XapiConfig extends XapiSettings {
   readonly recheckMs: number
 }
 
-/** For the authority and the registry `valkey`. */
-export interface ValkeyConfig {
-  /** With the password, if it has one: not to be logged. */
-  readonly url: ValkeyUrl
-  /** File of certificates that the server's may be signed by; null: those that the system trusts. */
-  readonly caFile: string | null
-  /** File of the password; it goes before the URL's. */
-  readonly passwordFile: string | null
-}
-
 export interface PoolConfig {
   readonly name: string
   /** This host's name. */
@@ -120,22 +110,6 @@ export interface PoolConfig {
   readonly registry: 'none' | 'static' | 'valkey' | 'xapi'
   /** Origins of services on other hosts, by service name; for the registry `static`. */
   readonly static: Readonly<Record<string, string>>
-}
-
-export interface LimitsConfig {
-  readonly headBytes: number
-  readonly targetBytes: number
-  /** For each worker. */
-  readonly connections: number
-  readonly headTimeoutMs: number
-  readonly idleTimeoutMs: number
-  readonly connectTimeoutMs: number
-  readonly responseTimeoutMs: number
-  readonly bodyIdleTimeoutMs: number
-  /** Least rates of a client that is sending a body, and taking a response, in bytes a second; 0: any. */
-  readonly requestMinRate: number
-  readonly responseMinRate: number
-  readonly drainTimeoutMs: number
 }
 
 export interface LogConfig {
@@ -191,7 +165,7 @@ const DAY_MS = 86_400_000
 
 // A timer of Node.js takes at most 2^31 - 1 ms, a little more than 24 days.
 const TIMEOUT = { minMs: 1, maxMs: DAY_MS }
-/** The proof that the authority is heard comes eight times in it: a shorter one would be over before the next. */
+/** The proof that the authority is heard comes four times in it: a shorter one would be over before the next. */
 const STALE_GRACE_MS_MIN = 100
 const SESSION_TIMEOUT = { minMs: 1, maxMs: 24 * DAY_MS }
 

@@ -6,7 +6,8 @@
 
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import type { Log } from '../logging/log.ts'
-import { XapiClient, type XapiSettings } from '../xapi/client.ts'
+import { XapiClient } from '../xapi/client.ts'
+import type { XapiSettings } from '../xapi/address.ts'
 import { readKeys } from './inventory.ts'
 
 /** What alerts are about: the gateway itself, or an expected service by its name. */

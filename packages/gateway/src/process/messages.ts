@@ -7,7 +7,7 @@ import type { Counted } from '../proxy/tally.ts'
 import type { EndedTask } from '../proxy/task.ts'
 import type { TlsPair } from '../proxy/tls-credentials.ts'
 import type { Forgetting } from '../sessions/authority.ts'
-import type { Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
 
 /** How often the primary says that it is there, in milliseconds at most: more often would cost an idle host more than it tells. */
 const ALIVE_INTERVAL_MS = 1250

@@ -6,7 +6,7 @@ import {
   type ForgottenListener,
   type SessionAuthority,
 } from '../sessions/authority.ts'
-import type { Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
 
 /** Answers workers' questions about sessions. */
 export class SessionBroker {

@@ -12,7 +12,7 @@
 
 import { Socket } from 'node:net'
 import { cutConnection, descriptorOf, endConnection, type Report, ReportReader } from '@xengate/channel'
-import { isPermitted, type Policies } from '../services/policy.ts'
+import { isPermitted, type Policies } from '../model/policy.ts'
 import type { SessionEntry } from '../sessions/table.ts'
 import type { Asked } from './asked.ts'
 import { BorrowedReads } from './borrowed-reads.ts'

@@ -1,6 +1,6 @@
 // Requests that name a task of the XenAPI in their query, as requests to xapi do: when one is over, so is its task.
 
-import type { Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
 import type { Outcome } from './relay.ts'
 
 /** A task whose request is over. */

@@ -1,7 +1,7 @@
 // A worker's table of the sessions it has seen. Admission is one look-up here; a miss asks the primary, once for each id.
 
 import { hash } from 'node:crypto'
-import type { Session } from './session.ts'
+import type { Session } from '../model/session.ts'
 import { Shares } from './shares.ts'
 
 /** Most sessions kept; past it the one that came first is forgotten, and asked for again when it is used. */

@@ -5,7 +5,7 @@
 // run: for it all objects are told of at once.
 
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
-import type { Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
 import { sessionInvalid, sessionNotRegistered, tokenParseFailure } from './errors.ts'
 import type { Changed, Journal } from './journal.ts'
 import type { SessionCall } from './method.ts'

@@ -31,7 +31,8 @@ import {
   type ForgottenListener,
   type SessionAuthority,
 } from '../authority.ts'
-import { isRole, type Session } from '../session.ts'
+import type { Session } from '../../model/session.ts'
+import { isRole } from '../../model/role.ts'
 import { SessionRows, uuidOf } from './session-rows.ts'
 import { ValkeyUserRows } from './users.ts'
 

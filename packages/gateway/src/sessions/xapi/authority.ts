@@ -24,7 +24,7 @@ import {
   type ForgottenListener,
   type SessionAuthority,
 } from '../authority.ts'
-import type { Session } from '../session.ts'
+import type { Session } from '../../model/session.ts'
 import { Gate } from './gate.ts'
 import { XapiIdentities } from './identity.ts'
 

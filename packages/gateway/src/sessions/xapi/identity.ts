@@ -2,7 +2,8 @@
 
 import type { XapiClient } from '../../xapi/client.ts'
 import { XapiUnreachableError } from '../../xapi/errors.ts'
-import { type Role, ROLES, isRole, type Session } from '../session.ts'
+import type { Session } from '../../model/session.ts'
+import { type Role, ROLES, isRole } from '../../model/role.ts'
 
 /** Subjects whose roles are kept; past it all are asked for again. */
 const SUBJECTS_MAX = 10_000

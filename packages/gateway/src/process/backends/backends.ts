@@ -1,38 +1,37 @@
-// The authority and the registry of a configuration, and what they share. A further one is a folder of its own and a line
-// here.
+// The authority and the registry of a configuration, and what they share. A further one is a folder of its own in sessions or
+// services, an opener beside this file, and a line here.
 //
 // Start: the connection to Valkey, if one of them has it, then authority and registry; none waits for what is not there
 // yet. Stop is the reverse.
 
 import { join } from 'node:path'
-import type { Config, PoolConfig, SessionsConfig } from '../config/schema.ts'
-import type { Health } from '../dom0/health.ts'
-import { causesText } from '../logging/causes.ts'
-import type { Log } from '../logging/log.ts'
-import { type FoundService, LocalServices, WATCHED_INTERVAL_MS } from '../services/local-services.ts'
-import type { OpenedRegistry, RegistryContext } from '../services/open.ts'
-import { Places } from '../services/places.ts'
-import { type ServiceChanges, staticRegistry } from '../services/registry.ts'
-import type { AuthorityContext, OpenedAuthority } from '../sessions/open.ts'
-import { poolPrefix } from '../valkey/keys.ts'
-import type { ValkeyLink } from '../valkey/link.ts'
-import { aliveIntervalMs } from './messages.ts'
+import type { Config, PoolConfig, SessionsConfig } from '../../config/schema.ts'
+import type { Health } from '../../dom0/health.ts'
+import { causesText } from '../../logging/causes.ts'
+import type { Log } from '../../logging/log.ts'
+import { type FoundService, LocalServices, WATCHED_INTERVAL_MS } from '../../services/local-services.ts'
+import { Places } from '../../services/places.ts'
+import { type ServiceChanges, staticRegistry } from '../../services/registry.ts'
+import { poolPrefix } from '../../valkey/keys.ts'
+import type { ValkeyLink } from '../../valkey/link.ts'
+import { aliveIntervalMs } from '../messages.ts'
+import type { OpenContext, OpenedAuthority, OpenedRegistry } from './opened.ts'
 
-type OpenAuthority = (context: AuthorityContext) => OpenedAuthority
-type OpenRegistry = (context: RegistryContext) => OpenedRegistry
+type OpenAuthority = (context: OpenContext) => OpenedAuthority
+type OpenRegistry = (context: OpenContext) => OpenedRegistry
 
 // Each is loaded when it is asked for: what the others are made of would take some ten megabytes of the host's memory.
 const AUTHORITIES: Readonly<Record<SessionsConfig['authority'], () => Promise<OpenAuthority>>> = {
-  embedded: async () => (await import('../sessions/embedded/open.ts')).openEmbedded,
-  valkey: async () => (await import('../sessions/valkey/open.ts')).openValkey,
-  xapi: async () => (await import('../sessions/xapi/open.ts')).openXapi,
+  embedded: async () => (await import('./embedded.ts')).openEmbedded,
+  valkey: async () => (await import('./valkey.ts')).openValkeyAuthority,
+  xapi: async () => (await import('./xapi.ts')).openXapiAuthority,
 }
 
 const REGISTRIES: Readonly<Record<PoolConfig['registry'], () => Promise<OpenRegistry>>> = {
   none: () => Promise.resolve(openFixed),
   static: () => Promise.resolve(openFixed),
-  valkey: async () => (await import('../services/valkey/open.ts')).openValkeyRegistry,
-  xapi: async () => (await import('../services/xapi/open.ts')).openXapiRegistry,
+  valkey: async () => (await import('./valkey.ts')).openValkeyRegistry,
+  xapi: async () => (await import('./xapi.ts')).openXapiRegistry,
 }
 
 /** What the configuration says; it follows a reload. */
@@ -89,7 +88,7 @@ export class Backends {
     const makers: Makers = {
       openAuthority: await AUTHORITIES[config.sessions.authority](),
       openRegistry: await REGISTRIES[config.pool.registry](),
-      Link: usesValkey(config) ? (await import('../valkey/link.ts')).ValkeyLink : null,
+      Link: usesValkey(config) ? (await import('../../valkey/link.ts')).ValkeyLink : null,
       health: usesXapi(config) && config.host.alerts ? await openHealth(config, log) : null,
     }
     return new Backends(config, log, makers, onChanged)
@@ -215,7 +214,7 @@ export class Backends {
     await this.#link?.close()
   }
 
-  #context(config: Config): AuthorityContext & RegistryContext {
+  #context(config: Config): OpenContext {
     return {
       config,
       report: (event, error) => this.report(event, error),
@@ -252,7 +251,10 @@ export class Backends {
 }
 
 async function openHealth(config: Config, log: Log): Promise<Health> {
-  const [{ Health: Opened }, { hostAt }] = await Promise.all([import('../dom0/health.ts'), import('../dom0/host.ts')])
+  const [{ Health: Opened }, { hostAt }] = await Promise.all([
+    import('../../dom0/health.ts'),
+    import('../../dom0/host.ts'),
+  ])
   return new Opened(config.host, {
     xapi: config.sessions.xapi,
     inventory: hostAt('').inventory,
