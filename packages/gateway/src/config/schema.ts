@@ -6,7 +6,7 @@ import { resolve } from 'node:path'
 import * as z from 'zod'
 import { LOG_LEVELS, type LogLevel } from '../logging/level.ts'
 import type { PolicySetting } from '../model/policy.ts'
-import { SERVICE_NAME_PATTERN, isServiceName } from '../model/service-name.ts'
+import { SERVICE_NAME_PATTERN, isServiceName } from '@xengate/channel/contract'
 import type { LimitsConfig } from '../model/limits.ts'
 import { ROLES } from '../model/role.ts'
 import {

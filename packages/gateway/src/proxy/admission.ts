@@ -4,7 +4,7 @@
 import { FIELD, type RequestHead } from '@xengate/http1'
 import { isOpen, isPermitted, permittedMethods, type Policies, type PolicySetting } from '../model/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
-import { isServiceName } from '../model/service-name.ts'
+import { isServiceName } from '@xengate/channel/contract'
 import type { Answer, SessionEntry, SessionTable } from '../sessions/table.ts'
 import type { ChannelSockets } from './channel-sockets.ts'
 import type { Clock } from './clock.ts'

@@ -2,7 +2,7 @@
 // it is read with care.
 
 import { parseOrigin } from '../model/origin.ts'
-import { isServiceName } from '../model/service-name.ts'
+import { isServiceName } from '@xengate/channel/contract'
 
 /** Services that one host announces at most, and services that it still says it had. */
 export const NAMES_MAX = 1000

@@ -1,6 +1,7 @@
 // A worker's table of the sessions it has seen. Admission is one look-up here; a miss asks the primary, once for each id.
 
 import { hash } from 'node:crypto'
+import { identityFields } from '@xengate/channel/contract'
 import type { Session } from '../model/session.ts'
 import { Shares } from './shares.ts'
 
@@ -223,15 +224,6 @@ export class SessionTable {
 
 /** `X-Xen-Session-*` lines (interface: "To the service"). */
 function identityLines(session: Session): string {
-  return (
-    `X-Xen-Session-User: ${fieldText(session.user)}\r\n` +
-    `X-Xen-Session-Subject: ${fieldText(session.subject)}\r\n` +
-    `X-Xen-Session-Roles: ${session.roles.join(', ')}\r\n` +
-    `X-Xen-Session-Originator: ${fieldText(session.originator)}\r\n`
-  )
-}
-
-/** Text as a field value: `%` and all but visible ASCII and inner spaces as percent-encoded UTF-8, so that no name can forge a field. */
-function fieldText(text: string): string {
-  return text.toWellFormed().replace(/[^!-$&-~ ]|^ | $/gu, (character) => encodeURIComponent(character))
+  const fields = identityFields(session)
+  return fields.map((text, index) => (index % 2 === 0 ? `${text}: ` : `${text}\r\n`)).join('')
 }
