@@ -4,7 +4,7 @@
 import { FIELD, type RequestHead } from '@xengate/http1'
 import { isOpen, isPermitted, permittedMethods, type Policies, type PolicySetting } from '../model/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
-import { isServiceName } from '@xengate/channel/contract'
+import { isHttpInDisguise, isServiceName, SERVICES_PREFIX } from '@xengate/channel/contract'
 import type { Answer, SessionEntry, SessionTable } from '../sessions/table.ts'
 import type { ChannelSockets } from './channel-sockets.ts'
 import type { Clock } from './clock.ts'
@@ -34,8 +34,7 @@ import type { Absence, Connected, ServicePool } from './service-pool.ts'
 import { presentedSession } from './session-id.ts'
 import { namesTask } from './task.ts'
 
-/** Where every request for a custom service starts. */
-const SERVICES_PREFIX = '/services/plugin/'
+/** The path that names no service. */
 const SERVICES_PATH: string = SERVICES_PREFIX.slice(0, -1)
 /** Where the XenAPI is served, to POST. */
 export const XENAPI_PATHS: ReadonlySet<string> = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])
@@ -227,13 +226,10 @@ function refuse(refusal: Refusal, name: string | null = null, entry: SessionEntr
   return { kind: 'refuse', refusal, name, entry }
 }
 
-/** Upgrades that would carry further HTTP requests, which the gateway would not see: they are not passed on. */
-const HTTP_IN_DISGUISE = /(?:^|[\s,])(?:h2c?|http|tls)(?:[\s,/]|$)/i
-
 /** The protocols that `head` asks to switch to, if that may be passed on (RFC 9110 section 7.8); else undefined. */
 export function wantedUpgrade(head: RequestHead): string | undefined {
   if (!head.hasConnectionUpgrade || head.method !== 'GET' || head.minorVersion === 0) return undefined
   if (head.isChunked || head.contentLength > 0) return undefined
   const value = head.first(FIELD.UPGRADE)
-  return value === undefined || value === '' || HTTP_IN_DISGUISE.test(value) ? undefined : value
+  return value === undefined || value === '' || isHttpInDisguise(value) ? undefined : value
 }
