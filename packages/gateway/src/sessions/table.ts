@@ -2,6 +2,7 @@
 
 import { hash } from 'node:crypto'
 import { identityFields } from '@xengate/channel/contract'
+import { BoundedMap } from '../bounded-map.ts'
 import type { Session } from '../model/session.ts'
 import { Shares } from './shares.ts'
 
@@ -46,7 +47,7 @@ export type Ask = (id: string, clientAddress: string) => void
 
 /** The sessions of one worker. */
 export class SessionTable {
-  readonly #entries = new Map<string, SessionEntry>()
+  readonly #entries = new BoundedMap<string, SessionEntry>(ENTRIES_MAX, (id, entry) => this.#forget(id, entry))
   readonly #idsByUuid = new Map<string, string>()
   readonly #questions = new Map<string, Question>()
   readonly #shares = new Shares(QUESTIONS_MAX)
@@ -149,15 +150,7 @@ export class SessionTable {
     }
     this.#entries.set(id, entry)
     this.#idsByUuid.set(found.uuid, id)
-    if (this.#entries.size > ENTRIES_MAX) this.#forgetFirst()
     return { kind: 'session', entry }
-  }
-
-  #forgetFirst(): void {
-    for (const [id, entry] of this.#entries) {
-      this.#forget(id, entry)
-      return
-    }
   }
 
   /** Takes the news that sessions ended: from here on no request of theirs is admitted. */

@@ -5,13 +5,14 @@
 // yet. Stop is the reverse.
 
 import { join } from 'node:path'
+import { BoundedMap } from '../../bounded-map.ts'
 import type { Config, PoolConfig, SessionsConfig } from '../../config/schema.ts'
 import type { Health } from '../../dom0/health.ts'
 import { causesText } from '../../logging/causes.ts'
 import type { Log } from '../../logging/log.ts'
 import { type FoundService, LocalServices, WATCHED_INTERVAL_MS } from '../../services/local-services.ts'
-import { Places } from '../../services/places.ts'
 import { type ServiceChanges, staticRegistry } from '../../services/registry.ts'
+import { Whereabouts } from '../../services/whereabouts.ts'
 import { poolPrefix } from '../../valkey/keys.ts'
 import type { ValkeyLink } from '../../valkey/link.ts'
 import { aliveIntervalMs } from '../messages.ts'
@@ -67,7 +68,7 @@ const FAILURE_OF: Readonly<Record<string, string>> = {
 /** See the head of this file. */
 export class Backends {
   /** When each failure was logged last, by event and by text. */
-  readonly #said = new Map<string, Map<string, number>>()
+  readonly #said = new Map<string, BoundedMap<string, number>>()
   readonly #log: Log
   readonly #Link: typeof ValkeyLink | null
   readonly #health: Health | null
@@ -75,7 +76,8 @@ export class Backends {
   #config: Config
   #link: ValkeyLink | null = null
   #registry: OpenedRegistry
-  #places: Places
+  /** What the registry in force says, for workers that start later. */
+  #places = new Whereabouts()
   #local: LocalServices | null = null
   /** Services that the log has told of. */
   #running: ReadonlySet<string> = new Set()
@@ -101,7 +103,10 @@ export class Backends {
     this.#health = makers.health
     this.#opened = makers.openAuthority(this.#context(config))
     this.#registry = makers.openRegistry(this.#context(config))
-    this.#places = new Places(this.#registry.registry, onChanged)
+    this.#registry.registry.onChanged((changes) => {
+      this.#places.take(changes)
+      onChanged(changes)
+    })
   }
 
   get authority(): OpenedAuthority['authority'] {
@@ -195,7 +200,9 @@ export class Backends {
     if (this.#registry.isTold) return
     this.#registry = openFixed(this.#context(config))
     // Workers of the earlier configuration keep the table that they began with.
-    this.#places = new Places(this.#registry.registry, () => {})
+    const places = new Whereabouts()
+    this.#places = places
+    this.#registry.registry.onChanged((changes) => places.take(changes))
     this.#registry.registry.start()
   }
 
@@ -240,12 +247,11 @@ export class Backends {
       return
     }
     const text = causesText(error)
-    const said = this.#said.get(event) ?? new Map<string, number>()
+    const said = this.#said.get(event) ?? new BoundedMap<string, number>(SAID_MAX)
     this.#said.set(event, said)
     const nowMs = performance.now()
     if (nowMs - (said.get(text) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return
-    if (said.size >= SAID_MAX) said.clear()
-    said.set(text, nowMs)
+    said.setLast(text, nowMs)
     this.#log.error({ event, error: text })
   }
 }
