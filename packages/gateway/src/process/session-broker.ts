@@ -35,6 +35,21 @@ export class SessionBroker {
     authority.onForgotten(forget)
   }
 
+  /** For how long the authority may not have heard of endings, in milliseconds. */
+  get deafMs(): number {
+    return this.#authority.deafMs
+  }
+
+  /** Takes activity of sessions. */
+  touch(uuids: readonly string[]): void {
+    this.#authority.touch(uuids)
+  }
+
+  /** Takes sessions that something lives under. */
+  held(uuids: readonly string[]): void {
+    this.#authority.held(uuids)
+  }
+
   /** The session with this id; null when there is none, `unavailable` when nobody can tell. */
   async find(id: string, clientAddress: string): Promise<Session | null | 'unavailable'> {
     const ended = new Set<string>()
