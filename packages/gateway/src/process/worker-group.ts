@@ -2,6 +2,7 @@
 
 import type { Config, ServicesConfig } from '../config/schema.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
+import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
 import type { EndedTask } from '../proxy/task.ts'
 import type { ServiceChanges } from '../services/registry.ts'
@@ -166,7 +167,7 @@ export class WorkerGroup {
     const { returns, xenapiPath } = sockets
     const worker: WorkerProcess = new WorkerProcess([...sockets.listenFds(), returns.fd], account, {
       said: (message) => this.#listen(worker, message),
-      failed: (error) => log.error({ event: 'worker-error', worker: worker.pid, error: error.message }),
+      failed: (error) => log.error({ event: 'worker-error', worker: worker.pid, error: failureOf(error) }),
       exited: (code, signal) => this.#exited(worker, code, signal),
     })
     this.#workers.add(worker)
@@ -256,7 +257,7 @@ export class WorkerGroup {
     try {
       worker.tell({ type: 'found', id, session: await this.#options.sessions.find(id, clientAddress) })
     } catch (error) {
-      this.#options.log.error({ event: 'session-lookup-failed', error: String(error) })
+      this.#options.log.error({ event: 'session-lookup-failed', error: failureOf(error) })
       worker.tell({ type: 'found', id, session: 'unavailable' })
     }
   }

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { BoundedMap } from '../../bounded-map.ts'
 import type { Config, PoolConfig, SessionsConfig } from '../../config/schema.ts'
 import type { Health } from '../../dom0/health.ts'
-import { causesText } from '../../logging/causes.ts'
+import { failureOf } from '../../logging/causes.ts'
 import type { Log } from '../../logging/log.ts'
 import { type FoundService, LocalServices, WATCHED_INTERVAL_MS } from '../../services/local-services.ts'
 import { type ServiceChanges, staticRegistry } from '../../services/registry.ts'
@@ -246,13 +246,13 @@ export class Backends {
       this.#log.info({ event })
       return
     }
-    const text = causesText(error)
+    const failure = failureOf(error)
     const said = this.#said.get(event) ?? new BoundedMap<string, number>(SAID_MAX)
     this.#said.set(event, said)
     const nowMs = performance.now()
-    if (nowMs - (said.get(text) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return
-    said.setLast(text, nowMs)
-    this.#log.error({ event, error: text })
+    if (nowMs - (said.get(failure.message) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return
+    said.setLast(failure.message, nowMs)
+    this.#log.error({ event, error: failure })
   }
 }
 
