@@ -1,7 +1,7 @@
 // Users and sessions where they are kept: a running daemon works on the same and sees what is changed here.
 
 import { statSync } from 'node:fs'
-import type { Config } from '../config/schema.ts'
+import type { Config } from '../config/config.ts'
 import type { SessionRecord } from '../sessions/accounts/sign-in.ts'
 import { Users } from '../sessions/accounts/users.ts'
 import { databasePath, openDatabase, troubleOf, whenFree } from '../sessions/embedded/database.ts'

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { sampleConfig } from './documentation.ts'
 import { ConfigError, type ConfigProblem, loadConfig } from './load.ts'
-import type { Config } from './schema.ts'
+import type { Config } from './config.ts'
 import { OPEN_POLICY } from '../model/policy.ts'
 
 /** Of a listener, by default. */

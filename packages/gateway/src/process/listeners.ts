@@ -1,6 +1,6 @@
 // The listening sockets of the configurations that are in force: one that several of them have is bound once, and stays.
 
-import type { Config, ListenConfig } from '../config/schema.ts'
+import type { Config, ListenConfig } from '../config/config.ts'
 import { bindListener, type ListeningSocket } from './listening-socket.ts'
 
 /** See the head of this file. */

@@ -1,6 +1,6 @@
 // What the primary and a worker say to each other, over the IPC channel that Node.js makes with the process.
 
-import type { Config, ServicesConfig } from '../config/schema.ts'
+import type { Config, ServicesConfig } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Problem } from '../logging/log.ts'
 import type { Counted } from '../proxy/tally.ts'

@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Server } from 'node:http'
 import { join } from 'node:path'
-import type { Config, PoolConfig } from '../config/schema.ts'
+import type { Config, PoolConfig } from '../config/config.ts'
 import { Audit } from '../logging/audit.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'

@@ -6,7 +6,7 @@
 
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import type { Config, LogConfig } from '../config/schema.ts'
+import type { Config, LogConfig } from '../config/config.ts'
 import type { Sample } from '../dom0/data-sources.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import type { LogEvent } from '../logging/event.ts'

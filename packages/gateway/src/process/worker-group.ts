@@ -1,6 +1,6 @@
 // The worker processes of one configuration: as many as it asks for, each replaced when it dies.
 
-import type { Config, ServicesConfig } from '../config/schema.ts'
+import type { Config, ServicesConfig } from '../config/config.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'

@@ -1,6 +1,6 @@
 // The workers of every configuration: of the one in force, of one that is being taken, and of earlier ones that are finishing.
 
-import type { Config } from '../config/schema.ts'
+import type { Config } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { WorkerGroup } from './worker-group.ts'

@@ -6,7 +6,7 @@
 
 import { join } from 'node:path'
 import { BoundedMap } from '../../bounded-map.ts'
-import type { Config, PoolConfig, SessionsConfig } from '../../config/schema.ts'
+import type { Config, PoolConfig, SessionsConfig } from '../../config/config.ts'
 import type { Health } from '../../dom0/health.ts'
 import { failureOf } from '../../logging/causes.ts'
 import type { Log } from '../../logging/log.ts'

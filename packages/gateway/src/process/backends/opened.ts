@@ -1,6 +1,6 @@
 // What the openers of authorities and registries are given, and what they give.
 
-import type { Config } from '../../config/schema.ts'
+import type { Config } from '../../config/config.ts'
 import type { PoolRegistry } from '../../services/registry.ts'
 import type { Identity } from '../../sessions/accounts/identity.ts'
 import type { SignInAuthority } from '../../sessions/accounts/sign-in.ts'
