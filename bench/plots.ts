@@ -6,7 +6,7 @@ import { BarChart, CustomChart, type BarSeriesOption, type CustomSeriesOption } 
 import { GridComponent, TitleComponent, type GridComponentOption, type TitleComponentOption } from 'echarts/components'
 import { type ComposeOption, init, use } from 'echarts/core'
 import { SVGRenderer } from 'echarts/renderers'
-import { METRICS, type MetricName } from './cases/case.ts'
+import { METRICS, type MetricName } from './metrics.ts'
 import { type Row, summaryOf } from './results.ts'
 
 use([BarChart, CustomChart, GridComponent, SVGRenderer, TitleComponent])

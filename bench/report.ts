@@ -2,7 +2,8 @@
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Case, type Group, type Measurement, METRICS, type MetricName } from './cases/case.ts'
+import type { Case, Group } from './cases/case.ts'
+import { type Measurement, METRICS, type MetricName } from './metrics.ts'
 import type { Machine } from './machine.ts'
 import type { Options } from './options.ts'
 import { drawPlot } from './plots.ts'

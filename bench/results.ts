@@ -1,6 +1,6 @@
 // What was measured, in all rounds so far.
 
-import type { Measurement, MetricName } from './cases/case.ts'
+import type { Measurement, MetricName } from './metrics.ts'
 
 /** The values of one metric in all rounds. */
 export interface Summary {

@@ -3,7 +3,7 @@
 import { accessLog, authorities, connectionPerRequest, keepAlive, sessions } from './cases/requests.ts'
 import { channelBulk, channelConnections, channelKeepAlive } from './cases/channels.ts'
 import { bulkGet, bulkPut } from './cases/bulk.ts'
-import type { MetricName } from './cases/case.ts'
+import type { MetricName } from './metrics.ts'
 import { idle } from './cases/idle.ts'
 import { latency } from './cases/latency.ts'
 import { plugins } from './cases/plugins.ts'

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ROOT } from './identity.ts'
 import { layOut } from './layout.ts'
-import type { Compression, Making } from './packages.ts'
+import type { Compression, Making } from './making.ts'
 import { run } from './run.ts'
 import { FILES, settle } from './tree.ts'
 

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { uuidOf } from './identity.ts'
-import type { Making } from './packages.ts'
+import type { Making } from './making.ts'
 import { buildRpm, rpmVersion } from './rpm.ts'
 import { copy, run } from './run.ts'
 import { publicKey, signFile } from './sign.ts'

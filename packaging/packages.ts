@@ -1,8 +1,9 @@
 // The formats, and which of them need which.
 
 import { mkdirSync, rmSync } from 'node:fs'
-import { type Identity, readIdentity } from './identity.ts'
+import { readIdentity } from './identity.ts'
 import { makeDeb } from './deb.ts'
+import type { Compression, Making } from './making.ts'
 import { makePack } from './pack.ts'
 import { makeRpm } from './rpm.ts'
 import { checkSigningKey } from './sign.ts'
@@ -16,27 +17,12 @@ export function isFormat(name: string): name is Format {
   return (FORMATS as readonly string[]).includes(name)
 }
 
-/** How hard payloads are pressed. Tests, which throw them away, do not press them at all. */
-export type Compression = 'xz' | 'none'
-
 export interface PackageOptions {
   readonly out: string
   readonly runtime?: string | undefined
   /** Key of gpg. */
   readonly sign?: string | undefined
   readonly compression?: Compression
-}
-
-/** What the makers of packages are given. */
-export interface Making {
-  /** Directory of the results. */
-  readonly out: string
-  /** The tree; its path ends in opt/xengate. */
-  readonly tree: string
-  readonly identity: Identity
-  readonly compression: Compression
-  /** Fingerprint of the key, when it is to be signed. */
-  readonly key: string | undefined
 }
 
 /** Makes packages, and returns their paths. The tree is always there afterwards. */

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { layOut } from './layout.ts'
-import type { Compression, Making } from './packages.ts'
+import type { Compression, Making } from './making.ts'
 import { run } from './run.ts'
 import { signRpm } from './sign.ts'
 import { FILES, settle } from './tree.ts'

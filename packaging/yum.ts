@@ -2,7 +2,7 @@
 
 import { lutimesSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import type { Making } from './packages.ts'
+import type { Making } from './making.ts'
 import { copy, run } from './run.ts'
 import { publicKey, signFile } from './sign.ts'
 

@@ -197,7 +197,8 @@ test(
     await until(() => served > LOAD_RATE, 'requests before')
 
     await server.stop('SIGKILL')
-    await daemon.event(({ event }) => event === 'valkey-lost', 'the loss')
+    const { error } = await daemon.event(({ event }) => event === 'valkey-lost', 'the loss')
+    assert.equal(typeof (error as { message: unknown }).message, 'string')
     const servedBefore = served
     await hidden.start()
     const elsewhere = await Place.make(scope, { tables: tables(hidden.url) })

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { chmodSync, readFileSync, type Stats, statSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, type Stats, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -355,6 +355,16 @@ describe('SIGHUP', { timeout: 300_000 }, () => {
     daemon.child.signal('SIGHUP')
     await daemon.event(({ event: name }) => name === 'reloaded', 'the reload')
     assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
+  })
+
+  test('just before SIGTERM leaves no listener behind', async (t) => {
+    const { daemon } = await startWork(scopeOf(t))
+    const path = join(daemon.place.directory, 'late.sock')
+    await daemon.place.configure({ listen: ['127.0.0.1:0', 'unix:late.sock'] })
+    daemon.child.signal('SIGHUP')
+    daemon.child.signal('SIGTERM')
+    assert.deepEqual(await daemon.child.exited, { code: 0, signal: null })
+    assert.ok(!existsSync(path), 'the socket of the new configuration is gone, or was never there')
   })
 
   test('adds a listener and takes one away', async (t) => {

@@ -2,7 +2,8 @@
 
 import { runLoad, runWrk } from '../load.ts'
 import { cpuSeconds } from '../proc.ts'
-import type { Case, Measurement, Situation } from './case.ts'
+import type { Case, Situation } from './case.ts'
+import type { Measurement } from '../metrics.ts'
 import { measureRequests } from './cpu.ts'
 
 const MIB = 1024 * 1024

@@ -1,7 +1,7 @@
 // CPU of a peer while a load runs.
 
 import { cpuSeconds } from '../proc.ts'
-import type { Measurement } from './case.ts'
+import type { Measurement } from '../metrics.ts'
 
 /** Runs `load`, and says what it cost the processes `pids` and how fast it went. */
 export async function measureRequests(

@@ -2,7 +2,7 @@
 // registry of its primary process, the broker, and one worker's table; without sockets for clients, and with calls where
 // the daemon has messages between its processes.
 
-import type { ValkeyConfig } from '../../packages/gateway/src/config/schema.ts'
+import type { ValkeySettings } from '../../packages/gateway/src/valkey/url.ts'
 import { SessionBroker } from '../../packages/gateway/src/process/session-broker.ts'
 import * as registryScripts from '../../packages/gateway/src/services/valkey/scripts.ts'
 import { ValkeyRegistry } from '../../packages/gateway/src/services/valkey/registry.ts'
@@ -33,7 +33,7 @@ export function count(counts: Counts, name: string, by: number = 1): void {
 
 /** What a fleet's gateways share. */
 export interface GatewaySettings {
-  readonly config: ValkeyConfig
+  readonly config: ValkeySettings
   readonly pool: string
   /** Decides how often activity is written: each quarter of it, and at most once a minute. */
   readonly idleTimeoutMs: number

@@ -4,8 +4,8 @@
 // oxlint-disable-next-line import/no-unassigned-import -- it throws, or does nothing
 import './node-version.ts'
 
+export { CHANNEL_SUFFIX } from './contract.ts'
 export {
-  CHANNEL_SUFFIX,
   type ChannelOffer,
   OFFER_BYTES_MAX,
   PROTOCOL_VERSION,

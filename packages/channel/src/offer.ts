@@ -1,8 +1,5 @@
 // What the gateway offers with a connection: the JSON at the head of the first message, and its limits.
 
-/** What is added to a service's name for its second socket, which takes channels. */
-export const CHANNEL_SUFFIX = '.channel'
-
 /** The version of the protocol that is spoken here. */
 export const PROTOCOL_VERSION = 1
 

@@ -2,9 +2,9 @@
 
 import type { IncomingHttpHeaders } from 'node:http'
 import type { ChannelOffer } from '@xengate/channel'
+import { SERVICES_PREFIX, sessionIdInCookie, sessionIdInTarget } from '@xengate/channel/contract'
 import { type Caller, callerOfChannel, fieldsOfChannel } from './caller.ts'
 import { FIELD, fieldOf, FIRST_OF_GATEWAY } from './fields.ts'
-import { sessionIdInCookie, sessionIdInTarget } from './session-id.ts'
 
 /** What follows the service's name in a target, if anything does. */
 const SLASH = '/'.charCodeAt(0)
@@ -49,7 +49,7 @@ export class ChannelAdmission {
     this.#sessionId = offer.session.id
     this.#methods = offer.methods
     this.#channelId = offer.channel
-    this.#prefix = `/services/plugin/${offer.service}`
+    this.#prefix = SERVICES_PREFIX + offer.service
     this.#fields = fieldsOfChannel(offer)
   }
 

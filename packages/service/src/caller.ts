@@ -1,8 +1,14 @@
 // Who is asking: what a handler finds in `request.xen`, and how it travels in header fields.
 
 import type { ChannelOffer } from '@xengate/channel'
+import {
+  identityFields,
+  parameterIn,
+  percentDecoded,
+  sessionIdInCookie,
+  sessionIdInTarget,
+} from '@xengate/channel/contract'
 import { FIELD, fieldOf } from './fields.ts'
-import { parameterIn, percentDecoded, sessionIdInCookie, sessionIdInTarget } from './session-id.ts'
 
 /**
  * The caller of a request, as the gateway has established it.
@@ -107,21 +113,9 @@ export function callerOfFields(fields: readonly string[], target: string): Calle
 /** The fields, names and values in turn, by which the gateway tells of a channel's caller in a relayed request. */
 export function fieldsOfChannel({ session, client, proto }: ChannelOffer): readonly string[] {
   return [
-    'X-Xen-Session-User',
-    fieldText(session.user),
-    'X-Xen-Session-Subject',
-    fieldText(session.subject),
-    'X-Xen-Session-Roles',
-    session.roles.join(', '),
-    'X-Xen-Session-Originator',
-    fieldText(session.originator),
+    ...identityFields(session),
     ...(client.address === '' ? [] : ['X-Forwarded-For', client.address]),
     'X-Forwarded-Proto',
     proto,
   ]
-}
-
-/** Text as a field value: `%` and all but visible ASCII and inner spaces percent-encoded, as the gateway writes it. */
-function fieldText(text: string): string {
-  return text.toWellFormed().replace(/[^!-$&-~ ]|^ | $/gu, (character) => encodeURIComponent(character))
 }

@@ -1,6 +1,8 @@
 // Names of header fields that the library looks at. It is asked about every field of every request on a channel, so most names
 // are done with after a look at their first letter.
 
+import { FORWARDED_FIELDS, IDENTITY_FIELDS, isDisguise } from '@xengate/channel/contract'
+
 /** What a name means. */
 export const FIELD = {
   OTHER: 0,
@@ -22,30 +24,15 @@ export type FieldKind = (typeof FIELD)[keyof typeof FIELD]
 /** The first kind that a client may not send. */
 export const FIRST_OF_GATEWAY: FieldKind = FIELD.FORWARDED
 
+/** In the order of `IDENTITY_FIELDS`. */
+const IDENTITY_KINDS: readonly FieldKind[] = [FIELD.USER, FIELD.SUBJECT, FIELD.ROLES, FIELD.ORIGINATOR]
+
 const KINDS: ReadonlyMap<string, FieldKind> = new Map<string, FieldKind>([
   ['host', FIELD.HOST],
   ['cookie', FIELD.COOKIE],
   ['sec-fetch-site', FIELD.SEC_FETCH_SITE],
-  ['x-forwarded-for', FIELD.FORWARDED],
-  ['x-forwarded-proto', FIELD.FORWARDED],
-  ['x-forwarded-host', FIELD.FORWARDED],
-  ['x-request-id', FIELD.FORWARDED],
-  ['x-xen-session-user', FIELD.USER],
-  ['x-xen-session-subject', FIELD.SUBJECT],
-  ['x-xen-session-roles', FIELD.ROLES],
-  ['x-xen-session-originator', FIELD.ORIGINATOR],
-])
-
-/** Names that frame a message, which are known in disguise as well. */
-const FRAMING: ReadonlySet<string> = new Set([
-  'connection',
-  'content-length',
-  'transfer-encoding',
-  'upgrade',
-  'expect',
-  'keep-alive',
-  'proxy-connection',
-  'te',
+  ...FORWARDED_FIELDS.map((name) => [name, FIELD.FORWARDED] as const),
+  ...IDENTITY_FIELDS.map((name, index) => [name, IDENTITY_KINDS[index] ?? FIELD.OTHER] as const),
 ])
 
 const COOKIE_LETTER = 'c'.charCodeAt(0)
@@ -72,9 +59,4 @@ export function fieldOf(name: string): FieldKind {
 
 function isNamed(name: string, known: string): boolean {
   return name === known || name.toLowerCase() === known
-}
-
-function isDisguise(name: string): boolean {
-  const plain = name.toLowerCase().replaceAll('_', '-')
-  return KINDS.has(plain) || FRAMING.has(plain)
 }

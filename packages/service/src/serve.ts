@@ -15,6 +15,7 @@ import {
   receiveChannel,
   type Received,
 } from '@xengate/channel'
+import { isHttpInDisguise } from '@xengate/channel/contract'
 import { callerOfFields } from './caller.ts'
 import { Channel, type ClientSocket, LOOK_MS } from './channel.ts'
 import { answerFailure, guarded } from './failure.ts'
@@ -256,13 +257,13 @@ class RunningService implements Service {
   #wantsConnection(request: ServiceRequest): boolean {
     const { headers } = request
     const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
-    if (this.#isForeign(request) || isHttpInDisguise(request)) return !hasBody
+    if (this.#isForeign(request) || isHttpInDisguise(headers.upgrade)) return !hasBody
     return this.#upgrade !== undefined && !hasBody
   }
 
   #connection(request: ServiceRequest, socket: Duplex, head: Buffer): void {
     const { channel } = request.socket as ClientSocket
-    if (channel !== undefined && (this.#isForeign(request) || isHttpInDisguise(request))) {
+    if (channel !== undefined && (this.#isForeign(request) || isHttpInDisguise(request.headers.upgrade))) {
       channel.forwardAll()
       forwardConnection(channel, request, socket, head)
     } else if (this.#upgrade === undefined || request.method !== 'GET') {
@@ -341,11 +342,4 @@ function refuse(control: Socket, why: string): void {
 function askToClose(connection: Socket): void {
   const { _httpMessage: response } = connection as { readonly _httpMessage?: ServerResponse | null }
   if (response !== null && response !== undefined && !response.headersSent) response.shouldKeepAlive = false
-}
-
-/** Protocols that would carry further HTTP requests, which nobody would have looked at: the gateway does not pass these on. */
-const HTTP_IN_DISGUISE = /(?:^|[\s,])(?:h2c?|http|tls)(?:[\s,/]|$)/i
-
-function isHttpInDisguise({ headers }: ServiceRequest): boolean {
-  return HTTP_IN_DISGUISE.test(headers.upgrade ?? '')
 }

@@ -2,15 +2,13 @@
 
 import { chmodSync, chownSync, lstatSync, readFileSync, statSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { bindSocket, CHANNEL_SUFFIX, closeDescriptor, isAnswered } from '@xengate/channel'
+import { bindSocket, closeDescriptor, isAnswered } from '@xengate/channel'
+import { CHANNEL_SUFFIX, SERVICE_NAME_PATTERN } from '@xengate/channel/contract'
 import { ServiceError } from './errors.ts'
-
-/** 1 to 100 of letters, digits, `.`, `_`, `-`, not starting with `.` or `-`. */
-const NAME_PATTERN = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/
 
 /** Checks that `name` can be a service's. @throws {ServiceError} when it cannot */
 export function checkName(name: string): void {
-  if (!NAME_PATTERN.test(name)) {
+  if (!SERVICE_NAME_PATTERN.test(name)) {
     throw new ServiceError(
       'name-invalid',
       `cannot serve as "${name}": a name is 1 to 100 letters, digits, ".", "_" and "-", and starts with neither "." nor "-"`,

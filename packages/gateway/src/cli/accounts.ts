@@ -1,11 +1,10 @@
 // Users and sessions where they are kept: a running daemon works on the same and sees what is changed here.
 
 import { statSync } from 'node:fs'
-import type { Config } from '../config/schema.ts'
+import type { Config } from '../config/config.ts'
 import type { SessionRecord } from '../sessions/accounts/sign-in.ts'
 import { Users } from '../sessions/accounts/users.ts'
-import { openDatabase, troubleOf, whenFree } from '../sessions/embedded/database.ts'
-import { databasePath } from '../sessions/embedded/open.ts'
+import { databasePath, openDatabase, troubleOf, whenFree } from '../sessions/embedded/database.ts'
 import { SessionRows } from '../sessions/embedded/session-rows.ts'
 import { UserStore } from '../sessions/embedded/users.ts'
 import { SessionRows as ValkeySessionRows } from '../sessions/valkey/session-rows.ts'

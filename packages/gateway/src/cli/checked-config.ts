@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { ConfigError, type ConfigProblem, type LoadedConfig, loadConfig } from '../config/load.ts'
-import type { Config } from '../config/schema.ts'
+import type { Config } from '../config/config.ts'
 import { descriptorDoubts, inspect } from '../process/preflight.ts'
 import { CliError } from './errors.ts'
 import type { Io } from './io.ts'

@@ -3,9 +3,8 @@
 import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { openDatabase } from '../sessions/embedded/database.ts'
+import { databasePath, openDatabase } from '../sessions/embedded/database.ts'
 import { UserStore } from '../sessions/embedded/users.ts'
-import { databasePath } from '../sessions/embedded/open.ts'
 
 /** Name of the user; its role is pool-admin. */
 export const DEV_USER = 'root'

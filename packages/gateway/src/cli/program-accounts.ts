@@ -1,7 +1,7 @@
 // The commands for users and sessions, with their options and help.
 
 import { Argument, type Command, Option } from 'commander'
-import { type Role, ROLES } from '../sessions/session.ts'
+import { type Role, ROLES } from '../model/role.ts'
 import type { UnblockOptions } from './commands/blocked.ts'
 import type { SessionsOptions } from './commands/sessions.ts'
 import type { PasswordOptions } from './commands/user.ts'

@@ -1,7 +1,7 @@
 // The commands for a XenServer or XCP-ng host, with their options and help.
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { parsePort } from '../config/addresses.ts'
+import { parsePort } from '../model/origin.ts'
 import type { FrontOptions } from './commands/front.ts'
 import type { CheckOptions, RestoreOptions, SaveOptions } from './commands/host.ts'
 import type { Io } from './io.ts'

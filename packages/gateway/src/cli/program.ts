@@ -1,7 +1,7 @@
 // Every command with its options and help. A command's own code is loaded when it runs.
 
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { parsePort } from '../config/addresses.ts'
+import { parsePort } from '../model/origin.ts'
 import { addAccounts } from './program-accounts.ts'
 import { addHostCommands } from './program-host.ts'
 import type { Io } from './io.ts'

@@ -1,6 +1,7 @@
-// Addresses in the configuration: where to listen, and the origins of other hosts.
+// Addresses in the configuration: where to listen, and where xapi takes plain HTTP.
 
 import { isIPv6 } from 'node:net'
+import { hostOf, parseOrigin, parsePort } from '../model/origin.ts'
 
 /** Where a listener listens. `port` 0 lets the kernel choose; `path` is absolute. */
 export type ListenAddress =
@@ -35,21 +36,6 @@ export function formatListenAddress(address: ListenAddress): string {
   return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`
 }
 
-/**
- * Reads `http(s)://host[:port]`, with no path, query or user.
- *
- * @returns the origin as browsers write it (lower case, no default port); `undefined` when `text` is anything else.
- */
-export function parseOrigin(text: string): string | undefined {
-  if (!/^https?:\/\/[^/?#@\\\s]+$/i.test(text)) return undefined
-  return URL.parse(text)?.origin
-}
-
-/** The host of an origin, as sockets take it and records have it: an IPv6 address is without brackets. */
-export function hostOf(origin: string): string {
-  return new URL(origin).hostname.replace(/^\[(.*)\]$/, '$1')
-}
-
 /** A TCP address to connect to. */
 export interface Upstream {
   /** A name, or an address without brackets. */
@@ -78,11 +64,4 @@ function parseHost(text: string): string | undefined {
     return isIPv6(host) ? host : undefined
   }
   return HOST_NAME.test(text) ? text : undefined
-}
-
-/** A TCP port in decimal, 0 to 65535; `undefined` for anything else. */
-export function parsePort(text: string): number | undefined {
-  if (!/^[0-9]{1,5}$/.test(text)) return undefined
-  const port = Number(text)
-  return port <= 65_535 ? port : undefined
 }

@@ -3,8 +3,9 @@ import { test } from 'node:test'
 import { parse } from 'smol-toml'
 import * as z from 'zod'
 import { configReference, sampleConfig } from './documentation.ts'
-import { type JsonSchema, configJsonSchema, parseConfig } from './schema.ts'
-import { OPEN_POLICY } from '../services/policy.ts'
+import { configJsonSchema, parseConfig } from './schema.ts'
+import type { JsonSchema } from './json-schema.ts'
+import { OPEN_POLICY } from '../model/policy.ts'
 
 /** The sample with its commented options in force, but for those of Unix sockets; [front] among them asks for another authority. */
 function sampleWithAll(): unknown {

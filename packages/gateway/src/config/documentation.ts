@@ -1,7 +1,8 @@
 // The sample file and the reference page, made from the schema that also checks the file.
 
 import { stringify } from 'smol-toml'
-import { type JsonSchema, configJsonSchema } from './schema.ts'
+import { configJsonSchema } from './schema.ts'
+import type { JsonSchema } from './json-schema.ts'
 
 /**
  * A configuration file with every option at its default and its description beside it. Options that have no default are

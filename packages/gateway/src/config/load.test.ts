@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { sampleConfig } from './documentation.ts'
 import { ConfigError, type ConfigProblem, loadConfig } from './load.ts'
-import type { Config } from './schema.ts'
-import { OPEN_POLICY } from '../services/policy.ts'
+import type { Config } from './config.ts'
+import { OPEN_POLICY } from '../model/policy.ts'
 
 /** Of a listener, by default. */
 const FILE = { mode: 0o666, owner: null, group: null }

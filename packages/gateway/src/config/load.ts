@@ -5,7 +5,8 @@ import { dirname, resolve } from 'node:path'
 import { TomlError, parse } from 'smol-toml'
 import { locateKeys } from './locate.ts'
 import { explainIssues, formatKey, type Problem } from './problems.ts'
-import { type Config, parseConfig } from './schema.ts'
+import { parseConfig } from './schema.ts'
+import type { Config } from './config.ts'
 
 /** Something wrong in the configuration file. */
 export interface ConfigProblem {

@@ -1,10 +1,11 @@
 // The kinds of values that options have, as schemas: each says what is wrong in a clause that follows the option's name.
 
 import * as z from 'zod'
-import { parseListenAddress, parseOrigin, parseUpstream, type ListenAddress, type Upstream } from './addresses.ts'
-import type { XapiAddress } from '../xapi/endpoint.ts'
+import { parseListenAddress, parseUpstream, type ListenAddress, type Upstream } from './addresses.ts'
+import { parseOrigin } from '../model/origin.ts'
+import { parseXapiAddress, type XapiAddress } from '../xapi/address.ts'
 import { DURATION_PATTERN, formatDuration, parseDuration } from './durations.ts'
-import { parseValkeyUrl, type ValkeyUrl } from './valkey-url.ts'
+import { parseValkeyUrl, type ValkeyUrl } from '../valkey/url.ts'
 
 /** What the schema file declares beside an option's type: one line for operators, and a value for the sample file. */
 export interface OptionMeta {
@@ -65,13 +66,6 @@ export function upstream(): z.ZodType<Upstream, string> {
 /** Where xapi is: its Unix socket or an `https` origin. A path stays as it is written. */
 export function xapiAddress(): z.ZodType<XapiAddress, string> {
   return parsed(parseXapiAddress, 'must be unix:/path or https://host[:port], without a path')
-}
-
-function parseXapiAddress(text: string): XapiAddress | undefined {
-  const address = text.startsWith('unix:') ? parseListenAddress(text) : undefined
-  if (address?.kind === 'unix') return address
-  const found = text.toLowerCase().startsWith('https://') ? parseOrigin(text) : undefined
-  return found === undefined ? undefined : { kind: 'https', origin: found }
 }
 
 /** Where Valkey is. */

@@ -2,7 +2,8 @@
 
 import type { KeyPath } from './locate.ts'
 import { nearest } from './nearest.ts'
-import { type ConfigIssue, type JsonSchema, configJsonSchema } from './schema.ts'
+import { type ConfigIssue, configJsonSchema } from './schema.ts'
+import type { JsonSchema } from './json-schema.ts'
 
 /** Something wrong: at which key, and what. */
 export interface Problem {

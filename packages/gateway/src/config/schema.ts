@@ -1,21 +1,15 @@
-// The configuration: every option, declared once with its type, bounds, default and one line for operators. The JSON
-// Schema, the sample file and the reference page are made from what stands here.
+// What the configuration file may hold: every option, declared once with its type, bounds, default and one line for operators. The
+// JSON Schema, the sample file and the reference page are made from what stands here.
 
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import * as z from 'zod'
-import { LOG_LEVELS, type LogLevel } from '../logging/level.ts'
-import type { PolicySetting } from '../services/policy.ts'
-import { SERVICE_NAME_PATTERN, isServiceName } from '../services/service-name.ts'
-import { ROLES } from '../sessions/session.ts'
-import {
-  SOCKET_PATH_BYTES_MAX,
-  formatListenAddress,
-  isLoopback,
-  type ListenAddress,
-  type Upstream,
-} from './addresses.ts'
-import type { XapiSettings } from '../xapi/client.ts'
+import { SERVICE_NAME_PATTERN, isServiceName } from '@xengate/channel/contract'
+import { LOG_LEVELS } from '../logging/level.ts'
+import { ROLES } from '../model/role.ts'
+import type { ListenAddress } from './addresses.ts'
+import type { Config, ListenConfig } from './config.ts'
+import type { JsonSchema } from './json-schema.ts'
 import {
   account,
   duration,
@@ -30,168 +24,13 @@ import {
   whole,
   xapiAddress,
 } from './options.ts'
-import type { ValkeyUrl } from './valkey-url.ts'
-
-export type { ListenAddress } from './addresses.ts'
-
-/** The configuration, complete and checked: plain data, sent to workers as it is. Paths are absolute. */
-export interface Config {
-  /** Directory of what must outlive the daemon: the database of users and sessions. */
-  readonly stateDir: string
-  /** How many worker processes; `auto` is one for each core. */
-  readonly workers: number | 'auto'
-  /** Whom workers run as; `null`: the daemon's own user. */
-  readonly workerUser: string | number | null
-  /** At least one, no two alike. */
-  readonly listen: readonly ListenConfig[]
-  readonly services: ServicesConfig
-  readonly sessions: SessionsConfig
-  readonly pool: PoolConfig
-  /** xapi behind the gateway; `null` when it does not stand in front of one. */
-  readonly front: FrontConfig | null
-  readonly valkey: ValkeyConfig
-  readonly limits: LimitsConfig
-  readonly log: LogConfig
-  readonly host: HostConfig
-}
-
-export interface ListenConfig {
-  readonly address: ListenAddress
-  /** Whether each connection begins with a header of the PROXY protocol. */
-  readonly proxyProtocol: boolean
-  /** Of a Unix socket: its permission bits, and whose it is, by name or number; `null`: the daemon's user and group. */
-  readonly mode: number
-  readonly owner: string | number | null
-  readonly group: string | number | null
-  /** Files in PEM; `null` for plain HTTP. */
-  readonly tls: { readonly certificate: string; readonly key: string } | null
-}
-
-/** What is behind the gateway, and gets all that is not for a service. */
-export interface FrontConfig {
-  readonly upstream: Upstream
-  /** Whether xapi is told of each client by the PROXY protocol. */
-  readonly proxyProtocol: boolean
-}
-
-export interface ServicesConfig {
-  /** Directories of services' sockets, in order. */
-  readonly directories: readonly string[]
-  /** Methods that are passed to services. */
-  readonly methods: readonly string[]
-  /** Whether clients' connections may be passed to services. */
-  readonly channels: boolean
-  /** Policies by service name. Look a name up with `Object.hasOwn`: `constructor` is a name too. */
-  readonly policy: Readonly<Record<string, PolicySetting>>
-}
-
-export interface SessionsConfig {
-  readonly authority: 'embedded' | 'valkey' | 'xapi'
-  readonly idleTimeoutMs: number
-  readonly maxPerUser: number
-  readonly maxPerOriginator: number
-  /** How long known sessions are trusted while nothing is heard of the authority. */
-  readonly staleGraceMs: number
-  readonly xapi: XapiConfig
-}
-
-/** For the authority and the registry `xapi`. */
-export interface XapiConfig extends XapiSettings {
-  /** How long an answer of xapi about a session is trusted. */
-  readonly recheckMs: number
-}
-
-/** For the authority and the registry `valkey`. */
-export interface ValkeyConfig {
-  /** With the password, if it has one: not to be logged. */
-  readonly url: ValkeyUrl
-  /** File of certificates that the server's may be signed by; null: those that the system trusts. */
-  readonly caFile: string | null
-  /** File of the password; it goes before the URL's. */
-  readonly passwordFile: string | null
-}
-
-export interface PoolConfig {
-  readonly name: string
-  /** This host's name. */
-  readonly host: string
-  /** Origin under which clients reach this host; `null` when not given. */
-  readonly address: string | null
-  readonly registry: 'none' | 'static' | 'valkey' | 'xapi'
-  /** Origins of services on other hosts, by service name; for the registry `static`. */
-  readonly static: Readonly<Record<string, string>>
-}
-
-export interface LimitsConfig {
-  readonly headBytes: number
-  readonly targetBytes: number
-  /** For each worker. */
-  readonly connections: number
-  readonly headTimeoutMs: number
-  readonly idleTimeoutMs: number
-  readonly connectTimeoutMs: number
-  readonly responseTimeoutMs: number
-  readonly bodyIdleTimeoutMs: number
-  /** Least rates of a client that is sending a body, and taking a response, in bytes a second; 0: any. */
-  readonly requestMinRate: number
-  readonly responseMinRate: number
-  readonly drainTimeoutMs: number
-}
-
-export interface LogConfig {
-  readonly level: LogLevel
-  /** Whether each request is logged. */
-  readonly access: boolean
-  readonly to: 'stdout' | 'syslog'
-  /** Whether the audit is written, to syslog. */
-  readonly audit: boolean
-  /** Path of syslog's socket. */
-  readonly syslog: string
-}
-
-/** What a XenServer or XCP-ng host is told. */
-export interface HostConfig {
-  /** Names of services that are to accept connections. */
-  readonly expectedServices: readonly string[]
-  /** Whether xapi is told, by messages of this host, of services that are down and of failures of the gateway. */
-  readonly alerts: boolean
-  /** How long an expected service may not accept connections before that. */
-  readonly alertAfterMs: number
-  /** Whether xcp-rrdd is given data sources, and the directory where it looks for them. */
-  readonly dataSources: boolean
-  readonly metricsDirectory: string
-}
-
-/** The keywords of JSON Schema that this schema uses. */
-export interface JsonSchema {
-  readonly $schema?: string
-  readonly title?: string
-  readonly description?: string
-  readonly type?: 'object' | 'array' | 'string' | 'integer' | 'boolean'
-  readonly default?: unknown
-  readonly examples?: readonly unknown[]
-  readonly const?: unknown
-  readonly enum?: readonly unknown[]
-  readonly anyOf?: readonly JsonSchema[]
-  readonly pattern?: string
-  readonly minimum?: number
-  readonly maximum?: number
-  readonly minItems?: number
-  readonly maxItems?: number
-  readonly minLength?: number
-  readonly maxLength?: number
-  readonly items?: JsonSchema
-  readonly properties?: Readonly<Record<string, JsonSchema>>
-  readonly required?: readonly string[]
-  readonly propertyNames?: JsonSchema
-  readonly additionalProperties?: boolean | JsonSchema
-}
+import { crossIssues, type Issue, issue, socketFileIssues } from './rules.ts'
 
 const DAY_MS = 86_400_000
 
 // A timer of Node.js takes at most 2^31 - 1 ms, a little more than 24 days.
 const TIMEOUT = { minMs: 1, maxMs: DAY_MS }
-/** The proof that the authority is heard comes eight times in it: a shorter one would be over before the next. */
+/** The proof that the authority is heard comes four times in it: a shorter one would be over before the next. */
 const STALE_GRACE_MS_MIN = 100
 const SESSION_TIMEOUT = { minMs: 1, maxMs: 24 * DAY_MS }
 
@@ -516,20 +355,16 @@ export function parseConfig(input: unknown, directory: string): ParsedConfig {
   const parsed = file.safeParse(input)
   if (!parsed.success) return { ok: false, issues: parsed.error.issues }
   const config = toConfig(parsed.data, directory)
-  const issues = [...socketFileIssues(parsed.data), ...crossIssues(config)]
+  const issues = [...socketFileIssues(parsed.data.listen), ...crossIssues(config)]
   return issues.length === 0 ? { ok: true, config } : { ok: false, issues }
 }
 
 /** Zod leaves out the key `__proto__` without a word, and with it the policy of a service that has this name. */
-function reservedKeys(value: unknown, key: readonly PropertyKey[]): ConfigIssue[] {
+function reservedKeys(value: unknown, key: readonly PropertyKey[]): Issue[] {
   if (typeof value !== 'object' || value === null) return []
   return Object.entries(value).flatMap(([name, inner]) =>
     name === '__proto__' ? [issue([...key, name], 'cannot be a key')] : reservedKeys(inner, [...key, name]),
   )
-}
-
-function issue(key: PropertyKey[], message: string): ConfigIssue {
-  return { code: 'custom', path: key, message, input: undefined }
 }
 
 function toConfig(input: z.output<typeof file>, directory: string): Config {
@@ -626,106 +461,6 @@ function toListen({ address, tls: files, ...rest }: z.output<typeof listen>, dir
 
 function fileOrNull(path: string | undefined, directory: string): string | null {
   return path === undefined ? null : resolve(directory, path)
-}
-
-/** What no single option can tell: rules between options, and those on resolved paths. */
-function crossIssues(config: Config): ConfigIssue[] {
-  return [
-    ...stateIssues(config),
-    ...listenIssues(config),
-    ...policyIssues(config),
-    ...poolIssues(config),
-    ...frontIssues(config),
-  ]
-}
-
-/** The daemon's own sockets are in the state directory; the longest name is `gateway.sock`. */
-function stateIssues({ stateDir }: Config): ConfigIssue[] {
-  const bytesMax = SOCKET_PATH_BYTES_MAX - '/gateway.sock'.length
-  const bytes = Buffer.byteLength(stateDir)
-  if (bytes <= bytesMax) return []
-  return [issue(['state-dir'], `must be shorter: it may have ${bytesMax} bytes, for a socket in it, and has ${bytes}`)]
-}
-
-function listenIssues(config: Config): ConfigIssue[] {
-  const seen = new Set<string>()
-  return config.listen.flatMap(({ address, tls: files }, index) => {
-    const issues: ConfigIssue[] = []
-    const key = ['listen', index, 'address']
-    const text = formatListenAddress(address)
-    if (seen.has(text)) issues.push(issue(key, 'must not be the address of another listener'))
-    seen.add(text)
-    if (address.kind === 'unix' && files !== null) {
-      issues.push(issue(['listen', index, 'tls'], 'must not be given for a Unix socket, which nobody can listen in on'))
-    }
-    const bytes = address.kind === 'unix' ? Buffer.byteLength(address.path) : 0
-    if (bytes > SOCKET_PATH_BYTES_MAX) {
-      const limit = `the path of a Unix socket may have ${SOCKET_PATH_BYTES_MAX} bytes`
-      issues.push(issue(key, `must be shorter: ${limit}, and ${text.slice('unix:'.length)} has ${bytes}`))
-    }
-    return issues
-  })
-}
-
-/** Only a Unix socket has a file. */
-function socketFileIssues({ listen: listeners }: z.output<typeof file>): ConfigIssue[] {
-  return listeners.flatMap((one, index) =>
-    one.address.kind === 'unix'
-      ? []
-      : (['mode', 'owner', 'group'] as const)
-          .filter((key) => one[key] !== undefined)
-          .map((key) => issue(['listen', index, key], 'must not be given for a TCP port: only a Unix socket has it')),
-  )
-}
-
-function frontIssues({ front: behind, listen: listeners, sessions: { authority } }: Config): ConfigIssue[] {
-  if (behind === null) return []
-  const issues: ConfigIssue[] = []
-  if (authority !== 'xapi') {
-    const why = 'clients log in at xapi, so that no other authority knows their sessions'
-    issues.push(issue(['sessions', 'authority'], `must be "xapi" with [front]: ${why}`))
-  }
-  if (listeners.some(({ address }) => isAt(address, behind.upstream))) {
-    issues.push(issue(['front', 'upstream'], 'must be where xapi listens, and not the address of a listener here'))
-  }
-  return issues
-}
-
-/** Whether what is sent to `upstream` would come back to the listener, without end. */
-function isAt(address: ListenAddress, upstreamAt: Upstream): boolean {
-  if (address.kind !== 'tcp' || address.port !== upstreamAt.port) return false
-  const hosts = [address.host, upstreamAt.host]
-  const isEverywhere = address.host === '0.0.0.0' || address.host === '::'
-  if (isEverywhere || hosts.includes('localhost')) return hosts.slice(isEverywhere ? 1 : 0).every(isLoopback)
-  return address.host === upstreamAt.host
-}
-
-function policyIssues({ services: { policy: policies, methods } }: Config): ConfigIssue[] {
-  return Object.entries(policies).flatMap(([name, rule]) => {
-    if (rule.roles === null || Array.isArray(rule.roles)) return []
-    return Object.keys(rule.roles)
-      .filter((method) => !methods.includes(method))
-      .map((method) => issue(['services', 'policy', name, 'roles', method], 'must be one of services.methods'))
-  })
-}
-
-function poolIssues({ sessions: { authority, xapi: settings }, pool: { registry, address } }: Config): ConfigIssue[] {
-  const issues: ConfigIssue[] = []
-  const isDynamic = registry === 'valkey' || registry === 'xapi'
-  if (isDynamic && authority === 'embedded') {
-    const why =
-      'sessions of the authority "embedded" are valid on this host only, and clients would be redirected to others'
-    const instead = 'use the authority "valkey" or "xapi", or the registry "static" or "none"'
-    issues.push(issue(['pool', 'registry'], `must not be this one: ${why}; ${instead}`))
-  }
-  if (isDynamic && address === null) {
-    issues.push(issue(['pool', 'address'], 'must be the address where clients reach this host, for the others to know'))
-  }
-  const isRemote = settings.address.kind === 'https' && settings.passwordFile === null
-  if (isRemote && (authority === 'xapi' || registry === 'xapi')) {
-    issues.push(issue(['sessions', 'xapi', 'password-file'], 'must be given when xapi is reached over HTTPS'))
-  }
-  return issues
 }
 
 function absolute(address: ListenAddress, directory: string): ListenAddress {

@@ -3,6 +3,7 @@
 
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http'
 import { pipeline } from 'node:stream/promises'
+import { SERVICES_PREFIX } from '@xengate/channel/contract'
 
 /** Well-known name of the demo service. */
 export const DEMO_SERVICE = 'org.xengate.demo'
@@ -19,7 +20,7 @@ export function createDemoService(): Server {
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [path = ''] = String(request.url).split('?')
-  switch (path.slice(`/services/plugin/${DEMO_SERVICE}`.length)) {
+  switch (path.slice(SERVICES_PREFIX.length + DEMO_SERVICE.length)) {
     case '':
     case '/':
       return sayWho(request, response)

@@ -3,7 +3,7 @@
 import { lstatSync, readdirSync, realpathSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type Account, accountOf } from '../process/account.ts'
-import { isServiceName } from '../services/service-name.ts'
+import { isServiceName } from '@xengate/channel/contract'
 import { bad, doubt, type Finding, ok } from './findings.ts'
 import { lastLine, runProgram } from './programs.ts'
 

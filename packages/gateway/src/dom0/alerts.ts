@@ -5,8 +5,10 @@
 // went meanwhile is not.
 
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
-import { XapiClient, type XapiSettings } from '../xapi/client.ts'
+import { XapiClient } from '../xapi/client.ts'
+import type { XapiSettings } from '../xapi/address.ts'
 import { readKeys } from './inventory.ts'
 
 /** What alerts are about: the gateway itself, or an expected service by its name. */
@@ -124,7 +126,7 @@ export class Alerts {
     try {
       for (let next = this.#next(); next !== undefined && !this.#isClosed; next = this.#next()) await this.#tell(next)
     } catch (error) {
-      this.#options.log.warn({ event: 'alert-failed', error: String(error) })
+      this.#options.log.warn({ event: 'alert-failed', error: failureOf(error) })
       this.#tellLater(this.#retryMs)
       this.#retryMs = Math.min(this.#retryMs * 2, RETRY_LAST_MS)
     }
@@ -194,7 +196,7 @@ export class Alerts {
       writeFileSync(beside, `${JSON.stringify(this.#state)}\n`, { mode: 0o600 })
       renameSync(beside, this.#options.path)
     } catch (error) {
-      this.#options.log.warn({ event: 'alerts-not-kept', error: String(error) })
+      this.#options.log.warn({ event: 'alerts-not-kept', error: failureOf(error) })
     }
   }
 }

@@ -23,6 +23,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
 import type { Counts } from '../proxy/tally.ts'
 import { makeDirectories } from '../state-directory.ts'
@@ -142,7 +143,7 @@ export class DataSources {
       else writeSync(this.#fd, this.#bytes, 0, LENGTH_AT, 0)
       this.#hasFailed = false
     } catch (error) {
-      if (!this.#hasFailed) this.#log.warn({ event: 'data-sources-failed', path: this.#path, error: String(error) })
+      if (!this.#hasFailed) this.#log.warn({ event: 'data-sources-failed', path: this.#path, error: failureOf(error) })
       this.#hasFailed = true
     }
   }

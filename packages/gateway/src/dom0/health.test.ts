@@ -4,27 +4,20 @@ import { join } from 'node:path'
 import { describe, test, type TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 
-import type { HostConfig } from '../config/schema.ts'
 import { createLog } from '../logging/log.ts'
 import { freshDirectory, localSettings, standInOf } from '../sessions/xapi/testing/start.ts'
 import type { StandIn } from '../xapi/testing/stand-in/start.ts'
-import { Health } from './health.ts'
+import { type Expectations, Health } from './health.ts'
 
 const NAME = 'com.example.backup'
 const OTHER = 'com.example.other'
-const CONFIG: HostConfig = {
-  expectedServices: [NAME],
-  alerts: true,
-  alertAfterMs: 20,
-  dataSources: false,
-  metricsDirectory: '/nowhere',
-}
+const EXPECTED: Expectations = { expectedServices: [NAME], alertAfterMs: 20 }
 const WELL_AFTER_MS = 100
 
 interface Setting {
   readonly standIn: StandIn
   /** A daemon with the same state directory; the one before has stopped, or was killed. */
-  readonly open: (config?: Partial<HostConfig>, wellAfterMs?: number) => Health
+  readonly open: (config?: Partial<Expectations>, wellAfterMs?: number) => Health
   readonly path: string
   /** Waits for an event in the log. */
   readonly logged: (event: string) => Promise<void>
@@ -38,7 +31,7 @@ async function set(t: TestContext): Promise<Setting> {
   const log = createLog({ level: 'warn', fd: openSync(logFile, 'a') })
   const open: Setting['open'] = (config = {}, wellAfterMs = WELL_AFTER_MS) => {
     const options = { xapi: localSettings(standIn), inventory: '/nowhere', hostName: 'host-a', path, log, retryMs: 20 }
-    const health = new Health({ ...CONFIG, ...config }, options, wellAfterMs)
+    const health = new Health({ ...EXPECTED, ...config }, options, wellAfterMs)
     t.after(() => health.close())
     return health
   }
@@ -86,7 +79,7 @@ describe('health', { timeout: 120_000 }, () => {
     await namesAre(standIn, ['SERVICE_DOWN', 'SERVICE_DOWN', 'SERVICE_UP'])
     assert.equal((await standIn.messages())[2]?.priority, 4)
     // It is expected no more, so that nobody waits for it.
-    second.configure(CONFIG)
+    second.configure(EXPECTED)
     second.servicesAre([NAME, OTHER])
     second.servicesAre([])
     await namesAre(standIn, ['SERVICE_DOWN', 'SERVICE_DOWN', 'SERVICE_UP', 'SERVICE_DOWN'])

@@ -2,7 +2,6 @@
 // which ended without being asked to.
 
 import { uptime } from 'node:os'
-import type { HostConfig } from '../config/schema.ts'
 import { type AlertOptions, Alerts, type Subject } from './alerts.ts'
 
 /** Workers that die in this time are one failure of the gateway, and after it, without another, the gateway is well again. */
@@ -12,12 +11,20 @@ const DEATHS_MAX = 3
 /** What became of a worker. */
 export type WorkerTrouble = 'died' | 'hung'
 
+/** What the operator expects of services. */
+export interface Expectations {
+  /** Names of services that are to accept connections. */
+  readonly expectedServices: readonly string[]
+  /** How long one may not, in milliseconds, before that is told. */
+  readonly alertAfterMs: number
+}
+
 /** See the head of this file. */
 export class Health {
   readonly #alerts: Alerts
   readonly #hostName: string
   readonly #wellAfterMs: number
-  #config: HostConfig
+  #config: Expectations
   #running: ReadonlySet<string> = new Set()
   /** Of expected services that do not accept connections: until that is told. */
   readonly #waiting = new Map<string, NodeJS.Timeout>()
@@ -25,7 +32,7 @@ export class Health {
   #wellTimer: NodeJS.Timeout | undefined
 
   /** @param wellAfterMs for tests; default: see above */
-  constructor(config: HostConfig, options: AlertOptions, wellAfterMs: number = WELL_AFTER_MS) {
+  constructor(config: Expectations, options: AlertOptions, wellAfterMs: number = WELL_AFTER_MS) {
     this.#wellAfterMs = wellAfterMs
     this.#config = config
     this.#hostName = options.hostName
@@ -46,7 +53,7 @@ export class Health {
     this.#look()
   }
 
-  configure(config: HostConfig): void {
+  configure(config: Expectations): void {
     this.#config = config
     this.#look()
   }

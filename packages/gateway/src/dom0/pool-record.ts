@@ -1,7 +1,8 @@
 // The pool's record in xapi: by the gateway's own client over xapi's socket, and by `xe` on a member of a pool, where that socket
 // leads to no session: `xe` is passed on to the coordinator, and needs no password on the host.
 
-import { XapiClient, type XapiSettings } from '../xapi/client.ts'
+import { XapiClient } from '../xapi/client.ts'
+import type { XapiSettings } from '../xapi/address.ts'
 import { XapiEndpoint } from '../xapi/endpoint.ts'
 import { XapiFailure } from '../xapi/errors.ts'
 import type { Host } from './host.ts'

@@ -2,6 +2,7 @@
 
 import { connect as connectPlain, type Socket } from 'node:net'
 import { connect as connectSecurely } from 'node:tls'
+import { SERVICES_PREFIX } from '@xengate/channel/contract'
 import { type Finding, bad, ok } from './findings.ts'
 import type { Host } from './host.ts'
 
@@ -15,7 +16,7 @@ export type Door =
 const TIMEOUT_MS = 5000
 const HEAD_BYTES_MAX = 65_536
 /** Nobody listens there, and without a session nobody is told so: the gateway answers 403. */
-const SERVICE_TARGET = '/services/plugin/org.xengate.front-check'
+const SERVICE_TARGET = `${SERVICES_PREFIX}org.xengate.front-check`
 /** What the gateway answers when xapi does not. */
 const NO_UPSTREAM: ReadonlySet<number> = new Set([502, 503, 504])
 

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, renameSync, rmSync, chmodSync, chownSync, writeF
 import { basename, dirname, join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { type LoadedConfig, loadConfig } from '../config/load.ts'
-import type { Config } from '../config/schema.ts'
+import type { Config } from '../config/config.ts'
 import { BLANKED, shownConfig } from '../config/shown.ts'
 import { idOf } from '../process/account.ts'
 import { type Host, WORKER_USER } from './host.ts'

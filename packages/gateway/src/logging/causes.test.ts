@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { AuthorityUnavailableError } from '../sessions/authority.ts'
-import { causesText } from './causes.ts'
+import { causesText, failureOf } from './causes.ts'
 
 test('an error is told with its causes, and of what others wrote only the code or the name', () => {
   const refused = Object.assign(new Error('connect ECONNREFUSED /secret'), { code: 'ECONNREFUSED' })
@@ -13,4 +13,12 @@ test('an error is told with its causes, and of what others wrote only the code o
     'ask: TypeError',
   )
   assert.equal(causesText(undefined), 'unknown')
+})
+
+test('a failure is an object with a text, and a code where there is one', () => {
+  const refused = Object.assign(new Error('connect ECONNREFUSED /run/x'), { code: 'ECONNREFUSED' })
+  assert.deepEqual(failureOf(refused), { code: 'ECONNREFUSED', message: 'connect ECONNREFUSED /run/x' })
+  assert.deepEqual(failureOf(new AuthorityUnavailableError('ask', { cause: refused })), {
+    message: 'ask: ECONNREFUSED',
+  })
 })

@@ -16,10 +16,26 @@ export function causesText(error: unknown): string {
   return parts.length === 0 ? 'unknown' : parts.join(': ')
 }
 
+/** A failure as the log has it: what it says, with its causes, and the first one's code. */
+export interface Failure {
+  readonly code?: string
+  readonly message: string
+}
+
+/** What the log tells of `error`, whose stack says nothing that an operator could use. */
+export function failureOf(error: unknown): Failure {
+  const code = codeOf(error)
+  return { ...(code !== undefined && { code }), message: causesText(error) }
+}
+
 function textOf(error: Error, isFirst: boolean): string {
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined
+  const code = codeOf(error)
   // Errors that are made here have names of their own.
   const isOurs = error.name !== 'Error' && /^(?:Authority|Valkey|Xapi|Database|Account)/.test(error.name)
   if (isFirst || isOurs || (code !== undefined && PLAIN_CODES.has(code))) return error.message
   return code ?? error.name
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }

@@ -3,7 +3,7 @@
 /** An event: what happened, in kebab-case, and its particulars. Never a session id, a password or a body. */
 export interface LogEvent {
   readonly event: string
-  /** An error that the event reports; logged with its type, code, text and stack. */
+  /** What failed: an error, logged with its type, code, text, stack and causes, or a `Failure`, which has code and text alone. */
   readonly error?: unknown
   readonly [field: string]: unknown
 }

@@ -2,6 +2,7 @@
 
 import { styleText } from 'node:util'
 import { type AccessFields, pathForLog } from './access.ts'
+import type { Failure } from './causes.ts'
 import type { LogLevel } from './level.ts'
 
 const LEVEL_STYLES = { trace: 'dim', debug: 'dim', info: 'green', warn: 'yellow', error: 'red' } as const
@@ -59,7 +60,9 @@ function valueText(value: unknown): string {
 
 function errorText(error: unknown): string | undefined {
   if (error === undefined) return undefined
-  return error instanceof Error ? (error.stack ?? error.message) : JSON.stringify(error)
+  if (error instanceof Error) return error.stack ?? error.message
+  const { message } = error as Partial<Failure>
+  return valueText(message ?? error)
 }
 
 /** A client chose it: no byte of it may move the terminal's cursor. */

@@ -1,6 +1,6 @@
 // What `xengate user` and `xengate session` have changed, as the daemon logs it.
 
-import { isRole, type Role } from '../sessions/session.ts'
+import { isRole, type Role } from '../model/role.ts'
 
 const EVENTS = ['user-added', 'user-removed', 'user-password-set', 'user-role-set', 'sessions-ended'] as const
 

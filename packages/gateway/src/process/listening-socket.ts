@@ -9,7 +9,7 @@ import { dirname } from 'node:path'
 import util from 'node:util'
 import { type Account, AccountUnknownError, idOf } from './account.ts'
 import { bindSocket, closeDescriptor, isAnswered } from '@xengate/channel'
-import type { ListenAddress } from '../config/schema.ts'
+import type { ListenAddress } from '../config/addresses.ts'
 
 /** A listener cannot be had: the text says which and why. */
 export class ListenError extends Error {

@@ -1,13 +1,13 @@
 // What the primary and a worker say to each other, over the IPC channel that Node.js makes with the process.
 
-import type { Config, ServicesConfig } from '../config/schema.ts'
+import type { Config, ServicesConfig } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Problem } from '../logging/log.ts'
 import type { Counted } from '../proxy/tally.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import type { TlsPair } from '../proxy/arrival/tls-credentials.ts'
 import type { Forgetting } from '../sessions/authority.ts'
-import type { Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
 
 /** How often the primary says that it is there, in milliseconds at most: more often would cost an idle host more than it tells. */
 const ALIVE_INTERVAL_MS = 1250

@@ -1,44 +1,28 @@
 // The primary process: it owns the configuration, the listening sockets, the authority and the XenAPI endpoint, and
 // starts, replaces, reloads and drains the workers.
 //
-// Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, workers. Stop is the reverse.
+// Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, control socket, workers. Stop is the
+// reverse, but for what is not accepted yet, which is refused at once.
 
-import { randomBytes } from 'node:crypto'
-import type { Server } from 'node:http'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import { hostOf } from '../config/addresses.ts'
-import type { Config, ListenConfig, LogConfig, PoolConfig } from '../config/schema.ts'
-import type { DataSources, Sample } from '../dom0/data-sources.ts'
-import { Audit } from '../logging/audit.ts'
+import type { Config, LogConfig } from '../config/config.ts'
+import type { Sample } from '../dom0/data-sources.ts'
+import type { WorkerTrouble } from '../dom0/health.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
-import type { ServiceChanges } from '../services/registry.ts'
-import type { Identity } from '../sessions/accounts/identity.ts'
-import { isNarrow, makeStateDirectory } from '../state-directory.ts'
+import type { EndedTask } from '../proxy/journal.ts'
 import { version } from '../version.ts'
-import type { XenApiLog } from '../xenapi/call-log.ts'
-import type { XenApiPool } from '../xenapi/records.ts'
-import { createXenApi, type XenApi } from '../xenapi/server.ts'
-import { type Account, accountOf } from './account.ts'
-import { Backends } from './backends.ts'
 import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
+import { listenPrivately } from './listening-socket.ts'
 import { privateBytes } from './memory.ts'
-import {
-  bindListener,
-  type ListeningSocket,
-  listenPrivately,
-  OPEN_SOCKET_FILE,
-  removeStaleSocket,
-} from './listening-socket.ts'
-import { SessionBroker } from './session-broker.ts'
+import { checkTlsFiles, closeServer, openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
 import { ServiceManager } from './service-manager.ts'
 import { takeSignals } from './signals.ts'
 import { Statistics } from './statistics.ts'
 import { servicesOf, statusOf } from './status.ts'
-import { readTlsPair } from './tls-files.ts'
-import { WorkerGroup } from './worker-group.ts'
+import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
 /** What the primary is started with. */
 export interface PrimaryOptions {
@@ -67,19 +51,16 @@ export interface RunningPrimary {
  * @throws with what was started stopped again, when something cannot be had
  */
 export async function startPrimary(options: PrimaryOptions): Promise<RunningPrimary> {
-  const primary = new Primary(options)
-  try {
-    await primary.start()
-  } catch (error) {
-    await primary.stop(true)
-    throw error
-  }
-  for (const url of primary.urls) options.print(`xengate ready at ${url}`)
-  return { urls: primary.urls, stopped: primary.serve() }
+  await using closers = new AsyncDisposableStack()
+  closers.defer(() => options.log.flush())
+  const parts = await openParts(options.config, options.log, closers)
+  const primary = new Primary(options, parts)
+  await primary.start(closers)
+  const { urls } = primary
+  for (const url of urls) options.print(`xengate ready at ${url}`)
+  return { urls, stopped: primary.serve(closers.move()) }
 }
 
-const XENAPI_SOCKET = 'xenapi.sock'
-const RETURN_SOCKET = 'gateway.sock'
 /** Earlier configurations whose workers may still be finishing when another is taken. */
 const OTHER_GROUPS_MAX = 4
 /** What is left to write to the log when everything has stopped gets this long; a reader may have stalled. */
@@ -87,82 +68,49 @@ const LAST_WORDS_MS = 1000
 /** One Ctrl-C can arrive twice, from the terminal and passed on by npm: within this time it is the same one. */
 const SAME_SIGNAL_MS = 300
 
-class Primary {
+class Primary implements GroupListener {
   readonly #options: PrimaryOptions
   readonly #log: Log
-  #config: Config
-  readonly #listeners = new Map<string, ListeningSocket>()
-  #backends: Backends | null = null
-  #broker: SessionBroker | null = null
-  #xenapi: XenApi | null = null
-  #control: Server | null = null
-  #returns: ListeningSocket | null = null
-  /** By which the workers recognise what they told services to say on that socket. */
-  readonly #returnKey = randomBytes(32).toString('hex')
-  readonly #audit: Audit | null
+  readonly #parts: Parts
   readonly #statistics = new Statistics()
   readonly #startedMs = Date.now()
-  #dataSources: DataSources | null = null
-  #group: WorkerGroup | null = null
   readonly #manager = ServiceManager.fromEnvironment(process.env)
-  /** Groups of earlier configurations that are still finishing, or of one that is being taken. */
-  readonly #otherGroups = new Set<WorkerGroup>()
-  /** Aborts when the daemon stops: calls that wait for events are answered then. */
-  readonly #draining = new AbortController()
-  #hasStarted = false
+  /** The workers of the configuration in force. */
+  #group: WorkerGroup
   #isReloading = false
   /** Whether a reload was asked for while one was under way. */
   #isToReloadAgain = false
   #isStopping = false
   #exitCode = 0
 
-  constructor(options: PrimaryOptions) {
+  constructor(options: PrimaryOptions, parts: Parts) {
     this.#options = options
     this.#log = options.log
-    this.#config = options.config
-    const { audit, syslog } = options.config.log
-    this.#audit = audit ? new Audit(syslog) : null
+    this.#parts = parts
+    this.#group = this.#newGroup(options.config)
+  }
+
+  get #config(): Config {
+    return this.#parts.inForce.config
   }
 
   get urls(): readonly string[] {
-    return this.#config.listen.flatMap((listen) => {
-      const url = this.#listeners.get(keyOf(listen))?.url ?? []
-      return typeof url === 'string' && listen.tls !== null ? url.replace(/^http:/, 'https:') : url
-    })
+    return this.#parts.listeners.urlsOf(this.#config)
   }
 
-  async start(): Promise<void> {
+  /** @param closers takes what closes the rest. @throws when something cannot be had */
+  async start(closers: AsyncDisposableStack): Promise<void> {
+    const { backends, groups } = this.#parts
     const config = this.#config
-    await takeStateDirectory(config.stateDir, this.#xenapiPath)
-    if (isNarrow(config.stateDir))
-      this.#log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
-    const backends = await Backends.open(config, this.#log, (changes) => this.#tellPlaces(changes))
-    this.#backends = backends
-    this.#broker = new SessionBroker(
-      backends.authority,
-      (uuids) => this.#broadcast(uuids),
-      (uuids, why) => this.#groups.forEach((group) => group.forgotten(uuids, why)),
-      (error) => backends.report('authority-unavailable', error),
-    )
-    backends.start()
-    await this.#startXenapi(backends)
-    this.#control = createControlServer({
-      signIn: backends.xenapi?.authority ?? null,
-      changed: ({ event, ...particulars }) => this.#acted(event, particulars),
-      status: () => this.#status(backends),
-      services: async () =>
-        servicesOf(await backends.localServices(), this.#config.host.expectedServices, this.#statistics),
+    closers.defer(() => {
+      groups.destroy()
+      return groups.drain()
     })
-    await listenPrivately(this.#control, join(config.stateDir, CONTROL_SOCKET), null)
-    this.#returns = await bindListener({ kind: 'unix', path: this.#returnPath }, OPEN_SOCKET_FILE)
-    checkTlsFiles(config)
-    for (const listen of config.listen) await this.#bind(listen)
-    this.#group = this.#newGroup(config, this.#broker, backends)
-    await this.#group.start()
+    await this.#openControl(closers)
+    await groups.start(this.#group)
     this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config), ...this.#described })
-    this.#hasStarted = true
     backends.health?.start()
-    if (config.host.dataSources) await this.#startDataSources(config.host.metricsDirectory)
+    if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
@@ -170,25 +118,39 @@ class Primary {
     })
   }
 
-  async #startDataSources(directory: string): Promise<void> {
-    const { DataSources: Opened } = await import('../dom0/data-sources.ts')
+  async #openControl(closers: AsyncDisposableStack): Promise<void> {
+    const { backends } = this.#parts
+    const control = createControlServer({
+      signIn: backends.xenapi?.authority ?? null,
+      changed: ({ event, ...particulars }) => this.#acted(event, particulars),
+      status: () => this.#status(),
+      services: async () =>
+        servicesOf(await backends.localServices(), this.#config.host.expectedServices, this.#statistics),
+    })
+    closers.defer(() => closeServer(control))
+    await listenPrivately(control, join(this.#config.stateDir, CONTROL_SOCKET), null)
+  }
+
+  async #openDataSources(directory: string, closers: AsyncDisposableStack): Promise<void> {
+    const { DataSources } = await import('../dom0/data-sources.ts')
     const sample = (): Sample => ({
       counts: this.#statistics.all,
       memoryBytes: privateBytes() + this.#statistics.workersMemoryBytes,
     })
-    this.#dataSources = new Opened(directory, sample, this.#log)
-    this.#dataSources.start()
+    const sources = new DataSources(directory, sample, this.#log)
+    closers.defer(() => sources.close())
+    sources.start()
   }
 
-  #status(backends: Backends): unknown {
-    const groups = this.#groups
+  #status(): unknown {
+    const { backends, groups } = this.#parts
     const { authority, registry } = backends.heard
     return statusOf({
       config: this.#config,
       configPath: this.#options.configPath ?? null,
       urls: this.urls,
-      readyPids: groups.flatMap(({ readyPids }) => readyPids),
-      workerPids: groups.flatMap(({ pids }) => pids),
+      readyPids: groups.readyPids,
+      workerPids: groups.pids,
       workersWanted: workerCount(this.#config),
       isAuthorityHeard: authority,
       isRegistryHeard: registry,
@@ -201,7 +163,7 @@ class Primary {
   /** Logs an act of an administrator. */
   #acted(event: string, particulars: Readonly<Record<string, unknown>>): void {
     this.#log.info({ event, ...particulars })
-    this.#audit?.act(event, particulars)
+    this.#parts.audit?.act(event, particulars)
   }
 
   /** What an operator wants to know of a running daemon. */
@@ -218,83 +180,23 @@ class Primary {
     }
   }
 
-  get #xenapiPath(): string {
-    return join(this.#config.stateDir, XENAPI_SOCKET)
-  }
-
-  get #returnPath(): string {
-    return join(this.#config.stateDir, RETURN_SOCKET)
-  }
-
-  async #startXenapi({ xenapi }: Backends): Promise<void> {
-    if (xenapi === null) return
-    this.#xenapi = createXenApi({
-      authority: xenapi.authority,
-      pool: this.#xenapiPool(xenapi.identity),
-      clock: Date.now,
-      log: this.#audit === null ? this.#log : auditedLog(this.#log, this.#audit),
-      draining: this.#draining.signal,
-      version: version(),
-    })
-    // Only workers may reach it: it believes what they say of the client.
-    await listenPrivately(this.#xenapi.server, this.#xenapiPath, workerAccount(this.#config))
-  }
-
-  /** What the XenAPI tells of pool and host: it follows a reload. */
-  #xenapiPool({ poolUuid, hostUuid }: Identity): XenApiPool {
-    const pool = (): PoolConfig => this.#config.pool
-    return {
-      poolUuid,
-      hostUuid,
-      get poolName() {
-        return pool().name
-      },
-      get hostName() {
-        return pool().host
-      },
-      get hostAddress() {
-        const { address } = pool()
-        return address === null ? '127.0.0.1' : hostOf(address)
-      },
-    }
-  }
-
-  async #bind(listen: ListenConfig): Promise<void> {
-    this.#listeners.set(keyOf(listen), await bindListener(listen.address, listen))
-  }
-
-  #newGroup(config: Config, broker: SessionBroker, backends: Backends): WorkerGroup {
+  #newGroup(config: Config): WorkerGroup {
+    const { backends, broker, listeners, returns, xenapi } = this.#parts
     return new WorkerGroup({
       config: this.#withinDescriptors(config),
       workers: workerCount(config),
-      listenFds: () => config.listen.flatMap((listen) => this.#listeners.get(keyOf(listen))?.fd ?? []),
-      xenapiPath: backends.xenapi === null ? null : this.#xenapiPath,
-      places: () => backends.places,
-      deafMs: () => backends.authority.deafMs,
       account: workerAccount(config),
-      returns: { fd: this.#returns?.fd ?? -1, path: this.#returnPath, key: this.#returnKey },
+      sockets: {
+        listenFds: () => listeners.fdsOf(config),
+        xenapiPath: xenapi === null ? null : xenapiPathIn(config),
+        returns,
+      },
+      sessions: broker,
+      places: () => backends.places,
       log: this.#log,
       statistics: this.#statistics,
-      find: (id, clientAddress) => broker.find(id, clientAddress),
-      touch: (uuids) => backends.authority.touch(uuids),
-      held: (uuids) => backends.authority.held(uuids),
-      draining: (connections) => this.#waitsFor(connections),
-      taskEnded: ({ session, reference, failure }) => this.#xenapi?.tasks.requestEnded(session, reference, failure),
-      troubled: (trouble) => backends.health?.workerTrouble(trouble),
-      deserted: () => this.#end({ event: 'workers-gone' }),
-      otherBuild: () => this.#end({ event: 'program-replaced', version: version() }),
+      listener: this,
     })
-  }
-
-  /**
-   * Ends, as at SIGTERM, and is started again by whoever started it: with no worker, so that clients are refused meanwhile, and what is in
-   * front goes to xapi; or since another version was put in place of this one, which does not speak to its workers.
-   */
-  #end(event: LogEvent): void {
-    if (this.#isStopping) return
-    this.#log.error(event)
-    this.#exitCode = 1
-    process.kill(process.pid, 'SIGTERM')
   }
 
   /** Fewer connections where descriptors would not be enough: beyond them clients are told, rather than reset by the system. */
@@ -308,73 +210,71 @@ class Primary {
     return { ...config, limits: { ...config.limits, connections } }
   }
 
-  /** The workers of every configuration. */
-  get #groups(): readonly WorkerGroup[] {
-    return this.#group === null ? [...this.#otherGroups] : [this.#group, ...this.#otherGroups]
-  }
-
-  /** Tells the workers of every configuration that sessions ended. */
-  async #broadcast(uuids: readonly string[]): Promise<void> {
-    await Promise.all(this.#groups.map((group) => group.ended(uuids)))
-  }
-
-  #tellPlaces(changes: ServiceChanges): void {
-    for (const group of this.#groups) group.placesChanged(changes)
-  }
-
-  /** Waits for signals, and keeps taking them until the process is gone. Resolves with the exit code. */
-  serve(): Promise<number> {
-    return new Promise((resolve) => {
-      let firstMs = 0
-      const onStop = (signal: NodeJS.Signals): void => {
-        const nowMs = performance.now()
-        if (this.#isStopping && nowMs - firstMs < SAME_SIGNAL_MS) return
-        const isSecond = this.#isStopping
-        this.#isStopping = true
-        firstMs = nowMs
-        this.#log.info({ event: 'stopping', signal, isSecond })
-        void end(isSecond)
-      }
-      const end = async (isNow: boolean): Promise<void> => {
-        const code = await this.stop(isNow)
-        setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_WORDS_MS).unref()
-        resolve(code)
-      }
-      process.on('SIGTERM', onStop).on('SIGINT', onStop)
-    })
-  }
-
-  #waitsFor(connections: number): void {
+  draining(connections: number): void {
     const seconds = Math.ceil(this.#config.limits.drainTimeoutMs / 1000)
     this.#log.info({ event: 'draining', connections, seconds })
     const what = connections === 1 ? '1 request' : `${connections} requests`
     this.#options.say?.(`waiting for ${what}, ${seconds} s at most; Ctrl-C again stops now`)
   }
 
+  taskEnded({ session, reference, failure }: EndedTask): void {
+    this.#parts.xenapi?.tasks.requestEnded(session, reference, failure)
+  }
+
+  troubled(trouble: WorkerTrouble): void {
+    this.#parts.backends.health?.workerTrouble(trouble)
+  }
+
+  deserted(): void {
+    this.#end({ event: 'workers-gone' })
+  }
+
+  otherBuild(): void {
+    this.#end({ event: 'program-replaced', version: version() })
+  }
+
   /**
-   * Stops everything, in the reverse order of the start, but for the listeners: what is not accepted is refused from now on.
-   * @param isNow whether requests under way are cut
+   * Ends, as at SIGTERM, and is started again by whoever started it: with no worker, so that clients are refused meanwhile, and what is in
+   * front goes to xapi; or since another version was put in place of this one, which does not speak to its workers.
    */
-  async stop(isNow: boolean): Promise<number> {
-    this.#isStopping = true
+  #end(event: LogEvent): void {
+    if (this.#isStopping) return
+    this.#log.error(event)
+    this.#exitCode = 1
+    process.kill(process.pid, 'SIGTERM')
+  }
+
+  /** Waits for signals, and keeps taking them until the process is gone. Resolves with the exit code. */
+  serve(closers: AsyncDisposableStack): Promise<number> {
+    const { promise, resolve } = Promise.withResolvers<number>()
+    let firstMs = 0
+    const onStop = (signal: NodeJS.Signals): void => {
+      const nowMs = performance.now()
+      if (this.#isStopping && nowMs - firstMs < SAME_SIGNAL_MS) return
+      const isSecond = this.#isStopping
+      this.#isStopping = true
+      firstMs = nowMs
+      this.#log.info({ event: 'stopping', signal, isSecond })
+      if (isSecond) this.#parts.groups.destroy()
+      else resolve(this.#stop(closers))
+    }
+    process.on('SIGTERM', onStop).on('SIGINT', onStop)
+    return promise
+  }
+
+  /** Lets what is under way finish, and stops everything: see the head of this file. Returns the exit code. */
+  async #stop(closers: AsyncDisposableStack): Promise<number> {
+    const { backends, groups, listeners, returns, stopping } = this.#parts
     this.#manager.stopping()
-    this.#draining.abort()
-    this.#backends?.withdraw()
-    const groups = this.#groups
-    if (isNow) for (const group of groups) group.destroy()
-    for (const listener of this.#listeners.values()) listener.close()
-    this.#listeners.clear()
-    this.#returns?.close()
-    await Promise.all(groups.map((group) => group.drain(true)))
-    this.#xenapi?.server.close()
-    this.#xenapi?.server.closeAllConnections()
-    this.#control?.close()
-    this.#control?.closeAllConnections()
-    await this.#backends?.close()
-    this.#dataSources?.close()
-    if (this.#hasStarted) this.#log.info({ event: 'stopped' })
-    this.#hasStarted = false
+    stopping.abort()
+    backends.withdraw()
+    listeners.close()
+    returns.close()
+    await groups.drain()
+    await closers.disposeAsync()
+    this.#log.info({ event: 'stopped' })
     this.#log.flush()
+    setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_WORDS_MS).unref()
     return this.#exitCode
   }
 
@@ -408,126 +308,56 @@ class Primary {
   }
 
   async #take(config: Config): Promise<void> {
-    const [broker, backends, old] = [this.#broker, this.#backends, this.#group]
-    if (broker === null || backends === null || old === null) throw new Error('the daemon is not running')
-    if (config.stateDir !== this.#config.stateDir) {
-      throw new Error('state-dir cannot be changed by a reload: restart the daemon')
-    }
-    if (config.workerUser !== this.#config.workerUser) {
-      throw new Error('worker-user cannot be changed by a reload: restart the daemon')
-    }
-    backends.checkReload(config)
-    refuseOtherLog(config.log, this.#config.log)
-    const added = config.listen.filter((listen) => !this.#listeners.has(keyOf(listen)))
-    if (this.#otherGroups.size >= OTHER_GROUPS_MAX) {
-      throw new Error('workers of earlier configurations are still finishing their requests: try again later')
-    }
+    const { backends, groups, inForce } = this.#parts
+    this.#checkReload(config)
     backends.configure(config)
-    const group = await this.#startGroup(config, added, broker, backends).catch((error: unknown) => {
+    const group = await this.#startGroup(config).catch((error: unknown) => {
       backends.configure(this.#config)
       throw error
     })
     this.#log.level = config.log.level
-    this.#config = config
+    inForce.config = config
+    const old = this.#group
     this.#group = group
-    void this.#retire(old)
+    old.useServices(config.services)
+    void groups.retire(old).then(() => this.#closeUnusedListeners())
   }
 
-  /** Lets the workers of an earlier configuration finish, and then closes the listeners that nobody has any more. */
-  async #retire(group: WorkerGroup): Promise<void> {
-    this.#otherGroups.add(group)
-    group.useServices(this.#config.services)
-    await group.drain(false)
-    this.#otherGroups.delete(group)
-    this.#closeUnusedListeners()
-  }
-
-  #closeUnusedListeners(): void {
-    const configs = [this.#config, ...[...this.#otherGroups].map((group) => group.config)]
-    const used = new Set(configs.flatMap(({ listen }) => listen.map((one) => keyOf(one))))
-    for (const [key, listener] of this.#listeners) {
-      if (used.has(key)) continue
-      listener.close()
-      this.#listeners.delete(key)
+  /** @throws when `config` cannot be taken by a running daemon, or not now */
+  #checkReload(config: Config): void {
+    if (this.#isStopping) throw new Error('the daemon is stopping')
+    for (const [key, name] of [
+      ['stateDir', 'state-dir'],
+      ['workerUser', 'worker-user'],
+    ] as const)
+      if (config[key] !== this.#config[key])
+        throw new Error(`${name} cannot be changed by a reload: restart the daemon`)
+    this.#parts.backends.checkReload(config)
+    refuseOtherLog(config.log, this.#config.log)
+    if (this.#parts.groups.size > OTHER_GROUPS_MAX) {
+      throw new Error('workers of earlier configurations are still finishing their requests: try again later')
     }
   }
 
   /** Starts workers with a new configuration, beside the old ones; whatever fails, its new listeners are closed again. */
-  async #startGroup(
-    config: Config,
-    added: readonly ListenConfig[],
-    broker: SessionBroker,
-    backends: Backends,
-  ): Promise<WorkerGroup> {
+  async #startGroup(config: Config): Promise<WorkerGroup> {
+    const { groups, listeners } = this.#parts
     try {
       checkTlsFiles(config)
-      for (const listen of added) await this.#bind(listen)
-      this.#setFiles(config)
-      const group = this.#newGroup(config, broker, backends)
-      // From its first request on it has to hear of endings.
-      this.#otherGroups.add(group)
-      await group.start().finally(() => this.#otherGroups.delete(group))
+      await listeners.take(config)
+      const group = this.#newGroup(config)
+      await groups.start(group)
       return group
     } catch (error) {
       this.#closeUnusedListeners()
-      this.#setFiles(this.#config)
+      if (!this.#isStopping) await listeners.take(this.#config)
       throw error
     }
   }
 
-  #setFiles({ listen: listeners }: Config): void {
-    for (const listen of listeners) this.#listeners.get(keyOf(listen))?.setFile(listen)
-  }
-}
-
-/** The state directory cannot be used: the text says why. */
-export class StateDirectoryError extends Error {
-  override readonly name = 'StateDirectoryError'
-  readonly code = 'STATE_UNUSABLE'
-}
-
-/** Makes the state directory, unless another daemon is running with it. @throws {StateDirectoryError} */
-async function takeStateDirectory(path: string, socketPath: string): Promise<void> {
-  try {
-    makeStateDirectory(path)
-  } catch (cause) {
-    throw new StateDirectoryError(`cannot use the state directory ${path}: ${String(cause)}`, { cause })
-  }
-  try {
-    await removeStaleSocket(socketPath)
-  } catch (cause) {
-    throw new StateDirectoryError(`cannot use the state directory ${path}: another xengate is running with it`, {
-      cause,
-    })
-  }
-}
-
-/** @throws {TlsFilesError} here, rather than in each worker, when a listener's certificate cannot be used */
-function checkTlsFiles({ listen }: Config): void {
-  for (const { tls } of listen) if (tls !== null) readTlsPair(tls)
-}
-
-function keyOf({ address }: ListenConfig): string {
-  return address.kind === 'tcp' ? `${address.host} ${address.port}` : address.path
-}
-
-/** What the XenAPI's log tells of that is for the audit as well. */
-const SIGNED: ReadonlySet<string> = new Set(['sign-in', 'sign-in-failed', 'sign-out'])
-
-function auditedLog(log: Log, audit: Audit): XenApiLog {
-  const audited = ({ event, ...particulars }: LogEvent): void => {
-    if (SIGNED.has(event)) audit.act(event, particulars)
-  }
-  return {
-    info: (event) => {
-      log.info(event)
-      audited(event)
-    },
-    warn: (event) => {
-      log.warn(event)
-      audited(event)
-    },
-    error: (event) => log.error(event),
+  /** Closes the listeners that nobody has any more. */
+  #closeUnusedListeners(): void {
+    this.#parts.listeners.keep([this.#config, ...this.#parts.groups.configs])
   }
 }
 
@@ -535,11 +365,6 @@ function auditedLog(log: Log, audit: Audit): XenApiLog {
 function refuseOtherLog(log: LogConfig, before: LogConfig): void {
   for (const key of ['to', 'audit', 'syslog'] as const)
     if (log[key] !== before[key]) throw new Error(`log.${key} cannot be changed by a reload: restart the daemon`)
-}
-
-/** Whom workers run as; null: this process's user. */
-function workerAccount({ workerUser }: Config): Account | null {
-  return workerUser === null ? null : accountOf(workerUser)
 }
 
 function workerCount(config: Config): number {

@@ -6,7 +6,7 @@ import {
   type ForgottenListener,
   type SessionAuthority,
 } from '../sessions/authority.ts'
-import type { Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
 
 /** Answers workers' questions about sessions. */
 export class SessionBroker {
@@ -33,6 +33,21 @@ export class SessionBroker {
       return broadcast(uuids)
     })
     authority.onForgotten(forget)
+  }
+
+  /** For how long the authority may not have heard of endings, in milliseconds. */
+  get deafMs(): number {
+    return this.#authority.deafMs
+  }
+
+  /** Takes activity of sessions. */
+  touch(uuids: readonly string[]): void {
+    this.#authority.touch(uuids)
+  }
+
+  /** Takes sessions that something lives under. */
+  held(uuids: readonly string[]): void {
+    this.#authority.held(uuids)
   }
 
   /** The session with this id; null when there is none, `unavailable` when nobody can tell. */

@@ -1,7 +1,7 @@
 // What the daemon says of itself and of services, to whoever asks on the control socket: programs of the host, and through them xapi's
 // clients and status reports.
 
-import type { Config } from '../config/schema.ts'
+import type { Config } from '../config/config.ts'
 import type { Log } from '../logging/log.ts'
 import type { Counts } from '../proxy/tally.ts'
 import type { FoundService } from '../services/local-services.ts'

@@ -1,24 +1,20 @@
 // The worker processes of one configuration: as many as it asks for, each replaced when it dies.
 
-import { type ChildProcess, fork } from 'node:child_process'
-import { extname } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import type { Config, ServicesConfig } from '../config/schema.ts'
+import type { Config, ServicesConfig } from '../config/config.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
+import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
-import type { Session } from '../sessions/session.ts'
+import { OTHER_BUILD_EXIT } from '../version.ts'
 import type { Account } from './account.ts'
 import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
+import type { SessionBroker } from './session-broker.ts'
 import type { Statistics } from './statistics.ts'
-import { WITHOUT_DEBUGGER } from './signals.ts'
 import { type TlsEvent, WatchedTlsFiles } from './tls-files.ts'
-import { OTHER_BUILD_EXIT, build } from '../version.ts'
+import { WorkerProcess } from './worker-process.ts'
 
-/** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
-const CONFIRM_TIMEOUT_MS = 2000
 /** Beyond the drain timeout, what a worker gets to exit by itself. */
 const EXIT_GRACE_MS = 2000
 /** Pause before a worker that died is replaced: doubled, up to the last, while workers die before they are ready. */
@@ -34,55 +30,49 @@ const HUNG_MS = 7500
 /** One that starts has longer, since nobody waits for it, unless nobody else serves. */
 const START_MS = 30_000
 
-/** Descriptors 0 to 2 are the usual ones and 3 is the channel to the primary; the listening sockets follow. */
-const FIRST_LISTEN_FD = 4
+/** The sockets that workers are given, or told of. */
+export interface WorkerSockets {
+  /** The descriptors, in this process, of the listening sockets, as they are now. */
+  readonly listenFds: () => readonly number[]
+  /** Of the XenAPI endpoint; null when there is none. */
+  readonly xenapiPath: string | null
+  /** The socket where services bring back requests, and the key of what they say there of themselves. */
+  readonly returns: { readonly fd: number; readonly path: string; readonly key: string }
+}
 
-const WORKER_MAIN = fileURLToPath(new URL(`./worker-main${extname(import.meta.filename)}`, import.meta.url))
+/** Who hears what becomes of the workers. */
+export interface GroupListener {
+  /** How many connections with something under way a stop waits for, if any. */
+  draining(connections: number): void
+  taskEnded(ended: EndedTask): void
+  /** A worker died that was to serve on, or hung. */
+  troubled(trouble: WorkerTrouble): void
+  /** For some time no worker has served: clients wait, and would rather be refused. */
+  deserted(): void
+  /** The program's files are another version's: no more workers can be had. */
+  otherBuild(): void
+}
 
 /** What a group is made from. */
 export interface WorkerGroupOptions {
   readonly config: Config
   readonly workers: number
-  /** The descriptors, in this process, of the listening sockets, as they are now. */
-  readonly listenFds: () => readonly number[]
-  readonly xenapiPath: string | null
-  /** Where services are on other hosts, now. */
-  readonly places: () => ServiceChanges
-  /** For how long the authority may not have heard of endings, in milliseconds. */
-  readonly deafMs: () => number
-  /** The socket where services bring back requests. */
-  readonly returns: { readonly fd: number; readonly path: string; readonly key: string }
   /** Whom workers run as; null: this process's user. */
   readonly account: Account | null
+  readonly sockets: WorkerSockets
+  readonly sessions: SessionBroker
+  /** Where services are on other hosts, now. */
+  readonly places: () => ServiceChanges
   readonly log: Log
   /** Takes what workers count, and how they do. */
   readonly statistics: Statistics
-  readonly find: (id: string, clientAddress: string) => Promise<Session | null | 'unavailable'>
-  readonly touch: (uuids: readonly string[]) => void
-  readonly held: (uuids: readonly string[]) => void
-  /** Told how many connections with something under way a stop waits for, if any. */
-  readonly draining: (connections: number) => void
-  readonly taskEnded: (ended: EndedTask) => void
-  /** A worker died that was to serve on, or hung. */
-  readonly troubled: (trouble: WorkerTrouble) => void
-  /** For some time no worker has served: clients wait, and would rather be refused. */
-  readonly deserted: () => void
-  /** The program's files are another version's: no more workers can be had. */
-  readonly otherBuild: () => void
-}
-
-interface Worker {
-  readonly child: ChildProcess
-  readonly confirmations: Map<number, () => void>
-  isReady: boolean
-  /** Beats since it said anything. What is counted is beats and not time: a machine that stood still is no fault of the worker's. */
-  silentBeats: number
+  readonly listener: GroupListener
 }
 
 /** See the head of this file. */
 export class WorkerGroup {
   readonly #options: WorkerGroupOptions
-  readonly #workers = new Set<Worker>()
+  readonly #workers = new Set<WorkerProcess>()
   #endings = 0
   #hasStarted = false
   /** Beats since a worker was ready. */
@@ -116,12 +106,12 @@ export class WorkerGroup {
 
   /** Process ids of the live workers. */
   get pids(): readonly number[] {
-    return [...this.#workers].flatMap(({ child }) => child.pid ?? [])
+    return [...this.#workers].flatMap(({ pid }) => pid ?? [])
   }
 
   /** Those of them that serve. */
   get readyPids(): readonly number[] {
-    return [...this.#workers].flatMap(({ child, isReady }) => (isReady ? (child.pid ?? []) : []))
+    return [...this.#workers].flatMap(({ pid, isReady }) => (isReady ? (pid ?? []) : []))
   }
 
   /** Starts the workers. Resolves when all are ready; rejects, with none left, when one cannot serve. */
@@ -156,53 +146,46 @@ export class WorkerGroup {
 
   /** Tells workers that the primary is there, and sees to it that they are. */
   #beat(): void {
-    this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.deafMs() })
+    this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.sessions.deafMs })
     for (const worker of this.#workers) this.#heed(worker)
     if (!this.#hasStarted || this.#isDraining) return
     this.#desertedBeats = this.readyPids.length > 0 ? 0 : this.#desertedBeats + 1
-    if (this.#desertedBeats > HUNG_MS / this.#beatMs) this.#options.deserted()
+    if (this.#desertedBeats > HUNG_MS / this.#beatMs) this.#options.listener.deserted()
   }
 
-  #heed(worker: Worker): void {
+  #heed(worker: WorkerProcess): void {
     worker.silentBeats++
-    if (worker.silentBeats === Math.ceil(ASK_MS / this.#beatMs)) this.#tell(worker, { type: 'are-you-there' })
+    if (worker.silentBeats === Math.ceil(ASK_MS / this.#beatMs)) worker.tell({ type: 'are-you-there' })
     if (worker.silentBeats <= (worker.isReady ? HUNG_MS : START_MS) / this.#beatMs) return
-    this.#options.log.error({ event: 'worker-hung', worker: worker.child.pid })
-    this.#options.troubled('hung')
-    worker.child.kill('SIGKILL')
+    this.#options.log.error({ event: 'worker-hung', worker: worker.pid })
+    this.#options.listener.troubled('hung')
+    worker.kill()
   }
 
   #spawn(): void {
-    const { config, xenapiPath, returns, log, places, account } = this.#options
-    const listenFds = this.#options.listenFds()
-    const child = fork(WORKER_MAIN, [build()], {
-      execArgv: [...new Set([...process.execArgv, WITHOUT_DEBUGGER])],
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...listenFds, returns.fd],
-      ...account,
+    const { config, sockets, log, places, account } = this.#options
+    const { returns, xenapiPath } = sockets
+    const worker: WorkerProcess = new WorkerProcess([...sockets.listenFds(), returns.fd], account, {
+      said: (message) => this.#listen(worker, message),
+      failed: (error) => log.error({ event: 'worker-error', worker: worker.pid, error: failureOf(error) }),
+      exited: (code, signal) => this.#exited(worker, code, signal),
     })
-    const worker: Worker = { child, confirmations: new Map(), isReady: false, silentBeats: 0 }
     this.#workers.add(worker)
-    child.on('message', (message: ToPrimary) => this.#listen(worker, message))
-    child.on('error', (error) => {
-      log.error({ event: 'worker-error', worker: child.pid, error: error.message })
-      // It was never started, so that it will not exit.
-      if (child.pid === undefined) this.#exited(worker, null, null)
+    worker.tell({
+      type: 'start',
+      config,
+      listenFds: worker.givenFds.slice(0, -1),
+      tls: this.#tls.map((files) => files?.pair ?? null),
+      xenapiPath,
+      places: places(),
+      returnFd: worker.givenFds.at(-1) ?? -1,
+      returnPath: returns.path,
+      returnKey: returns.key,
     })
-    child.once('exit', (code, signal) => this.#exited(worker, code, signal))
-    const fds = listenFds.map((_, index) => FIRST_LISTEN_FD + index)
-    const returnFd = FIRST_LISTEN_FD + listenFds.length
-    const tls = this.#tls.map((files) => files?.pair ?? null)
-    const more = { tls, xenapiPath, returnFd, returnPath: returns.path, returnKey: returns.key, places: places() }
-    this.#tell(worker, { type: 'start', config, listenFds: fds, ...more })
-  }
-
-  #tell(worker: Worker, message: ToWorker): void {
-    // An error means that the worker is gone: its exit says so too.
-    if (worker.child.connected) worker.child.send(message, () => {})
   }
 
   #tellAll(message: ToWorker): void {
-    for (const worker of this.#workers) this.#tell(worker, message)
+    for (const worker of this.#workers) worker.tell(message)
   }
 
   /** Tells every worker to ask about sessions again. */
@@ -216,17 +199,16 @@ export class WorkerGroup {
   }
 
   /** A worker that says what none says is not to be trusted: it may be another's. */
-  #listen(worker: Worker, message: ToPrimary): void {
+  #listen(worker: WorkerProcess, message: ToPrimary): void {
     try {
       this.#heard(worker, message)
     } catch (error) {
-      this.#options.log.error({ event: 'worker-nonsense', worker: worker.child.pid, error })
-      worker.child.kill('SIGKILL')
+      this.#options.log.error({ event: 'worker-nonsense', worker: worker.pid, error })
+      worker.kill()
     }
   }
 
-  #heard(worker: Worker, message: ToPrimary): void {
-    worker.silentBeats = 0
+  #heard(worker: WorkerProcess, message: ToPrimary): void {
     switch (message.type) {
       case 'here':
         this.#options.statistics.took(this.#livePid(worker), message.report)
@@ -237,28 +219,28 @@ export class WorkerGroup {
       case 'ready':
         worker.isReady = true
         this.#replaceMs = REPLACE_FIRST_MS
-        this.#options.log.info({ event: 'worker-ready', worker: worker.child.pid })
+        this.#options.log.info({ event: 'worker-ready', worker: worker.pid })
         this.#onReady?.()
         break
       case 'failed':
-        this.#options.log.error({ event: 'worker-failed', worker: worker.child.pid, problem: message.problem })
+        this.#options.log.error({ event: 'worker-failed', worker: worker.pid, problem: message.problem })
         this.#onFailed?.(message.problem)
-        worker.child.kill('SIGKILL')
+        worker.kill()
         break
       case 'find':
         void this.#answer(worker, message.id, message.client)
         break
       case 'touched':
-        this.#options.touch(message.uuids)
+        this.#options.sessions.touch(message.uuids)
         break
       case 'held':
-        this.#options.held(message.uuids)
+        this.#options.sessions.held(message.uuids)
         break
       case 'task-ended':
-        this.#options.taskEnded(message.ended)
+        this.#options.listener.taskEnded(message.ended)
         break
       case 'confirmed':
-        worker.confirmations.get(message.ending)?.()
+        worker.confirmed(message.ending)
         break
       case 'draining':
         this.#waitsFor(message.connections)
@@ -267,34 +249,31 @@ export class WorkerGroup {
   }
 
   /** Undefined for one that has ended: what it said last may be read after that. */
-  #livePid(worker: Worker): number | undefined {
-    return this.#workers.has(worker) ? worker.child.pid : undefined
+  #livePid(worker: WorkerProcess): number | undefined {
+    return this.#workers.has(worker) ? worker.pid : undefined
   }
 
-  async #answer(worker: Worker, id: string, clientAddress: string): Promise<void> {
-    let session: Session | null | 'unavailable'
+  async #answer(worker: WorkerProcess, id: string, clientAddress: string): Promise<void> {
     try {
-      session = await this.#options.find(id, clientAddress)
+      worker.tell({ type: 'found', id, session: await this.#options.sessions.find(id, clientAddress) })
     } catch (error) {
-      this.#options.log.error({ event: 'session-lookup-failed', error: String(error) })
-      session = 'unavailable'
+      this.#options.log.error({ event: 'session-lookup-failed', error: failureOf(error) })
+      worker.tell({ type: 'found', id, session: 'unavailable' })
     }
-    this.#tell(worker, { type: 'found', id, session })
   }
 
-  #exited(worker: Worker, code: number | null, signal: NodeJS.Signals | null): void {
+  #exited(worker: WorkerProcess, code: number | null, signal: NodeJS.Signals | null): void {
     this.#workers.delete(worker)
-    this.#options.statistics.gone(worker.child.pid)
-    for (const confirm of worker.confirmations.values()) confirm()
+    this.#options.statistics.gone(worker.pid)
     if (!worker.isReady) this.#onFailed?.('a worker died before it was ready; see the log')
-    if (code === OTHER_BUILD_EXIT) this.#options.otherBuild()
+    if (code === OTHER_BUILD_EXIT) this.#options.listener.otherBuild()
     if (this.#isDraining) {
-      this.#options.log.info({ event: 'worker-stopped', worker: worker.child.pid })
+      this.#options.log.info({ event: 'worker-stopped', worker: worker.pid })
       if (this.#workers.size === 0) this.#allGone()
       return
     }
-    this.#options.log.error({ event: 'worker-died', worker: worker.child.pid, code, signal })
-    this.#options.troubled('died')
+    this.#options.log.error({ event: 'worker-died', worker: worker.pid, code, signal })
+    this.#options.listener.troubled('died')
     const pauseMs = this.#replaceMs
     this.#replaceMs = Math.min(this.#replaceMs * 2, REPLACE_LAST_MS)
     setTimeout(() => {
@@ -310,29 +289,13 @@ export class WorkerGroup {
   /** Tells every worker that sessions ended. Resolves when none of them admits these any more. */
   async ended(uuids: readonly string[]): Promise<void> {
     const ending = this.#endings++
-    await Promise.all([...this.#workers].map((worker) => this.#endedIn(worker, ending, uuids)))
-  }
-
-  #endedIn(worker: Worker, ending: number, uuids: readonly string[]): Promise<void> {
-    // One that is still starting has asked nothing yet, so that it knows no session.
-    if (!worker.isReady) return Promise.resolve()
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => {
-        this.#options.log.error({ event: 'worker-silent', worker: worker.child.pid })
-        worker.child.kill('SIGKILL')
-      }, CONFIRM_TIMEOUT_MS)
-      worker.confirmations.set(ending, () => {
-        clearTimeout(timer)
-        worker.confirmations.delete(ending)
-        resolve()
-      })
-      this.#tell(worker, { type: 'ended', ending, uuids })
-    })
+    const silent = ({ pid }: WorkerProcess): void => this.#options.log.error({ event: 'worker-silent', worker: pid })
+    await Promise.all([...this.#workers].map((worker) => worker.ended(ending, uuids, () => silent(worker))))
   }
 
   /** Tells the workers what a newer configuration says of services. */
   useServices(services: ServicesConfig): void {
-    for (const worker of this.#workers) this.#tell(worker, { type: 'services', services })
+    this.#tellAll({ type: 'services', services })
   }
 
   /**
@@ -361,7 +324,7 @@ export class WorkerGroup {
   /** Says once for all workers what a stop waits for. */
   #waitsFor(connections: number): void {
     if (connections === 0) return
-    if (this.#waitedFor === 0) setTimeout(() => this.#options.draining(this.#waitedFor), SAY_DRAINING_MS)
+    if (this.#waitedFor === 0) setTimeout(() => this.#options.listener.draining(this.#waitedFor), SAY_DRAINING_MS)
     this.#waitedFor += connections
   }
 
@@ -369,6 +332,6 @@ export class WorkerGroup {
   destroy(): void {
     this.#isDraining = true
     for (const files of this.#tls) files?.close()
-    for (const { child } of this.#workers) child.kill('SIGKILL')
+    for (const worker of this.#workers) worker.kill()
   }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { OPEN_POLICY } from '../services/policy.ts'
+import { OPEN_POLICY } from '../model/policy.ts'
 import { test } from 'node:test'
 import { COOKIE, type Fixture, fixture, READER_ID, request, response, ROOT_ID, statusOf } from './testing/fixture.ts'
 import { Arrivals } from './testing/peer.ts'

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type ChannelOffer, closeDescriptor, receiveChannel } from '@xengate/channel'
-import { OPEN_POLICY, Policies } from '../services/policy.ts'
+import { OPEN_POLICY, Policies } from '../model/policy.ts'
 import { COOKIE, type Fixture, fixture, type FixtureOptions, request, response, ROOT_ID } from './testing/fixture.ts'
 import { Arrivals, Peer } from './testing/peer.ts'
 

@@ -1,9 +1,9 @@
 // The data plane of one worker: its connections, and what they share.
 
 import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
-import type { LimitsConfig } from '../config/schema.ts'
+import type { LimitsConfig } from '../model/limits.ts'
 import type { LogEvent } from '../logging/event.ts'
-import type { Policies } from '../services/policy.ts'
+import type { Policies } from '../model/policy.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
 import type { AcceptedHandle } from '../transport/net/accepting.ts'

@@ -1,7 +1,7 @@
 // What is told of requests and channels that are over: to the access log and the audit, to the counts, and to tasks of the XenAPI.
 
 import type { AccessFields, ChannelFields } from '../logging/access.ts'
-import type { Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
 import type { ChannelRecord, Journal, Outcome, Peer } from './exchange/ports.ts'
 import type { Request } from './exchange/request.ts'
 import type { Refusal } from './heads/refusals.ts'

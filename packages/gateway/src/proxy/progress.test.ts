@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
-import { OPEN_POLICY } from '../services/policy.ts'
+import { OPEN_POLICY } from '../model/policy.ts'
 import { fixture, READER_ID, request, response, statusOf } from './testing/fixture.ts'
 import type { Peer } from './testing/peer.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { OPEN_POLICY } from '../services/policy.ts'
+import { OPEN_POLICY } from '../model/policy.ts'
 import { test } from 'node:test'
 import { COOKIE, fixture, READER_ID, request, response, ROOT_ID, statusOf, withoutId } from './testing/fixture.ts'
 import { accessLine } from '../logging/access.ts'

@@ -1,8 +1,8 @@
 // What a host says about itself: the services that run on it, and where clients reach them. Other hosts wrote it, so that
 // it is read with care.
 
-import { parseOrigin } from '../config/addresses.ts'
-import { isServiceName } from './service-name.ts'
+import { parseOrigin } from '../model/origin.ts'
+import { isServiceName } from '@xengate/channel/contract'
 
 /** Services that one host announces at most, and services that it still says it had. */
 export const NAMES_MAX = 1000

@@ -6,7 +6,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { NAMES_MAX } from './announcement.ts'
-import { isServiceName } from './service-name.ts'
+import { isServiceName } from '@xengate/channel/contract'
 
 /** A socket in a plugin directory. */
 export interface FoundService {

@@ -1,4 +1,4 @@
-// A worker's table of where services are on other hosts, filled by the primary.
+// A table of where services are on other hosts: each worker's, filled by the primary, and the primary's own, for workers that start later.
 
 import type { ServiceChanges, ServiceRegistry } from './registry.ts'
 
@@ -11,6 +11,11 @@ export class Whereabouts implements ServiceRegistry {
       if (origins.length === 0) this.#origins.delete(name)
       else this.#origins.set(name, origins)
     }
+  }
+
+  /** All that was taken, as it is now. */
+  get all(): ServiceChanges {
+    return [...this.#origins]
   }
 
   /**

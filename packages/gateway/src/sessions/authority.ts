@@ -1,6 +1,6 @@
 // What judges sessions. One authority is in force, in the primary process; workers keep what it said in a table.
 
-import type { Session } from './session.ts'
+import type { Session } from '../model/session.ts'
 
 /**
  * Judge of session ids.

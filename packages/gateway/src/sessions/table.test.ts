@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Session } from './session.ts'
+import type { Session } from '../model/session.ts'
 import { SessionTable } from './table.ts'
 
 const SESSION: Session = {

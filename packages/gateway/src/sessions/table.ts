@@ -1,7 +1,9 @@
 // A worker's table of the sessions it has seen. Admission is one look-up here; a miss asks the primary, once for each id.
 
 import { hash } from 'node:crypto'
-import type { Session } from './session.ts'
+import { identityFields } from '@xengate/channel/contract'
+import { BoundedMap } from '../bounded-map.ts'
+import type { Session } from '../model/session.ts'
 import { Shares } from './shares.ts'
 
 /** Most sessions kept; past it the one that came first is forgotten, and asked for again when it is used. */
@@ -45,7 +47,7 @@ export type Ask = (id: string, clientAddress: string) => void
 
 /** The sessions of one worker. */
 export class SessionTable {
-  readonly #entries = new Map<string, SessionEntry>()
+  readonly #entries = new BoundedMap<string, SessionEntry>(ENTRIES_MAX, (id, entry) => this.#forget(id, entry))
   readonly #idsByUuid = new Map<string, string>()
   readonly #questions = new Map<string, Question>()
   readonly #shares = new Shares(QUESTIONS_MAX)
@@ -148,15 +150,7 @@ export class SessionTable {
     }
     this.#entries.set(id, entry)
     this.#idsByUuid.set(found.uuid, id)
-    if (this.#entries.size > ENTRIES_MAX) this.#forgetFirst()
     return { kind: 'session', entry }
-  }
-
-  #forgetFirst(): void {
-    for (const [id, entry] of this.#entries) {
-      this.#forget(id, entry)
-      return
-    }
   }
 
   /** Takes the news that sessions ended: from here on no request of theirs is admitted. */
@@ -223,15 +217,6 @@ export class SessionTable {
 
 /** `X-Xen-Session-*` lines (interface: "To the service"). */
 function identityLines(session: Session): string {
-  return (
-    `X-Xen-Session-User: ${fieldText(session.user)}\r\n` +
-    `X-Xen-Session-Subject: ${fieldText(session.subject)}\r\n` +
-    `X-Xen-Session-Roles: ${session.roles.join(', ')}\r\n` +
-    `X-Xen-Session-Originator: ${fieldText(session.originator)}\r\n`
-  )
-}
-
-/** Text as a field value: `%` and all but visible ASCII and inner spaces as percent-encoded UTF-8, so that no name can forge a field. */
-function fieldText(text: string): string {
-  return text.toWellFormed().replace(/[^!-$&-~ ]|^ | $/gu, (character) => encodeURIComponent(character))
+  const fields = identityFields(session)
+  return fields.map((text, index) => (index % 2 === 0 ? `${text}: ` : `${text}\r\n`)).join('')
 }

@@ -3,8 +3,8 @@
 
 import { readFile } from 'node:fs/promises'
 import { createClient, type RedisClientType } from '@redis/client'
-import type { ValkeyConfig } from '../config/schema.ts'
-import type { ValkeyServer } from '../config/valkey-url.ts'
+import type { ValkeySettings } from './url.ts'
+import type { ValkeyServer } from './url.ts'
 
 /** A connection that speaks RESP3. */
 export type ValkeyClient = RedisClientType<Record<string, never>, Record<string, never>, Record<string, never>>
@@ -23,7 +23,7 @@ export class ValkeyUnavailableError extends Error {
  * Connects to the server that has `key`. The client does not connect again by itself, and emits `invalidate` for keys that
  * were read after `CLIENT CACHING YES`.
  */
-export async function connectValkey(config: ValkeyConfig, key: string): Promise<ValkeyClient> {
+export async function connectValkey(config: ValkeySettings, key: string): Promise<ValkeyClient> {
   const server = await locate(config, key)
   const client = await open(config, server, await passwordOf(config), true)
   try {
@@ -40,7 +40,7 @@ export async function connectValkey(config: ValkeyConfig, key: string): Promise<
 }
 
 /** The server to connect to; asks the Sentinels or the Cluster, whichever answers first in their order. */
-async function locate(config: ValkeyConfig, key: string): Promise<ValkeyServer> {
+async function locate(config: ValkeySettings, key: string): Promise<ValkeyServer> {
   const { kind, servers, master } = config.url
   const [only] = servers
   if (only === undefined) throw new ValkeyUnavailableError('find Valkey: the URL names no server')
@@ -57,14 +57,14 @@ async function locate(config: ValkeyConfig, key: string): Promise<ValkeyServer> 
 }
 
 /** Sentinels are asked without user and password. */
-async function askSentinel(config: ValkeyConfig, sentinel: ValkeyServer, master: string): Promise<ValkeyServer> {
+async function askSentinel(config: ValkeySettings, sentinel: ValkeyServer, master: string): Promise<ValkeyServer> {
   const anonymous = { ...config, url: { ...config.url, user: null } }
   const answer = await ask(anonymous, sentinel, null, ['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', master])
   if (!Array.isArray(answer)) throw new ValkeyUnavailableError(`ask Sentinel: it does not know "${master}"`)
   return { host: String(answer[0]), port: Number(answer[1]) }
 }
 
-async function askCluster(config: ValkeyConfig, seed: ValkeyServer, key: string): Promise<ValkeyServer> {
+async function askCluster(config: ValkeySettings, seed: ValkeyServer, key: string): Promise<ValkeyServer> {
   const password = await passwordOf(config)
   const slot = Number(await ask(config, seed, password, ['CLUSTER', 'KEYSLOT', key]))
   const ranges = await ask(config, seed, password, ['CLUSTER', 'SLOTS'])
@@ -79,7 +79,7 @@ async function askCluster(config: ValkeyConfig, seed: ValkeyServer, key: string)
 }
 
 async function ask(
-  config: ValkeyConfig,
+  config: ValkeySettings,
   server: ValkeyServer,
   password: string | null,
   command: string[],
@@ -93,7 +93,7 @@ async function ask(
 }
 
 async function open(
-  { url, caFile }: ValkeyConfig,
+  { url, caFile }: ValkeySettings,
   server: ValkeyServer,
   password: string | null,
   emitInvalidate: boolean,
@@ -125,7 +125,7 @@ async function open(
   }
 }
 
-async function passwordOf({ url, passwordFile }: ValkeyConfig): Promise<string | null> {
+async function passwordOf({ url, passwordFile }: ValkeySettings): Promise<string | null> {
   if (passwordFile === null) return url.password
   return (await readFile(passwordFile, 'utf8')).replace(/\r?\n$/, '')
 }

@@ -7,14 +7,14 @@ import { join } from 'node:path'
 import { until } from '../../../../test/harness/deadline.ts'
 import { describe, test, type TestContext } from 'node:test'
 
-import type { ValkeyConfig } from '../config/schema.ts'
-import { parseValkeyUrl } from '../config/valkey-url.ts'
+import type { ValkeySettings } from './url.ts'
+import { parseValkeyUrl } from './url.ts'
 import { freshDirectory, linkOf, serverOf } from '../sessions/valkey/testing/start.ts'
 import { ValkeyUnavailableError } from './connect.ts'
 import { Script, ValkeyLink } from './link.ts'
 import { ValkeyServer } from './testing/server.ts'
 
-function configOf(text: string, more: Partial<ValkeyConfig> = {}): ValkeyConfig {
+function configOf(text: string, more: Partial<ValkeySettings> = {}): ValkeySettings {
   const url = parseValkeyUrl(text)
   assert.ok(url, text)
   return { url, caFile: null, passwordFile: null, ...more }
@@ -31,7 +31,7 @@ async function freePort(): Promise<number> {
 }
 
 /** Waits for the connection, and for a command to be answered. */
-async function works(t: TestContext, config: ValkeyConfig): Promise<void> {
+async function works(t: TestContext, config: ValkeySettings): Promise<void> {
   const link = linkOf(t, config)
   link.start()
   await link.whenCurrent(10_000)

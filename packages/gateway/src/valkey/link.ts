@@ -10,7 +10,7 @@
 
 import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { ValkeyConfig } from '../config/schema.ts'
+import type { ValkeySettings } from './url.ts'
 import { ErrorReply } from '@redis/client'
 import { connectValkey, type ValkeyClient, ValkeyUnavailableError } from './connect.ts'
 
@@ -48,7 +48,7 @@ export class Script {
 
 /** What a `ValkeyLink` is built from. */
 export interface ValkeyLinkOptions {
-  readonly config: ValkeyConfig
+  readonly config: ValkeySettings
   /** One of the pool's keys; in a Cluster it decides about the server. */
   readonly key: string
   /** How often it is proved that nothing was missed, in milliseconds. */

@@ -4,18 +4,9 @@
 // Over the Unix socket the connection is root and needs no password; over HTTPS, also to a coordinator, it does.
 
 import { readFile } from 'node:fs/promises'
-import { type XapiAddress, XapiEndpoint } from './endpoint.ts'
+import type { XapiSettings } from './address.ts'
+import { XapiEndpoint } from './endpoint.ts'
 import { XapiFailure, XapiUnreachableError } from './errors.ts'
-
-/** How to reach xapi. */
-export interface XapiSettings {
-  readonly address: XapiAddress
-  /** File of certificates that xapi's may be signed by; null: those that the system trusts. */
-  readonly caFile: string | null
-  /** Who to log in as over HTTPS; the file is read at each login. */
-  readonly user: string
-  readonly passwordFile: string | null
-}
 
 /** Shown in the session's record, and by which xapi counts its sessions. */
 const ORIGINATOR = 'xengate'

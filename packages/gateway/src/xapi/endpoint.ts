@@ -3,14 +3,9 @@
 import { readFile } from 'node:fs/promises'
 import { Agent as HttpAgent, type IncomingMessage, type RequestOptions, request as httpRequest } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
-import { hostOf } from '../config/addresses.ts'
+import { hostOf } from '../model/origin.ts'
+import type { XapiAddress } from './address.ts'
 import { XapiFailure, XapiUnreachableError } from './errors.ts'
-
-/** Where xapi is. */
-export type XapiAddress =
-  | { readonly kind: 'unix'; readonly path: string }
-  /** `https://host[:port]`. */
-  | { readonly kind: 'https'; readonly origin: string }
 
 /** Calls at once to one endpoint: xapi has a thread for each. */
 const CONNECTIONS_MAX = 16

@@ -1,7 +1,7 @@
 // What is logged of a call: who made it, from where, and how it ended. Never a session id or a password.
 
 import type { Log } from '../logging/log.ts'
-import type { Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
 
 /** Where it is logged. */
 export type XenApiLog = Pick<Log, 'info' | 'warn' | 'error'>

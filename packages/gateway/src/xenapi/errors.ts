@@ -1,6 +1,6 @@
 // The XenAPI's errors, each made in one place: a code and its parameters, which clients compare.
 
-import { ROLES, roleIncludes, type Role } from '../sessions/session.ts'
+import { ROLES, roleIncludes, type Role } from '../model/role.ts'
 
 /** A call that failed, as the client is told. */
 export class XenApiError extends Error {

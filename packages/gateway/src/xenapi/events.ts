@@ -5,12 +5,11 @@
 // run: for it all objects are told of at once.
 
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
-import type { Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
 import { sessionInvalid, sessionNotRegistered, tokenParseFailure } from './errors.ts'
 import type { Changed, Journal } from './journal.ts'
-import type { SessionCall } from './method.ts'
 import type { XenApiObject } from './records.ts'
-import { taskRecord } from './task-methods.ts'
+import { taskRecord } from './task-record.ts'
 import type { Tasks } from './tasks.ts'
 import type { RpcValue } from './values.ts'
 
@@ -25,6 +24,15 @@ const WAITING_MAX = 16
 
 /** Pool and host are there since before any run: to a client that knows a token they are changed, and not new. */
 const BEFORE_ANY_RUN = 1n
+
+/** Who calls, and may have to wait. */
+export interface Waiter {
+  readonly session: Session
+  /** The secret; it goes into answers to its owner only. */
+  readonly sessionId: string
+  /** Aborted when nobody waits for the answer any more. */
+  readonly gone: AbortSignal
+}
 
 /** A call that waits. */
 interface Waiting {
@@ -83,7 +91,7 @@ export class EventSource {
    * @param classes `*`, class names, or `class/reference`; compared without case, as in xapi.
    * @throws {XenApiError} `EVENT_FROM_TOKEN_PARSE_FAILURE`, or `SESSION_INVALID` when the session ends meanwhile.
    */
-  async from(call: SessionCall, classes: readonly string[], token: string, seconds: number): Promise<RpcValue> {
+  async from(call: Waiter, classes: readonly string[], token: string, seconds: number): Promise<RpcValue> {
     const { journal, tasks } = this.#context
     const told = parseToken(token)
     // A clock that was set back between two runs.
@@ -106,7 +114,7 @@ export class EventSource {
   }
 
   /** Allows `event.next` to the session, until it ends. */
-  register({ session: { uuid } }: SessionCall, classes: readonly string[]): void {
+  register({ session: { uuid } }: Waiter, classes: readonly string[]): void {
     const registered = this.#registered.get(uuid) ?? this.#register(uuid)
     for (const name of classes.slice(0, WAITING_MAX)) registered.classes.add(name.slice(0, 100))
   }
@@ -119,7 +127,7 @@ export class EventSource {
     return registered
   }
 
-  unregister({ session: { uuid } }: SessionCall, classes: readonly string[]): void {
+  unregister({ session: { uuid } }: Waiter, classes: readonly string[]): void {
     const registered = this.#registered.get(uuid)
     for (const name of classes) registered?.classes.delete(name)
     if (registered === undefined || registered.classes.size > 0) return
@@ -128,7 +136,7 @@ export class EventSource {
   }
 
   /** Waits for what changed since the last call. @throws {XenApiError} `SESSION_NOT_REGISTERED`, `SESSION_INVALID`. */
-  async next(call: SessionCall): Promise<RpcValue> {
+  async next(call: Waiter): Promise<RpcValue> {
     const registered = this.#registered.get(call.session.uuid)
     if (registered === undefined) throw sessionNotRegistered(call.sessionId)
     const classes = [...registered.classes]
@@ -187,7 +195,7 @@ export class EventSource {
   }
 
   /** Clean-up is in one place, whichever of the reasons comes first. */
-  async #wait({ session, sessionId, gone }: SessionCall, classes: readonly string[], seconds: number): Promise<void> {
+  async #wait({ session, sessionId, gone }: Waiter, classes: readonly string[], seconds: number): Promise<void> {
     if (this.#stopped || gone.aborted || seconds <= 0) return
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const finish = (): void => {

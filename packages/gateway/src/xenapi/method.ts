@@ -1,6 +1,7 @@
 // What a method of the XenAPI is: an entry of the table, and what its handler is given.
 
-import type { Session, Role } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
+import type { Role } from '../model/role.ts'
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
 import { fieldTypeError } from './errors.ts'
 import type { EventSource } from './events.ts'

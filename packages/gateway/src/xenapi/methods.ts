@@ -1,6 +1,6 @@
 // The method table, and how a call goes through it: method, number of parameters, session, role, handler.
 
-import { roleIncludes } from '../sessions/session.ts'
+import { roleIncludes } from '../model/role.ts'
 import { fieldTypeError, methodUnknown, parameterCountMismatch, permissionDenied, sessionInvalid } from './errors.ts'
 import { Arguments, anyRole, type Call, type MethodTable, type SessionMethod } from './method.ts'
 import { hostMethods, poolMethods } from './object-methods.ts'

@@ -2,7 +2,7 @@
 
 import { AccountError } from '../sessions/accounts/errors.ts'
 import type { SessionRecord } from '../sessions/accounts/sign-in.ts'
-import { roleIncludes } from '../sessions/session.ts'
+import { roleIncludes } from '../model/role.ts'
 import { authenticationFailed, changePasswordRejected, handleInvalid, invalidValue, sessionInvalid } from './errors.ts'
 import { anyRole, type Arguments, type Call, type Method, type MethodTable, type SessionCall } from './method.ts'
 import { NULL_REFERENCE } from './records.ts'

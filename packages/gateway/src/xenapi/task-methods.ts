@@ -2,39 +2,13 @@
 
 import { duplicateKey, invalidValue, uuidInvalid } from './errors.ts'
 import { anyRole, type Arguments, type Method, type MethodTable, type SessionCall } from './method.ts'
-import { NULL_REFERENCE, type XenApiRecord } from './records.ts'
+import { taskRecord, TASK_FIELDS } from './task-record.ts'
 import { FIELD_CHARACTERS_MAX, type Task } from './tasks.ts'
 import type { RpcValue } from './values.ts'
 
-/** Fields of a task's record, with what reads each. Times of what has not happened are the epoch, as in xapi. */
-const FIELDS: Readonly<Record<string, (task: Task, hostReference: string) => RpcValue>> = {
-  uuid: ({ uuid }) => uuid,
-  name_label: ({ label }) => label,
-  name_description: ({ description }) => description,
-  allowed_operations: ({ status }) => (status === 'pending' ? ['cancel', 'destroy'] : ['destroy']),
-  current_operations: () => ({}),
-  created: ({ createdMs }) => new Date(createdMs),
-  finished: ({ finishedMs }) => new Date(finishedMs),
-  status: ({ status }) => status,
-  resident_on: (_task, hostReference) => hostReference,
-  progress: ({ progress }) => progress,
-  type: () => '<none/>',
-  result: ({ result }) => result,
-  error_info: ({ errorInfo }) => errorInfo,
-  other_config: ({ otherConfig }) => otherConfig,
-  subtask_of: () => NULL_REFERENCE,
-  subtasks: () => [],
-  backtrace: () => '()',
-}
-
-/** A task's record. */
-export function taskRecord(task: Task, hostReference: string): XenApiRecord {
-  return Object.fromEntries(Object.entries(FIELDS).map(([name, read]) => [name, read(task, hostReference)]))
-}
-
 /** Methods of the class task. */
 export function taskMethods(): MethodTable {
-  const getters = Object.entries(FIELDS).map(([name, read]) => [
+  const getters = Object.entries(TASK_FIELDS).map(([name, read]) => [
     `task.get_${name}`,
     onTask([], ({ state }, task) => read(task, state.hostReference)),
   ])

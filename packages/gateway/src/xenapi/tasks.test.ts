@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 
-import type { Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
 import { HOST_REF, signIn, startEndpoint, type Endpoint } from './testing/endpoint.ts'
 
 const FIELDS = [

@@ -11,7 +11,8 @@
 import { randomUUID } from 'node:crypto'
 
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
-import { roleIncludes, type Session } from '../sessions/session.ts'
+import type { Session } from '../model/session.ts'
+import { roleIncludes } from '../model/role.ts'
 import { handleInvalid, operationNotAllowed, tooBusy } from './errors.ts'
 import type { Journal } from './journal.ts'
 import { escapeXml } from './xml.ts'

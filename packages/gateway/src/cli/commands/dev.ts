@@ -1,9 +1,11 @@
 // xengate dev: a gateway with everything embedded, to try it and to write services against.
 
 import { isAnswered } from '@xengate/channel'
+import { SERVICES_PREFIX } from '@xengate/channel/contract'
 import { join, relative, resolve } from 'node:path'
 import { SOCKET_PATH_BYTES_MAX } from '../../config/addresses.ts'
-import { type Config, parseConfig } from '../../config/schema.ts'
+import { parseConfig } from '../../config/schema.ts'
+import type { Config } from '../../config/config.ts'
 import { type DemoProcess, startDemo } from '../../demo/child.ts'
 import { DEMO_SERVICE } from '../../demo/service.ts'
 import { type Log, createLog } from '../../logging/log.ts'
@@ -89,7 +91,7 @@ async function startDemoService(path: string, log: Log): Promise<DemoProcess> {
 }
 
 function linesToPaste(url: string, user: DevUser, io: Io): string[] {
-  const service = `${url}/services/plugin/${DEMO_SERVICE}`
+  const service = url + SERVICES_PREFIX + DEMO_SERVICE
   const file = shellWord(shownPath(user.passwordFile, io))
   const login = `{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["${DEV_USER}","'"$(cat ${file})"'"]}`
   const id = `sed 's/.*"result":"\\([^"]*\\)".*/\\1/'`

@@ -1,6 +1,6 @@
 // xengate host: what this host is and what is in the way, its firewall, and the configuration over an upgrade by ISO.
 
-import type { Config } from '../../config/schema.ts'
+import type { Config } from '../../config/config.ts'
 import { loadConfig } from '../../config/load.ts'
 import { checkHost } from '../../dom0/check.ts'
 import { findingLines } from '../../dom0/findings.ts'

@@ -1,7 +1,7 @@
 // xengate serve: the daemon.
 
 import type { ConfigProblem } from '../../config/load.ts'
-import type { Config } from '../../config/schema.ts'
+import type { Config } from '../../config/config.ts'
 import { createLog, type Log } from '../../logging/log.ts'
 import { startPrimary } from '../../process/primary.ts'
 import { configPath, loadChecked } from '../checked-config.ts'

@@ -2,7 +2,7 @@
 // valkey, in Valkey.
 
 import type { UserRecord } from '../../sessions/accounts/users.ts'
-import type { Role } from '../../sessions/session.ts'
+import type { Role } from '../../model/role.ts'
 import { type Accounts, existing, withAccounts } from '../accounts.ts'
 import { tellDaemon } from '../daemon.ts'
 import { CliError, EXIT } from '../errors.ts'

@@ -2,9 +2,9 @@
 // The order is the specification's and never depends on the service.
 
 import { FIELD, type RequestHead } from '@xengate/http1'
-import { isOpen, isPermitted, permittedMethods, type Policies, type PolicySetting } from '../../services/policy.ts'
+import { isOpen, isPermitted, permittedMethods, type Policies, type PolicySetting } from '../../model/policy.ts'
 import type { ServiceRegistry } from '../../services/registry.ts'
-import { isServiceName } from '../../services/service-name.ts'
+import { isHttpInDisguise, isServiceName } from '@xengate/channel/contract'
 import type { Answer, SessionEntry, SessionTable } from '../../sessions/table.ts'
 import type { Clock } from '../clock.ts'
 import type { ChannelSockets } from '../exchange/channel-sockets.ts'
@@ -194,13 +194,10 @@ function refuse(refusal: Refusal, name: string | null = null, entry: SessionEntr
   return { kind: 'refuse', refusal, name, entry }
 }
 
-/** Upgrades that would carry further HTTP requests, which the gateway would not see: they are not passed on. */
-const HTTP_IN_DISGUISE = /(?:^|[\s,])(?:h2c?|http|tls)(?:[\s,/]|$)/i
-
 /** The protocols that `head` asks to switch to, if that may be passed on (RFC 9110 section 7.8); else undefined. */
 export function wantedUpgrade(head: RequestHead): string | undefined {
   if (!head.hasConnectionUpgrade || head.method !== 'GET' || head.minorVersion === 0) return undefined
   if (head.isChunked || head.contentLength > 0) return undefined
   const value = head.first(FIELD.UPGRADE)
-  return value === undefined || value === '' || HTTP_IN_DISGUISE.test(value) ? undefined : value
+  return value === undefined || value === '' || isHttpInDisguise(value) ? undefined : value
 }

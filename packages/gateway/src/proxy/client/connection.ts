@@ -16,7 +16,7 @@
 // because the next one is not looked at before.
 
 import { type BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
-import type { LimitsConfig } from '../../config/schema.ts'
+import type { LimitsConfig } from '../../model/limits.ts'
 import type { Wire, WireListener } from '../../transport/transport.ts'
 import type { SweepClock } from '../clock.ts'
 import type { Client, Exchange, Handler, Journal, Leaving, Peer } from '../exchange/ports.ts'

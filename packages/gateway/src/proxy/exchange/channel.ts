@@ -11,7 +11,7 @@
 // While OFFERED the client's connection still has every byte that was read, so that nothing is lost when it is relayed.
 
 import { cutConnection, endConnection, type Report, ReportReader } from '@xengate/channel'
-import { isPermitted, type Policies } from '../../services/policy.ts'
+import { isPermitted, type Policies } from '../../model/policy.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import type { Wire, WireListener } from '../../transport/transport.ts'
 import { DRAINING, SERVICE_SLOW } from '../heads/refusals.ts'

@@ -1,6 +1,6 @@
 // What holds on to a session beyond one exchange: tunnels and channels. They end with it.
 
-import type { Policies } from '../../services/policy.ts'
+import type { Policies } from '../../model/policy.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 
 /** Something that holds on to a session. */

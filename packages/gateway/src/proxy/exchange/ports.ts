@@ -2,7 +2,7 @@
 // handler that makes one of each head. Each knows the others by these types alone.
 
 import type { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
-import type { LimitsConfig } from '../../config/schema.ts'
+import type { LimitsConfig } from '../../model/limits.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import type { Ends, Wire } from '../../transport/transport.ts'
 import type { Clock } from '../clock.ts'

@@ -1,20 +1,9 @@
 // Field names that the gateway looks at, beside the codec's own, and which of them are not passed on.
 
+import { FORWARDED_FIELDS, IDENTITY_FIELDS } from '@xengate/channel/contract'
 import { FIELD, FIRST_OWN_ID, FieldNames } from '@xengate/http1'
 
-const NAMES = [
-  'cookie',
-  'accept',
-  'sec-fetch-site',
-  'x-xen-session-user',
-  'x-xen-session-subject',
-  'x-xen-session-roles',
-  'x-xen-session-originator',
-  'x-forwarded-for',
-  'x-forwarded-proto',
-  'x-forwarded-host',
-  'x-request-id',
-] as const
+const NAMES = ['cookie', 'accept', 'sec-fetch-site', ...IDENTITY_FIELDS, ...FORWARDED_FIELDS] as const
 
 /** The names in a client's request that mean something to the gateway. */
 export const REQUEST_FIELDS: FieldNames = new FieldNames(NAMES)

@@ -1,10 +1,11 @@
 // The head of the request that a service gets: what the client sent end to end, and who the client is.
 
+import { targetWithoutSession } from '@xengate/channel/contract'
 import { FIELD, type RequestHead } from '@xengate/http1'
 import type { SessionEntry } from '../../sessions/table.ts'
 import { COOKIE, REQUEST_DROPS, withDrop } from './field-ids.ts'
 import { framingLine, keptLines } from './kept-lines.ts'
-import { cookieLineWithoutSession, targetWithoutSession } from './session-id.ts'
+import { cookieLineWithoutSession } from './session-id.ts'
 
 /** What a request's head is made from, beside the head that came. */
 export interface RequestContext {

@@ -1,7 +1,8 @@
 // The request targets that mean something to the gateway.
 
-/** Where every request for a custom service starts. */
-const SERVICES_PREFIX = '/services/plugin/'
+import { SERVICES_PREFIX } from '@xengate/channel/contract'
+
+/** The path that names no service. */
 const SERVICES_PATH: string = SERVICES_PREFIX.slice(0, -1)
 /** Where the XenAPI is served, to POST. */
 export const XENAPI_PATHS: ReadonlySet<string> = new Set(['/', '/RPC2', '/xmlrpc', '/jsonrpc'])

@@ -6,7 +6,7 @@
 // lost events, a lost connection, a restart of xapi and a change of coordinator all hosts are read again.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import { hostOf } from '../../config/addresses.ts'
+import { hostOf } from '../../model/origin.ts'
 import type { XapiClient } from '../../xapi/client.ts'
 import { XapiFailure } from '../../xapi/errors.ts'
 import { formatAnnouncement } from '../announcement.ts'

@@ -4,6 +4,7 @@
 // The network that was checked for longest ago is next; in it who has failed least, then the address, then the name that was checked
 // for longest ago. What was never checked for is as what was a while ago, so that ever new networks do not keep others out for good.
 
+import { BoundedMap } from '../../bounded-map.ts'
 import { networkKey } from '../address-key.ts'
 
 /** Of whom it is remembered when they were checked last. */
@@ -22,20 +23,13 @@ export interface Waiter {
 /** See the head of this file. */
 export class Shares {
   /** By network, address and name: the number of the last check. The longest ago first. */
-  readonly #checked = new Map<string, number>()
+  readonly #checked = new BoundedMap<string, number>(CHECKED_MAX)
   #checks = 0
 
   /** One is checked now. */
   took(waiter: Omit<Waiter, 'sinceMs'>): void {
     this.#checks += 1
-    for (const key of keysOf(waiter)) {
-      this.#checked.delete(key)
-      this.#checked.set(key, this.#checks)
-    }
-    for (const key of this.#checked.keys()) {
-      if (this.#checked.size <= CHECKED_MAX) return
-      this.#checked.delete(key)
-    }
+    for (const key of keysOf(waiter)) this.#checked.setLast(key, this.#checks)
   }
 
   /** @returns those who wait, who is next first */

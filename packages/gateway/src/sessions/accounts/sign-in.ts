@@ -1,7 +1,7 @@
 // What an authority that has users of its own does beyond judging session ids: the XenAPI's methods call it.
 
 import type { SessionAuthority } from '../authority.ts'
-import type { Session } from '../session.ts'
+import type { Session } from '../../model/session.ts'
 import { AccountError } from './errors.ts'
 import type { HeldUp } from './throttle.ts'
 

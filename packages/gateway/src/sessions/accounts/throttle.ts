@@ -12,6 +12,7 @@
 // attempt is held until an earlier one is decided, so that guessing in parallel gains nothing, and signing in in parallel
 // works. Checks at once are bounded, so that a turn is never far away.
 
+import { BoundedMap } from '../../bounded-map.ts'
 import { addressKey } from '../address-key.ts'
 import { AccountError } from './errors.ts'
 import { mostCrowded, Shares, type Waiter } from './shares.ts'
@@ -79,7 +80,7 @@ export class SignInThrottle {
   /** By name and address. */
   readonly #pairs = new TrackTable()
   /** When each name last signed in from each address. */
-  readonly #signedIn = new Map<string, number>()
+  readonly #signedIn = new BoundedMap<string, number>(SIGNED_IN_MAX)
   readonly #shares = new Shares()
   #checks = 0
   #held: Held[] = []
@@ -241,13 +242,7 @@ export class SignInThrottle {
 
   #noteSignedIn(pair: string): void {
     // To the end: the order of the map is the order of the last sign-ins.
-    this.#signedIn.delete(pair)
-    this.#signedIn.set(pair, this.#clock())
-    if (this.#signedIn.size <= SIGNED_IN_MAX) return
-    for (const first of this.#signedIn.keys()) {
-      this.#signedIn.delete(first)
-      return
-    }
+    this.#signedIn.setLast(pair, this.#clock())
   }
 
   /** Judges the held attempts again, at most `2 * HELD_MAX`: those that are known first, then the others in their order. */

@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 
-import { isRole, type Role } from '../session.ts'
+import { isRole, type Role } from '../../model/role.ts'
 import { AccountError } from './errors.ts'
 import { HashQueue } from './hash-queue.ts'
 import { hashPassword, isOutdated, passwordMatches, wasteOneCheck } from './password.ts'

@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
 import { AuthorityUnavailableError } from '../authority.ts'
-import type { Role } from '../session.ts'
+import type { Role } from '../../model/role.ts'
 import type { SignedIn } from '../accounts/sign-in.ts'
 import { AccountError } from '../accounts/errors.ts'
 import { connect, fillUp, freshPath, startAuthority, type TestAuthority } from './testing/state.ts'

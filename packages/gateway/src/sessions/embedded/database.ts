@@ -6,11 +6,13 @@
 // - each session that goes away, for whatever reason, leaves its uuid in `endings`, which the daemon empties.
 
 import { chmodSync, closeSync, constants, existsSync, fchownSync, fstatSync, openSync, statSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
 import { setTimeout as pause } from 'node:timers/promises'
 
 import { makeStateDirectory } from '../../state-directory.ts'
+
+const DATABASE = 'xengate.db'
 
 /** How long another process's transaction is waited for; those take well under a millisecond. */
 const BUSY_TIMEOUT_MS = 2_000
@@ -86,6 +88,11 @@ export class DatabaseError extends Error {
     super(message, { cause })
     this.code = code
   }
+}
+
+/** The database of users and sessions in a state directory. */
+export function databasePath(stateDir: string): string {
+  return join(stateDir, DATABASE)
 }
 
 /**

@@ -5,7 +5,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite'
 
 import type { SessionRecord } from '../accounts/sign-in.ts'
 import { isLocalSuperuser, LOCAL_SUPERUSER } from '../accounts/users.ts'
-import { isRole } from '../session.ts'
+import { isRole } from '../../model/role.ts'
 import { integerOf, textOf, type Row } from './database.ts'
 
 /** A session to be stored. */

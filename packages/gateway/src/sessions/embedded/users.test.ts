@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { argon2Sync } from 'node:crypto'
 import { describe, test } from 'node:test'
 
-import type { Role } from '../session.ts'
+import type { Role } from '../../model/role.ts'
 import { AccountError, type AccountErrorCode } from '../accounts/errors.ts'
 import { HashQueue } from '../accounts/hash-queue.ts'
 import { hashPassword, isOutdated, passwordMatches } from '../accounts/password.ts'

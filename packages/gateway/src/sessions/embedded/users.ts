@@ -3,7 +3,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 
 import { type StoredUser, type UserRecord, type UserRows, Users } from '../accounts/users.ts'
-import { isRole, type Role } from '../session.ts'
+import { isRole, type Role } from '../../model/role.ts'
 import { integerOf, textOf, type Row, troubleOf, whenFree } from './database.ts'
 
 /** Users in `db`. Several stores may work on one database, in several processes. */

@@ -5,7 +5,7 @@ import { describe, test, type TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 
 import { AuthorityUnavailableError, type SessionAuthority } from '../authority.ts'
-import type { Session } from '../session.ts'
+import type { Session } from '../../model/session.ts'
 
 /** Where an authority differs from others. */
 export interface AuthorityCapabilities {

@@ -31,7 +31,9 @@ import {
   type ForgottenListener,
   type SessionAuthority,
 } from '../authority.ts'
-import { isRole, type Session } from '../session.ts'
+import { BoundedMap } from '../../bounded-map.ts'
+import type { Session } from '../../model/session.ts'
+import { isRole } from '../../model/role.ts'
 import { SessionRows, uuidOf } from './session-rows.ts'
 import { ValkeyUserRows } from './users.ts'
 
@@ -63,7 +65,7 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
   readonly #report: (error: unknown) => void
   readonly #watchers = new Watchers()
   /** Uuids of sessions that workers may know, and until when their activity is written already. */
-  readonly #known = new Map<string, number>()
+  readonly #known = new BoundedMap<string, number>(KNOWN_MAX, (uuid) => this.#forgotten([uuid], 'doubtful'))
   /** Sessions whose activity is to be written. */
   readonly #active = new Set<string>()
   /** Endings that workers have not confirmed yet, by uuid. */
@@ -252,12 +254,6 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
 
   #learn(uuid: string): void {
     if (!this.#known.has(uuid)) this.#known.set(uuid, 0)
-    if (this.#known.size <= KNOWN_MAX) return
-    for (const first of this.#known.keys()) {
-      this.#known.delete(first)
-      this.#forgotten([first], 'doubtful')
-      return
-    }
   }
 
   /**

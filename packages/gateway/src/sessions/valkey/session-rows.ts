@@ -5,7 +5,7 @@ import { poolPrefix } from '../../valkey/keys.ts'
 import type { Script, ValkeyLink } from '../../valkey/link.ts'
 import type { Credentials, SessionRecord } from '../accounts/sign-in.ts'
 import { isLocalSuperuser, type UserRecord } from '../accounts/users.ts'
-import { isRole } from '../session.ts'
+import { isRole } from '../../model/role.ts'
 import { END, END_ALL, END_OF_SUBJECT, OPEN, SWEEP, TOUCH } from './scripts.ts'
 
 /** Keys in one command. */

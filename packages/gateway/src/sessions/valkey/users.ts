@@ -3,7 +3,7 @@
 import { poolPrefix } from '../../valkey/keys.ts'
 import type { Script, ValkeyLink } from '../../valkey/link.ts'
 import type { StoredUser, UserRecord, UserRows } from '../accounts/users.ts'
-import { isRole, type Role } from '../session.ts'
+import { isRole, type Role } from '../../model/role.ts'
 import { ADD_USER, REMOVE_USER, SET_PASSWORD, SET_ROLE } from './scripts.ts'
 
 /** Rows of the hash `users`; see scripts.ts. */

@@ -24,7 +24,8 @@ import {
   type ForgottenListener,
   type SessionAuthority,
 } from '../authority.ts'
-import type { Session } from '../session.ts'
+import { BoundedMap } from '../../bounded-map.ts'
+import type { Session } from '../../model/session.ts'
 import { Gate } from './gate.ts'
 import { XapiIdentities } from './identity.ts'
 
@@ -89,10 +90,13 @@ export class XapiAuthority implements SessionAuthority {
   readonly #nowMs: () => number
   readonly #report: (error: unknown) => void
   /** By id; in the order of the answers, of which one may have been asked for before others. */
-  readonly #known = new Map<string, Known>()
+  readonly #known = new BoundedMap<string, Known>(KNOWN_MAX, (_id, known) => {
+    this.#forget(known)
+    this.#forgotten([known.session.uuid], 'unused')
+  })
   readonly #idsByUuid = new Map<string, string>()
   /** Ids, by uuid, of sessions that were forgotten: connections that were begun with them may still be at work. */
-  readonly #forgottenIds = new Map<string, string>()
+  readonly #forgottenIds = new BoundedMap<string, string>(KNOWN_MAX)
   readonly #questions = new Map<string, Promise<Session | undefined>>()
   readonly #unknown = new Gate(UNKNOWN_MAX, UNKNOWN_WAITING_MAX, UNKNOWN_WAIT_MS)
   #trust: XapiTrust
@@ -257,8 +261,7 @@ export class XapiAuthority implements SessionAuthority {
   #learn(id: string, session: Session, askedMs: number, isTouched: boolean): void {
     const before = this.#known.get(id)
     // To the end: the order of the map is the order of the answers.
-    this.#known.delete(id)
-    this.#known.set(id, {
+    this.#known.setLast(id, {
       id,
       session,
       askedMs,
@@ -273,25 +276,11 @@ export class XapiAuthority implements SessionAuthority {
     this.#forgottenIds.delete(session.uuid)
     // Workers have it with other roles: they have to ask, and what was begun with those roles ends.
     if (before !== undefined && !isSame(before.session, session)) this.#forgotten([before.session.uuid], 'doubtful')
-    if (this.#known.size > KNOWN_MAX) this.#forgetFirst()
-  }
-
-  #forgetFirst(): void {
-    for (const known of this.#known.values()) {
-      this.#forget(known)
-      this.#forgotten([known.session.uuid], 'unused')
-      return
-    }
   }
 
   #forget(known: Known): void {
     this.#drop(known)
     this.#forgottenIds.set(known.session.uuid, known.id)
-    if (this.#forgottenIds.size <= KNOWN_MAX) return
-    for (const uuid of this.#forgottenIds.keys()) {
-      this.#forgottenIds.delete(uuid)
-      return
-    }
   }
 
   #drop({ id, session }: Known): void {

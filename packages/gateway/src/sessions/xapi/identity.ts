@@ -2,9 +2,11 @@
 
 import type { XapiClient } from '../../xapi/client.ts'
 import { XapiUnreachableError } from '../../xapi/errors.ts'
-import { type Role, ROLES, isRole, type Session } from '../session.ts'
+import { BoundedMap } from '../../bounded-map.ts'
+import type { Session } from '../../model/session.ts'
+import { type Role, ROLES, isRole } from '../../model/role.ts'
 
-/** Subjects whose roles are kept; past it all are asked for again. */
+/** Subjects whose roles are kept; past it the one asked for longest ago is asked for again. */
 const SUBJECTS_MAX = 10_000
 
 /** Reads sessions' records and subjects' roles, with the gateway's own session. */
@@ -12,7 +14,9 @@ export class XapiIdentities {
   readonly #client: XapiClient
   readonly #nowMs: () => number
   readonly #trustMs: number
-  readonly #roles = new Map<string, { readonly askedMs: number; readonly roles: Promise<readonly Role[]> }>()
+  readonly #roles = new BoundedMap<string, { readonly askedMs: number; readonly roles: Promise<readonly Role[]> }>(
+    SUBJECTS_MAX,
+  )
   /** Names of roles by reference: they do not change while xapi runs. */
   readonly #names = new Map<string, string>()
 
@@ -55,9 +59,8 @@ export class XapiIdentities {
     const nowMs = this.#nowMs()
     const known = this.#roles.get(subject)
     if (known !== undefined && nowMs - known.askedMs < this.#trustMs) return known.roles
-    if (this.#roles.size >= SUBJECTS_MAX) this.#roles.clear()
     const roles = this.#askRoles(subject)
-    this.#roles.set(subject, { askedMs: nowMs, roles })
+    this.#roles.setLast(subject, { askedMs: nowMs, roles })
     roles.catch(() => this.#roles.delete(subject))
     return roles
   }

@@ -5,8 +5,8 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { ValkeyConfig } from '../../config/schema.ts'
-import { parseValkeyUrl } from '../../config/valkey-url.ts'
+import type { ValkeySettings } from '../url.ts'
+import { parseValkeyUrl } from '../url.ts'
 
 const START_MS = 10_000
 
@@ -44,7 +44,7 @@ export class ValkeyServer {
   }
 
   /** As a configuration has it. */
-  get config(): ValkeyConfig {
+  get config(): ValkeySettings {
     const url = parseValkeyUrl(this.url)
     if (url === undefined) throw new Error(`${this.url} is no URL`)
     return { url, caFile: null, passwordFile: null }

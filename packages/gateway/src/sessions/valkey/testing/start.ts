@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 
-import type { ValkeyConfig } from '../../../config/schema.ts'
+import type { ValkeySettings } from '../../../valkey/url.ts'
 import { poolPrefix } from '../../../valkey/keys.ts'
 import { ValkeyLink } from '../../../valkey/link.ts'
 import { ValkeyServer, type ValkeyServerOptions } from '../../../valkey/testing/server.ts'
@@ -33,7 +33,7 @@ export async function serverOf(t: TestContext, options: ValkeyServerOptions = {}
 /** A link that is started by the caller and goes away with the test. */
 export function linkOf(
   t: TestContext,
-  config: ValkeyConfig,
+  config: ValkeySettings,
   pool: string = POOL,
   noticed: (error: unknown) => void = () => {},
 ): ValkeyLink {
@@ -45,7 +45,7 @@ export function linkOf(
 /** A gateway's authority, connected. */
 export async function authorityOn(
   t: TestContext,
-  { config }: { readonly config: ValkeyConfig },
+  { config }: { readonly config: ValkeySettings },
   rules: Partial<SessionRules> = {},
   pool: string = POOL,
 ): Promise<ValkeyAuthority> {

@@ -1,20 +1,6 @@
 // A session as every part of the gateway knows it: plain data, sent between processes as it is.
 
-/** Roles of the XenAPI, from the highest to the lowest; a higher role includes every lower one. */
-export const ROLES = ['pool-admin', 'pool-operator', 'vm-power-admin', 'vm-admin', 'vm-operator', 'read-only'] as const
-
-/** One of the XenAPI's roles. */
-export type Role = (typeof ROLES)[number]
-
-/** Whether `value` is the name of a role. */
-export function isRole(value: string): value is Role {
-  return (ROLES as readonly string[]).includes(value)
-}
-
-/** Whether a holder of `held` may do what `wanted` asks for: the same role or a higher one. */
-export function roleIncludes(held: Role, wanted: Role): boolean {
-  return ROLES.indexOf(held) <= ROLES.indexOf(wanted)
-}
+import type { Role } from './role.ts'
 
 /**
  * A live session. It does not hold the session id: who needs the id has it beside the session, and what holds a

@@ -1,38 +1,38 @@
-// The authority and the registry of a configuration, and what they share. A further one is a folder of its own and a line
-// here.
+// The authority and the registry of a configuration, and what they share. A further one is a folder of its own in sessions or
+// services, an opener beside this file, and a line here.
 //
 // Start: the connection to Valkey, if one of them has it, then authority and registry; none waits for what is not there
 // yet. Stop is the reverse.
 
 import { join } from 'node:path'
-import type { Config, PoolConfig, SessionsConfig } from '../config/schema.ts'
-import type { Health } from '../dom0/health.ts'
-import { causesText } from '../logging/causes.ts'
-import type { Log } from '../logging/log.ts'
-import { type FoundService, LocalServices, WATCHED_INTERVAL_MS } from '../services/local-services.ts'
-import type { OpenedRegistry, RegistryContext } from '../services/open.ts'
-import { Places } from '../services/places.ts'
-import { type ServiceChanges, staticRegistry } from '../services/registry.ts'
-import type { AuthorityContext, OpenedAuthority } from '../sessions/open.ts'
-import { poolPrefix } from '../valkey/keys.ts'
-import type { ValkeyLink } from '../valkey/link.ts'
-import { aliveIntervalMs } from './messages.ts'
+import { BoundedMap } from '../../bounded-map.ts'
+import type { Config, PoolConfig, SessionsConfig } from '../../config/config.ts'
+import type { Health } from '../../dom0/health.ts'
+import { failureOf } from '../../logging/causes.ts'
+import type { Log } from '../../logging/log.ts'
+import { type FoundService, LocalServices, WATCHED_INTERVAL_MS } from '../../services/local-services.ts'
+import { type ServiceChanges, staticRegistry } from '../../services/registry.ts'
+import { Whereabouts } from '../../services/whereabouts.ts'
+import { poolPrefix } from '../../valkey/keys.ts'
+import type { ValkeyLink } from '../../valkey/link.ts'
+import { aliveIntervalMs } from '../messages.ts'
+import type { OpenContext, OpenedAuthority, OpenedRegistry } from './opened.ts'
 
-type OpenAuthority = (context: AuthorityContext) => OpenedAuthority
-type OpenRegistry = (context: RegistryContext) => OpenedRegistry
+type OpenAuthority = (context: OpenContext) => OpenedAuthority
+type OpenRegistry = (context: OpenContext) => OpenedRegistry
 
 // Each is loaded when it is asked for: what the others are made of would take some ten megabytes of the host's memory.
 const AUTHORITIES: Readonly<Record<SessionsConfig['authority'], () => Promise<OpenAuthority>>> = {
-  embedded: async () => (await import('../sessions/embedded/open.ts')).openEmbedded,
-  valkey: async () => (await import('../sessions/valkey/open.ts')).openValkey,
-  xapi: async () => (await import('../sessions/xapi/open.ts')).openXapi,
+  embedded: async () => (await import('./embedded.ts')).openEmbedded,
+  valkey: async () => (await import('./valkey.ts')).openValkeyAuthority,
+  xapi: async () => (await import('./xapi.ts')).openXapiAuthority,
 }
 
 const REGISTRIES: Readonly<Record<PoolConfig['registry'], () => Promise<OpenRegistry>>> = {
   none: () => Promise.resolve(openFixed),
   static: () => Promise.resolve(openFixed),
-  valkey: async () => (await import('../services/valkey/open.ts')).openValkeyRegistry,
-  xapi: async () => (await import('../services/xapi/open.ts')).openXapiRegistry,
+  valkey: async () => (await import('./valkey.ts')).openValkeyRegistry,
+  xapi: async () => (await import('./xapi.ts')).openXapiRegistry,
 }
 
 /** What the configuration says; it follows a reload. */
@@ -68,7 +68,7 @@ const FAILURE_OF: Readonly<Record<string, string>> = {
 /** See the head of this file. */
 export class Backends {
   /** When each failure was logged last, by event and by text. */
-  readonly #said = new Map<string, Map<string, number>>()
+  readonly #said = new Map<string, BoundedMap<string, number>>()
   readonly #log: Log
   readonly #Link: typeof ValkeyLink | null
   readonly #health: Health | null
@@ -76,7 +76,8 @@ export class Backends {
   #config: Config
   #link: ValkeyLink | null = null
   #registry: OpenedRegistry
-  #places: Places
+  /** What the registry in force says, for workers that start later. */
+  #places = new Whereabouts()
   #local: LocalServices | null = null
   /** Services that the log has told of. */
   #running: ReadonlySet<string> = new Set()
@@ -89,7 +90,7 @@ export class Backends {
     const makers: Makers = {
       openAuthority: await AUTHORITIES[config.sessions.authority](),
       openRegistry: await REGISTRIES[config.pool.registry](),
-      Link: usesValkey(config) ? (await import('../valkey/link.ts')).ValkeyLink : null,
+      Link: usesValkey(config) ? (await import('../../valkey/link.ts')).ValkeyLink : null,
       health: usesXapi(config) && config.host.alerts ? await openHealth(config, log) : null,
     }
     return new Backends(config, log, makers, onChanged)
@@ -102,7 +103,10 @@ export class Backends {
     this.#health = makers.health
     this.#opened = makers.openAuthority(this.#context(config))
     this.#registry = makers.openRegistry(this.#context(config))
-    this.#places = new Places(this.#registry.registry, onChanged)
+    this.#registry.registry.onChanged((changes) => {
+      this.#places.take(changes)
+      onChanged(changes)
+    })
   }
 
   get authority(): OpenedAuthority['authority'] {
@@ -196,7 +200,9 @@ export class Backends {
     if (this.#registry.isTold) return
     this.#registry = openFixed(this.#context(config))
     // Workers of the earlier configuration keep the table that they began with.
-    this.#places = new Places(this.#registry.registry, () => {})
+    const places = new Whereabouts()
+    this.#places = places
+    this.#registry.registry.onChanged((changes) => places.take(changes))
     this.#registry.registry.start()
   }
 
@@ -215,7 +221,7 @@ export class Backends {
     await this.#link?.close()
   }
 
-  #context(config: Config): AuthorityContext & RegistryContext {
+  #context(config: Config): OpenContext {
     return {
       config,
       report: (event, error) => this.report(event, error),
@@ -240,19 +246,21 @@ export class Backends {
       this.#log.info({ event })
       return
     }
-    const text = causesText(error)
-    const said = this.#said.get(event) ?? new Map<string, number>()
+    const failure = failureOf(error)
+    const said = this.#said.get(event) ?? new BoundedMap<string, number>(SAID_MAX)
     this.#said.set(event, said)
     const nowMs = performance.now()
-    if (nowMs - (said.get(text) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return
-    if (said.size >= SAID_MAX) said.clear()
-    said.set(text, nowMs)
-    this.#log.error({ event, error: text })
+    if (nowMs - (said.get(failure.message) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return
+    said.setLast(failure.message, nowMs)
+    this.#log.error({ event, error: failure })
   }
 }
 
 async function openHealth(config: Config, log: Log): Promise<Health> {
-  const [{ Health: Opened }, { hostAt }] = await Promise.all([import('../dom0/health.ts'), import('../dom0/host.ts')])
+  const [{ Health: Opened }, { hostAt }] = await Promise.all([
+    import('../../dom0/health.ts'),
+    import('../../dom0/host.ts'),
+  ])
   return new Opened(config.host, {
     xapi: config.sessions.xapi,
     inventory: hostAt('').inventory,

@@ -1,20 +1,12 @@
-// Opens the embedded authority on the database in the state directory.
+// The embedded authority, on the database in the state directory.
 
-import { join } from 'node:path'
-import type { AuthorityContext, OpenedAuthority } from '../open.ts'
-import { EmbeddedAuthority } from './authority.ts'
-import { openDatabase } from './database.ts'
-import { identity } from './identity.ts'
-
-const DATABASE = 'xengate.db'
-
-/** The database of users and sessions in a state directory. */
-export function databasePath(stateDir: string): string {
-  return join(stateDir, DATABASE)
-}
+import { EmbeddedAuthority } from '../../sessions/embedded/authority.ts'
+import { databasePath, openDatabase } from '../../sessions/embedded/database.ts'
+import { identity } from '../../sessions/embedded/identity.ts'
+import type { OpenContext, OpenedAuthority } from './opened.ts'
 
 /** @throws {DatabaseError} */
-export function openEmbedded({ config, report }: AuthorityContext): OpenedAuthority {
+export function openEmbedded({ config, report }: OpenContext): OpenedAuthority {
   const db = openDatabase(databasePath(config.stateDir))
   // Before the authority: from then on this thread waits for no other process.
   const self = identity(db)

@@ -7,7 +7,7 @@
 //
 // `valkey` may stand for `redis` everywhere. User and password are percent-encoded.
 
-import { parsePort } from './addresses.ts'
+import { parsePort } from '../model/origin.ts'
 
 /** One server to connect to. */
 export type ValkeyServer = { readonly host: string; readonly port: number } | { readonly path: string }
@@ -23,6 +23,16 @@ export interface ValkeyUrl {
   readonly user: string | null
   readonly password: string | null
   readonly database: number
+}
+
+/** How to reach Valkey. */
+export interface ValkeySettings {
+  /** With the password, if it has one: not to be logged. */
+  readonly url: ValkeyUrl
+  /** File of certificates that the server's may be signed by; null: those that the system trusts. */
+  readonly caFile: string | null
+  /** File of the password; it goes before the URL's. */
+  readonly passwordFile: string | null
 }
 
 const URL_FORM = /^(?:redis|valkey)(s?)(?:\+(sentinel|cluster))?:\/\/(?:([^@/]*)@)?([^@/?#]+)(?:\/([^/?#]*))?$/

@@ -1,13 +1,14 @@
-// What an implementation of an authority is opened with, and what it gives.
+// What the openers of authorities and registries are given, and what they give.
 
-import type { Config } from '../config/schema.ts'
-import type { ValkeyLink } from '../valkey/link.ts'
-import type { Identity } from './accounts/identity.ts'
-import type { SignInAuthority } from './accounts/sign-in.ts'
-import type { SessionAuthority } from './authority.ts'
+import type { Config } from '../../config/config.ts'
+import type { PoolRegistry } from '../../services/registry.ts'
+import type { Identity } from '../../sessions/accounts/identity.ts'
+import type { SignInAuthority } from '../../sessions/accounts/sign-in.ts'
+import type { SessionAuthority } from '../../sessions/authority.ts'
+import type { ValkeyLink } from '../../valkey/link.ts'
 
-/** What there is to open an authority with. */
-export interface AuthorityContext {
+/** What there is to open an authority or a registry with. */
+export interface OpenContext {
   readonly config: Config
   /** Takes what happens in the background: an event's name, and the error. */
   readonly report: (event: string, error: unknown) => void
@@ -24,4 +25,11 @@ export interface OpenedAuthority {
   readonly configure: (config: Config) => void
   /** Ends the authority and what it was opened with. */
   readonly close: () => Promise<void>
+}
+
+/** A registry, not started. */
+export interface OpenedRegistry {
+  readonly registry: PoolRegistry
+  /** Whether others are told what runs here; if not, nobody needs to look. */
+  readonly isTold: boolean
 }

@@ -1,6 +1,6 @@
 // Who may use which service: the configuration's `[services.policy."<name>"]`, made ready for one look-up a request.
 
-import { type Role, roleIncludes } from '../sessions/session.ts'
+import { type Role, roleIncludes } from './role.ts'
 
 /** What the configuration says about one service. */
 export interface PolicySetting {

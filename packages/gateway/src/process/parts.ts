@@ -1,0 +1,176 @@
+// What the primary is made from, opened in order. What is open goes onto a stack, so that whatever fails, and at the stop, all is
+// closed in the reverse order.
+
+import { randomBytes } from 'node:crypto'
+import type { Server } from 'node:http'
+import { join } from 'node:path'
+import type { Config, PoolConfig } from '../config/config.ts'
+import { Audit } from '../logging/audit.ts'
+import type { LogEvent } from '../logging/event.ts'
+import type { Log } from '../logging/log.ts'
+import { hostOf } from '../model/origin.ts'
+import type { Identity } from '../sessions/accounts/identity.ts'
+import { isNarrow, makeStateDirectory } from '../state-directory.ts'
+import { version } from '../version.ts'
+import type { XenApiLog } from '../xenapi/call-log.ts'
+import type { XenApiPool } from '../xenapi/records.ts'
+import { createXenApi, type XenApi } from '../xenapi/server.ts'
+import { type Account, accountOf } from './account.ts'
+import { Backends } from './backends/backends.ts'
+import { Listeners } from './listeners.ts'
+import { bindListener, listenPrivately, OPEN_SOCKET_FILE, removeStaleSocket } from './listening-socket.ts'
+import { SessionBroker } from './session-broker.ts'
+import { readTlsPair } from './tls-files.ts'
+import type { WorkerSockets } from './worker-group.ts'
+import { WorkerGroups } from './worker-groups.ts'
+
+const XENAPI_SOCKET = 'xenapi.sock'
+const RETURN_SOCKET = 'gateway.sock'
+
+/** The configuration in force: it follows a reload. */
+export interface InForce {
+  config: Config
+}
+
+/** All of them, open. */
+export interface Parts {
+  readonly inForce: InForce
+  readonly audit: Audit | null
+  readonly backends: Backends
+  readonly broker: SessionBroker
+  /** Null where clients log in elsewhere. */
+  readonly xenapi: XenApi | null
+  /** Aborts when the daemon stops: calls of the XenAPI that wait for events are answered then. */
+  readonly stopping: AbortController
+  readonly listeners: Listeners
+  readonly returns: WorkerSockets['returns'] & { readonly close: () => void }
+  readonly groups: WorkerGroups
+}
+
+/** Opens them; nothing serves clients yet. @param closers takes what closes them. @throws when something cannot be had */
+export async function openParts(config: Config, log: Log, closers: AsyncDisposableStack): Promise<Parts> {
+  const inForce: InForce = { config }
+  const audit = config.log.audit ? new Audit(config.log.syslog) : null
+  const groups = new WorkerGroups()
+  await takeStateDirectory(config.stateDir)
+  if (isNarrow(config.stateDir)) log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
+  const backends = await Backends.open(config, log, (changes) => groups.placesChanged(changes))
+  closers.defer(() => backends.close())
+  const broker = new SessionBroker(
+    backends.authority,
+    (uuids) => groups.ended(uuids),
+    (uuids, why) => groups.forgotten(uuids, why),
+    (error) => backends.report('authority-unavailable', error),
+  )
+  backends.start()
+  const stopping = new AbortController()
+  const xenapi = openXenApi(inForce, backends, audit === null ? log : auditedLog(log, audit), stopping.signal)
+  // Only workers may reach it: it believes what they say of the client.
+  if (xenapi !== null) {
+    closers.defer(() => closeServer(xenapi.server))
+    await listenPrivately(xenapi.server, xenapiPathIn(config), workerAccount(config))
+  }
+  const returns = await openReturns(config)
+  closers.defer(() => returns.close())
+  const listeners = new Listeners()
+  closers.defer(() => listeners.close())
+  checkTlsFiles(config)
+  await listeners.take(config)
+  return { inForce, audit, backends, broker, xenapi, stopping, listeners, returns, groups }
+}
+
+/** The state directory cannot be used: the text says why. */
+export class StateDirectoryError extends Error {
+  override readonly name = 'StateDirectoryError'
+  readonly code = 'STATE_UNUSABLE'
+}
+
+/** Makes the state directory, unless another daemon is running with it. @throws {StateDirectoryError} */
+async function takeStateDirectory(path: string): Promise<void> {
+  try {
+    makeStateDirectory(path)
+  } catch (cause) {
+    throw new StateDirectoryError(`cannot use the state directory ${path}: ${String(cause)}`, { cause })
+  }
+  try {
+    await removeStaleSocket(join(path, XENAPI_SOCKET))
+  } catch (cause) {
+    throw new StateDirectoryError(`cannot use the state directory ${path}: another xengate is running with it`, {
+      cause,
+    })
+  }
+}
+
+/** Where workers reach the XenAPI. */
+export function xenapiPathIn({ stateDir }: Config): string {
+  return join(stateDir, XENAPI_SOCKET)
+}
+
+/** The socket where services bring back requests, and the key by which workers recognise what they told services to say there. */
+async function openReturns({ stateDir }: Config): Promise<Parts['returns']> {
+  const path = join(stateDir, RETURN_SOCKET)
+  const bound = await bindListener({ kind: 'unix', path }, OPEN_SOCKET_FILE)
+  return { fd: bound.fd, path, key: randomBytes(32).toString('hex'), close: () => bound.close() }
+}
+
+/** Not listening yet; null where clients log in elsewhere. */
+function openXenApi(inForce: InForce, { xenapi }: Backends, log: XenApiLog, stopping: AbortSignal): XenApi | null {
+  if (xenapi === null) return null
+  const { authority, identity } = xenapi
+  const pool = xenApiPool(identity, () => inForce.config.pool)
+  return createXenApi({ authority, pool, clock: Date.now, log, draining: stopping, version: version() })
+}
+
+/** What the XenAPI tells of pool and host. */
+function xenApiPool({ poolUuid, hostUuid }: Identity, pool: () => PoolConfig): XenApiPool {
+  return {
+    poolUuid,
+    hostUuid,
+    get poolName() {
+      return pool().name
+    },
+    get hostName() {
+      return pool().host
+    },
+    get hostAddress() {
+      const { address } = pool()
+      return address === null ? '127.0.0.1' : hostOf(address)
+    },
+  }
+}
+
+/** What the XenAPI's log tells of that is for the audit as well. */
+const SIGNED: ReadonlySet<string> = new Set(['sign-in', 'sign-in-failed', 'sign-out'])
+
+function auditedLog(log: Log, audit: Audit): XenApiLog {
+  const audited = ({ event, ...particulars }: LogEvent): void => {
+    if (SIGNED.has(event)) audit.act(event, particulars)
+  }
+  return {
+    info: (event) => {
+      log.info(event)
+      audited(event)
+    },
+    warn: (event) => {
+      log.warn(event)
+      audited(event)
+    },
+    error: (event) => log.error(event),
+  }
+}
+
+/** @throws {TlsFilesError} here, rather than in each worker, when a listener's certificate cannot be used */
+export function checkTlsFiles({ listen }: Config): void {
+  for (const { tls } of listen) if (tls !== null) readTlsPair(tls)
+}
+
+/** Whom workers run as; null: this process's user. */
+export function workerAccount({ workerUser }: Config): Account | null {
+  return workerUser === null ? null : accountOf(workerUser)
+}
+
+/** Closes a server with all its connections. */
+export function closeServer(server: Server): void {
+  server.close()
+  server.closeAllConnections()
+}

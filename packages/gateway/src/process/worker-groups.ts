@@ -1,0 +1,71 @@
+// The workers of every configuration: of the one in force, of one that is being taken, and of earlier ones that are finishing.
+
+import type { Config } from '../config/config.ts'
+import type { ServiceChanges } from '../services/registry.ts'
+import type { Forgetting } from '../sessions/authority.ts'
+import type { WorkerGroup } from './worker-group.ts'
+
+/** See the head of this file. */
+export class WorkerGroups {
+  readonly #groups = new Set<WorkerGroup>()
+
+  get size(): number {
+    return this.#groups.size
+  }
+
+  get configs(): readonly Config[] {
+    return [...this.#groups].map(({ config }) => config)
+  }
+
+  /** Process ids of all workers, and of those that serve. */
+  get pids(): readonly number[] {
+    return [...this.#groups].flatMap(({ pids }) => pids)
+  }
+
+  get readyPids(): readonly number[] {
+    return [...this.#groups].flatMap(({ readyPids }) => readyPids)
+  }
+
+  /** Starts a group, which from its first request on has to hear of endings. @throws when it cannot serve; it is gone then */
+  async start(group: WorkerGroup): Promise<void> {
+    this.#groups.add(group)
+    try {
+      await group.start()
+    } catch (error) {
+      await group.drain(true)
+      this.#groups.delete(group)
+      throw error
+    }
+  }
+
+  /** Lets a group finish what is under way, since another takes its place. */
+  async retire(group: WorkerGroup): Promise<void> {
+    await group.drain(false)
+    this.#groups.delete(group)
+  }
+
+  /** Tells every worker that sessions ended. Resolves when none admits these any more. */
+  async ended(uuids: readonly string[]): Promise<void> {
+    await Promise.all([...this.#groups].map((group) => group.ended(uuids)))
+  }
+
+  /** Tells every worker to ask about sessions again. */
+  forgotten(uuids: readonly string[], why: Forgetting): void {
+    for (const group of this.#groups) group.forgotten(uuids, why)
+  }
+
+  /** Tells every worker of services' places that have changed. */
+  placesChanged(changes: ServiceChanges): void {
+    for (const group of this.#groups) group.placesChanged(changes)
+  }
+
+  /** Lets all finish, with nobody to take new connections. Resolves when every worker is gone. */
+  async drain(): Promise<void> {
+    await Promise.all([...this.#groups].map((group) => group.drain(true)))
+  }
+
+  /** Ends all workers now. */
+  destroy(): void {
+    for (const group of this.#groups) group.destroy()
+  }
+}

@@ -1,0 +1,112 @@
+// One worker process, as the primary has it.
+//
+//   from       to         by
+//   STARTING   READY      isReady is set: it has said that it serves
+//   any        GONE       it exits, is killed, or could not be started: `exited` is called, once
+
+import { type ChildProcess, fork } from 'node:child_process'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from '../version.ts'
+import type { Account } from './account.ts'
+import type { ToPrimary, ToWorker } from './messages.ts'
+import { WITHOUT_DEBUGGER } from './signals.ts'
+
+/** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
+const CONFIRM_TIMEOUT_MS = 2000
+
+/** Descriptors 0 to 2 are the usual ones and 3 is the channel to the primary; those that are given follow. */
+const FIRST_GIVEN_FD = 4
+
+const WORKER_MAIN = fileURLToPath(new URL(`./worker-main${extname(import.meta.filename)}`, import.meta.url))
+
+/** Who hears of a worker. */
+export interface WorkerListener {
+  readonly said: (message: ToPrimary) => void
+  /** It could not be started, or told something. */
+  readonly failed: (error: Error) => void
+  readonly exited: (code: number | null, signal: NodeJS.Signals | null) => void
+}
+
+/** See the head of this file. */
+export class WorkerProcess {
+  /** Whether it serves. */
+  isReady = false
+  /** Beats since it said anything. What is counted is beats and not time: a machine that stood still is no fault of the worker's. */
+  silentBeats = 0
+  /** The descriptors that it was given, by their numbers there. */
+  readonly givenFds: readonly number[]
+  readonly #child: ChildProcess
+  /** By the number of an ending. */
+  readonly #confirmations = new Map<number, () => void>()
+  readonly #exited: WorkerListener['exited']
+
+  /**
+   * @param fds of this process, for the worker to inherit
+   * @param account whom it runs as; null: this process's user
+   */
+  constructor(fds: readonly number[], account: Account | null, { said, failed, exited }: WorkerListener) {
+    this.#exited = exited
+    this.givenFds = fds.map((_, index) => FIRST_GIVEN_FD + index)
+    this.#child = fork(WORKER_MAIN, [build()], {
+      execArgv: [...new Set([...process.execArgv, WITHOUT_DEBUGGER])],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
+      ...account,
+    })
+    this.#child.on('message', (message: ToPrimary) => {
+      this.silentBeats = 0
+      said(message)
+    })
+    this.#child.on('error', (error) => {
+      failed(error)
+      // It was never started, so that it will not exit.
+      if (this.pid === undefined) this.#gone(null, null)
+    })
+    this.#child.once('exit', (code, signal) => this.#gone(code, signal))
+  }
+
+  /** Undefined when it could not be started. */
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
+  tell(message: ToWorker): void {
+    // An error means that the worker is gone: its exit says so too.
+    if (this.#child.connected) this.#child.send(message, () => {})
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL')
+  }
+
+  /**
+   * Tells it that sessions ended. Resolves when it admits these no more: it has confirmed that, or is gone.
+   * @param silent told when it does not confirm in time, and is killed
+   */
+  ended(ending: number, uuids: readonly string[], silent: () => void): Promise<void> {
+    // One that is still starting has asked nothing yet, so that it knows no session.
+    if (!this.isReady) return Promise.resolve()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(() => {
+      silent()
+      this.kill()
+    }, CONFIRM_TIMEOUT_MS)
+    this.#confirmations.set(ending, () => {
+      clearTimeout(timer)
+      this.#confirmations.delete(ending)
+      resolve()
+    })
+    this.tell({ type: 'ended', ending, uuids })
+    return promise
+  }
+
+  /** It has said that no request of the sessions of this ending is admitted any more. */
+  confirmed(ending: number): void {
+    this.#confirmations.get(ending)?.()
+  }
+
+  #gone(code: number | null, signal: NodeJS.Signals | null): void {
+    this.#exited(code, signal)
+    for (const confirm of this.#confirmations.values()) confirm()
+  }
+}
