@@ -34,6 +34,14 @@ interface WriteQueue {
   readonly writeQueueSize: number
 }
 
+let later: NetWire[] = []
+
+function sendLater(): void {
+  const wires = later
+  later = []
+  for (const wire of wires) wire.sendLater()
+}
+
 /** See the head of this file. */
 export class NetWire extends Output implements Wire {
   listener: WireListener = NOBODY
@@ -45,6 +53,7 @@ export class NetWire extends Output implements Wire {
   readonly #plainFd: number
   /** What went to the kernel beside the stream. */
   #sentBytes = 0
+  #laterText = ''
   #isPaused = false
   #isFinishing = false
 
@@ -146,11 +155,22 @@ export class NetWire extends Output implements Wire {
   // ── out ──
 
   protected override writeText(text: string, isMore: boolean): void {
+    if (isMore || this.#plainFd === -1) this.#socket.write(text, 'latin1')
+    else if (this.#laterText === '') {
+      this.#laterText = text
+      later.push(this)
+      if (later.length === 1) setImmediate(sendLater)
+    } else this.#laterText += text
+  }
+
+  sendLater(): void {
+    const text = this.#laterText
+    if (text === '') return
+    this.#laterText = ''
     const socket = this.#socket
     let from = 0
-    const isDirect = !isMore && this.#plainFd !== -1 && text.length <= TEXT_BYTES_MAX
     // A socket that is destroyed has no descriptor any more, before anybody is told of it.
-    if (isDirect && socket.writableLength === 0 && !socket.destroyed && !socket.writableEnded) {
+    if (socket.writableLength === 0 && !socket.destroyed && !socket.writableEnded && text.length <= TEXT_BYTES_MAX) {
       from = sendText(this.#plainFd, text)
       this.#sentBytes += from
       if (from === text.length) return
@@ -159,10 +179,12 @@ export class NetWire extends Output implements Wire {
   }
 
   protected override writeBytes(bytes: Buffer, done: () => void): void {
+    this.sendLater()
     this.#socket.write(bytes, done)
   }
 
   protected override writeMore(): void {
+    this.sendLater()
     this.#socket.cork()
   }
 
@@ -203,6 +225,7 @@ export class NetWire extends Output implements Wire {
   }
 
   stop(): boolean {
+    this.sendLater()
     this.pause()
     return true
   }
@@ -214,10 +237,12 @@ export class NetWire extends Output implements Wire {
   // ── the end ──
 
   end(sent?: () => void): void {
+    this.sendLater()
     this.#socket.end(sent)
   }
 
   finish(idleMs: number): void {
+    this.sendLater()
     this.#isFinishing = true
     this.resume()
     this.#socket.setTimeout(idleMs, () => this.#socket.destroy())
@@ -225,6 +250,7 @@ export class NetWire extends Output implements Wire {
   }
 
   destroy(): void {
+    this.sendLater()
     this.#socket.destroy()
   }
 
