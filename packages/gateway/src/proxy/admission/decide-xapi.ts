@@ -32,9 +32,9 @@ export function decideXapi(pool: ServicePool, head: RequestHead, xapi: Target, l
   if (isServiceInDisguise(head.originTarget)) return refuse(PATH_UNKNOWN)
   const connected = learned.connected ?? pool.take(xapi)
   if (connected === null) return { kind: 'connect', target: xapi }
-  if (connected.kind === 'no-descriptors') return refuse(GATEWAY_BUSY)
-  if (connected.kind !== 'connected') return refuse(XAPI_UNAVAILABLE)
-  return { kind: 'xapi', connection: connected.connection, target: xapi, isLast: isConnect || !head.isPersistent }
+  if (connected === 'no-descriptors') return refuse(GATEWAY_BUSY)
+  if (typeof connected === 'string') return refuse(XAPI_UNAVAILABLE)
+  return { kind: 'xapi', connection: connected, target: xapi, isLast: isConnect || !head.isPersistent }
 }
 
 function refuse(refusal: Refusal): XapiDecision {

@@ -107,10 +107,10 @@ export function decide(rules: AdmissionRules, head: RequestHead, learned: Learne
   if (presented === undefined) return refuse(SESSION_MISSING)
   const answer = answerOn(rules.sessions, presented.id, learned, rules.clock.nowMs)
   if (answer === undefined) return { kind: 'ask', id: presented.id }
-  if (answer.kind === 'nobody') return refuse(SESSION_INVALID)
-  if (answer.kind === 'unavailable') return refuse(AUTHORITY_UNAVAILABLE)
-  if (answer.kind === 'busy') return refuse(GATEWAY_BUSY)
-  const { entry } = answer
+  if (answer === 'nobody') return refuse(SESSION_INVALID)
+  if (answer === 'unavailable') return refuse(AUTHORITY_UNAVAILABLE)
+  if (answer === 'busy') return refuse(GATEWAY_BUSY)
+  const entry = answer
   if (presented.isFromCookie && head.first(SEC_FETCH_SITE)?.toLowerCase() === 'cross-site') {
     return refuse(CROSS_SITE, null, entry)
   }
@@ -144,21 +144,21 @@ function decideService(
   const service = new ServiceTarget(name, rules.directories)
   const connected = learned.connected ?? rules.pool.take(service)
   if (connected === null) return { kind: 'connect', target: service }
-  if (connected.kind === 'not-running' && passes) return pass(rules, name, sessionId, entry, policy)
-  if (connected.kind === 'unreachable') return refuse(SERVICE_UNREACHABLE, name, entry)
-  if (connected.kind === 'no-descriptors') return refuse(GATEWAY_BUSY, name, entry)
-  if (connected.kind === 'too-slow') return refuse(SERVICE_SLOW, name, entry)
+  if (connected === 'not-running' && passes) return pass(rules, name, sessionId, entry, policy)
+  if (connected === 'unreachable') return refuse(SERVICE_UNREACHABLE, name, entry)
+  if (connected === 'no-descriptors') return refuse(GATEWAY_BUSY, name, entry)
+  if (connected === 'too-slow') return refuse(SERVICE_SLOW, name, entry)
 
-  const origin = connected.kind === 'not-running' ? rules.registry.whereIs(name, entry.session.uuid) : undefined
-  if (connected.kind === 'not-running' && origin === undefined) {
+  const origin = connected === 'not-running' ? rules.registry.whereIs(name, entry.session.uuid) : undefined
+  if (connected === 'not-running' && origin === undefined) {
     return refuse(ABSENT[rules.pool.absenceOf(service)], name, entry)
   }
   if (!rules.methods.includes(method)) {
-    if (connected.kind === 'connected') rules.pool.giveBack(service, connected.connection)
+    if (connected !== 'not-running' && learned.connected === null) rules.pool.giveBack(service, connected)
     return refuse(methodNotAllowed(rules.methods), name, entry)
   }
-  if (connected.kind !== 'connected') return refuse(elsewhere(`${origin}${target}`), name, entry)
-  return { kind: 'relay', connection: connected.connection, target: service, entry, policy }
+  if (connected === 'not-running') return refuse(elsewhere(`${origin}${target}`), name, entry)
+  return { kind: 'relay', connection: connected, target: service, entry, policy }
 }
 
 function pass(
@@ -181,13 +181,13 @@ function decideXenapi(rules: AdmissionRules, head: RequestHead, target: string):
 }
 
 function answerOn(sessions: SessionTable, id: string, learned: Learned, nowMs: number): Answer | undefined {
-  if (id === '') return { kind: 'nobody' }
-  if (!sessions.isTrusted) return { kind: 'unavailable' }
+  if (id === '') return 'nobody'
+  if (!sessions.isTrusted) return 'unavailable'
   const entry = sessions.find(id, nowMs)
-  if (entry !== undefined) return { kind: 'session', entry }
+  if (entry !== undefined) return entry
   // An answer that names a session is in the table, unless the session ended since: then it is nobody's.
   if (learned.answer?.id !== id) return undefined
-  return learned.answer.answer.kind === 'session' ? { kind: 'nobody' } : learned.answer.answer
+  return typeof learned.answer.answer === 'string' ? learned.answer.answer : 'nobody'
 }
 
 function refuse(refusal: Refusal, name: string | null = null, entry: SessionEntry | null = null): Decision {

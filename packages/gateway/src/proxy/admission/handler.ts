@@ -90,7 +90,10 @@ export class Admission implements Handler {
   ): Exchange | null {
     const decision = this.#decide(head, client, learned, wasDeclined)
     // A connection that was waited for is used now or not at all.
-    if (learned.connected?.kind === 'connected' && !('connection' in decision)) learned.connected.connection.destroy()
+    const { connected } = learned
+    if (decision.kind !== 'relay' && decision.kind !== 'xapi' && connected !== null && typeof connected !== 'string') {
+      connected.destroy()
+    }
     switch (decision.kind) {
       case 'refuse':
         request.service = decision.name

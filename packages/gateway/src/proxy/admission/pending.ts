@@ -69,7 +69,7 @@ export class Pending extends Exchange {
     const { answer } = this.#learned
     pool.connect(this.#awaited.target, (connected) => {
       if (this.#client.isIn(this)) this.#learn({ answer, connected })
-      else if (connected.kind === 'connected') connected.connection.destroy()
+      else if (typeof connected !== 'string') connected.destroy()
     })
   }
 
@@ -81,7 +81,7 @@ export class Pending extends Exchange {
 
   override clientClosed(): void {
     const { connected } = this.#learned
-    if (connected?.kind === 'connected') connected.connection.destroy()
+    if (connected !== null && typeof connected !== 'string') connected.destroy()
   }
 
   override timedOut(): void {

@@ -19,7 +19,7 @@ import { type BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
 import type { LimitsConfig } from '../../model/limits.ts'
 import type { Wire, WireListener } from '../../transport/transport.ts'
 import type { SweepClock } from '../clock.ts'
-import type { Client, Exchange, Handler, Journal, Leaving, Peer } from '../exchange/ports.ts'
+import type { Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
 import { RateWatch } from '../exchange/rate-watch.ts'
 import { Request } from '../exchange/request.ts'
 import { connectionLine } from '../heads/connection-line.ts'
@@ -245,7 +245,7 @@ export class ClientConnection implements Client, WireListener {
     if (!this.#isConsuming) this.#advance()
   }
 
-  done({ decoder }: Request, { keeps, isLast, isBodyComing }: Leaving): void {
+  done({ decoder }: Request, keeps: boolean, isLast: boolean, isBodyComing: boolean): void {
     this.#exchange = null
     this.#isPaused = false
     const isAllTaken = !isBodyComing && this.#unread === null && !this.wire.isPending

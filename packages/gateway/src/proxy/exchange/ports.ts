@@ -77,16 +77,6 @@ export abstract class Exchange {
   cutWithSession(): void {}
 }
 
-/** How an exchange leaves the client's connection. */
-export interface Leaving {
-  /** Whether the client was told that its connection stays open. */
-  readonly keeps: boolean
-  /** Whether the client said that this request is its last, and the response was short. */
-  readonly isLast: boolean
-  /** Whether more of the request's body is coming, which is to be dropped. */
-  readonly isBodyComing: boolean
-}
-
 /** A client's connection, as an exchange knows it. */
 export interface Client {
   readonly wire: Wire
@@ -105,8 +95,13 @@ export interface Client {
   expectBy(deadlineMs: number): void
   /** Goes on with `next`, which is started. */
   become(next: Exchange): void
-  /** The response to `request` is complete. */
-  done(request: Request, leaving: Leaving): void
+  /**
+   * The response to `request` is complete.
+   * @param keeps whether the client was told that its connection stays open
+   * @param isLast whether the client said that this request is its last, and the response was short
+   * @param isBodyComing whether more of the request's body is coming, which is to be dropped
+   */
+  done(request: Request, keeps: boolean, isLast: boolean, isBodyComing: boolean): void
   /** Answers `request` by a refusal, of which nothing has gone out; whatever owned the connection is done with it. */
   refuse(refusal: Refusal, request: Request): void
   /**

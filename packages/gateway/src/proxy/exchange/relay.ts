@@ -409,9 +409,9 @@ export class Relay extends Exchange implements ServiceListener {
     this.#dropService()
     this.#shared.pool.connect(this.#errand.target, (connected) => {
       if (!this.#client.isIn(this)) {
-        if (connected.kind === 'connected') connected.connection.destroy()
-      } else if (connected.kind === 'connected') {
-        this.#service = connected.connection
+        if (typeof connected !== 'string') connected.destroy()
+      } else if (typeof connected !== 'string') {
+        this.#service = connected
         // It took a while, and requests may outlive their session only when they have been begun.
         if (this.#hasSessionEnded) this.#fail(SESSION_INVALID, 'client')
         else this.start()
@@ -447,7 +447,7 @@ export class Relay extends Exchange implements ServiceListener {
   #abandonRequest(): void {
     this.#dropService()
     this.#log('complete')
-    this.#client.done(this.#request, { keeps: this.#keepsClient, isLast: false, isBodyComing: true })
+    this.#client.done(this.#request, this.#keepsClient, false, true)
   }
 
   /**
@@ -467,7 +467,7 @@ export class Relay extends Exchange implements ServiceListener {
       else service.destroy()
     }
     this.#log('complete')
-    this.#client.done(this.#request, { keeps: this.#keepsClient, isLast: this.#isLastAndShort, isBodyComing: false })
+    this.#client.done(this.#request, this.#keepsClient, this.#isLastAndShort, false)
   }
 
   override timedOut(): void {

@@ -149,11 +149,11 @@ export class XenApiCall extends Exchange {
 
   #send(connected: Connected): void {
     if (this.#state !== STATE.CONNECTING) {
-      if (connected.kind === 'connected') connected.connection.destroy()
+      if (typeof connected !== 'string') connected.destroy()
       return
     }
-    if (connected.kind !== 'connected') {
-      const refusal = connected.kind === 'no-descriptors' ? GATEWAY_BUSY : AUTHORITY_UNAVAILABLE
+    if (typeof connected === 'string') {
+      const refusal = connected === 'no-descriptors' ? GATEWAY_BUSY : AUTHORITY_UNAVAILABLE
       this.#refuse(refusal)
       return
     }
@@ -162,9 +162,9 @@ export class XenApiCall extends Exchange {
     this.#end()
     this.#request.bytesIn = bytesIn
     // All of it is written here: a call may wait for long, and nothing of it is kept.
-    connected.connection.wire.text(`${this.#headLines}Content-Length: ${bytesIn}\r\n\r\n${body}`)
+    connected.wire.text(`${this.#headLines}Content-Length: ${bytesIn}\r\n\r\n${body}`)
     this.#client.become(
-      new Relay(this.#shared, this.#client, connected.connection, this.#request, {
+      new Relay(this.#shared, this.#client, connected, this.#request, {
         target: this.#target,
         text: '',
         upgrade: undefined,

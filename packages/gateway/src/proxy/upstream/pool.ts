@@ -26,10 +26,8 @@ export type ConnectFailure = 'not-running' | 'unreachable' | 'too-slow' | 'no-de
 /** How it shows that a service does not run: no socket, one that nobody listens on, or a file that is none. */
 export type Absence = 'absent' | 'stale' | 'no-socket'
 
-/** What became of `connect`. */
-export type Connected =
-  | { readonly kind: 'connected'; readonly connection: ServiceConnection }
-  | { readonly kind: ConnectFailure }
+/** What became of `connect`: a connection, which is the caller's, or why there is none. */
+export type Connected = ServiceConnection | ConnectFailure
 
 /** Codes by which connecting says that nobody listens at a path. */
 const NOBODY_THERE: ReadonlySet<string> = new Set([
@@ -76,8 +74,7 @@ export class ServicePool {
 
   /** The idle connection to `target` that was used last, or a new one; null when that takes time: see `connect`. */
   take(target: Target): Connected | null {
-    const connection = this.#takeIdle(target.key)
-    return connection === undefined ? this.#connectNow(target) : { kind: 'connected', connection }
+    return this.#takeIdle(target.key) ?? this.#connectNow(target)
   }
 
   /** What stands where nobody listens: the first that is something. Connecting says the same of a stale socket and of a file. */
@@ -123,23 +120,23 @@ export class ServicePool {
       if (NOBODY_THERE.has(made.code)) continue
       return made.code === QUEUE_FULL ? null : this.#failed(made.code)
     }
-    return { kind: 'not-running' }
+    return 'not-running'
   }
 
-  #connected(wire: Wire, readsBodies: boolean): Connected {
+  #connected(wire: Wire, readsBodies: boolean): ServiceConnection {
     const connection = new ServiceConnection(wire, readsBodies, this.#closed)
     this.#open.add(connection)
-    return { kind: 'connected', connection }
+    return connection
   }
 
   readonly #closed = (connection: ServiceConnection): void => {
     this.#open.delete(connection)
   }
 
-  #failed(code: string): Connected {
-    if (!NO_DESCRIPTORS.has(code)) return { kind: 'unreachable' }
+  #failed(code: string): ConnectFailure {
+    if (!NO_DESCRIPTORS.has(code)) return 'unreachable'
     this.#options.problem('descriptors-used-up', code)
-    return { kind: 'no-descriptors' }
+    return 'no-descriptors'
   }
 
   /** Makes a connection to `target`, for as long as it takes, up to the connect timeout. `then` is called once, now or later. */
@@ -157,7 +154,7 @@ export class ServicePool {
         made.keepAlive(KEEP_ALIVE_MS)
         made.text(greeting)
         then(this.#connected(made, false))
-      } else if (NOBODY_THERE.has(made)) then({ kind: 'not-running' })
+      } else if (NOBODY_THERE.has(made)) then('not-running')
       else then(this.#failed(made))
     })
   }
@@ -165,7 +162,7 @@ export class ServicePool {
   #try(target: Target, pauseMs: number, deadlineMs: number, then: (connected: Connected) => void): void {
     const connected = this.#connectNow(target)
     if (connected !== null) then(connected)
-    else if (this.#clock.nowMs >= deadlineMs) then({ kind: 'too-slow' })
+    else if (this.#clock.nowMs >= deadlineMs) then('too-slow')
     // The service runs, and its queue of connections is full.
     else setTimeout(() => this.#try(target, Math.min(pauseMs * 2, RETRY_LAST_MS), deadlineMs, then), pauseMs)
   }
