@@ -52,8 +52,8 @@ export class RequestJournal implements Journal {
       client: peer.address,
       caller: request.entry,
       service: request.service,
-      method: request.method,
-      path: request.path,
+      method: known(request.method),
+      path: known(request.path),
       status,
       outcome,
       reason,
@@ -84,8 +84,8 @@ export class RequestJournal implements Journal {
       client: address,
       caller: request.entry,
       service,
-      method: request.method,
-      path: request.path,
+      method: known(request.method),
+      path: known(request.path),
       status: refusal.status,
       outcome: 'refused',
       reason: refusal.reason,
@@ -111,6 +111,10 @@ export class RequestJournal implements Journal {
     if (task === null || entry === null || failure === undefined) return
     this.#options.taskEnded?.({ session: entry.session, reference: task, failure })
   }
+}
+
+function known(text: string): string | null {
+  return text === '' ? null : text
 }
 
 /** What a request that ended so says of its task; undefined when the task goes on: the client is sent elsewhere. */

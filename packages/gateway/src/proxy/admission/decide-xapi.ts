@@ -8,6 +8,7 @@
 import type { RequestHead } from '@xengate/http1'
 import { GATEWAY_BUSY, malformed, PATH_UNKNOWN, type Refusal, XAPI_UNAVAILABLE } from '../heads/refusals.ts'
 import { isForService, pathOf, XENAPI_PATHS } from '../heads/target.ts'
+import type { Request } from '../exchange/request.ts'
 import type { ServiceConnection } from '../upstream/connection.ts'
 import type { ServicePool } from '../upstream/pool.ts'
 import type { Target } from '../upstream/target.ts'
@@ -24,12 +25,18 @@ export type XapiDecision =
       readonly isLast: boolean
     }
 
-/** Decides on a request that is not for a service. @param xapi as it is for this client */
-export function decideXapi(pool: ServicePool, head: RequestHead, xapi: Target, learned: Learned): XapiDecision {
-  const isConnect = head.method === 'CONNECT'
+/** Decides on `request`, whose head is `head` and which is not for a service. @param xapi as it is for this client */
+export function decideXapi(
+  pool: ServicePool,
+  head: RequestHead,
+  { method, target }: Request,
+  xapi: Target,
+  learned: Learned,
+): XapiDecision {
+  const isConnect = method === 'CONNECT'
   // xapi's consoles are asked for by CONNECT with a path. An authority would ask for a way to another host.
   if (isConnect && !head.target.startsWith('/')) return refuse(malformed('target-invalid'))
-  if (isServiceInDisguise(head.originTarget)) return refuse(PATH_UNKNOWN)
+  if (isServiceInDisguise(target)) return refuse(PATH_UNKNOWN)
   const connected = learned.connected ?? pool.take(xapi)
   if (connected === null) return { kind: 'connect', target: xapi }
   if (connected === 'no-descriptors') return refuse(GATEWAY_BUSY)
@@ -52,8 +59,8 @@ function isServiceInDisguise(target: string): boolean {
 }
 
 /** Whether a request is a call of the XenAPI, whose body xapi reads before it answers 200. */
-export function isXenApiCall(head: RequestHead): boolean {
-  return head.method === 'POST' && XENAPI_PATHS.has(pathOf(head.originTarget))
+export function isXenApiCall({ method, path }: Request): boolean {
+  return method === 'POST' && XENAPI_PATHS.has(path)
 }
 
 /** Whether a request for a service lacks the Host that HTTP/1.1 requires; xapi does without, and its pool's hosts send none. */

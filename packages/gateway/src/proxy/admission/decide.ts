@@ -8,6 +8,7 @@ import { isHttpInDisguise, isServiceName } from '@xengate/channel/contract'
 import type { Answer, SessionEntry, SessionTable } from '../../sessions/table.ts'
 import type { Clock } from '../clock.ts'
 import type { ChannelSockets } from '../exchange/channel-sockets.ts'
+import type { Request } from '../exchange/request.ts'
 import { SEC_FETCH_SITE } from '../heads/field-ids.ts'
 import {
   AUTHORITY_UNAVAILABLE,
@@ -96,12 +97,17 @@ export type Decision =
     }
 
 /**
- * Decides on the request `head`; takes a connection out of the pool when it is to be relayed and `learned` has none.
+ * Decides on `request`, whose head is `head`; takes a connection out of the pool when it is to be relayed and `learned` has none.
  * @param isPassable whether the client's connection could be passed to a service
  */
-export function decide(rules: AdmissionRules, head: RequestHead, learned: Learned, isPassable: boolean): Decision {
-  const target = head.originTarget
-  if (!isForService(target)) return decideXenapi(rules, head, target)
+export function decide(
+  rules: AdmissionRules,
+  head: RequestHead,
+  { method, target }: Request,
+  learned: Learned,
+  isPassable: boolean,
+): Decision {
+  if (!isForService(target)) return decideXenapi(rules, method, target)
 
   const presented = presentedSession(head, target)
   if (presented === undefined) return refuse(SESSION_MISSING)
@@ -114,12 +120,13 @@ export function decide(rules: AdmissionRules, head: RequestHead, learned: Learne
   if (presented.isFromCookie && head.first(SEC_FETCH_SITE)?.toLowerCase() === 'cross-site') {
     return refuse(CROSS_SITE, null, entry)
   }
-  return decideService(rules, head, target, presented.id, entry, learned, isPassable)
+  return decideService(rules, head, method, target, presented.id, entry, learned, isPassable)
 }
 
 function decideService(
   rules: AdmissionRules,
   head: RequestHead,
+  method: string,
   target: string,
   sessionId: string,
   entry: SessionEntry,
@@ -127,7 +134,6 @@ function decideService(
   isPassable: boolean,
 ): Decision {
   const name = serviceNameIn(target)
-  const { method } = head
   const policy = rules.policies.of(name)
   if (policy.roles !== null && !isPermitted(policy, method, entry.session.roles)) {
     return refuse(isOpen(policy, method) ? ROLE_INSUFFICIENT : METHOD_CLOSED, name, entry)
@@ -171,12 +177,11 @@ function pass(
   return { kind: 'pass', name, entry, sessionId, methods: permittedMethods(policy, methods, entry.session.roles) }
 }
 
-function decideXenapi(rules: AdmissionRules, head: RequestHead, target: string): Decision {
+function decideXenapi(rules: AdmissionRules, method: string, target: string): Decision {
   const path = pathOf(target)
   // A page at `/` is somebody else's; only its POST is the XenAPI's.
-  if (!rules.hasXenapi || !XENAPI_PATHS.has(path) || (path === '/' && head.method !== 'POST'))
-    return refuse(PATH_UNKNOWN)
-  if (head.method !== 'POST') return refuse(methodNotAllowed(['POST']))
+  if (!rules.hasXenapi || !XENAPI_PATHS.has(path) || (path === '/' && method !== 'POST')) return refuse(PATH_UNKNOWN)
+  if (method !== 'POST') return refuse(methodNotAllowed(['POST']))
   return { kind: 'call' }
 }
 

@@ -88,7 +88,7 @@ export class Admission implements Handler {
     learned: Learned,
     wasDeclined: boolean,
   ): Exchange | null {
-    const decision = this.#decide(head, client, learned, wasDeclined)
+    const decision = this.#decide(head, request, client, learned, wasDeclined)
     // A connection that was waited for is used now or not at all.
     const { connected } = learned
     if (decision.kind !== 'relay' && decision.kind !== 'xapi' && connected !== null && typeof connected !== 'string') {
@@ -97,7 +97,7 @@ export class Admission implements Handler {
     switch (decision.kind) {
       case 'refuse':
         request.service = decision.name
-        request.isForService = isForService(head.originTarget)
+        request.isForService = isForService(request.target)
         if (decision.entry !== null) request.isOf(decision.entry)
         return this.#refuse(client, request, decision.refusal)
       case 'ask':
@@ -115,12 +115,18 @@ export class Admission implements Handler {
     }
   }
 
-  #decide(head: RequestHead, client: Client, learned: Learned, wasDeclined: boolean): Decision | XapiDecision {
+  #decide(
+    head: RequestHead,
+    request: Request,
+    client: Client,
+    learned: Learned,
+    wasDeclined: boolean,
+  ): Decision | XapiDecision {
     const { front } = this.#options
-    if (front !== null && !isForService(head.originTarget)) {
-      return decideXapi(this.#shared.pool, head, this.#xapiFor(client, front), learned)
+    if (front !== null && !isForService(request.target)) {
+      return decideXapi(this.#shared.pool, head, request, this.#xapiFor(client, front), learned)
     }
-    return decide(this.rules, head, learned, !wasDeclined && this.#isPassable(client))
+    return decide(this.rules, head, request, learned, !wasDeclined && this.#isPassable(client))
   }
 
   /** Whether the connection could be passed to a service now: nothing of it is in this process but what was read. */
@@ -142,9 +148,8 @@ export class Admission implements Handler {
   }
 
   #wait(client: Client, request: Request, awaited: Awaited, learned: Learned, wasDeclined: boolean): Pending {
-    const target = request.target ?? ''
-    request.isForService = isForService(target)
-    if (request.isForService) request.service = serviceNameIn(target)
+    request.isForService = isForService(request.target)
+    if (request.isForService) request.service = serviceNameIn(request.target)
     return new Pending(this.#shared, this.rules.sessions, client, request, awaited, learned, wasDeclined)
   }
 
@@ -212,6 +217,8 @@ export class Admission implements Handler {
     const upgrade = wantedUpgrade(head)
     const isReused = request.decoder === null || policy.reuse === 'always' || connection.readsBodies
     const text = requestText(head, {
+      method: request.method,
+      target: request.target,
       entry,
       stripSession: policy.stripSession,
       forwardedLines: client.peer.forwardedLines,
@@ -237,7 +244,7 @@ export class Admission implements Handler {
   ): Exchange {
     request.service = target.name
     const upgrade = isLast ? undefined : wantedUpgrade(head)
-    const reuse = request.decoder === null ? 'always' : isXenApiCall(head) ? 'after-200' : 'never'
+    const reuse = request.decoder === null ? 'always' : isXenApiCall(request) ? 'after-200' : 'never'
     // A peer that is gone without a word is found by TCP: nothing else ends what takes its time.
     client.wire.keepAlive(KEEP_ALIVE_MS)
     const text = xapiText(head, isLast, reuse === 'never', upgrade)

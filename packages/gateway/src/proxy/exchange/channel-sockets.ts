@@ -41,7 +41,7 @@ export class ChannelSockets {
   }
 
   #isLeft(left: Map<string, number>, name: string): boolean {
-    const untilMs = left.get(name)
+    const untilMs = left.size === 0 ? undefined : left.get(name)
     if (untilMs === undefined) return false
     if (this.#clock.nowMs < untilMs) return true
     left.delete(name)

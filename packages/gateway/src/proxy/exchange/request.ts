@@ -1,18 +1,20 @@
-// One request: what a relay, a refusal and the line in the log have to know of it, and how far it has come.
+// One request: what a relay, a refusal and the line in the log have to know of it, and how far it has come. What is not known is null, or
+// empty where text is.
 
 import { BODY, BodyDecoder, FIELD, type FieldLines, type RequestHead } from '@xengate/http1'
 import type { SessionEntry } from '../../sessions/table.ts'
 import { ACCEPT } from '../heads/field-ids.ts'
 import { pathOf, taskIn } from '../heads/target.ts'
 
-/** See the head of this file. Null stands for what is not known. */
+/** See the head of this file. */
 export class Request {
   /** Names the request in the response and in the log. */
   readonly id: string
   /** When its head was complete, by `performance.now`; 0 when there is none. */
   readonly startedMs: number
-  method: string | null = null
-  target: string | null = null
+  method = ''
+  /** As an origin server is sent it. */
+  target = ''
   /** What the request is for: a service's name as the client gave it, `xenapi` or `xapi`. */
   service: string | null = null
   /** Whether `service` is a custom service. */
@@ -65,12 +67,12 @@ export class Request {
   /** Takes in whose name it is made. */
   isOf(entry: SessionEntry): void {
     this.entry = entry
-    this.task = this.target === null ? null : taskIn(this.target)
+    this.task = taskIn(this.target)
   }
 
   /** The target up to the query. */
-  get path(): string | null {
-    return this.target === null ? null : pathOf(this.target)
+  get path(): string {
+    return pathOf(this.target)
   }
 
   /** Whether some of its body is still to come. */

@@ -135,7 +135,7 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
 
   isAllowed(policies: Policies): boolean {
     const { service, method } = this.#request
-    return this.entry === null || isPermitted(policies.of(service ?? ''), method ?? '', this.entry.session.roles)
+    return this.entry === null || isPermitted(policies.of(service ?? ''), method, this.entry.session.roles)
   }
 
   cut(): void {

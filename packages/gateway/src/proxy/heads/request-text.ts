@@ -9,6 +9,9 @@ import { cookieLineWithoutSession } from './session-id.ts'
 
 /** What a request's head is made from, beside the head that came. */
 export interface RequestContext {
+  /** Method and target of the head, as an origin server is sent it. */
+  readonly method: string
+  readonly target: string
   /** The caller. */
   readonly entry: SessionEntry
   readonly stripSession: boolean
@@ -31,12 +34,12 @@ const DROPS_WITH_COOKIE = [withDrop(DROPS[0], COOKIE), withDrop(DROPS[1], COOKIE
 
 /** The head as text, up to and with its empty line. */
 export function requestText(head: RequestHead, context: RequestContext): string {
-  const { entry, stripSession } = context
-  const target = stripSession ? targetWithoutSession(head.originTarget) : head.originTarget
+  const { method, entry, stripSession } = context
+  const target = stripSession ? targetWithoutSession(context.target) : context.target
   const { host } = head
   const [dropsOfHttp10, dropsOfHttp11] = stripSession ? DROPS_WITH_COOKIE : DROPS
   return (
-    `${head.method} ${target} HTTP/1.1\r\nHost: ${host ?? HOST_UNKNOWN}\r\n` +
+    `${method} ${target} HTTP/1.1\r\nHost: ${host ?? HOST_UNKNOWN}\r\n` +
     keptLines(head, head.minorVersion === 0 ? dropsOfHttp10 : dropsOfHttp11) +
     (stripSession ? cookieLineWithoutSession(head) : '') +
     entry.identityLines +

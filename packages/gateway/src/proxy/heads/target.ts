@@ -20,10 +20,17 @@ export function isForService(target: string): boolean {
 
 /** The name of the service that a target asks for, as it stands there; empty when there is none. */
 export function serviceNameIn(target: string): string {
-  let end = SERVICES_PREFIX.length
-  while (end < target.length && target[end] !== '/' && target[end] !== '?') end++
-  return target.slice(SERVICES_PREFIX.length, end)
+  const start = SERVICES_PREFIX.length
+  let end = start
+  for (; end < target.length; end++) {
+    const code = target.charCodeAt(end)
+    if (code === SLASH || code === QUESTION_MARK) break
+  }
+  return target.slice(start, end)
 }
+
+const SLASH = 0x2f
+const QUESTION_MARK = 0x3f
 
 const TASK_PARAMETER = 'task_id='
 const TASK_CHARACTERS_MAX = 128
