@@ -32,6 +32,7 @@ export class Block {
 
   readonly #returned = (): void => {
     this.#loans--
+    if (this.#unsettled > this.#loans) this.#unsettled = this.#loans
     this.#giveBack()
   }
 

@@ -12,8 +12,11 @@ const BACKLOG = 4096
 /** See the head of this file. */
 export const NET: Transport = {
   name: 'net',
-  listen: (at, { accepted, failed }) =>
-    listenForHandles(at, { accepted: (handle) => accepted(NetWire.ofHandle(handle)), failed }),
+  listen: (at, listener) =>
+    listenForHandles(at, {
+      accepted: (handle) => listener.accepted(NetWire.ofHandle(handle)),
+      failed: (code) => listener.failed(code),
+    }),
   adopt: (fd) => NetWire.ofDescriptor(fd),
 }
 
@@ -26,13 +29,17 @@ export interface HandleListener {
 }
 
 /** Accepts connections as Node.js's handles. Rejects with the system's error when that cannot be. */
-export function listenForHandles(at: ListenAt, { accepted, failed }: HandleListener): Promise<Listening> {
+export function listenForHandles(at: ListenAt, listener: HandleListener): Promise<Listening> {
   const server = createServer()
   const { promise, resolve, reject } = Promise.withResolvers<Listening>()
   server.once('error', reject)
   const listening = (): void => {
     server.off('error', reject)
-    acceptHandles(server, accepted, (errno) => failed(getSystemErrorName(errno)))
+    acceptHandles(
+      server,
+      (handle) => listener.accepted(handle),
+      (errno) => listener.failed(getSystemErrorName(errno)),
+    )
     const address = server.address()
     resolve({
       port: address === null || typeof address === 'string' ? 0 : address.port,

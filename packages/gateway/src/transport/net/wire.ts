@@ -107,7 +107,7 @@ export class NetWire extends Output implements Wire {
    */
   static connect(host: string, port: number, timeoutMs: number, connected: (wire: NetWire | string) => void): void {
     const reads = new BorrowedReads((bytes, count) => (wire === null ? false : wire.#bytes(bytes, count)))
-    const socket = new PatientSocket({ allowHalfOpen: true, onread: reads.onread } as SocketConstructorOpts)
+    const socket = new PatientSocket({ allowHalfOpen: true, onread: reads.onread })
     let wire: NetWire | null = null
     const failed = (error: NodeJS.ErrnoException): void => connected(error.code ?? '')
     const timedOut = (): void => {
