@@ -38,7 +38,7 @@ export class Block {
 
   /** `count` of the writes lent for have been taken whole by the kernel. */
   settle(count: number): void {
-    this.#unsettled -= count
+    this.#unsettled = Math.max(0, this.#unsettled - count)
   }
 
   /** No socket reads into it any more. */

@@ -6,7 +6,7 @@
 // earlier generation is an error in this program; it is dropped and counted.
 
 import { mapMemory, mapShared, type Mapping, unmap } from './memory.ts'
-import { errorNumber, EINVAL, EINTR, systemCall } from './system.ts'
+import { errorNumber, EINTR, systemCall } from './system.ts'
 
 const IO_URING_SETUP = 425
 const IO_URING_ENTER = 426
@@ -21,6 +21,10 @@ const ENTER_EXT_ARG = 1 << 3
 const REGISTER_PROBE = 8
 const REGISTER_PBUF_RING = 22
 const REGISTER_SYNC_CANCEL = 24
+/** In an operation's entry of the probe. */
+const IS_SUPPORTED = 1 << 16
+/** Where the argument of `register` is in the arguments' memory, in bytes; that of `enter` is before it. */
+const REGISTERED_AT = 1024
 const OFF_SQES = 0x1000_0000
 
 /** Operations of io_uring that are used. */
@@ -212,9 +216,8 @@ export class Ring {
     if (waitMs > 0) {
       words[0] = waitMs / 1000
       words[2] = (waitMs % 1000) * 1_000_000
-      words[8] = 0
-      words[10] = address
-      words[11] = address / WORD_VALUES
+      words[8] = address
+      words[9] = address / WORD_VALUES
       systemCall(IO_URING_ENTER, this.#fd, count, 1, ENTER_GETEVENTS | ENTER_EXT_ARG, address + 16, 24)
     } else systemCall(IO_URING_ENTER, this.#fd, count, waitMs === 0 ? 0 : 1, ENTER_GETEVENTS, 0, 0)
     // An error is the time that is over, a signal (EINTR), or memory that is short for now: what was not taken is given again.
@@ -256,9 +259,8 @@ export class Ring {
 
   /** Cancels an operation that the kernel has, now: it is completed as cancelled. @returns false when it is completed already */
   cancelNow(slot: number, operation: number): boolean {
-    const { words } = this.#arguments
+    const words = this.#registered
     // struct io_uring_sync_cancel_reg
-    words.fill(0, 0, 16)
     words[0] = (slot << OPERATION_BITS) | operation
     words[1] = this.#generations[slot] ?? 0
     words.fill(-1, 2, 3) // by user_data, not by descriptor
@@ -268,9 +270,8 @@ export class Ring {
 
   /** Lets the kernel take buffers from a ring at `address`. @returns 0, or the system's error number */
   registerBuffers(address: number, count: number, group: number): number {
-    const { words } = this.#arguments
+    const words = this.#registered
     // struct io_uring_buf_reg
-    words.fill(0, 0, 16)
     words[0] = address
     words[1] = address / WORD_VALUES
     words[2] = count
@@ -280,19 +281,22 @@ export class Ring {
 
   /** Those of `opcodes` that the kernel does not have. */
   missing(opcodes: readonly number[]): number[] {
-    const { bytes, words } = this.#arguments
-    words.fill(0)
+    const words = this.#registered
     const errno = this.#register(REGISTER_PROBE, 256)
-    // struct io_uring_probe: 16 bytes, and 8 for each operation, with the flag that it is supported.
-    const missing =
-      errno === EINVAL ? [...opcodes] : opcodes.filter((code) => (bytes.readUInt16LE(18 + code * 8) & 1) === 0)
-    words.fill(0)
-    return missing
+    // struct io_uring_probe: 4 words, and 2 for each operation, of which the upper half of the first says whether it is supported.
+    return errno === 0 ? opcodes.filter((code) => ((words[4 + code * 2] ?? 0) & IS_SUPPORTED) === 0) : [...opcodes]
   }
 
+  /** The argument of `register`, empty. */
+  get #registered(): Int32Array {
+    return this.#arguments.words.subarray(REGISTERED_AT / 4).fill(0)
+  }
+
+  /** @returns 0, or the system's error number */
   #register(operation: number, count: number): number {
     for (;;) {
-      const result = systemCall(IO_URING_REGISTER, this.#fd, operation, this.#arguments.address, count, 0, 0)
+      const { address } = this.#arguments
+      const result = systemCall(IO_URING_REGISTER, this.#fd, operation, address + REGISTERED_AT, count, 0, 0)
       if (result !== -1) return 0
       const errno = errorNumber()
       if (errno !== EINTR) return errno
