@@ -152,6 +152,7 @@ class Primary implements GroupListener {
       readyPids: groups.readyPids,
       workerPids: groups.pids,
       workersWanted: workerCount(this.#config),
+      transport: this.#group.transport,
       isAuthorityHeard: authority,
       isRegistryHeard: registry,
       startedMs: this.#startedMs,

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { test } from 'node:test'
 import { OPEN_POLICY } from '../model/policy.ts'
+import { test } from './testing/each-transport.ts'
 import { fixture, READER_ID, request, response, statusOf } from './testing/fixture.ts'
 import type { Peer } from './testing/peer.ts'
 

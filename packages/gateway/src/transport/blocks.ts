@@ -32,12 +32,13 @@ export class Block {
 
   readonly #returned = (): void => {
     this.#loans--
+    if (this.#unsettled > this.#loans) this.#unsettled = this.#loans
     this.#giveBack()
   }
 
   /** `count` of the writes lent for have been taken whole by the kernel. */
   settle(count: number): void {
-    this.#unsettled -= count
+    this.#unsettled = Math.max(0, this.#unsettled - count)
   }
 
   /** No socket reads into it any more. */

@@ -35,8 +35,9 @@ export abstract class Output {
   #blockWrites = 0
   /** Whether the last data was written from a block, so that what waits is not copied. */
   #isFromBlock = false
-  /** What waited when `hasMoved` was asked last. */
+  /** What waited, and what was taken, when `hasMoved` was asked last. */
   #pendingBytes = 0
+  #takenBytes = 0
 
   /** Writes text, one byte a character. @param isMore whether it belongs to what was, or will be, written before `writeAll` */
   protected abstract writeText(text: string, isMore: boolean): void
@@ -102,7 +103,7 @@ export abstract class Output {
       this.writeAll()
     }
     if (this.#block === null) return
-    if (!this.isPending) this.#block.settle(this.#blockWrites)
+    if (this.queuedBytes === 0) this.#block.settle(this.#blockWrites)
     this.#block = null
     this.#blockWrites = 0
   }
@@ -122,9 +123,11 @@ export abstract class Output {
 
   hasMoved(): boolean {
     if (this.#pendingBytes === 0 && !this.isPending) return false
-    const pending = this.pendingBytes
-    const hasMoved = pending < this.#pendingBytes
-    this.#pendingBytes = pending
+    this.#pendingBytes = this.pendingBytes
+    // As much may wait as did before, although the peer takes what it is given.
+    const taken = this.writtenBytes - this.#pendingBytes
+    const hasMoved = taken > this.#takenBytes
+    this.#takenBytes = taken
     return hasMoved
   }
 }

@@ -12,12 +12,12 @@ import { Policies, type PolicySetting } from '../../model/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
 import type { Session } from '../../model/session.ts'
 import { SessionTable } from '../../sessions/table.ts'
-import { NET } from '../../transport/net/transport.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../arrival/arrival.ts'
 import { Gateway } from '../gateway.ts'
 import { Greetings } from '../heads/greetings.ts'
 import type { EndedTask } from '../journal.ts'
 import type { Front } from '../upstream/target.ts'
+import { transportOf } from './each-transport.ts'
 import { Arrivals, Peer } from './peer.ts'
 
 export const ROOT_ID: string = 'OpaqueRef:11111111-1111-4111-8111-111111111111'
@@ -103,7 +103,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
   )
   const greetings = new Greetings('00'.repeat(32))
   const gateway: Gateway = new Gateway({
-    transport: NET,
+    transport: transportOf(t),
     limits: { ...LIMITS, ...options.limits },
     methods: options.methods ?? ['GET', 'PUT', 'POST'],
     directories: [join(directory, 'first'), directory],

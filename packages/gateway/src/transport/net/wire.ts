@@ -31,6 +31,8 @@ class PatientSocket extends Socket {
 
 /** The part used of Node.js's handle of a socket, by which `net.Socket` judges its own timeouts. */
 interface WriteQueue {
+  /** What it was given, and what of that waits. */
+  readonly bytesWritten: number
   readonly writeQueueSize: number
 }
 
@@ -56,6 +58,8 @@ export class NetWire extends Output implements Wire {
   #laterText = ''
   #isPaused = false
   #isFinishing = false
+  /** Whether what comes cannot be an answer to what is written next. */
+  #isUnasked = false
 
   private constructor(socket: Socket, raw: Socket, reads: BorrowedReads | null) {
     super()
@@ -65,7 +69,8 @@ export class NetWire extends Output implements Wire {
     this.#plainFd = socket === raw ? descriptorOf(socket) : -1
     socket.on('error', () => {}) // 'close' follows
     socket.on('end', () => {
-      if (!this.#isFinishing) this.listener.ended()
+      if (this.#isUnasked) socket.destroy()
+      else if (!this.#isFinishing) this.listener.ended()
     })
     socket.on('drain', () => {
       if (!this.#isFinishing) this.listener.drained()
@@ -137,7 +142,9 @@ export class NetWire extends Output implements Wire {
   }
 
   #bytes(bytes: Buffer, count: number): boolean {
-    return this.#isFinishing ? false : this.listener.bytes(bytes, 0, count)
+    if (this.#isUnasked) this.#socket.destroy()
+    if (this.#isFinishing || this.#socket.destroyed) return false
+    return this.listener.bytes(bytes, 0, count)
   }
 
   get source(): End | null {
@@ -155,8 +162,10 @@ export class NetWire extends Output implements Wire {
   // ── out ──
 
   protected override writeText(text: string, isMore: boolean): void {
-    if (isMore || this.#plainFd === -1) this.#socket.write(text, 'latin1')
-    else if (this.#laterText === '') {
+    if (isMore || this.#plainFd === -1) {
+      this.#isUnasked = false
+      this.#socket.write(text, 'latin1')
+    } else if (this.#laterText === '') {
       this.#laterText = text
       later.push(this)
       if (later.length === 1) setImmediate(sendLater)
@@ -168,6 +177,7 @@ export class NetWire extends Output implements Wire {
     if (text === '') return
     this.#laterText = ''
     const socket = this.#socket
+    this.#isUnasked = false
     let from = 0
     // A socket that is destroyed has no descriptor any more, before anybody is told of it.
     if (socket.writableLength === 0 && !socket.destroyed && !socket.writableEnded && text.length <= TEXT_BYTES_MAX) {
@@ -180,6 +190,7 @@ export class NetWire extends Output implements Wire {
 
   protected override writeBytes(bytes: Buffer, done: () => void): void {
     this.sendLater()
+    this.#isUnasked = false
     this.#socket.write(bytes, done)
   }
 
@@ -201,9 +212,10 @@ export class NetWire extends Output implements Wire {
   }
 
   override get pendingBytes(): number {
-    const { writableLength, _handle: handle } = this.#socket as Socket & { readonly _handle: WriteQueue | null }
-    // What is being written counts as a whole until the last of it is taken; the handle knows how much of that is left.
-    return writableLength + (handle?.writeQueueSize ?? 0) + unsentBytes(descriptorOf(this.#socket))
+    const { bytesWritten, _handle: handle } = this.#socket as Socket & { readonly _handle: WriteQueue | null }
+    if (handle === null) return 0
+    // The stream counts what is being written as a whole until the last of it is taken; the handle knows how much of it is left.
+    return bytesWritten - handle.bytesWritten + handle.writeQueueSize + unsentBytes(descriptorOf(this.#socket))
   }
 
   protected override get writtenBytes(): number {
@@ -231,7 +243,9 @@ export class NetWire extends Output implements Wire {
   }
 
   isQuiet(): boolean {
-    return this.#plainFd === -1 || this.#socket.destroyed || isQuiet(this.#plainFd)
+    if (this.#plainFd !== -1 && !this.#socket.destroyed && !isQuiet(this.#plainFd)) return false
+    this.#isUnasked = true
+    return true
   }
 
   // ── the end ──
