@@ -15,6 +15,9 @@ import type { Scope } from './scope.ts'
 /** What node is given to run the command line. */
 export const XENGATE: readonly string[] = [await builtApp()]
 
+/** What daemons have their connections by: `npm run test:ring` runs the same tests on the ring. */
+const TRANSPORT = process.env['XENGATE_TEST_TRANSPORT'] ?? 'auto'
+
 /** Lines of output that are shown when a test fails. */
 const LAST_LINES = 20
 
@@ -144,6 +147,7 @@ function configurationText({
     .join('\n')
   return `state-dir = "state"
 workers = ${workers}
+transport = "${TRANSPORT}"
 
 ${listeners}
 [services]
