@@ -32,5 +32,5 @@ export function openValkeyRegistry({ config: { pool }, report, valkey }: OpenCon
     report: (error) => report('registry-problem', error),
     times: VALKEY_TIMES,
   })
-  return { registry, isTold: true }
+  return { registry, announces: true }
 }

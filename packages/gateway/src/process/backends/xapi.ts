@@ -33,5 +33,5 @@ export function openXapiRegistry({ config: { sessions, pool }, report }: OpenCon
     report: (error) => report('registry-problem', error),
     times: XAPI_TIMES,
   })
-  return { registry, isTold: true }
+  return { registry, announces: true }
 }

@@ -60,7 +60,7 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
     const heartbeat = setInterval(() => this.#say(), this.#times.beatMs).unref()
     const look = setInterval(
       () => {
-        if (this.#link.deafMs > this.#times.leaseMs) this.#table.keepOnly(new Set())
+        if (this.#link.stalenessMs > this.#times.leaseMs) this.#table.keepOnly(new Set())
       },
       Math.min(LOOK_MS, this.#times.leaseMs / 4),
     ).unref()
