@@ -8,7 +8,7 @@ import { REASONS } from '@xengate/http1'
 import { parse } from 'smol-toml'
 import { configReference } from '../packages/gateway/src/config/documentation.ts'
 import { parseConfig } from '../packages/gateway/src/config/schema.ts'
-import * as refusals from '../packages/gateway/src/proxy/refusals.ts'
+import * as refusals from '../packages/gateway/src/proxy/heads/refusals.ts'
 
 const ROOT = dirname(import.meta.dirname)
 

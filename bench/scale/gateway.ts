@@ -134,7 +134,7 @@ export class Gateway {
       return true
     }
     return new Promise((resolve) => {
-      this.table.question(id, '', ({ kind }) => resolve(kind === 'session'))
+      this.table.question(id, '', (answer) => resolve(typeof answer !== 'string'))
     })
   }
 

@@ -3,6 +3,7 @@
 import type { LogLevel } from '../logging/level.ts'
 import type { LimitsConfig } from '../model/limits.ts'
 import type { PolicySetting } from '../model/policy.ts'
+import type { TransportWanted } from '../model/transport.ts'
 import type { ValkeySettings } from '../valkey/url.ts'
 import type { XapiSettings } from '../xapi/address.ts'
 import type { ListenAddress, Upstream } from './addresses.ts'
@@ -15,6 +16,8 @@ export interface Config {
   readonly workers: number | 'auto'
   /** Whom workers run as; `null`: the daemon's own user. */
   readonly workerUser: string | number | null
+  /** How workers have their connections. */
+  readonly transport: TransportWanted
   /** At least one, no two alike. */
   readonly listen: readonly ListenConfig[]
   readonly services: ServicesConfig

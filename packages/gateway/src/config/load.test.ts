@@ -13,6 +13,7 @@ const FILE = { mode: 0o666, owner: null, group: null }
 const DEFAULTS: Config = {
   stateDir: '/var/lib/xengate',
   workers: 'auto',
+  transport: 'auto',
   workerUser: null,
   listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 }, proxyProtocol: false, ...FILE, tls: null }],
   services: { directories: ['/var/xapi/plugin'], methods: ['GET', 'PUT', 'POST'], channels: true, policy: {} },

@@ -7,6 +7,7 @@ import * as z from 'zod'
 import { SERVICE_NAME_PATTERN, isServiceName } from '@xengate/channel/contract'
 import { LOG_LEVELS } from '../logging/level.ts'
 import { ROLES } from '../model/role.ts'
+import { TRANSPORTS } from '../model/transport.ts'
 import type { ListenAddress } from './addresses.ts'
 import type { Config, ListenConfig } from './config.ts'
 import type { JsonSchema } from './json-schema.ts'
@@ -299,6 +300,10 @@ const file = z
         'name or number of the user that workers run as, for a daemon that is started as root; default: the one that it runs as',
       example: 'xengate',
     }),
+    transport: option(z.enum(TRANSPORTS).prefault('auto'), {
+      description:
+        'how workers have their connections: net (Node.js), or ring (io_uring; Linux 6.1 and later), which is net where it does not work; auto: net for now. TLS is always net',
+    }),
     listen: option(
       z
         .array(listen)
@@ -374,6 +379,7 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
     stateDir: resolve(directory, input['state-dir']),
     workers: input.workers,
     workerUser: input['worker-user'] ?? null,
+    transport: input.transport,
     listen: input.listen.map((one) => toListen(one, directory)),
     services: {
       directories: s.directories.map((path) => resolve(directory, path)),

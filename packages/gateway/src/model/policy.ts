@@ -38,7 +38,7 @@ export class Policies {
 
   /** Policy of the service `name`. */
   of(name: string): PolicySetting {
-    return this.#byName.get(name) ?? OPEN_POLICY
+    return this.#byName.size === 0 ? OPEN_POLICY : (this.#byName.get(name) ?? OPEN_POLICY)
   }
 
   /** Whether connections may be passed under `policy`: what is passed cannot be stripped of the session id. */

@@ -4,8 +4,8 @@ import type { Config, ServicesConfig } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Problem } from '../logging/log.ts'
 import type { Counted } from '../proxy/tally.ts'
-import type { EndedTask } from '../proxy/task.ts'
-import type { TlsPair } from '../proxy/tls-credentials.ts'
+import type { EndedTask } from '../proxy/journal.ts'
+import type { TlsPair } from '../proxy/arrival/tls-credentials.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../model/session.ts'
 
@@ -65,6 +65,12 @@ export type ToWorker =
    */
   | { readonly type: 'drain'; readonly closesIdle: boolean }
 
+/** A transport by its name, and why it is this one, in words. */
+export interface TransportSaid {
+  readonly name: string
+  readonly reason: string
+}
+
 /** How a worker does. */
 export interface WorkerReport {
   /** Memory that is this process's alone, in bytes. */
@@ -75,7 +81,8 @@ export interface WorkerReport {
 
 /** From a worker to the primary. */
 export type ToPrimary =
-  | { readonly type: 'ready' }
+  /** It serves. `transport`: how it has its connections, and why so, in words. */
+  | { readonly type: 'ready'; readonly transport: TransportSaid }
   | { readonly type: 'here'; readonly report: WorkerReport }
   /** What was counted since the last such message: told some seconds after a request at most, and when the worker ends. */
   | { readonly type: 'counted'; readonly counted: Counted; readonly report: WorkerReport }

@@ -11,7 +11,7 @@ import type { Sample } from '../dom0/data-sources.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
-import type { EndedTask } from '../proxy/task.ts'
+import type { EndedTask } from '../proxy/journal.ts'
 import { version } from '../version.ts'
 import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
@@ -152,6 +152,7 @@ class Primary implements GroupListener {
       readyPids: groups.readyPids,
       workerPids: groups.pids,
       workersWanted: workerCount(this.#config),
+      transport: this.#group.transport,
       isAuthorityHeard: authority,
       isRegistryHeard: registry,
       startedMs: this.#startedMs,

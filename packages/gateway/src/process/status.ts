@@ -7,6 +7,7 @@ import type { Counts } from '../proxy/tally.ts'
 import type { FoundService } from '../services/local-services.ts'
 import { build, version } from '../version.ts'
 import { privateBytes } from './memory.ts'
+import type { TransportSaid } from './messages.ts'
 import type { Statistics } from './statistics.ts'
 
 /** What a status is made from. */
@@ -18,6 +19,8 @@ export interface StatusSource {
   readonly readyPids: readonly number[]
   readonly workerPids: readonly number[]
   readonly workersWanted: number
+  /** How they have their connections; null while none serves. */
+  readonly transport: TransportSaid | null
   /** Whether authority and registry are heard, as far as anything was asked of them. */
   readonly isAuthorityHeard: boolean
   readonly isRegistryHeard: boolean
@@ -51,6 +54,7 @@ export function statusOf(source: StatusSource): unknown {
     registry: { kind: config.pool.registry, isHeard: source.isRegistryHeard },
     pid: process.pid,
     workers: { wanted: source.workersWanted, ready: source.readyPids.length, pids: source.workerPids },
+    transport: source.transport,
     ...shown(statistics.all),
     memoryBytes: { primary: privateBytes(), workers: statistics.workersMemoryBytes },
     warnings: statistics.problems.map(({ event, count, lastMs }) => ({

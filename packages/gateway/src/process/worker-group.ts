@@ -4,12 +4,12 @@ import type { Config, ServicesConfig } from '../config/config.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
-import type { EndedTask } from '../proxy/task.ts'
+import type { EndedTask } from '../proxy/journal.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import { OTHER_BUILD_EXIT } from '../version.ts'
 import type { Account } from './account.ts'
-import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
+import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker, type TransportSaid } from './messages.ts'
 import type { SessionBroker } from './session-broker.ts'
 import type { Statistics } from './statistics.ts'
 import { type TlsEvent, WatchedTlsFiles } from './tls-files.ts'
@@ -112,6 +112,11 @@ export class WorkerGroup {
   /** Those of them that serve. */
   get readyPids(): readonly number[] {
     return [...this.#workers].flatMap(({ pid, isReady }) => (isReady ? (pid ?? []) : []))
+  }
+
+  /** How they have their connections, as the one that was ready last said; null before that. */
+  get transport(): TransportSaid | null {
+    return [...this.#workers].findLast(({ isReady }) => isReady)?.transport ?? null
   }
 
   /** Starts the workers. Resolves when all are ready; rejects, with none left, when one cannot serve. */
@@ -218,8 +223,9 @@ export class WorkerGroup {
         break
       case 'ready':
         worker.isReady = true
+        worker.transport = message.transport
         this.#replaceMs = REPLACE_FIRST_MS
-        this.#options.log.info({ event: 'worker-ready', worker: worker.pid })
+        this.#options.log.info({ event: 'worker-ready', worker: worker.pid, transport: message.transport })
         this.#onReady?.()
         break
       case 'failed':

@@ -9,7 +9,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from '../version.ts'
 import type { Account } from './account.ts'
-import type { ToPrimary, ToWorker } from './messages.ts'
+import type { ToPrimary, ToWorker, TransportSaid } from './messages.ts'
 import { WITHOUT_DEBUGGER } from './signals.ts'
 
 /** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
@@ -32,6 +32,8 @@ export interface WorkerListener {
 export class WorkerProcess {
   /** Whether it serves. */
   isReady = false
+  /** How it has its connections; null before it serves. */
+  transport: TransportSaid | null = null
   /** Beats since it said anything. What is counted is beats and not time: a machine that stood still is no fault of the worker's. */
   silentBeats = 0
   /** The descriptors that it was given, by their numbers there. */

@@ -5,14 +5,15 @@ import { type AccessFields, type ChannelFields, channelLine } from '../logging/a
 import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
 import type { ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/config.ts'
-import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrived.ts'
+import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrival/arrival.ts'
 import { Gateway } from '../proxy/gateway.ts'
-import { Greetings } from '../proxy/greetings.ts'
-import { TlsCredentials, type TlsPair } from '../proxy/tls-credentials.ts'
+import { Greetings } from '../proxy/heads/greetings.ts'
+import { TlsCredentials, type TlsPair } from '../proxy/arrival/tls-credentials.ts'
 import { Policies } from '../model/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../model/session.ts'
 import { SessionTable } from '../sessions/table.ts'
+import { chooseTransport, type ChosenTransport } from '../transport/choose.ts'
 import { collectGarbage } from './garbage.ts'
 import { privateBytes } from './memory.ts'
 import { monotonicMs, type ToPrimary, type ToWorker, type WorkerReport } from './messages.ts'
@@ -52,15 +53,20 @@ export function runWorker(self: NodeJS.Process): void {
   self.on('disconnect', () => self.exit(1))
 
   let worker: Worker | undefined
+  /** What is said before there is one. */
+  const early: Exclude<ToWorker, StartMessage>[] = []
+  const start = async (message: StartMessage): Promise<void> => {
+    worker = new Worker(message, await chooseTransport(message.config.transport), tell)
+    for (const said of early) worker.take(said)
+    await worker.start(message)
+  }
   self.on('message', (message: ToWorker) => {
     if (message.type === 'start') {
-      worker = new Worker(message, tell)
-      worker.start(message).catch((error: unknown) => {
+      start(message).catch((error: unknown) => {
         tell({ type: 'failed', problem: error instanceof Error ? error.message : String(error) })
       })
-    } else {
-      worker?.take(message)
-    }
+    } else if (worker === undefined) early.push(message)
+    else worker.take(message)
   })
 }
 
@@ -72,6 +78,7 @@ function longestSilenceMs({ authority, idleTimeoutMs, xapi }: SessionsConfig): n
 
 class Worker {
   readonly #gateway: Gateway
+  readonly #chosen: ChosenTransport
   /** By place in the list of listeners. */
   readonly #credentials = new Map<number, TlsCredentials>()
   readonly #sessions: SessionTable
@@ -90,7 +97,11 @@ class Worker {
   /** Whether the authority tells of endings by itself. */
   readonly #hearsEndings: boolean
 
-  constructor({ config, xenapiPath, returnPath, returnKey, places }: StartMessage, tell: (message: ToPrimary) => void) {
+  constructor(
+    { config, xenapiPath, returnPath, returnKey, places }: StartMessage,
+    chosen: ChosenTransport,
+    tell: (message: ToPrimary) => void,
+  ) {
     this.#tell = tell
     this.#greetings = new Greetings(returnKey)
     this.#log = createLog(config.log)
@@ -110,7 +121,9 @@ class Worker {
     const { services, limits } = config
     const audit = config.log.audit ? new Audit(config.log.syslog) : null
     this.#hearsEndings = config.sessions.authority !== 'xapi'
+    this.#chosen = chosen
     this.#gateway = new Gateway({
+      transport: this.#chosen.transport,
       limits,
       methods: services.methods,
       directories: services.directories,
@@ -151,7 +164,8 @@ class Worker {
     for (const [index, fd] of listenFds.entries())
       await this.#gateway.listen({ fd }, this.#traits(index, config.listen[index], tls[index] ?? null))
     await this.#gateway.listen({ fd: returnFd }, { ...PLAIN_LISTENER, canPass: false, greetings: this.#greetings })
-    this.#tell({ type: 'ready' })
+    const { transport, reason } = this.#chosen
+    this.#tell({ type: 'ready', transport: { name: transport.name, reason } })
   }
 
   #traits(index: number, listen: ListenConfig | undefined, pair: TlsPair | null): ListenerTraits {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { OPEN_POLICY } from '../model/policy.ts'
-import { test } from 'node:test'
+import { test } from './testing/each-transport.ts'
 import { COOKIE, type Fixture, fixture, READER_ID, request, response, ROOT_ID, statusOf } from './testing/fixture.ts'
 import { Arrivals } from './testing/peer.ts'
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { test } from './testing/each-transport.ts'
 import { fixture, request, response, ROOT_ID, statusOf } from './testing/fixture.ts'
 import { Arrivals } from './testing/peer.ts'
 

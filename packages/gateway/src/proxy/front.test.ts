@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { test, type TestContext } from 'node:test'
+import type { TestContext } from 'node:test'
+import { test } from './testing/each-transport.ts'
 import {
   COOKIE,
   fixture,

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
-import { test, type TestContext } from 'node:test'
+import type { TestContext } from 'node:test'
 import { join } from 'node:path'
-import { Greetings } from './greetings.ts'
+import { Greetings } from './heads/greetings.ts'
+import { test } from './testing/each-transport.ts'
 import { fixture, type FixtureOptions, request, response } from './testing/fixture.ts'
 import { Peer } from './testing/peer.ts'
 
@@ -74,6 +75,6 @@ test('a client cannot greet: at its own listener the line is malformed HTTP', DE
   assert.match(await peer.message(), /^HTTP\/1\.1 400 /)
 })
 
-test('of ends that are not known there is no greeting', () => {
+test('of ends that are not known there is no greeting', DEADLINE, () => {
   assert.equal(new Greetings('00').of(null), '')
 })

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { test } from 'node:test'
 import { promisify } from 'node:util'
+import { test } from './testing/each-transport.ts'
 import { COOKIE, fixture, request, response, statusOf } from './testing/fixture.ts'
 
 const DEADLINE = { timeout: 60_000 }

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { test } from 'node:test'
 import { OPEN_POLICY } from '../model/policy.ts'
+import { test } from './testing/each-transport.ts'
 import { fixture, READER_ID, request, response, statusOf } from './testing/fixture.ts'
 import type { Peer } from './testing/peer.ts'
 
@@ -101,7 +101,7 @@ test(
   DEADLINE,
   async (t) => {
     const { client, service } = await fixture(t, {
-      limits: { responseMinRate: 150_000, bodyIdleTimeoutMs: 60_000, idleTimeoutMs: 60_000 },
+      limits: { responseMinRate: 250_000, bodyIdleTimeoutMs: 60_000, idleTimeoutMs: 60_000 },
     })
     const svc = await service('svc')
     const [slow, fast] = [lazy(client()), lazy(client())]

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { OPEN_POLICY } from '../model/policy.ts'
-import { test } from 'node:test'
+import { test } from './testing/each-transport.ts'
 import { COOKIE, fixture, READER_ID, request, response, ROOT_ID, statusOf, withoutId } from './testing/fixture.ts'
 import { accessLine } from '../logging/access.ts'
 

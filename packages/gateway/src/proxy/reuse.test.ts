@@ -3,8 +3,9 @@
 
 import assert from 'node:assert/strict'
 import { chmodSync } from 'node:fs'
-import { test, type TestContext } from 'node:test'
+import type { TestContext } from 'node:test'
 import { OPEN_POLICY } from '../model/policy.ts'
+import { test } from './testing/each-transport.ts'
 import { COOKIE, fixture, type Fixture, rawService, request, response, statusOf } from './testing/fixture.ts'
 import type { Arrivals, Peer } from './testing/peer.ts'
 

@@ -5,11 +5,11 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
-import { test } from 'node:test'
 import fc from 'fast-check'
 import { BODY, BodyDecoder, FieldLines, HEAD, RequestHead, STEP } from '@xengate/http1'
-import { REQUEST_FIELDS } from './field-ids.ts'
-import { presentedSession } from './session-id.ts'
+import { REQUEST_FIELDS } from './heads/field-ids.ts'
+import { presentedSession } from './heads/session-id.ts'
+import { test } from './testing/each-transport.ts'
 import { COOKIE, fixture, ROOT_ID } from './testing/fixture.ts'
 
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? 400)

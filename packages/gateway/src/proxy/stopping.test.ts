@@ -4,11 +4,11 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
 import { makeCertificate } from './testing/certificate.ts'
+import { test } from './testing/each-transport.ts'
 import { fixture, request, statusOf } from './testing/fixture.ts'
 import { readTlsPair } from '../process/tls-files.ts'
-import { TlsCredentials } from './tls-credentials.ts'
+import { TlsCredentials } from './arrival/tls-credentials.ts'
 
 const DEADLINE = { timeout: 60_000 }
 const NOTHING = 'GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n'

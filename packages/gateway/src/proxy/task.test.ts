@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import net from 'node:net'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { test } from './testing/each-transport.ts'
 import { COOKIE, fixture, request, response, statusOf } from './testing/fixture.ts'
 
 const DEADLINE = { timeout: 20_000 }

@@ -1,7 +1,7 @@
 // Calls of the XenAPI, which the primary gets whole or not at all.
 
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { test } from './testing/each-transport.ts'
 import { fixture, response, statusOf } from './testing/fixture.ts'
 
 const DEADLINE = { timeout: 60_000 }

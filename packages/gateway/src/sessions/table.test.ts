@@ -79,9 +79,11 @@ test('questions are asked once for each id, and are bounded', () => {
   const { table: sessions, asked } = table()
   const kinds: string[] = []
   for (let count = 0; count < 1001; count++)
-    sessions.question(`id${count}`, String(count), ({ kind }) => kinds.push(kind))
+    sessions.question(`id${count}`, String(count), (answer) =>
+      kinds.push(typeof answer === 'string' ? answer : 'session'),
+    )
   assert.deepEqual(kinds, ['busy'])
-  sessions.question('id0', '', ({ kind }) => kinds.push(kind))
+  sessions.question('id0', '', (answer) => kinds.push(typeof answer === 'string' ? answer : 'session'))
   assert.equal(asked.length, 1000)
   sessions.answered('id0', null, 0)
   assert.deepEqual(kinds, ['busy', 'nobody', 'nobody'])

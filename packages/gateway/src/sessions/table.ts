@@ -29,12 +29,8 @@ export interface SessionEntry {
   logged: string | null
 }
 
-/** What became of a question: the session, `nobody` (no such session), `unavailable` (nobody can tell), `busy` (too many questions). */
-export type Answer =
-  | { readonly kind: 'session'; readonly entry: SessionEntry }
-  | { readonly kind: 'nobody' }
-  | { readonly kind: 'unavailable' }
-  | { readonly kind: 'busy' }
+/** What became of a question: the session, or that there is none, that nobody can tell, or that too many questions are open. */
+export type Answer = SessionEntry | 'nobody' | 'unavailable' | 'busy'
 
 interface Question {
   /** Of who asked first. */
@@ -118,7 +114,7 @@ export class SessionTable {
     if (question !== undefined) {
       question.waiters.push(then)
     } else if (!this.#shares.take(clientAddress)) {
-      then({ kind: 'busy' })
+      then('busy')
     } else {
       this.#questions.set(id, { clientAddress, waiters: [then] })
       this.#ask(id, clientAddress)
@@ -136,8 +132,8 @@ export class SessionTable {
   }
 
   #answer(id: string, found: Session | null | 'unavailable', nowMs: number): Answer {
-    if (found === null) return { kind: 'nobody' }
-    if (found === 'unavailable') return { kind: 'unavailable' }
+    if (found === null) return 'nobody'
+    if (found === 'unavailable') return 'unavailable'
     const entry: SessionEntry = {
       session: found,
       identityLines: identityLines(found),
@@ -150,7 +146,7 @@ export class SessionTable {
     }
     this.#entries.set(id, entry)
     this.#idsByUuid.set(found.uuid, id)
-    return { kind: 'session', entry }
+    return entry
   }
 
   /** Takes the news that sessions ended: from here on no request of theirs is admitted. */

@@ -1,6 +1,7 @@
 // xengate check-config: says what is wrong with a configuration, and what may not be meant as it stands there.
 
 import { ConfigError, type ConfigProblem } from '../../config/load.ts'
+import { chooseTransport } from '../../transport/choose.ts'
 import { configPath, loadChecked } from '../checked-config.ts'
 import { EXIT } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
@@ -14,23 +15,27 @@ export async function checkConfig(
   io: Io,
 ): Promise<number> {
   const path = configPath(options.config, io)
-  const found = await findIn(path)
+  const { problems: found, transport } = await findIn(path)
   const shown = options.config ?? path
   if (options.json === true) print(io, JSON.stringify(found, null, 2))
   for (const { line, message, severity } of found) {
     say(io, `${line === 0 ? shown : `${shown}:${line}`}: ${severity === 'warning' ? 'warning: ' : ''}${message}`)
   }
   if (found.some(({ severity }) => severity === 'error')) return EXIT.failed
-  say(io, `${shown}: valid`)
+  say(io, `${shown}: valid; transport: ${transport}`)
   return EXIT.ok
 }
 
-async function findIn(path: string): Promise<Found[]> {
+async function findIn(path: string): Promise<{ readonly problems: Found[]; readonly transport: string }> {
   try {
-    const { doubts, descriptorDoubts } = await loadChecked(path)
-    return [...doubts, ...descriptorDoubts].map((problem) => ({ ...problem, severity: 'warning' }))
+    const { config, doubts, descriptorDoubts } = await loadChecked(path)
+    const { transport, reason } = await chooseTransport(config.transport)
+    const problems = [...doubts, ...descriptorDoubts].map((problem) => ({ ...problem, severity: 'warning' as const }))
+    return { problems, transport: `${transport.name} (${reason})` }
   } catch (error) {
-    if (error instanceof ConfigError) return error.problems.map((problem) => ({ ...problem, severity: 'error' }))
+    if (error instanceof ConfigError) {
+      return { problems: error.problems.map((problem) => ({ ...problem, severity: 'error' })), transport: '' }
+    }
     throw error
   }
 }

@@ -12,11 +12,12 @@ import { Policies, type PolicySetting } from '../../model/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
 import type { Session } from '../../model/session.ts'
 import { SessionTable } from '../../sessions/table.ts'
-import { type ListenerTraits, PLAIN_LISTENER } from '../arrived.ts'
-import type { Front } from '../front.ts'
+import { type ListenerTraits, PLAIN_LISTENER } from '../arrival/arrival.ts'
 import { Gateway } from '../gateway.ts'
-import { Greetings } from '../greetings.ts'
-import type { EndedTask } from '../task.ts'
+import { Greetings } from '../heads/greetings.ts'
+import type { EndedTask } from '../journal.ts'
+import type { Front } from '../upstream/target.ts'
+import { transportOf } from './each-transport.ts'
 import { Arrivals, Peer } from './peer.ts'
 
 export const ROOT_ID: string = 'OpaqueRef:11111111-1111-4111-8111-111111111111'
@@ -102,6 +103,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
   )
   const greetings = new Greetings('00'.repeat(32))
   const gateway: Gateway = new Gateway({
+    transport: transportOf(t),
     limits: { ...LIMITS, ...options.limits },
     methods: options.methods ?? ['GET', 'PUT', 'POST'],
     directories: [join(directory, 'first'), directory],
@@ -121,9 +123,8 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     channel: (line) => channelLines.push(line),
     taskEnded: (ended) => endedTasks.push(ended),
   })
-  const address = await gateway.listen({ host: '127.0.0.1', port: 0 }, { ...PLAIN_LISTENER, ...options.listener })
+  const port = await gateway.listen({ host: '127.0.0.1', port: 0 }, { ...PLAIN_LISTENER, ...options.listener })
   await gateway.listen({ path: join(directory, 'gateway.sock') }, { ...PLAIN_LISTENER, canPass: false, greetings })
-  const port = typeof address === 'string' ? 0 : address.port
   const peers: Peer[] = []
   const services: RawService[] = []
   t.after(async () => {

@@ -1,0 +1,208 @@
+// The way of one request to its decision: session (403), role (403), service (404), method (405), other host (302).
+// The order is the specification's and never depends on the service.
+
+import { FIELD, type RequestHead } from '@xengate/http1'
+import { isOpen, isPermitted, permittedMethods, type Policies, type PolicySetting } from '../../model/policy.ts'
+import type { ServiceRegistry } from '../../services/registry.ts'
+import { isHttpInDisguise, isServiceName } from '@xengate/channel/contract'
+import type { Answer, SessionEntry, SessionTable } from '../../sessions/table.ts'
+import type { Clock } from '../clock.ts'
+import type { ChannelSockets } from '../exchange/channel-sockets.ts'
+import type { Request } from '../exchange/request.ts'
+import { SEC_FETCH_SITE } from '../heads/field-ids.ts'
+import {
+  AUTHORITY_UNAVAILABLE,
+  CROSS_SITE,
+  elsewhere,
+  GATEWAY_BUSY,
+  METHOD_CLOSED,
+  methodNotAllowed,
+  PATH_UNKNOWN,
+  type Refusal,
+  ROLE_INSUFFICIENT,
+  SERVICE_NAME_INVALID,
+  SERVICE_NO_SOCKET,
+  SERVICE_SLOW,
+  SERVICE_STALE,
+  SERVICE_UNKNOWN,
+  SERVICE_UNNAMED,
+  SERVICE_UNREACHABLE,
+  SESSION_INVALID,
+  SESSION_MISSING,
+} from '../heads/refusals.ts'
+import { presentedSession } from '../heads/session-id.ts'
+import { isForService, namesTask, pathOf, serviceNameIn, XENAPI_PATHS } from '../heads/target.ts'
+import type { ServiceConnection } from '../upstream/connection.ts'
+import type { Absence, Connected, ServicePool } from '../upstream/pool.ts'
+import { ServiceTarget, type Target } from '../upstream/target.ts'
+
+/** By what stands where a service's socket would be. */
+const ABSENT: Readonly<Record<Absence, Refusal>> = {
+  absent: SERVICE_UNKNOWN,
+  stale: SERVICE_STALE,
+  'no-socket': SERVICE_NO_SOCKET,
+}
+
+/** What a decision rests on. */
+export interface AdmissionRules {
+  readonly sessions: SessionTable
+  readonly policies: Policies
+  readonly registry: ServiceRegistry
+  readonly pool: ServicePool
+  readonly channels: ChannelSockets
+  readonly clock: Clock
+  /** Where sockets of services are, in the order to try. */
+  readonly directories: readonly string[]
+  /** Methods that services may be reached with. */
+  readonly methods: readonly string[]
+  /** Whether the gateway has a XenAPI: not when sessions are xapi's. */
+  readonly hasXenapi: boolean
+}
+
+/** What was learned for this very request while it waited. */
+export interface Learned {
+  readonly answer: { readonly id: string; readonly answer: Answer } | null
+  readonly connected: Connected | null
+}
+
+/** What becomes of a request. */
+export type Decision =
+  | {
+      readonly kind: 'refuse'
+      readonly refusal: Refusal
+      readonly name: string | null
+      readonly entry: SessionEntry | null
+    }
+  /** Ask about this session, then decide again. */
+  | { readonly kind: 'ask'; readonly id: string }
+  /** Connect to this service, which takes a while, then decide again. */
+  | { readonly kind: 'connect'; readonly target: Target }
+  /** Gather the call of the XenAPI, and send it to the primary. */
+  | { readonly kind: 'call' }
+  /** Pass the client's connection to the service; if it is not taken, decide again. */
+  | {
+      readonly kind: 'pass'
+      readonly name: string
+      readonly entry: SessionEntry
+      readonly sessionId: string
+      /** Those that this session may use at this service. */
+      readonly methods: readonly string[]
+    }
+  | {
+      readonly kind: 'relay'
+      readonly connection: ServiceConnection
+      readonly target: Target
+      readonly entry: SessionEntry
+      readonly policy: PolicySetting
+    }
+
+/**
+ * Decides on `request`, whose head is `head`; takes a connection out of the pool when it is to be relayed and `learned` has none.
+ * @param isPassable whether the client's connection could be passed to a service
+ */
+export function decide(
+  rules: AdmissionRules,
+  head: RequestHead,
+  { method, target }: Request,
+  learned: Learned,
+  isPassable: boolean,
+): Decision {
+  if (!isForService(target)) return decideXenapi(rules, method, target)
+
+  const presented = presentedSession(head, target)
+  if (presented === undefined) return refuse(SESSION_MISSING)
+  const answer = answerOn(rules.sessions, presented.id, learned, rules.clock.nowMs)
+  if (answer === undefined) return { kind: 'ask', id: presented.id }
+  if (answer === 'nobody') return refuse(SESSION_INVALID)
+  if (answer === 'unavailable') return refuse(AUTHORITY_UNAVAILABLE)
+  if (answer === 'busy') return refuse(GATEWAY_BUSY)
+  const entry = answer
+  if (presented.isFromCookie && head.first(SEC_FETCH_SITE)?.toLowerCase() === 'cross-site') {
+    return refuse(CROSS_SITE, null, entry)
+  }
+  return decideService(rules, head, method, target, presented.id, entry, learned, isPassable)
+}
+
+function decideService(
+  rules: AdmissionRules,
+  head: RequestHead,
+  method: string,
+  target: string,
+  sessionId: string,
+  entry: SessionEntry,
+  learned: Learned,
+  isPassable: boolean,
+): Decision {
+  const name = serviceNameIn(target)
+  const policy = rules.policies.of(name)
+  if (policy.roles !== null && !isPermitted(policy, method, entry.session.roles)) {
+    return refuse(isOpen(policy, method) ? ROLE_INSUFFICIENT : METHOD_CLOSED, name, entry)
+  }
+  if (!isServiceName(name)) return refuse(name === '' ? SERVICE_UNNAMED : SERVICE_NAME_INVALID, null, entry)
+
+  const passes = isPassable && rules.policies.allowsChannel(policy) && rules.methods.includes(method)
+  // The end of a request that names a task is the task's: only a relay sees it.
+  const isFollowed = rules.hasXenapi && namesTask(target)
+  // A connection that ends with this request gains nothing by being passed.
+  if (passes && !isFollowed && head.isPersistent && learned.connected === null && rules.channels.mayTake(name)) {
+    return pass(rules, name, sessionId, entry, policy)
+  }
+  const service = new ServiceTarget(name, rules.directories)
+  const connected = learned.connected ?? rules.pool.take(service)
+  if (connected === null) return { kind: 'connect', target: service }
+  if (connected === 'not-running' && passes) return pass(rules, name, sessionId, entry, policy)
+  if (connected === 'unreachable') return refuse(SERVICE_UNREACHABLE, name, entry)
+  if (connected === 'no-descriptors') return refuse(GATEWAY_BUSY, name, entry)
+  if (connected === 'too-slow') return refuse(SERVICE_SLOW, name, entry)
+
+  const origin = connected === 'not-running' ? rules.registry.whereIs(name, entry.session.uuid) : undefined
+  if (connected === 'not-running' && origin === undefined) {
+    return refuse(ABSENT[rules.pool.absenceOf(service)], name, entry)
+  }
+  if (!rules.methods.includes(method)) {
+    if (connected !== 'not-running' && learned.connected === null) rules.pool.giveBack(service, connected)
+    return refuse(methodNotAllowed(rules.methods), name, entry)
+  }
+  if (connected === 'not-running') return refuse(elsewhere(`${origin}${target}`), name, entry)
+  return { kind: 'relay', connection: connected, target: service, entry, policy }
+}
+
+function pass(
+  { methods }: AdmissionRules,
+  name: string,
+  sessionId: string,
+  entry: SessionEntry,
+  policy: PolicySetting,
+): Decision {
+  return { kind: 'pass', name, entry, sessionId, methods: permittedMethods(policy, methods, entry.session.roles) }
+}
+
+function decideXenapi(rules: AdmissionRules, method: string, target: string): Decision {
+  const path = pathOf(target)
+  // A page at `/` is somebody else's; only its POST is the XenAPI's.
+  if (!rules.hasXenapi || !XENAPI_PATHS.has(path) || (path === '/' && method !== 'POST')) return refuse(PATH_UNKNOWN)
+  if (method !== 'POST') return refuse(methodNotAllowed(['POST']))
+  return { kind: 'call' }
+}
+
+function answerOn(sessions: SessionTable, id: string, learned: Learned, nowMs: number): Answer | undefined {
+  if (id === '') return 'nobody'
+  if (!sessions.isTrusted) return 'unavailable'
+  const entry = sessions.find(id, nowMs)
+  if (entry !== undefined) return entry
+  // An answer that names a session is in the table, unless the session ended since: then it is nobody's.
+  if (learned.answer?.id !== id) return undefined
+  return typeof learned.answer.answer === 'string' ? learned.answer.answer : 'nobody'
+}
+
+function refuse(refusal: Refusal, name: string | null = null, entry: SessionEntry | null = null): Decision {
+  return { kind: 'refuse', refusal, name, entry }
+}
+
+/** The protocols that `head` asks to switch to, if that may be passed on (RFC 9110 section 7.8); else undefined. */
+export function wantedUpgrade(head: RequestHead): string | undefined {
+  if (!head.hasConnectionUpgrade || head.method !== 'GET' || head.minorVersion === 0) return undefined
+  if (head.isChunked || head.contentLength > 0) return undefined
+  const value = head.first(FIELD.UPGRADE)
+  return value === undefined || value === '' || isHttpInDisguise(value) ? undefined : value
+}

@@ -1,0 +1,256 @@
+// From a head to its exchange: the decision, and what is made of it.
+
+import type { RequestHead } from '@xengate/http1'
+import type { LogEvent } from '../../logging/event.ts'
+import type { Transport } from '../../transport/transport.ts'
+import { Channel } from '../exchange/channel.ts'
+import type { Errand } from '../exchange/errand.ts'
+import type { Client, Exchange, Handler, Shared } from '../exchange/ports.ts'
+import { Relay } from '../exchange/relay.ts'
+import { Request } from '../exchange/request.ts'
+import { Tunnel } from '../exchange/tunnel.ts'
+import { XenApiCall } from '../exchange/xenapi-call.ts'
+import type { Greetings } from '../heads/greetings.ts'
+import { malformed, type Refusal } from '../heads/refusals.ts'
+import { callLines, requestText } from '../heads/request-text.ts'
+import { isForService, serviceNameIn } from '../heads/target.ts'
+import { xapiText } from '../heads/xapi-text.ts'
+import { type Front, type Target, xapiTarget, xenapiTarget } from '../upstream/target.ts'
+import { type AdmissionRules, decide, type Decision, type Learned, wantedUpgrade } from './decide.ts'
+import { decideXapi, isXenApiCall, lacksHost, type XapiDecision } from './decide-xapi.ts'
+import { type Awaited, Pending } from './pending.ts'
+
+/** How often a quiet client of xapi is probed by TCP. */
+const KEEP_ALIVE_MS = 60_000
+
+/** What a handler is made from. */
+export interface HandlerOptions {
+  readonly rules: AdmissionRules
+  /** xapi, when the gateway stands in front of it: then it has no XenAPI endpoint of its own. */
+  readonly front: Front | null
+  /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
+  readonly xenapiPath: string | null
+  /** Unix socket where services bring back what a channel must not answer. */
+  readonly returnPath: string
+  /** By which they say there which client's they are. */
+  readonly greetings: Greetings
+  readonly transport: Transport
+  /** Short text that tells this worker's ids from others'. */
+  readonly idPrefix: string
+  /** Whether the gateway takes no more: then no connection is passed. */
+  readonly isDraining: () => boolean
+  readonly nextRequestId: () => string
+  /** Told of what is of use only to who looks for a fault; null when nobody is. */
+  readonly debug: ((event: LogEvent) => void) | null
+}
+
+const NOTHING_LEARNED: Learned = Object.freeze({ answer: null, connected: null })
+
+/** See the head of this file. */
+export class Admission implements Handler {
+  rules: AdmissionRules
+  readonly #shared: Shared
+  readonly #options: HandlerOptions
+  readonly #xenapi: Target
+  /** xapi as it is for each client that has asked for it. */
+  readonly #xapi = new WeakMap<Client, Target>()
+  #passes = 0
+
+  constructor(shared: Shared, options: HandlerOptions) {
+    this.#shared = shared
+    this.#options = options
+    this.rules = options.rules
+    this.#xenapi = xenapiTarget(options.xenapiPath ?? '')
+  }
+
+  handle(head: RequestHead, bytes: Buffer, client: Client, before: Exchange | null): Exchange | null {
+    const known = before instanceof Pending || before instanceof Channel ? before.request : null
+    // A request that has waited keeps its name and its start.
+    const request =
+      known === null
+        ? new Request(this.#options.nextRequestId(), performance.now())
+        : new Request(known.id, known.startedMs)
+    if (this.#options.front !== null && lacksHost(head)) {
+      return this.#refuse(client, new Request(request.id, 0), malformed('host-missing'))
+    }
+    request.read(head, this.#shared.trailerLines)
+    const learned = before instanceof Pending ? before.learned : NOTHING_LEARNED
+    const wasDeclined = before instanceof Pending ? before.wasDeclined : before !== null
+    return this.#admit(head, bytes, client, request, learned, wasDeclined)
+  }
+
+  /** @param wasDeclined whether the service would not take the client's connection */
+  #admit(
+    head: RequestHead,
+    bytes: Buffer,
+    client: Client,
+    request: Request,
+    learned: Learned,
+    wasDeclined: boolean,
+  ): Exchange | null {
+    const decision = this.#decide(head, request, client, learned, wasDeclined)
+    // A connection that was waited for is used now or not at all.
+    const { connected } = learned
+    if (decision.kind !== 'relay' && decision.kind !== 'xapi' && connected !== null && typeof connected !== 'string') {
+      connected.destroy()
+    }
+    switch (decision.kind) {
+      case 'refuse':
+        request.service = decision.name
+        request.isForService = isForService(request.target)
+        if (decision.entry !== null) request.isOf(decision.entry)
+        return this.#refuse(client, request, decision.refusal)
+      case 'ask':
+        return this.#wait(client, request, { session: decision.id }, NOTHING_LEARNED, wasDeclined)
+      case 'connect':
+        return this.#wait(client, request, { target: decision.target }, learned, wasDeclined)
+      case 'call':
+        return this.#call(head, client, request)
+      case 'pass':
+        return this.#pass(decision, client, request, bytes) ?? this.#admit(head, bytes, client, request, learned, true)
+      case 'relay':
+        return this.#relay(head, decision, client, request)
+      case 'xapi':
+        return this.#relayToXapi(head, decision, client, request)
+    }
+  }
+
+  #decide(
+    head: RequestHead,
+    request: Request,
+    client: Client,
+    learned: Learned,
+    wasDeclined: boolean,
+  ): Decision | XapiDecision {
+    const { front } = this.#options
+    if (front !== null && !isForService(request.target)) {
+      return decideXapi(this.#shared.pool, head, request, this.#xapiFor(client, front), learned)
+    }
+    return decide(this.rules, head, request, learned, !wasDeclined && this.#isPassable(client))
+  }
+
+  /** Whether the connection could be passed to a service now: nothing of it is in this process but what was read. */
+  #isPassable({ peer, hasEnded, wire }: Client): boolean {
+    return peer.canPass && !hasEnded && !wire.isPending && !this.#options.isDraining()
+  }
+
+  #xapiFor(client: Client, front: Front): Target {
+    const known = this.#xapi.get(client)
+    if (known !== undefined) return known
+    const target = xapiTarget(front, client.peer.ends)
+    this.#xapi.set(client, target)
+    return target
+  }
+
+  #refuse(client: Client, request: Request, refusal: Refusal): null {
+    client.refuse(refusal, request)
+    return null
+  }
+
+  #wait(client: Client, request: Request, awaited: Awaited, learned: Learned, wasDeclined: boolean): Pending {
+    request.isForService = isForService(request.target)
+    if (request.isForService) request.service = serviceNameIn(request.target)
+    return new Pending(this.#shared, this.rules.sessions, client, request, awaited, learned, wasDeclined)
+  }
+
+  #call(head: RequestHead, client: Client, request: Request): XenApiCall {
+    request.service = this.#xenapi.name
+    const lines = callLines(head, client.peer.forwardedLines, request.id)
+    return new XenApiCall(this.#shared, client, request, this.#xenapi, lines)
+  }
+
+  /** Offers the connection to a service. @returns the channel whose answer is to come, or null when nobody takes it */
+  #pass(
+    { name, entry, sessionId, methods }: Extract<Decision, { kind: 'pass' }>,
+    client: Client,
+    request: Request,
+    bytes: Buffer,
+  ): Channel | null {
+    // Nothing may be read behind the service's back.
+    if (!client.stop()) return null
+    const { channels } = this.rules
+    const { idPrefix, returnPath, greetings, transport, debug } = this.#options
+    const { user, subject, roles, originator } = entry.session
+    const { address, port, proto, ends } = client.peer
+    const id = `${idPrefix}-c${(this.#passes++).toString(36)}`
+    const opened = channels.open(
+      client.wire.fd,
+      {
+        channel: id,
+        service: name,
+        session: { id: sessionId, user, subject, roles, originator },
+        methods,
+        client: { address, port },
+        proto,
+        gateway: returnPath,
+        greeting: greetings.of(ends),
+      },
+      bytes,
+    )
+    debug?.({ event: opened === null ? 'channel-not-offered' : 'channel-offered', channel: id, service: name })
+    if (opened === null) {
+      client.resume()
+      return null
+    }
+    request.service = name
+    request.isForService = true
+    request.isOf(entry)
+    // When the offer comes to nothing in the end, the service may still have the connection.
+    request.isPersistent = false
+    const control = transport.adopt(opened.fd, true)
+    if (opened.unsent !== null) {
+      control.data(opened.unsent, 0, opened.unsent.length)
+      control.flush()
+    }
+    return new Channel(this.#shared, channels, client, control, { id, service: name, entry, methods, request })
+  }
+
+  #relay(
+    head: RequestHead,
+    { connection, target, entry, policy }: Extract<Decision, { kind: 'relay' }>,
+    client: Client,
+    request: Request,
+  ): Relay {
+    request.service = target.name
+    request.isForService = true
+    request.isOf(entry)
+    const upgrade = wantedUpgrade(head)
+    const isReused = request.decoder === null || policy.reuse === 'always' || connection.readsBodies
+    const text = requestText(head, {
+      method: request.method,
+      target: request.target,
+      entry,
+      stripSession: policy.stripSession,
+      forwardedLines: client.peer.forwardedLines,
+      requestId: request.id,
+      upgrade,
+      isLast: !isReused,
+    })
+    return new Relay(this.#shared, client, connection, request, {
+      target,
+      text,
+      upgrade,
+      reuse: isReused ? 'always' : 'never',
+      cutsWithSession: policy.cutTransfers,
+      isForXapi: false,
+    })
+  }
+
+  #relayToXapi(
+    head: RequestHead,
+    { connection, target, isLast }: Extract<XapiDecision, { kind: 'xapi' }>,
+    client: Client,
+    request: Request,
+  ): Exchange {
+    request.service = target.name
+    const upgrade = isLast ? undefined : wantedUpgrade(head)
+    const reuse = request.decoder === null ? 'always' : isXenApiCall(request) ? 'after-200' : 'never'
+    // A peer that is gone without a word is found by TCP: nothing else ends what takes its time.
+    client.wire.keepAlive(KEEP_ALIVE_MS)
+    const text = xapiText(head, isLast, reuse === 'never', upgrade)
+    const errand: Errand = { target, text, upgrade, reuse, cutsWithSession: false, isForXapi: true }
+    return isLast
+      ? new Tunnel(this.#shared, client, connection, request, errand)
+      : new Relay(this.#shared, client, connection, request, errand)
+  }
+}

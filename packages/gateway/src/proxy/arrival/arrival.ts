@@ -1,0 +1,82 @@
+// What a listener makes of its connections, and how each becomes a client: at once, or after the header that says whose it is, and the
+// handshake of TLS.
+
+import type { Ends, Wire } from '../../transport/transport.ts'
+import type { Peer } from '../exchange/ports.ts'
+import type { Greetings } from '../heads/greetings.ts'
+import type { ProxyHeaderFault } from '../heads/proxy-header.ts'
+import type { TlsCredentials } from './tls-credentials.ts'
+
+/** What a listener makes of its connections. */
+export interface ListenerTraits {
+  /** Whether they may be passed to services: not those that services bring back. */
+  readonly canPass: boolean
+  /** Whether each begins with the header of the PROXY protocol. */
+  readonly hasProxyHeader: boolean
+  /** By which those that services bring back say whose they are; null of all others. */
+  readonly greetings: Greetings | null
+  /** What they are secured with; null for plain ones. */
+  readonly tls: TlsCredentials | null
+}
+
+/** The listener that has nothing of its own. */
+export const PLAIN_LISTENER: ListenerTraits = Object.freeze({
+  canPass: true,
+  hasProxyHeader: false,
+  greetings: null,
+  tls: null,
+})
+
+/** Why a connection was closed without an answer, before anything was asked on it; for the log. */
+export type ArrivalFault = ProxyHeaderFault | 'proxy-header-slow' | 'tls-failed' | 'tls-slow'
+
+/** A connection that is no client's yet, or that will be none. */
+export interface Arrival {
+  /** Called by the sweep: gives up if the deadline has passed. */
+  sweep(nowMs: number): void
+  /** The gateway stops: a client that has said nothing is let go, another has until `deadlineMs`. */
+  hasten(deadlineMs: number): void
+  destroy(): void
+}
+
+/** What the owner of an arrival hears, once. */
+export interface ArrivalListener {
+  /** The connection is a client's, and the listener's. @param rest what it has sent beyond its header; borrowed */
+  arrived(wire: Wire, peer: Peer, rest: Buffer): void
+  /** The connection is over. @param fault why; null when the client went away without a word */
+  failed(fault: ArrivalFault | null, address: string): void
+}
+
+/** Port at which everybody expects TLS. */
+const HTTPS_PORT = 443
+
+/** The client of a connection that has arrived. */
+export class ArrivedPeer implements Peer {
+  readonly address: string
+  readonly port: number
+  readonly proto: 'http' | 'https'
+  readonly forwardedLines: string
+  readonly canPass: boolean
+  readonly #wire: Wire
+  readonly #told: Ends | null
+
+  /**
+   * @param told both ends, where a header told them: a TLS proxy at the port of HTTPS has ended TLS
+   * @param isSecure whether TLS ends here
+   */
+  constructor(wire: Wire, told: Ends | null, isSecure: boolean, canPass: boolean) {
+    const source = told === null ? wire.source : told.source
+    this.#wire = wire
+    this.#told = told
+    this.address = source?.address ?? ''
+    this.port = source?.port ?? 0
+    this.proto = isSecure || told?.destination.port === HTTPS_PORT ? 'https' : 'http'
+    const forLine = this.address === '' ? '' : `X-Forwarded-For: ${this.address}\r\n`
+    this.forwardedLines = `${forLine}X-Forwarded-Proto: ${this.proto}\r\n`
+    this.canPass = canPass
+  }
+
+  get ends(): Ends | null {
+    return this.#told ?? this.#wire.ends
+  }
+}

@@ -1,0 +1,497 @@
+// One client's connection.
+//
+//   from         to            method
+//   IDLE         HEAD          #readHead           the first bytes of a request are there
+//   IDLE, HEAD   EXCHANGE      #handle             the head is complete: an exchange owns the connection
+//   EXCHANGE     HEAD          again               it has learned, or was refused, what it waited for: the same head is read again
+//   IDLE, HEAD   DISCARDING    refuse              refused with a short body to come, which is dropped
+//   EXCHANGE     IDLE          done                complete; the next request may come, or is there already
+//   EXCHANGE     DISCARDING    done                the service answered early; the rest of the body is dropped
+//   DISCARDING   IDLE          #discard            the body has ended
+//   any          LINGERING     #linger             the last answer is written and our side ended; what comes is dropped
+//   any          CLOSED        destroy, cut, or the wire is closed
+//
+// IDLE: nothing of the next request is there. HEAD: `#unread` has its beginning. EXCHANGE: `#unread` has what came beyond what is taken
+// (with the head itself, when the exchange holds it), and while it is not empty nothing more is read. Requests are answered in order
+// because the next one is not looked at before.
+
+import { type BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
+import type { LimitsConfig } from '../../model/limits.ts'
+import type { Wire, WireListener } from '../../transport/transport.ts'
+import type { SweepClock } from '../clock.ts'
+import type { Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
+import { RateWatch } from '../exchange/rate-watch.ts'
+import { Request } from '../exchange/request.ts'
+import { connectionLine } from '../heads/connection-line.ts'
+import { malformed, type Refusal, refusalResponse, REQUEST_SLOW } from '../heads/refusals.ts'
+import type { SessionEntry } from '../../sessions/table.ts'
+
+const STATE = { IDLE: 0, HEAD: 1, EXCHANGE: 2, DISCARDING: 3, LINGERING: 4, CLOSED: 5 } as const
+
+/** A refused request's body up to this length is read and dropped so that the connection can go on. */
+const DISCARD_BYTES_MAX = 65_536
+/** How much is read and dropped, and for how long, of a client that still sends while it is being told to stop. */
+const LINGER_BYTES_MAX = 16 * 1024 * 1024
+const LINGER_MS = 5000
+/** The same of a client that has sent its request, when the gateway stops: what it was answered is on its way. */
+const LINGER_STOPPING_MS = 500
+/** How long a connection is kept without a request once the gateway drains: one may be on its way. */
+const DRAIN_GRACE_MS = 1000
+
+/** `#step` took nothing: what is there is kept. */
+const KEEP = -1
+
+/** What the clients' connections of one worker share. */
+export interface ClientContext {
+  readonly limits: LimitsConfig
+  readonly clock: SweepClock
+  readonly handler: Handler
+  readonly journal: Journal
+  /** One parser serves every connection: what it says is used within the turn. */
+  readonly requestHead: RequestHead
+  /** Whether the gateway takes no more connections. */
+  readonly isDraining: boolean
+  /** Whether it stops, rather than giving way to a newer one. */
+  readonly isStopping: boolean
+  nextRequestId(): string
+  connectionClosed(connection: ClientConnection): void
+}
+
+/** See the head of this file. */
+export class ClientConnection implements Client, WireListener {
+  readonly wire: Wire
+  readonly peer: Peer
+  readonly #context: ClientContext
+  #state: number = STATE.IDLE
+  #exchange: Exchange | null = null
+  /** The exchange that held the head which is to be read again. */
+  #before: Exchange | null = null
+  /** Bytes of the head that the exchange holds, at the beginning of `#unread`. */
+  #heldBytes = 0
+  /** Bytes that came and are not taken; owned. */
+  #unread: Buffer | null = null
+  /** On the gateway's clock; the sweep calls `#timedOut` after it. */
+  #deadlineMs = 0
+  #hasEnded = false
+  #isConsuming = false
+  #isReading = true
+  /** Whether the exchange cannot take more now. */
+  #isPaused = false
+  #discarding: BodyDecoder | null = null
+  #droppedBytes = 0
+  readonly #rate = new RateWatch()
+  /** While LINGERING: whether the client was still sending a body. */
+  #isBodyComing = false
+
+  /** @param wire whose owner this is from now on */
+  constructor(context: ClientContext, wire: Wire, peer: Peer) {
+    this.#context = context
+    this.wire = wire
+    this.peer = peer
+    const { headTimeoutMs } = context.limits
+    this.expectWithin(context.isDraining ? Math.min(DRAIN_GRACE_MS, headTimeoutMs) : headTimeoutMs)
+    wire.listener = this
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded && this.#unread === null
+  }
+
+  isIn(exchange: Exchange): boolean {
+    return this.#exchange === exchange
+  }
+
+  expectWithin(ms: number): void {
+    this.#deadlineMs = this.#context.clock.nowMs + ms
+  }
+
+  expectBy(deadlineMs: number): void {
+    this.#deadlineMs = deadlineMs
+  }
+
+  pause(): void {
+    this.#isPaused = true
+    this.#updateReading()
+  }
+
+  resume(): void {
+    this.#isPaused = false
+    this.#updateReading()
+  }
+
+  stop(): boolean {
+    this.pause()
+    if (this.wire.stop()) return true
+    this.resume()
+    return false
+  }
+
+  // ── bytes ──
+
+  bytes(bytes: Buffer, from: number, to: number): boolean {
+    if (this.#unread === null) this.#consume(bytes, from, to)
+    else {
+      const whole = Buffer.concat([this.#unread, bytes.subarray(from, to)])
+      this.#unread = null
+      this.#consume(whole, 0, whole.length)
+    }
+    return this.#exchange?.wantsBytes === true
+  }
+
+  /** Takes what there is, from `from` to `to`, one step after the other, and keeps the rest. */
+  #consume(bytes: Buffer, from: number, to: number): void {
+    this.#isConsuming = true
+    let at = from
+    while (at < to) {
+      const next = this.#step(bytes, at, to)
+      if (next === KEEP) break
+      at = next
+    }
+    this.#isConsuming = false
+    if (at < to && this.#state !== STATE.CLOSED) this.#unread = Buffer.from(bytes.subarray(at, to))
+    this.#exchange?.flush()
+    this.#updateReading()
+  }
+
+  #step(bytes: Buffer, at: number, to: number): number {
+    switch (this.#state) {
+      case STATE.IDLE:
+      case STATE.HEAD:
+        this.#context.clock.wake()
+        return this.wire.isFull ? KEEP : this.#readHead(bytes, at, to)
+      case STATE.EXCHANGE:
+        return this.#exchange?.wantsBytes === true ? this.#exchange.clientBytes(bytes, at, to) : KEEP
+      case STATE.DISCARDING:
+        return this.#discard(bytes, at, to)
+      case STATE.LINGERING:
+        return this.#drop(to - at, to)
+      default:
+        return to
+    }
+  }
+
+  /** Goes on with what is kept, after something that stood in its way is gone. */
+  #advance(): void {
+    const bytes = this.#unread
+    this.#unread = null
+    if (bytes === null) this.#updateReading()
+    else this.#consume(bytes, 0, bytes.length)
+    if (this.#state === STATE.IDLE && this.hasEnded) this.#linger()
+    else if (this.#state === STATE.HEAD && this.#hasEnded && !this.wire.isFull)
+      this.#refuseBytes(malformed('head-truncated'))
+    else if (this.#state === STATE.EXCHANGE && this.hasEnded) this.#exchange?.clientEnded()
+  }
+
+  #updateReading(): void {
+    const isHeld = this.#unread !== null && (this.#state === STATE.EXCHANGE || this.wire.isFull)
+    const reads = !isHeld && !this.#isPaused
+    if (reads === this.#isReading) return
+    this.#isReading = reads
+    if (reads) this.wire.resume()
+    else this.wire.pause()
+  }
+
+  // ── a request ──
+
+  #readHead(bytes: Buffer, from: number, to: number): number {
+    const head = this.#context.requestHead
+    const status = head.parse(bytes, from, to)
+    if (status === HEAD.COMPLETE) return this.#handle(head, bytes.subarray(from, to), head.end - from) ? head.end : KEEP
+    if (status === HEAD.INVALID) {
+      this.#refuseBytes(malformed(head.reason))
+      return to
+    }
+    if (this.#state === STATE.IDLE) {
+      this.#state = STATE.HEAD
+      this.expectWithin(this.#context.limits.headTimeoutMs)
+    }
+    return KEEP
+  }
+
+  /**
+   * @param bytes all that is there, from the head on
+   * @returns whether the head is done with; otherwise it is to be kept and read again
+   */
+  #handle(head: RequestHead, bytes: Buffer, headBytes: number): boolean {
+    for (;;) {
+      const before = this.#before
+      this.#before = null
+      const exchange = this.#context.handler.handle(head, bytes, this, before)
+      if (exchange === null) return true
+      if (exchange.holdsHead) this.#heldBytes = headBytes
+      this.become(exchange)
+      // What is waited for may be known at once.
+      if (this.#before === null) return !exchange.holdsHead
+    }
+  }
+
+  become(exchange: Exchange): void {
+    this.#state = STATE.EXCHANGE
+    this.#exchange = exchange
+    exchange.start()
+    if (!this.#isConsuming) this.#advance()
+  }
+
+  passed(): void {
+    this.#unread = null
+    this.#deadlineMs = Number.POSITIVE_INFINITY
+  }
+
+  again(): void {
+    this.#before = this.#exchange
+    this.#exchange = null
+    this.#isPaused = false
+    this.#state = STATE.HEAD
+    if (!this.#isConsuming) this.#advance()
+  }
+
+  done({ decoder }: Request, keeps: boolean, isLast: boolean, isBodyComing: boolean): void {
+    this.#exchange = null
+    this.#isPaused = false
+    const isAllTaken = !isBodyComing && this.#unread === null && !this.wire.isPending
+    if (isLast && isAllTaken && this.wire.fd !== -1) {
+      // All is read, and all is on its way: closing ends the connection in order, without the calls that lingering takes.
+      // TLS has an end of its own to be sent.
+      this.destroy()
+    } else if (!keeps) {
+      this.#linger(isBodyComing)
+    } else if (!isBodyComing) {
+      this.#enterIdle()
+    } else {
+      this.#enterDiscarding(decoder)
+    }
+    if (!this.#isConsuming) this.#advance()
+  }
+
+  #enterIdle(): void {
+    this.#state = STATE.IDLE
+    const { idleTimeoutMs } = this.#context.limits
+    // The rest of an answer may wait for its reader: then the grace begins when that is gone.
+    const isLeaving = this.#context.isDraining && !this.wire.isPending
+    this.expectWithin(isLeaving ? Math.min(DRAIN_GRACE_MS, idleTimeoutMs) : idleTimeoutMs)
+  }
+
+  // ── refusals and ends ──
+
+  /** Refuses bytes that cannot be read as a request. */
+  #refuseBytes(refused: Refusal): void {
+    this.refuse(refused, new Request(this.#context.nextRequestId(), 0))
+  }
+
+  refuse(refused: Refusal, request: Request): void {
+    if (this.#exchange?.holdsHead === true) this.#dropHeld()
+    this.#leaveExchange()
+    const { isBodyComing } = request
+    const keeps = this.canKeep(request, isBodyComing, false)
+    const text = refusalResponse(refused, {
+      requestId: request.id,
+      accept: request.accept,
+      isToHead: request.method === 'HEAD',
+      connectionLine: connectionLine(keeps, request.minorVersion),
+      nowMs: Date.now(),
+    })
+    this.wire.text(text)
+    this.wire.flush()
+    this.#context.journal.refused(this.peer.address, request, refused, bodyBytesOf(text))
+    if (!keeps) this.#linger(isBodyComing)
+    else if (!isBodyComing) this.#enterIdle()
+    else this.#enterDiscarding(request.decoder)
+    if (!this.#isConsuming) this.#advance()
+  }
+
+  /** The head that was held is done with. */
+  #dropHeld(): void {
+    if (this.#unread === null) return
+    this.#unread = this.#heldBytes === this.#unread.length ? null : this.#unread.subarray(this.#heldBytes)
+  }
+
+  #leaveExchange(): void {
+    this.#exchange = null
+    this.#isPaused = false
+    this.#before?.clientClosed()
+    this.#before = null
+  }
+
+  canKeep(request: Request, isBodyComing: boolean, readsOn: boolean): boolean {
+    if (!request.isPersistent || this.#context.isDraining || this.hasEnded) return false
+    if (!isBodyComing) return true
+    const isCertain = !request.expectsContinue || request.hasContinued
+    const left = request.decoder?.left ?? -1
+    return isCertain && (readsOn || (left !== -1 && left <= DISCARD_BYTES_MAX))
+  }
+
+  #enterDiscarding(rest: BodyDecoder | null): void {
+    this.#state = STATE.DISCARDING
+    this.#discarding = rest
+    this.#droppedBytes = 0
+    this.expectWithin(LINGER_MS)
+  }
+
+  #discard(bytes: Buffer, from: number, to: number): number {
+    const decoder = this.#discarding
+    if (decoder === null) return to
+    let at = from
+    for (;;) {
+      const step = decoder.step(bytes, at, to)
+      at = decoder.at
+      if (step === STEP.DATA) continue
+      if (step === STEP.INVALID) this.destroy()
+      else if (step === STEP.DONE) this.#enterIdle()
+      else return this.#drop(at - from, at)
+      return step === STEP.DONE ? at : to
+    }
+  }
+
+  #drop(count: number, next: number): number {
+    this.#droppedBytes += count
+    if (this.#droppedBytes > LINGER_BYTES_MAX) this.destroy()
+    return next
+  }
+
+  /** Ends our side, and reads on for a while: a client that is still sending would otherwise lose the answer to a reset. */
+  #linger(isBodyComing: boolean = false): void {
+    if (this.#state === STATE.LINGERING || this.#state === STATE.CLOSED) return
+    this.#state = STATE.LINGERING
+    this.#unread = null
+    this.#droppedBytes = 0
+    this.#isBodyComing = isBodyComing
+    this.expectWithin(this.#context.limits.bodyIdleTimeoutMs)
+    const lingerMs = this.#context.isStopping && !isBodyComing ? LINGER_STOPPING_MS : LINGER_MS
+    this.wire.end(() => this.expectWithin(lingerMs))
+    this.#updateReading()
+  }
+
+  endSoon(): void {
+    this.#leaveExchange()
+    this.#linger()
+  }
+
+  cut(): void {
+    this.#close()
+    this.wire.reset()
+  }
+
+  destroy(): void {
+    this.#close()
+    this.wire.destroy()
+  }
+
+  #close(): void {
+    this.#state = STATE.CLOSED
+    this.#leaveExchange()
+    this.#unread = null
+  }
+
+  ended(): void {
+    this.#hasEnded = true
+    if (this.#state === STATE.EXCHANGE) this.#exchange?.clientEnded()
+    else if (this.#state === STATE.DISCARDING) this.#linger()
+    else this.#advance()
+  }
+
+  drained(): void {
+    if (this.#exchange === null) this.#advance()
+    else this.#exchange.clientDrained()
+  }
+
+  closed(): void {
+    const exchange = this.#exchange
+    this.#close()
+    this.#context.connectionClosed(this)
+    exchange?.clientClosed()
+  }
+
+  // ── time ──
+
+  /** Whether nothing can happen here within `ms` unless the client sends something. */
+  isResting(nowMs: number, ms: number): boolean {
+    return this.#state === STATE.IDLE && !this.wire.isPending && this.#deadlineMs - nowMs > ms
+  }
+
+  /** Called by the sweep: acts if the deadline has passed. */
+  sweep(nowMs: number): void {
+    const { wire } = this
+    if (this.#state === STATE.EXCHANGE) this.#exchange?.swept(nowMs)
+    // What was answered may still be on its way to a slow reader, whatever state it is in by then.
+    else if (wire.hasMoved() && wire.isPending) this.#expectOutput()
+    // What is measured is measured to its end: the kernel may have taken the rest meanwhile, and the client have none of it.
+    if (!wire.isPending && !(this.#rate.isRunning && wire.pendingBytes > 0)) this.#rate.reset()
+    else if (this.#rate.isTooSlow(nowMs, wire.takenBytes, this.#context.limits.responseMinRate)) {
+      if (this.#state === STATE.EXCHANGE) this.#exchange?.clientTooSlow()
+      else this.cut()
+    }
+    if (this.#state === STATE.IDLE && this.#context.isDraining && !wire.isPending) {
+      this.#deadlineMs = Math.min(this.#deadlineMs, nowMs + DRAIN_GRACE_MS)
+    }
+    if (nowMs >= this.#deadlineMs) this.#timedOut()
+  }
+
+  /** The session under which what is under way is cut when it ends; null when there is none. */
+  get cutsWith(): SessionEntry | null {
+    return this.#exchange?.cutsWith ?? null
+  }
+
+  /** The session of `cutsWith` has ended. */
+  cutWithSession(): void {
+    this.#exchange?.cutWithSession()
+  }
+
+  /** The client has taken something: it has as long again for the next, and no less than it had. */
+  #expectOutput(): void {
+    this.#deadlineMs = Math.max(this.#deadlineMs, this.#context.clock.nowMs + this.#context.limits.bodyIdleTimeoutMs)
+  }
+
+  #timedOut(): void {
+    switch (this.#state) {
+      case STATE.HEAD:
+        this.#refuseBytes(REQUEST_SLOW)
+        break
+      case STATE.EXCHANGE:
+        this.#exchange?.timedOut()
+        break
+      case STATE.IDLE:
+        if (this.wire.isPending) this.cut()
+        else this.#linger()
+        break
+      default:
+        this.#giveUp()
+    }
+  }
+
+  /** Ends the connection; not in order while something waits for the client, which could then look complete. */
+  #giveUp(): void {
+    if (this.wire.isPending) this.cut()
+    else this.destroy()
+  }
+
+  /** The gateway takes no more connections: this one ends with its next response, or when none comes. */
+  drain(): void {
+    if (this.#state === STATE.IDLE) this.#enterIdle()
+  }
+
+  /** The gateway stops: a connection on which nothing is asked ends now, and one on which it begins has little time. */
+  closeIfIdle(): void {
+    if (this.#state === STATE.IDLE) this.#closeIdle()
+    else if (this.#state === STATE.HEAD) this.expectWithin(DRAIN_GRACE_MS)
+    else if (this.#state === STATE.LINGERING && !this.#isBodyComing && !this.wire.isPending) {
+      this.expectWithin(LINGER_STOPPING_MS)
+    }
+  }
+
+  #closeIdle(): void {
+    // A request is there, behind an answer that the client is still taking: it is served after that.
+    if (this.#unread !== null) this.expectWithin(this.#context.limits.bodyIdleTimeoutMs)
+    else if (this.wire.isPending) this.#linger()
+    else this.destroy()
+  }
+
+  /** The gateway stops now. */
+  drainTimedOut(): void {
+    if (this.#state === STATE.EXCHANGE) this.#exchange?.drainTimedOut()
+    else this.#giveUp()
+  }
+}
+
+function bodyBytesOf(response: string): number {
+  return response.length - response.indexOf('\r\n\r\n') - 4
+}

@@ -1,0 +1,167 @@
+// A connection whose bytes pass both ways, with no framing known: after 101 Switching Protocols, each direction ended on its own;
+// or after the head of a last request to xapi, whose end is the end of both.
+
+import { isPermitted, type Policies } from '../../model/policy.ts'
+import type { SessionEntry } from '../../sessions/table.ts'
+import type { ServiceConnection, ServiceListener } from '../upstream/connection.ts'
+import type { Errand } from './errand.ts'
+import type { Held } from './holds.ts'
+import { type Client, Exchange, type Outcome, type Shared } from './ports.ts'
+import type { Request } from './request.ts'
+
+/** How often a quiet tunnel's peers are probed by TCP. */
+const KEEP_ALIVE_MS = 60_000
+
+/** As much of a status line as has the status. */
+const STATUS_BYTES = 12
+
+/** See the head of this file. */
+export class Tunnel extends Exchange implements ServiceListener, Held {
+  readonly wantsBytes = true
+  readonly admitsByItself = false
+  /** The session whose end is the tunnel's; null when it has none. */
+  readonly entry: SessionEntry | null
+  readonly #shared: Shared
+  readonly #client: Client
+  readonly #service: ServiceConnection
+  /** Keeps the counts for the access log. */
+  readonly #request: Request
+  readonly #errand: Errand
+  /** Whether 101 made it; otherwise it is a last request to xapi. */
+  readonly #isSwitched: boolean
+  #isOver = false
+
+  constructor(shared: Shared, client: Client, service: ServiceConnection, request: Request, errand: Errand) {
+    super()
+    this.#shared = shared
+    this.#client = client
+    this.#service = service
+    this.#request = request
+    this.#errand = errand
+    this.entry = request.entry
+    this.#isSwitched = request.status === 101
+  }
+
+  override start(): void {
+    this.#client.wire.keepAlive(KEEP_ALIVE_MS)
+    this.#client.expectWithin(Number.POSITIVE_INFINITY)
+    this.#shared.holds.hold(this)
+    if (this.#isSwitched) return
+    this.#service.take(this)
+    this.#service.wire.text(this.#errand.text)
+    this.#service.wire.flush()
+  }
+
+  override clientBytes(bytes: Buffer, from: number, to: number): number {
+    const { wire } = this.#service
+    this.#request.bytesIn += to - from
+    this.#touch()
+    wire.data(bytes, from, to)
+    wire.flush()
+    if (wire.isFull) this.#client.pause()
+    return to
+  }
+
+  override clientEnded(): void {
+    if (this.#service.hasEnded) this.#close(true)
+    else this.#service.wire.end()
+  }
+
+  override clientClosed(): void {
+    this.#close(false)
+  }
+
+  override clientDrained(): void {
+    this.#service.wire.resume()
+  }
+
+  serviceBytes(bytes: Buffer, from: number, to: number): void {
+    const { wire } = this.#client
+    if (!this.#isSwitched && this.#request.bytesOut === 0) this.#readStatus(bytes, from, to)
+    this.#request.bytesOut += to - from
+    this.#touch()
+    wire.data(bytes, from, to)
+    wire.flush()
+    if (wire.isFull) this.#service.wire.pause()
+  }
+
+  /** The status of xapi's answer, for the log; there is none where xapi does not answer in HTTP. */
+  #readStatus(bytes: Buffer, from: number, to: number): void {
+    const line = bytes.toString('latin1', from, Math.min(to, from + STATUS_BYTES))
+    const [, status = '0'] = /^HTTP\/1\.[01] (\d{3})/.exec(line) ?? []
+    this.#request.status = Number(status)
+    this.#request.firstByteMs = performance.now()
+  }
+
+  serviceEnded(): void {
+    if (!this.#isSwitched) {
+      this.#close(true)
+      return
+    }
+    this.#client.wire.end()
+    if (this.#client.hasEnded) this.#close(true)
+  }
+
+  serviceClosed(): void {
+    if (this.#isSwitched) {
+      this.#close(false)
+    } else if (this.#isUploading) {
+      // xapi has answered early and closed, which resets what it has not read: the answer is what counts.
+      this.#close(true)
+    } else {
+      // Nobody knows whether xapi's answer was complete: an orderly end could make it look so.
+      this.#client.cut()
+      this.#close(false, 'service-failed')
+    }
+  }
+
+  /** Whether more of the request's body was to come; a PUT without a length ends with the client's side. */
+  get #isUploading(): boolean {
+    const { decoder, isChunked, method } = this.#request
+    if (this.#client.hasEnded) return false
+    return decoder === null ? method === 'PUT' : isChunked || this.#request.bytesIn < decoder.left
+  }
+
+  serviceDrained(): void {
+    this.#client.resume()
+  }
+
+  /** Tunnels have no deadline of their own. */
+  override timedOut(): void {}
+
+  override drainTimedOut(): void {
+    this.#close(false)
+  }
+
+  isAllowed(policies: Policies): boolean {
+    const { service, method } = this.#request
+    return this.entry === null || isPermitted(policies.of(service ?? ''), method, this.entry.session.roles)
+  }
+
+  cut(): void {
+    this.#close(false, 'cut')
+  }
+
+  destroy(): void {
+    this.#close(false)
+  }
+
+  /** @param isPolite whether what is on its way still goes out */
+  #close(isPolite: boolean, outcome: Outcome = 'complete'): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#shared.holds.letGo(this)
+    this.#shared.journal.exchanged(this.#client.peer, this.#request, outcome, null)
+    if (isPolite) {
+      this.#service.close(this.#shared.limits.bodyIdleTimeoutMs)
+      this.#client.endSoon()
+    } else {
+      this.#service.destroy()
+      this.#client.destroy()
+    }
+  }
+
+  #touch(): void {
+    if (this.entry !== null) this.#shared.touch(this.entry)
+  }
+}

@@ -1,0 +1,70 @@
+// The head of the request that a service gets: what the client sent end to end, and who the client is.
+
+import { targetWithoutSession } from '@xengate/channel/contract'
+import { FIELD, type RequestHead } from '@xengate/http1'
+import type { SessionEntry } from '../../sessions/table.ts'
+import { COOKIE, REQUEST_DROPS, withDrop } from './field-ids.ts'
+import { framingLine, keptLines } from './kept-lines.ts'
+import { cookieLineWithoutSession } from './session-id.ts'
+
+/** What a request's head is made from, beside the head that came. */
+export interface RequestContext {
+  /** Method and target of the head, as an origin server is sent it. */
+  readonly method: string
+  readonly target: string
+  /** The caller. */
+  readonly entry: SessionEntry
+  readonly stripSession: boolean
+  /** `X-Forwarded-For` and `X-Forwarded-Proto` of the connection, each with its CRLF. */
+  readonly forwardedLines: string
+  readonly requestId: string
+  /** Value of Upgrade to pass on, if any. */
+  readonly upgrade: string | undefined
+  /** Whether the service is told that its connection will not be used again. */
+  readonly isLast: boolean
+}
+
+/** Host of a request that came without one, in HTTP/1.0: HTTP/1.1 asks for some. */
+const HOST_UNKNOWN = 'localhost'
+
+/** What is left out, by the minor version: an HTTP/1.0 client cannot be sent the 100 that Expect would ask for. */
+const DROPS = [withDrop(REQUEST_DROPS, FIELD.EXPECT), REQUEST_DROPS] as const
+/** The same with Cookie, which is then written without the session id. */
+const DROPS_WITH_COOKIE = [withDrop(DROPS[0], COOKIE), withDrop(DROPS[1], COOKIE)] as const
+
+/** The head as text, up to and with its empty line. */
+export function requestText(head: RequestHead, context: RequestContext): string {
+  const { method, entry, stripSession } = context
+  const target = stripSession ? targetWithoutSession(context.target) : context.target
+  const { host } = head
+  const [dropsOfHttp10, dropsOfHttp11] = stripSession ? DROPS_WITH_COOKIE : DROPS
+  return (
+    `${method} ${target} HTTP/1.1\r\nHost: ${host ?? HOST_UNKNOWN}\r\n` +
+    keptLines(head, head.minorVersion === 0 ? dropsOfHttp10 : dropsOfHttp11) +
+    (stripSession ? cookieLineWithoutSession(head) : '') +
+    entry.identityLines +
+    context.forwardedLines +
+    (host === undefined ? '' : `X-Forwarded-Host: ${host}\r\n`) +
+    `X-Request-Id: ${context.requestId}\r\n` +
+    framingLine(head.bodyKind, head.contentLength) +
+    connectionLines(context) +
+    '\r\n'
+  )
+}
+
+/** What is left out of a call of the XenAPI: Expect is answered here. */
+const CALL_DROPS = withDrop(REQUEST_DROPS, FIELD.EXPECT)
+
+/** The head of a call of the XenAPI, up to the fields that frame its body. */
+export function callLines(head: RequestHead, forwardedLines: string, requestId: string): string {
+  return (
+    `POST ${head.originTarget} HTTP/1.1\r\nHost: ${head.host ?? HOST_UNKNOWN}\r\n` +
+    keptLines(head, CALL_DROPS) +
+    `${forwardedLines}X-Request-Id: ${requestId}\r\n`
+  )
+}
+
+function connectionLines({ upgrade, isLast }: RequestContext): string {
+  if (upgrade !== undefined) return `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`
+  return isLast ? 'Connection: close\r\n' : ''
+}

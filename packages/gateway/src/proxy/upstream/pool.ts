@@ -1,0 +1,222 @@
+// Connections to services: the idle ones of each, taken last-in first-out, and the making of new ones.
+//
+// Whether a service runs is what connecting to its socket says, at the time of the request: no table of services can be
+// stale, and a socket file with nobody behind it is the same as none.
+
+import { statSync } from 'node:fs'
+import { connectSocket, READS_BODIES_MODE } from '@xengate/channel'
+import type { LogEvent } from '../../logging/event.ts'
+import { NetWire } from '../../transport/net/wire.ts'
+import type { Transport, Wire } from '../../transport/transport.ts'
+import type { Clock } from '../clock.ts'
+import { ServiceConnection } from './connection.ts'
+import type { Target, Where } from './target.ts'
+
+/** Idle connections kept for each service. */
+const IDLE_MAX = 256
+/** How long one is kept: less than the 5 s after which services on node:http close, so that they do not close first. */
+const IDLE_TIMEOUT_MS = 4000
+/** Pauses between tries while a service's queue of connections is full. */
+const RETRY_FIRST_MS = 1
+const RETRY_LAST_MS = 50
+
+/** Why there is no connection. */
+export type ConnectFailure = 'not-running' | 'unreachable' | 'too-slow' | 'no-descriptors'
+
+/** How it shows that a service does not run: no socket, one that nobody listens on, or a file that is none. */
+export type Absence = 'absent' | 'stale' | 'no-socket'
+
+/** What became of `connect`: a connection, which is the caller's, or why there is none. */
+export type Connected = ServiceConnection | ConnectFailure
+
+/** Codes by which connecting says that nobody listens at a path. */
+const NOBODY_THERE: ReadonlySet<string> = new Set([
+  'ENOENT',
+  'ECONNREFUSED',
+  'ENOTDIR',
+  'ENOTSOCK',
+  'ENAMETOOLONG',
+  'EINVAL',
+  'ELOOP',
+  'EPROTOTYPE',
+])
+
+/** The code by which connecting says that a service runs, and does not keep up with its connections. */
+const QUEUE_FULL = 'EAGAIN'
+/** Codes by which connecting says that this process, or the system, may open nothing more. */
+const NO_DESCRIPTORS = new Set(['EMFILE', 'ENFILE'])
+
+/** What a pool is made from. */
+export interface PoolOptions {
+  readonly transport: Transport
+  readonly connectTimeoutMs: number
+  readonly clock: Clock
+  /** Told of what is wrong with this process. */
+  readonly problem: (event: string, code: string) => void
+  /** Told of each connection; null when nobody wants to hear of them. */
+  readonly debug: ((event: LogEvent) => void) | null
+}
+
+/** How often a quiet TCP connection is probed. */
+const KEEP_ALIVE_MS = 60_000
+
+/** Connections of one worker to everything it relays to. */
+export class ServicePool {
+  readonly #idle = new Map<string, ServiceConnection[]>()
+  readonly #open = new Set<ServiceConnection>()
+  readonly #options: PoolOptions
+  readonly #clock: Clock
+
+  constructor(options: PoolOptions) {
+    this.#options = options
+    this.#clock = options.clock
+  }
+
+  /** The idle connection to `target` that was used last, or a new one; null when that takes time: see `connect`. */
+  take(target: Target): Connected | null {
+    return this.#takeIdle(target.key) ?? this.#connectNow(target)
+  }
+
+  /** What stands where nobody listens: the first that is something. Connecting says the same of a stale socket and of a file. */
+  absenceOf({ places }: Target): Absence {
+    for (const place of places) {
+      if (!('path' in place)) continue
+      try {
+        return statSync(place.path).isSocket() ? 'stale' : 'no-socket'
+      } catch {
+        // Nothing is there, or a link that leads nowhere.
+      }
+    }
+    return 'absent'
+  }
+
+  #takeIdle(key: string): ServiceConnection | undefined {
+    const idle = this.#idle.get(key)
+    if (idle === undefined) return undefined
+    for (let connection = idle.pop(); connection !== undefined; connection = idle.pop()) {
+      if (!connection.isUsable) continue
+      // What came while this process was busy has not been told yet, and may not be taken for the answer to what comes next.
+      if (connection.wire.isQuiet()) return connection
+      connection.destroy()
+    }
+    return undefined
+  }
+
+  #connectNow({ places }: Target): Connected | null {
+    for (const place of places) {
+      if ('port' in place) return null
+      const marked = markedFile(place.path)
+      const made = connectSocket(place.path)
+      this.#options.debug?.({
+        event: 'service-connect',
+        path: place.path,
+        code: made.kind === 'connected' ? null : made.code,
+      })
+      if (made.kind === 'connected') {
+        // The same file before and after: a service that was exchanged in between is not judged by the other's mark.
+        const readsBodies = marked !== null && markedFile(place.path) === marked
+        return this.#connected(this.#options.transport.adopt(made.fd, true), readsBodies)
+      }
+      if (NOBODY_THERE.has(made.code)) continue
+      return made.code === QUEUE_FULL ? null : this.#failed(made.code)
+    }
+    return 'not-running'
+  }
+
+  #connected(wire: Wire, readsBodies: boolean): ServiceConnection {
+    const connection = new ServiceConnection(wire, readsBodies, this.#closed)
+    this.#open.add(connection)
+    return connection
+  }
+
+  readonly #closed = (connection: ServiceConnection): void => {
+    this.#open.delete(connection)
+  }
+
+  #failed(code: string): ConnectFailure {
+    if (!NO_DESCRIPTORS.has(code)) return 'unreachable'
+    this.#options.problem('descriptors-used-up', code)
+    return 'no-descriptors'
+  }
+
+  /** Makes a connection to `target`, for as long as it takes, up to the connect timeout. `then` is called once, now or later. */
+  connect(target: Target, then: (connected: Connected) => void): void {
+    const [place] = target.places
+    if (place !== undefined && 'port' in place) this.#connectPort(place, then)
+    else this.#try(target, RETRY_FIRST_MS, this.#clock.nowMs + this.#options.connectTimeoutMs, then)
+  }
+
+  #connectPort({ host, port, greeting }: Extract<Where, { port: number }>, then: (connected: Connected) => void): void {
+    NetWire.connect(host, port, this.#options.connectTimeoutMs, (made) => {
+      const code = typeof made === 'string' ? made : null
+      this.#options.debug?.({ event: 'service-connect', host, port, code })
+      if (typeof made !== 'string') {
+        made.keepAlive(KEEP_ALIVE_MS)
+        made.text(greeting)
+        then(this.#connected(made, false))
+      } else if (NOBODY_THERE.has(made)) then('not-running')
+      else then(this.#failed(made))
+    })
+  }
+
+  #try(target: Target, pauseMs: number, deadlineMs: number, then: (connected: Connected) => void): void {
+    const connected = this.#connectNow(target)
+    if (connected !== null) then(connected)
+    else if (this.#clock.nowMs >= deadlineMs) then('too-slow')
+    // The service runs, and its queue of connections is full.
+    else setTimeout(() => this.#try(target, Math.min(pauseMs * 2, RETRY_LAST_MS), deadlineMs, then), pauseMs)
+  }
+
+  /** Takes back a connection whose exchange is complete. */
+  keep(target: Target, connection: ServiceConnection): void {
+    connection.release()
+    this.giveBack(target, connection)
+  }
+
+  /** Takes back a connection that nothing was sent on since it was taken or made. */
+  giveBack({ key }: Target, connection: ServiceConnection): void {
+    let idle = this.#idle.get(key)
+    if (idle === undefined) {
+      idle = []
+      this.#idle.set(key, idle)
+    }
+    if (idle.length >= IDLE_MAX || !connection.isUsable) {
+      connection.destroy()
+      return
+    }
+    connection.idleSinceMs = this.#clock.nowMs
+    connection.wasIdle = true
+    idle.push(connection)
+  }
+
+  /** Whether there are connections that will have been idle for too long. */
+  get hasIdle(): boolean {
+    return this.#idle.size > 0
+  }
+
+  /** Closes connections that have been idle for too long; called now and then. */
+  sweep(): void {
+    const oldestMs = this.#clock.nowMs - IDLE_TIMEOUT_MS
+    for (const [key, idle] of this.#idle) {
+      const kept = idle.filter((connection) => {
+        if (connection.isUsable && connection.idleSinceMs > oldestMs) return true
+        connection.destroy()
+        return false
+      })
+      if (kept.length === 0) this.#idle.delete(key)
+      else if (kept.length < idle.length) this.#idle.set(key, kept)
+    }
+  }
+
+  /** Closes everything. */
+  destroy(): void {
+    for (const connection of this.#open) connection.destroy()
+    this.#idle.clear()
+  }
+}
+
+/** Inode of the socket at `path`, if its mode says that the service reads every body; null otherwise. */
+function markedFile(path: string): number | null {
+  const file = statSync(path, { throwIfNoEntry: false })
+  return file !== undefined && (file.mode & READS_BODIES_MODE) !== 0 ? file.ino : null
+}

@@ -1,0 +1,55 @@
+// What reads go into: buffers that the kernel takes when it has bytes, so that a connection that waits holds none. They are given
+// back as soon as their bytes are told, or copied.
+
+import { freed, mapMemory, type Mapping } from './memory.ts'
+import { type Ring, RingError } from './ring.ts'
+
+/** Bytes of a buffer: a head, or the first of something big. */
+export const BUFFER_BYTES = 8192
+/** How many there are: as many reads complete at one time, the others a turn later. A power of 2. */
+const BUFFERS = 512
+/** The number of their ring. */
+export const BUFFER_GROUP = 0
+const ENTRY_BYTES = 16
+/** The number of the next entry is in the last two bytes of the first. */
+const TAIL_AT = 14
+
+/** See the head of this file. */
+export class ReadBuffers {
+  readonly #entries: Mapping
+  readonly #memory: Mapping
+  #tail = 0
+
+  /** Throws `RingError`. @param count how many, a power of 2 */
+  constructor(ring: Ring, count: number = BUFFERS) {
+    this.#entries = mapMemory(count * ENTRY_BYTES)
+    this.#memory = mapMemory(count * BUFFER_BYTES)
+    const errno = ring.registerBuffers(this.#entries.address, count, BUFFER_GROUP)
+    if (errno !== 0) throw new RingError('io_uring_register', errno)
+    for (let index = 0; index < count; index++) this.#add(index)
+  }
+
+  /** All of them; the one of number `index` begins at `index * BUFFER_BYTES`. */
+  get bytes(): Buffer {
+    return this.#memory.bytes
+  }
+
+  giveBack(index: number): void {
+    freed(this.#memory.bytes, index * BUFFER_BYTES, (index + 1) * BUFFER_BYTES)
+    this.#add(index)
+  }
+
+  #add(index: number): void {
+    const { words } = this.#entries
+    const count = words.length / (ENTRY_BYTES / 4)
+    const at = (this.#tail & (count - 1)) * (ENTRY_BYTES / 4)
+    const address = this.#memory.address + index * BUFFER_BYTES
+    words[at] = address
+    words[at + 1] = address / 2 ** 32
+    words[at + 2] = BUFFER_BYTES
+    // The buffer's number is the lower half of this word; of the first entry, the upper half is the ring's tail.
+    this.#tail = (this.#tail + 1) & 0xffff
+    words[at + 3] = index
+    this.#entries.bytes.writeUInt16LE(this.#tail, TAIL_AT)
+  }
+}
