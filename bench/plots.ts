@@ -2,26 +2,30 @@
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { BarChart, CustomChart, type BarSeriesOption, type CustomSeriesOption } from 'echarts/charts'
-import { GridComponent, TitleComponent, type GridComponentOption, type TitleComponentOption } from 'echarts/components'
-import { type ComposeOption, init, use } from 'echarts/core'
-import { SVGRenderer } from 'echarts/renderers'
 import { METRICS, type MetricName } from './metrics.ts'
-import { type Row, summaryOf } from './results.ts'
-
-use([BarChart, CustomChart, GridComponent, SVGRenderer, TitleComponent])
-
-type Option = ComposeOption<BarSeriesOption | CustomSeriesOption | GridComponentOption | TitleComponentOption>
+import { type Row, type Summary, summaryOf } from './results.ts'
 
 const WIDTH = 760
-const BAR_HEIGHT = 32
-const FRAME_HEIGHT = 96
+const TOP = 60
+const BOTTOM = 36
+const RIGHT = 80
+const ROW_HEIGHT = 32
+const BAR_HEIGHT = 20
+/** Half the height of the ends of a mark. */
+const END = 5
 /** Room for labels. There is no font to measure them with. */
 const LABEL_CHARACTER = 7
 const LABEL_GAP = 20
+/** Grid lines at most. */
+const STEPS_MAX = 7
 const OURS = '#1668a8'
 const OTHERS = '#b4bcc6'
 const INK = '#333'
+const PALE = '#dbdee4'
+
+interface Bar extends Summary {
+  readonly row: Row
+}
 
 /** Draws one metric of one case. @returns the file's name in `directory`, or undefined when nothing was measured */
 export function drawPlot(
@@ -31,80 +35,67 @@ export function drawPlot(
   metric: MetricName,
   rows: readonly Row[],
 ): string | undefined {
-  // The axis goes upwards: the first peer is to be on top.
-  const bars = rows.toReversed().flatMap((row) => {
+  const bars = rows.flatMap((row): Bar[] => {
     const summary = summaryOf(row, metric)
     return summary === undefined ? [] : [{ row, ...summary }]
   })
   if (bars.length === 0) return undefined
-  const chart = init(null, null, {
-    renderer: 'svg',
-    ssr: true,
-    width: WIDTH,
-    height: FRAME_HEIGHT + bars.length * BAR_HEIGHT,
-  })
-  const longest = Math.max(...bars.map(({ row }) => row.title.length))
-  const { title: metricTitle, unit, digits } = METRICS[metric]
-  const option: Option = {
-    animation: false,
-    backgroundColor: '#fff',
-    title: { text: title, subtext: `${metricTitle} (${unit}): median, least and most`, left: 8, top: 6 },
-    grid: { left: LABEL_GAP + LABEL_CHARACTER * longest, right: 80, top: 60, bottom: 24 },
-    xAxis: { type: 'value', min: 0 },
-    yAxis: { type: 'category', data: bars.map(({ row }) => row.title), axisTick: { show: false } },
-    series: [
-      {
-        type: 'bar',
-        barWidth: '62%',
-        data: bars.map(({ row, median }) => ({
-          value: median,
-          itemStyle: { color: row.peer.startsWith('xengate') ? OURS : OTHERS },
-        })),
-      },
-      errorMarks(bars.map(({ min, max, median }) => ({ min, max, text: median.toFixed(digits) }))),
-    ],
-  }
-  chart.setOption(option)
   const file = `${name}-${metric}.svg`
-  writeFileSync(join(directory, file), `${chart.renderToSVGString()}\n`)
-  chart.dispose()
+  writeFileSync(join(directory, file), plot(title, metric, bars))
   return file
 }
 
-/** A line from least to most with an end at each, and the median's number beside it. */
-function errorMarks(
-  marks: readonly { readonly min: number; readonly max: number; readonly text: string }[],
-): CustomSeriesOption {
-  const END = 5
-  return {
-    type: 'custom',
-    data: marks.map(({ min, max }, index) => [min, index, max]),
-    encode: { x: [0, 2], y: 1 },
-    renderItem: (_, api) => {
-      const index = Number(api.value(1))
-      const [left = 0, y = 0] = api.coord([api.value(0), index])
-      const [right = 0] = api.coord([api.value(2), index])
-      const line = (x1: number, y1: number, x2: number, y2: number) =>
-        ({ type: 'line', shape: { x1, y1, x2, y2 }, style: { stroke: INK, lineWidth: 1.5 } }) as const
-      return {
-        type: 'group',
-        children: [
-          line(left, y, right, y),
-          line(left, y - END, left, y + END),
-          line(right, y - END, right, y + END),
-          {
-            type: 'text',
-            style: {
-              text: marks[index]?.text ?? '',
-              x: right + END + 3,
-              y,
-              verticalAlign: 'middle',
-              fill: INK,
-              fontSize: 12,
-            },
-          },
-        ],
-      }
-    },
-  }
+function plot(title: string, metric: MetricName, bars: readonly Bar[]): string {
+  const { title: metricTitle, unit, digits } = METRICS[metric]
+  const bottom = TOP + bars.length * ROW_HEIGHT
+  const left = LABEL_GAP + LABEL_CHARACTER * Math.max(...bars.map(({ row }) => row.title.length))
+  const step = stepOf(Math.max(...bars.map(({ max }) => max)))
+  const end = step * Math.ceil(Math.max(...bars.map(({ max }) => max)) / step) || 1
+  const x = (value: number): number => Math.round(left + (Math.max(0, value) / end) * (WIDTH - RIGHT - left))
+  const ticks = Array.from({ length: Math.round(end / step) + 1 }, (_, index) => index * step)
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${bottom + BOTTOM}" font-family="sans-serif" font-size="12">`,
+    `<rect width="100%" height="100%" fill="#fff"/>`,
+    text(8, 22, title, 'font-size="18" font-weight="bold"'),
+    text(8, 42, `${metricTitle} (${unit}): median, least and most`),
+    ...ticks.map((value) => line(x(value), TOP, x(value), bottom, PALE)),
+    ...ticks.map((value) => text(x(value), bottom + 18, value.toLocaleString('en'), 'text-anchor="middle"')),
+    ...bars.flatMap((bar, index) => barAt(bar, TOP + (index + 0.5) * ROW_HEIGHT, left, x, digits)),
+    '</svg>\n',
+  ].join('\n')
+}
+
+/** The bar, a line from least to most with an end at each, and the median's number beside it. */
+function barAt(
+  { row, median, min, max }: Bar,
+  y: number,
+  left: number,
+  x: (value: number) => number,
+  digits: number,
+): string[] {
+  const fill = row.peer.startsWith('xengate') ? OURS : OTHERS
+  return [
+    text(left - 8, y + 4, row.title, 'text-anchor="end"'),
+    `<rect x="${left}" y="${y - BAR_HEIGHT / 2}" width="${x(median) - left}" height="${BAR_HEIGHT}" fill="${fill}"/>`,
+    line(x(min), y, x(max), y, INK),
+    line(x(min), y - END, x(min), y + END, INK),
+    line(x(max), y - END, x(max), y + END, INK),
+    text(x(max) + END + 3, y + 4, median.toFixed(digits)),
+  ]
+}
+
+/** 1, 2 or 5 times a power of ten, so that there are not too many of them up to `max`. */
+function stepOf(max: number): number {
+  if (max <= 0) return 1
+  const power = 10 ** Math.floor(Math.log10(max / STEPS_MAX))
+  return power * ([1, 2, 5].find((factor) => factor * power * STEPS_MAX >= max) ?? 10)
+}
+
+function line(x1: number, y1: number, x2: number, y2: number, stroke: string): string {
+  return `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" stroke="${stroke}" stroke-width="1.5"/>`
+}
+
+function text(x: number, y: number, content: string, more = ''): string {
+  const escaped = content.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
+  return `<text x="${x}" y="${y}" fill="${INK}" ${more}>${escaped}</text>`
 }

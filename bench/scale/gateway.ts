@@ -5,7 +5,7 @@
 import type { ValkeySettings } from '../../packages/gateway/src/valkey/url.ts'
 import { SessionBroker } from '../../packages/gateway/src/process/session-broker.ts'
 import * as registryScripts from '../../packages/gateway/src/services/valkey/scripts.ts'
-import { ValkeyRegistry } from '../../packages/gateway/src/services/valkey/registry.ts'
+import { VALKEY_TIMES, ValkeyRegistry } from '../../packages/gateway/src/services/valkey/registry.ts'
 import { SessionTable } from '../../packages/gateway/src/sessions/table.ts'
 import { ValkeyAuthority } from '../../packages/gateway/src/sessions/valkey/authority.ts'
 import * as sessionScripts from '../../packages/gateway/src/sessions/valkey/scripts.ts'
@@ -73,7 +73,13 @@ export class Gateway {
     this.#link = new CountingLink({ config, key: `${prefix}active`, noticed: () => {}, refused: report })
     const settings = { idleTimeoutMs, maxPerUser: SESSIONS_MAX, maxPerOriginator: SESSIONS_MAX }
     this.#authority = new ValkeyAuthority({ link: this.#link, pool, settings, report })
-    this.#registry = new ValkeyRegistry({ link: this.#link, pool, own: { host, origin: `https://${host}` }, report })
+    this.#registry = new ValkeyRegistry({
+      link: this.#link,
+      pool,
+      own: { host, origin: `https://${host}` },
+      report,
+      times: VALKEY_TIMES,
+    })
     this.#link.add({
       channels: [`${prefix}hosts`],
       connected: () => Promise.resolve(),

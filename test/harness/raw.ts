@@ -101,8 +101,8 @@ export class RawClient {
     return this.#take(this.#received.length)
   }
 
-  /** Reads one response whole. @param isToHead whether it answers HEAD, and so has no body */
-  async response(isToHead = false, ms: number = DEADLINE_MS): Promise<RawResponse> {
+  /** Reads one response whole. @param isHeadRequest whether it answers HEAD, and so has no body */
+  async response(isHeadRequest = false, ms: number = DEADLINE_MS): Promise<RawResponse> {
     const head = (await this.until('\r\n\r\n', ms)).slice(0, -4)
     const [, status = '0', reason = ''] = /^HTTP\/1\.1 (\d{3}) (.*)/.exec(head) ?? []
     const header = (name: string): string | undefined =>
@@ -112,7 +112,7 @@ export class RawClient {
         .find((line) => line.toLowerCase().startsWith(`${name.toLowerCase()}:`))
         ?.slice(name.length + 1)
         .trim()
-    const isWithout = isToHead || Number(status) < 200 || status === '204' || status === '304'
+    const isWithout = isHeadRequest || Number(status) < 200 || status === '204' || status === '304'
     const body = isWithout ? Buffer.alloc(0) : await this.#body(header, ms)
     return { status: Number(status), reason, head, body, text: body.toString('utf8'), header }
   }

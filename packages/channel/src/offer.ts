@@ -32,7 +32,7 @@ export interface ChannelOffer {
   readonly methods: readonly string[]
   /** Where the client's connection comes from; the address is empty and the port 0 when it is a Unix socket. */
   readonly client: { readonly address: string; readonly port: number }
-  /** Whether the client came by HTTPS, which a terminator in front has ended. */
+  /** Whether the client came by HTTPS, which a TLS proxy in front has ended. */
   readonly proto: 'http' | 'https'
   /** Path of a Unix socket where the gateway takes what a channel must not answer. */
   readonly gateway: string

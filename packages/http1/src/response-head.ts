@@ -23,10 +23,10 @@ export class ResponseHead extends Head {
 
   /**
    * How the body ends (RFC 9112 section 6.3).
-   * @param isToHead whether the request's method was HEAD
+   * @param isHeadRequest whether the request's method was HEAD
    */
-  bodyKind(isToHead: boolean): BodyKind {
-    if (isToHead || this.status < 200 || this.status === 204 || this.status === 304) return BODY.NONE
+  bodyKind(isHeadRequest: boolean): BodyKind {
+    if (isHeadRequest || this.status < 200 || this.status === 204 || this.status === 304) return BODY.NONE
     if (this.isChunked) return BODY.CHUNKED
     if (this.contentLength === -1) return BODY.CLOSE
     return this.contentLength === 0 ? BODY.NONE : BODY.LENGTH

@@ -1,6 +1,7 @@
 // What the help of several commands has in common.
 
-import { type Command, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { parsePort } from '../model/origin.ts'
 
 /** Takes the exit code of the command that ran. */
 export type OnExit = (code: number) => void
@@ -19,4 +20,13 @@ export function withState(command: Command): Command {
   return command
     .addOption(configOption().conflicts('state'))
     .option('--state <DIR>', 'the state directory (default: .xengate, if it is here)')
+}
+
+/** Reads a TCP port, of which `min` is the first. */
+export function portFrom(min: 0 | 1): (text: string) => number {
+  return (text) => {
+    const port = parsePort(text)
+    if (port === undefined || port < min) throw new InvalidArgumentError(`It must be a number from ${min} to 65535.`)
+    return port
+  }
 }

@@ -1,11 +1,10 @@
 // The commands for a XenServer or XCP-ng host, with their options and help.
 
-import { type Command, InvalidArgumentError, Option } from 'commander'
-import { parsePort } from '../model/origin.ts'
+import { type Command, Option } from 'commander'
 import type { FrontOptions } from './commands/front.ts'
 import type { CheckOptions, RestoreOptions, SaveOptions } from './commands/host.ts'
 import type { Io } from './io.ts'
-import { configOption, examples, type OnExit } from './option.ts'
+import { configOption, examples, type OnExit, portFrom } from './option.ts'
 
 export function addHostCommands(program: Command, io: Io, onExit: OnExit): void {
   addFront(program, io, onExit)
@@ -97,7 +96,7 @@ function addPorts(host: Command, io: Io, onExit: OnExit): void {
   host
     .command('open-port')
     .summary('open a port in the firewall of this host')
-    .argument('<PORT>', 'a TCP port', portArgument)
+    .argument('<PORT>', 'a TCP port', portFrom(1))
     .description(
       'Opens a port in the firewall of this host, by firewalld or by the plugin that xapi has for iptables, now and after a restart.',
     )
@@ -109,7 +108,7 @@ function addPorts(host: Command, io: Io, onExit: OnExit): void {
   host
     .command('close-port')
     .summary('close a port that open-port opened')
-    .argument('[PORT]', 'a TCP port that open-port opened', portArgument)
+    .argument('[PORT]', 'a TCP port that open-port opened', portFrom(1))
     .addOption(new Option('--all', 'every port that open-port opened'))
     .description('Closes a port that open-port opened, and no other.')
     .addHelpText('after', examples('xengate host close-port 8443', 'xengate host close-port --all'))
@@ -146,10 +145,4 @@ function addSaved(host: Command, io: Io, onExit: OnExit): void {
       const { restore } = await import('./commands/host.ts')
       onExit(await restore(options, io))
     })
-}
-
-function portArgument(text: string): number {
-  const port = parsePort(text)
-  if (port === undefined || port === 0) throw new InvalidArgumentError('It must be a number from 1 to 65535.')
-  return port
 }

@@ -1,12 +1,11 @@
 // Every command with its options and help. A command's own code is loaded when it runs.
 
-import { Command, InvalidArgumentError, Option } from 'commander'
-import { parsePort } from '../model/origin.ts'
+import { Command, Option } from 'commander'
 import { addAccounts } from './program-accounts.ts'
 import { addHostCommands } from './program-host.ts'
 import type { Io } from './io.ts'
 import { version } from '../version.ts'
-import { configOption, examples, type OnExit } from './option.ts'
+import { configOption, examples, type OnExit, portFrom } from './option.ts'
 
 /** The whole command line. Commander's own output goes to `io`, and its exits become exceptions. */
 export function createProgram(io: Io, onExit: OnExit): Command {
@@ -50,19 +49,13 @@ function addDev(program: Command, io: Io, onExit: OnExit): void {
       'Runs a gateway with its own users and sessions, and a demo service. The user root gets a generated password, which ' +
         'is kept in DIR/password. To try your own service, let it listen on DIR/plugin/<service name>.',
     )
-    .option('--port <PORT>', 'port on 127.0.0.1; 0 lets the system choose', portArgument, 8080)
+    .option('--port <PORT>', 'port on 127.0.0.1; 0 lets the system choose', portFrom(0), 8080)
     .option('--state <DIR>', 'where everything is kept (default: .xengate)')
     .addHelpText('after', examples('xengate dev', 'xengate dev --port 0 --state /tmp/gate'))
     .action(async (options: { port: number; state?: string }) => {
       const { dev } = await import('./commands/dev.ts')
       onExit(await dev(options, io))
     })
-}
-
-function portArgument(text: string): number {
-  const port = parsePort(text)
-  if (port === undefined) throw new InvalidArgumentError('It must be a number from 0 to 65535.')
-  return port
 }
 
 function addServe(program: Command, io: Io, onExit: OnExit): void {

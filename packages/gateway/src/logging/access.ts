@@ -82,13 +82,13 @@ export function accessLine(fields: AccessFields): LogEvent {
 export function accessJson(fields: AccessFields, pid: number, nowMs: number): string {
   const { requestId, status, outcome, reason } = fields
   return (
-    `${lineStart(pid, nowMs)}${requestId}${who(fields)}${status},"outcome":"${outcome}","reason":${quoted(reason)},` +
+    `${lineStart(pid, nowMs)}${requestId}${requestFields(fields)}${status},"outcome":"${outcome}","reason":${quoted(reason)},` +
     `"bytesIn":${fields.bytesIn},"bytesOut":${fields.bytesOut},` +
     `"ttfbMs":${millis(fields.ttfbMs)},"totalMs":${millis(fields.totalMs)}}\n`
   )
 }
 
-let lastWho: AccessFields | null = null
+let lastFields: AccessFields | null = null
 let lastText = ''
 let isFlat = false
 
@@ -96,10 +96,10 @@ let isFlat = false
  * A line from the end of the request's id to the status: who asked whom for what. Clients repeat themselves: the last one is
  * kept, and made one piece of memory when it is used again, which takes 0.3 µs off the line.
  */
-function who(fields: AccessFields): string {
-  if (lastWho === null || !isSameWho(fields, lastWho)) {
-    lastWho = fields
-    lastText = whoJson(fields)
+function requestFields(fields: AccessFields): string {
+  if (lastFields === null || !isSameRequest(fields, lastFields)) {
+    lastFields = fields
+    lastText = requestFieldsJson(fields)
     isFlat = false
   } else if (!isFlat) {
     lastText = Buffer.from(lastText).toString()
@@ -108,7 +108,7 @@ function who(fields: AccessFields): string {
   return lastText
 }
 
-function isSameWho(one: AccessFields, other: AccessFields): boolean {
+function isSameRequest(one: AccessFields, other: AccessFields): boolean {
   return (
     one.caller === other.caller &&
     one.path === other.path &&
@@ -118,7 +118,7 @@ function isSameWho(one: AccessFields, other: AccessFields): boolean {
   )
 }
 
-function whoJson({ client, caller, service, method, path }: AccessFields): string {
+function requestFieldsJson({ client, caller, service, method, path }: AccessFields): string {
   return (
     `","client":"${client}",${caller === null ? NO_CALLER : callerJson(caller)}"service":${escaped(service)},` +
     `"method":${quoted(method)},"path":${escaped(path === null ? null : pathForLog(path))},"status":`

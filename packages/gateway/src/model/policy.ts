@@ -58,7 +58,7 @@ export function permittedMethods(
 
 /**
  * Whether a session with the roles `held` may use `method` under `policy`. A higher role includes a lower one. When roles
- * are given for each method, a method that is not listed is nobody's.
+ * are given for each method, a method that is not listed is denied to everyone.
  */
 export function isPermitted(policy: PolicySetting, method: string, held: readonly Role[]): boolean {
   const { roles } = policy

@@ -24,7 +24,7 @@ export interface ListeningSocket {
   readonly url: string
   /** Gives the file of a Unix socket another mode, owner and group. @throws {ListenError} */
   setFile(file: SocketFile): void
-  /** Stops listening; the file of a Unix socket is removed if it is still this one. */
+  /** Stops listening; the file of a Unix socket is removed if it is still this one. May be called again. */
   close(): void
 }
 
@@ -87,7 +87,11 @@ async function bindUnix(path: string, file: SocketFile): Promise<ListeningSocket
   const bound = bindSocket(path)
   if (bound.kind === 'failed') throw new ListenError(`cannot listen on unix:${path}: ${codeText(bound.code)}`)
   const removeFile = ownFile(path)
+  let isOpen = true
   const close = (): void => {
+    // The number may be another's by now.
+    if (!isOpen) return
+    isOpen = false
     closeDescriptor(bound.fd)
     removeFile()
   }

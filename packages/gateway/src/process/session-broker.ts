@@ -36,8 +36,8 @@ export class SessionBroker {
   }
 
   /** For how long the authority may not have heard of endings, in milliseconds. */
-  get deafMs(): number {
-    return this.#authority.deafMs
+  get stalenessMs(): number {
+    return this.#authority.stalenessMs
   }
 
   /** Takes activity of sessions. */

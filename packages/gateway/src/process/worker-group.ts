@@ -151,7 +151,7 @@ export class WorkerGroup {
 
   /** Tells workers that the primary is there, and sees to it that they are. */
   #beat(): void {
-    this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.sessions.deafMs })
+    this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.sessions.stalenessMs })
     for (const worker of this.#workers) this.#heed(worker)
     if (!this.#hasStarted || this.#isDraining) return
     this.#desertedBeats = this.readyPids.length > 0 ? 0 : this.#desertedBeats + 1

@@ -13,6 +13,12 @@ export interface ServiceRegistry {
 /** News for workers: services, each with the origins of all hosts that have it now; none when it is nowhere. */
 export type ServiceChanges = readonly (readonly [name: string, origins: readonly string[]])[]
 
+/** How often a host's announcement is renewed, and how long one holds; in milliseconds. */
+export interface RegistryTimes {
+  readonly beatMs: number
+  readonly leaseMs: number
+}
+
 /**
  * What knows where services are in the pool.
  *

@@ -28,7 +28,7 @@ export interface SessionAuthority {
    * For how long, in milliseconds, endings may not have been heard of: 0 while the authority is sure to hear of all.
    * Workers trust what they know until this is more than `stale-grace`.
    */
-  readonly deafMs: number
+  readonly stalenessMs: number
   close(): Promise<void>
 }
 

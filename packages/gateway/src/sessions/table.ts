@@ -18,7 +18,7 @@ export interface SessionEntry {
   readonly identityLines: string
   /** When it was used last, and when its activity was told last, on the clock given to `touch`; in milliseconds. */
   usedMs: number
-  toldMs: number
+  reportedMs: number
   /** Whether it is among those whose activity is to be told. */
   isNoted: boolean
   /** Unless it is `live`, nothing more may begin under it: it has ended, or nobody would tell of its end. */
@@ -138,7 +138,7 @@ export class SessionTable {
       session: found,
       identityLines: identityLines(found),
       usedMs: nowMs,
-      toldMs: nowMs,
+      reportedMs: nowMs,
       isNoted: false,
       state: 'live',
       trackId: hash('md5', id),
@@ -199,12 +199,12 @@ export class SessionTable {
     this.#noted = []
     const due: string[] = []
     for (const entry of noted) {
-      if (nowMs - entry.toldMs < this.#tellIntervalMs) {
+      if (nowMs - entry.reportedMs < this.#tellIntervalMs) {
         this.#noted.push(entry)
         continue
       }
       entry.isNoted = false
-      entry.toldMs = nowMs
+      entry.reportedMs = nowMs
       due.push(entry.session.uuid)
     }
     return due

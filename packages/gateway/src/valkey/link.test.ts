@@ -132,9 +132,9 @@ describe('link to Valkey', { timeout: 300_000 }, () => {
     await link.whenCurrent(10_000)
     server.pause()
     await assert.rejects(link.run(['PING']), ValkeyUnavailableError)
-    assert.ok(link.deafMs > 1000)
+    assert.ok(link.stalenessMs > 1000)
     server.resume()
-    await until(() => link.deafMs <= 1000, 'the server to be heard again')
+    await until(() => link.stalenessMs <= 1000, 'the server to be heard again')
     assert.deepEqual([noticed, connections], [[true, false, true], 2])
   })
 

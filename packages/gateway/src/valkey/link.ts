@@ -6,7 +6,7 @@
 //        ▲                          │ lost                                       │ lost, or silent for too long
 //        └──────────────────────────┴────────────────────────────────────────────┘
 //
-// While it is current a heartbeat proves again and again that nothing was missed: `deafMs` is the time since the last proof.
+// While it is current a heartbeat proves again and again that nothing was missed: `stalenessMs` is the time since the last proof.
 
 import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -80,7 +80,7 @@ export class ValkeyLink {
   }
 
   /** How long news may not have arrived, in milliseconds; for ever before the first connection. */
-  get deafMs(): number {
+  get stalenessMs(): number {
     // Workers are told in JSON, which has no infinity.
     return this.#provenMs === null ? Number.MAX_SAFE_INTEGER : performance.now() - this.#provenMs
   }

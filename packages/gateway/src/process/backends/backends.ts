@@ -38,7 +38,7 @@ const REGISTRIES: Readonly<Record<PoolConfig['registry'], () => Promise<OpenRegi
 /** What the configuration says; it follows a reload. */
 const openFixed: OpenRegistry = ({ config: { pool } }) => ({
   registry: staticRegistry(pool.registry === 'static' ? pool.static : {}, pool.address),
-  isTold: false,
+  announces: false,
 })
 
 /** What a configuration's authority and registry are made by. */
@@ -152,9 +152,9 @@ export class Backends {
 
   /** Tells the log, and the other hosts, which services run here. */
   #watchServices(): void {
-    const { registry, isTold } = this.#registry
+    const { registry, announces } = this.#registry
     this.#local?.close()
-    const how = isTold ? 'surely' : 'quietly'
+    const how = announces ? 'surely' : 'quietly'
     const onChanged = (names: readonly string[]): void => {
       const now = new Set(names)
       for (const service of names)
@@ -162,7 +162,7 @@ export class Backends {
       for (const service of this.#running)
         if (!now.has(service)) this.#log.info({ event: 'service-gone', name: service })
       this.#running = now
-      if (isTold) registry.announce(names)
+      if (announces) registry.announce(names)
       this.#health?.servicesAre(names)
     }
     const intervalMs = this.#isWatched(this.#config) ? WATCHED_INTERVAL_MS : Number.POSITIVE_INFINITY
@@ -182,7 +182,7 @@ export class Backends {
     for (const key of ['alerts', 'dataSources', 'metricsDirectory'] as const)
       refuseOther(`host.${kebab(key)}`, config.host[key], before.host[key])
     if (config.sessions.authority === 'valkey') refuseOther('pool.name', config.pool.name, before.pool.name)
-    if (!this.#registry.isTold && !tellsOthers(config)) return
+    if (!this.#registry.announces && !tellsOthers(config)) return
     const { static: _, ...pool } = config.pool
     const { static: _before, ...poolBefore } = before.pool
     refuseOther('[pool]', pool, poolBefore)
@@ -197,7 +197,7 @@ export class Backends {
     if (isMoved || isOtherwise) this.#watchServices()
     this.#health?.configure(config.host)
     this.#opened.configure(config)
-    if (this.#registry.isTold) return
+    if (this.#registry.announces) return
     this.#registry = openFixed(this.#context(config))
     // Workers of the earlier configuration keep the table that they began with.
     const places = new Whereabouts()

@@ -31,5 +31,5 @@ export interface OpenedAuthority {
 export interface OpenedRegistry {
   readonly registry: PoolRegistry
   /** Whether others are told what runs here; if not, nobody needs to look. */
-  readonly isTold: boolean
+  readonly announces: boolean
 }

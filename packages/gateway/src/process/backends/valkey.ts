@@ -1,6 +1,6 @@
 // The authority and the registry valkey, which share the connection of the daemon.
 
-import { ValkeyRegistry } from '../../services/valkey/registry.ts'
+import { VALKEY_TIMES, ValkeyRegistry } from '../../services/valkey/registry.ts'
 import { ValkeyAuthority } from '../../sessions/valkey/authority.ts'
 import { uuidOf } from '../../sessions/valkey/session-rows.ts'
 import type { OpenContext, OpenedAuthority, OpenedRegistry } from './opened.ts'
@@ -30,6 +30,7 @@ export function openValkeyRegistry({ config: { pool }, report, valkey }: OpenCon
     pool: pool.name,
     own: { host: pool.host, origin: pool.address },
     report: (error) => report('registry-problem', error),
+    times: VALKEY_TIMES,
   })
-  return { registry, isTold: true }
+  return { registry, announces: true }
 }

@@ -1,6 +1,6 @@
 // The authority and the registry xapi.
 
-import { XapiRegistry } from '../../services/xapi/registry.ts'
+import { XAPI_TIMES, XapiRegistry } from '../../services/xapi/registry.ts'
 import { XapiAuthority } from '../../sessions/xapi/authority.ts'
 import { XapiClient } from '../../xapi/client.ts'
 import type { OpenContext, OpenedAuthority, OpenedRegistry } from './opened.ts'
@@ -31,6 +31,7 @@ export function openXapiRegistry({ config: { sessions, pool }, report }: OpenCon
     // The configuration has been checked: this registry needs an address.
     own: { name: pool.host, origin: pool.address ?? '' },
     report: (error) => report('registry-problem', error),
+    times: XAPI_TIMES,
   })
-  return { registry, isTold: true }
+  return { registry, announces: true }
 }

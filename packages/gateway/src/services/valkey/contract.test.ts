@@ -22,8 +22,7 @@ registryContract({
           report: (error) => {
             throw error
           },
-          heartbeatMs: 200,
-          leaseMs: LEASE_MS,
+          times: { beatMs: 200, leaseMs: LEASE_MS },
         })
         hear(registry)
         registry.start()

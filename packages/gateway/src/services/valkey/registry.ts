@@ -9,11 +9,10 @@ import { poolPrefix } from '../../valkey/keys.ts'
 import type { Script, ValkeyConsumer, ValkeyLink } from '../../valkey/link.ts'
 import { type Announcement, formatAnnouncement, parseAnnouncement } from '../announcement.ts'
 import { HostTable, type OwnHost } from '../host-table.ts'
-import type { PoolRegistry, ServiceChanges } from '../registry.ts'
+import type { PoolRegistry, RegistryTimes, ServiceChanges } from '../registry.ts'
 import { ANNOUNCE, READ, WITHDRAW } from './scripts.ts'
 
-const HEARTBEAT_MS = 3000
-const LEASE_MS = 10_000
+export const VALKEY_TIMES: RegistryTimes = { beatMs: 3000, leaseMs: 10_000 }
 const LOOK_MS = 500
 
 /** What a `ValkeyRegistry` is built from. */
@@ -23,9 +22,7 @@ export interface ValkeyRegistryOptions {
   readonly own: OwnHost
   /** Told of what an operator has to see to. */
   readonly report: (error: unknown) => void
-  /** For tests; default: see above. */
-  readonly heartbeatMs?: number
-  readonly leaseMs?: number
+  readonly times: RegistryTimes
 }
 
 /** See the head of this file, and `PoolRegistry`. */
@@ -36,8 +33,7 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
   readonly #own: OwnHost
   readonly #report: (error: unknown) => void
   readonly #table: HostTable
-  readonly #heartbeatMs: number
-  readonly #leaseMs: number
+  readonly #times: RegistryTimes
   #listener: (changes: ServiceChanges) => void = () => {}
   #timers: NodeJS.Timeout[] = []
   #version = 0
@@ -48,9 +44,8 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
   #isClosed = false
 
   constructor(options: ValkeyRegistryOptions) {
-    const { link, pool, own, report, heartbeatMs = HEARTBEAT_MS, leaseMs = LEASE_MS } = options
-    this.#heartbeatMs = heartbeatMs
-    this.#leaseMs = leaseMs
+    const { link, pool, own, report, times } = options
+    this.#times = times
     this.#link = link
     this.#prefix = poolPrefix(pool)
     this.#own = own
@@ -62,12 +57,12 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
 
   start(): void {
     if (this.#timers.length > 0) return
-    const heartbeat = setInterval(() => this.#say(), this.#heartbeatMs).unref()
+    const heartbeat = setInterval(() => this.#say(), this.#times.beatMs).unref()
     const look = setInterval(
       () => {
-        if (this.#link.deafMs > this.#leaseMs) this.#table.keepOnly(new Set())
+        if (this.#link.stalenessMs > this.#times.leaseMs) this.#table.keepOnly(new Set())
       },
-      Math.min(LOOK_MS, this.#leaseMs / 4),
+      Math.min(LOOK_MS, this.#times.leaseMs / 4),
     ).unref()
     this.#timers = [heartbeat, look]
   }
@@ -132,7 +127,7 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
 
   async #renew(): Promise<void> {
     const text = formatAnnouncement(this.#table.announced)
-    const version = await this.#script(ANNOUNCE, this.#own.host, text, this.#leaseMs)
+    const version = await this.#script(ANNOUNCE, this.#own.host, text, this.#times.leaseMs)
     if (Number(version) > this.#version) this.#read()
   }
 

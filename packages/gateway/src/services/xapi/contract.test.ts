@@ -23,8 +23,7 @@ registryContract({
           report: (error) => {
             throw error
           },
-          beatMs: 300,
-          leaseMs: LEASE_MS,
+          times: { beatMs: 300, leaseMs: LEASE_MS },
         })
         hear(registry)
         registry.start()

@@ -9,7 +9,7 @@ import { XapiClient } from '../../xapi/client.ts'
 import type { XapiSettings } from '../../xapi/address.ts'
 import type { StandIn } from '../../xapi/testing/stand-in/start.ts'
 import { Whereabouts } from '../whereabouts.ts'
-import { XapiRegistry } from './registry.ts'
+import { XAPI_TIMES, XapiRegistry } from './registry.ts'
 
 const SERVICE = 'com.example.backup'
 
@@ -25,8 +25,7 @@ function start(t: TestContext, settings: XapiSettings, name: string, origin = `h
     client: new XapiClient(settings),
     own: { name, origin },
     report: (error) => problems.push(String(error)),
-    beatMs: 60_000,
-    leaseMs: 150_000,
+    times: XAPI_TIMES,
   })
   const table = new Whereabouts()
   registry.onChanged((changes) => table.take(changes))

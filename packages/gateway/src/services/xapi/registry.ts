@@ -11,12 +11,11 @@ import type { XapiClient } from '../../xapi/client.ts'
 import { XapiFailure } from '../../xapi/errors.ts'
 import { formatAnnouncement } from '../announcement.ts'
 import { HostTable } from '../host-table.ts'
-import type { PoolRegistry, ServiceChanges } from '../registry.ts'
+import type { PoolRegistry, RegistryTimes, ServiceChanges } from '../registry.ts'
 import { type HostRecord, HostRecords, SERVICES_KEY } from './host-records.ts'
 
-/** How often the announcement is written anew, and how long one holds. */
-const BEAT_MS = 60_000
-const LEASE_MS = 150_000
+/** xapi replicates each write to all hosts of the pool. */
+export const XAPI_TIMES: RegistryTimes = { beatMs: 60_000, leaseMs: 150_000 }
 /** How long xapi may wait for events, and how much longer its answer may take. */
 const EVENTS_SECONDS = 30.1
 const EVENTS_TIMEOUT_MS = 40_000
@@ -40,9 +39,7 @@ export interface XapiRegistryOptions {
   readonly own: XapiHost
   /** Told of what an operator has to see to. */
   readonly report: (error: unknown) => void
-  /** For tests; default: see above. */
-  readonly beatMs?: number
-  readonly leaseMs?: number
+  readonly times: RegistryTimes
 }
 
 /** See the head of this file, and `PoolRegistry`. */
@@ -50,8 +47,7 @@ export class XapiRegistry implements PoolRegistry {
   readonly #client: XapiClient
   readonly #own: XapiHost
   readonly #report: (error: unknown) => void
-  readonly #beatMs: number
-  readonly #leaseMs: number
+  readonly #times: RegistryTimes
   readonly #records: HostRecords
   readonly #closing = new AbortController()
   #listener: (changes: ServiceChanges) => void = () => {}
@@ -67,23 +63,22 @@ export class XapiRegistry implements PoolRegistry {
   #isToWrite = false
   #isUnknown = false
 
-  constructor({ client, own, report, beatMs = BEAT_MS, leaseMs = LEASE_MS }: XapiRegistryOptions) {
+  constructor({ client, own, report, times }: XapiRegistryOptions) {
     this.#client = client
     this.#own = own
     this.#report = report
-    this.#beatMs = beatMs
-    this.#leaseMs = leaseMs
-    this.#records = new HostRecords(leaseMs)
+    this.#times = times
+    this.#records = new HostRecords(times.leaseMs)
   }
 
   start(): void {
     if (this.#following !== null) return
     this.#following = this.#follow()
-    const look = setInterval(() => this.#look(), Math.min(LOOK_MS, this.#leaseMs / 4)).unref()
+    const look = setInterval(() => this.#look(), Math.min(LOOK_MS, this.#times.leaseMs / 4)).unref()
     const beat = setInterval(() => {
       this.#beat += 1
       this.#write()
-    }, this.#beatMs).unref()
+    }, this.#times.beatMs).unref()
     this.#timers = [look, beat]
   }
 
@@ -147,7 +142,7 @@ export class XapiRegistry implements PoolRegistry {
       this.#write()
     }
     // Who hears nothing knows nothing.
-    const isDeaf = nowMs - this.#heardMs > this.#leaseMs
+    const isDeaf = nowMs - this.#heardMs > this.#times.leaseMs
     const there = isDeaf ? [] : this.#records.announcements(nowMs)
     table.keepOnly(new Set(there.map(({ host }) => host)))
     const isAgain = there.map((announcement) => table.take(announcement)).includes(true)

@@ -52,7 +52,7 @@ export interface EmbeddedAuthorityOptions {
 /** Sessions in SQLite. See `SessionAuthority` and `SignInAuthority` for what is not described here. */
 export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   /** Every ending is this process's own, or seen within `WATCH_INTERVAL_MS`. */
-  readonly deafMs = 0
+  readonly stalenessMs = 0
   readonly users: UserStore
   readonly #db: DatabaseSync
   readonly #rows: SessionRows

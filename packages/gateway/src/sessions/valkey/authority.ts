@@ -3,7 +3,7 @@
 // The server remembers which sessions this gateway has read and tells when one is gone (client tracking), within a round
 // trip, whoever ended it. What it tells is a reason to look: it may also have run out of room to remember. When the
 // connection was lost news may have been missed: every session that workers may know is looked at again before the
-// connection counts as current (`ValkeyLink.deafMs`), and those that are over end here too. Until then workers trust
+// connection counts as current (`ValkeyLink.stalenessMs`), and those that are over end here too. Until then workers trust
 // what they know for `stale-grace`, and nobody else is admitted.
 //
 // Activity is written once in a while for each session, all that is due in one command; a session ends that much later
@@ -89,8 +89,8 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     link.add(this)
   }
 
-  get deafMs(): number {
-    return this.#link.deafMs
+  get stalenessMs(): number {
+    return this.#link.stalenessMs
   }
 
   start(): void {

@@ -84,7 +84,7 @@ interface Known {
 /** See the head of this file, and `SessionAuthority`. */
 export class XapiAuthority implements SessionAuthority {
   /** What is not known to hold is forgotten one session at a time. */
-  readonly deafMs = 0
+  readonly stalenessMs = 0
   readonly #client: XapiClient
   readonly #identities: XapiIdentities
   readonly #nowMs: () => number

@@ -1,6 +1,6 @@
 // The stand-in's two wire formats, as xapi speaks them.
 
-import { XMLParser } from 'fast-xml-parser'
+import { parseXml, type XmlElement } from '../../../xenapi/xml.ts'
 import type { ApiFailure, Value } from './tables.ts'
 
 /** A call, and how its answer is written. */
@@ -39,20 +39,11 @@ function readJson(body: string): WireCall {
   }
 }
 
-type Node = Record<string, unknown>
-
-const parser = new XMLParser({
-  parseTagValue: false,
-  trimValues: false,
-  isArray: (name) => name === 'param' || name === 'member' || name === 'value',
-})
-
 function readXml(body: string): WireCall {
-  const call = (parser.parse(body) as Node)['methodCall'] as Node
-  const params = ((call['params'] as Node | undefined)?.['param'] ?? []) as Node[]
+  const [name, params] = within(parseXml(body))
   return {
-    method: String(call['methodName']),
-    params: params.map((param) => fromXml((param['value'] as unknown[])[0])),
+    method: textOf(name),
+    params: within(params).map((param) => fromXml(within(param)[0])),
     contentType: 'text/xml',
     succeed: (value) => methodResponse(member('Status', 'Success') + member('Value', value)),
     fail: ({ code, params: rest }) =>
@@ -60,21 +51,37 @@ function readXml(body: string): WireCall {
   }
 }
 
-function fromXml(node: unknown): Value {
-  if (typeof node === 'string') return node
-  if (typeof node !== 'object' || node === null) return ''
-  const of = node as Node
-  if ('struct' in of) {
-    const members = ((of['struct'] as Node | '')['member' as never] ?? []) as Node[]
-    return Object.fromEntries(members.map((each) => [String(each['name']), fromXml((each['value'] as unknown[])[0])]))
+/** The elements in an element. */
+function within(element: XmlElement | undefined): readonly XmlElement[] {
+  return (element?.children ?? []).filter((child) => typeof child === 'object')
+}
+
+function textOf(element: XmlElement | undefined): string {
+  return (element?.children ?? []).filter((child) => typeof child === 'string').join('')
+}
+
+/** Whole numbers stay texts, as the XenAPI has them. */
+function fromXml(value: XmlElement | undefined): Value {
+  const [content] = within(value)
+  switch (content?.name) {
+    case undefined:
+      return textOf(value)
+    case 'struct':
+      return Object.fromEntries(
+        within(content).map((each) => {
+          const [name, inner] = within(each)
+          return [textOf(name), fromXml(inner)]
+        }),
+      )
+    case 'array':
+      return within(within(content)[0]).map(fromXml)
+    case 'boolean':
+      return textOf(content) === '1'
+    case 'double':
+      return Number(textOf(content))
+    default:
+      return textOf(content)
   }
-  if ('array' in of) {
-    const data = (of['array'] as Node)['data'] as Node | ''
-    return (((data as Node)['value'] ?? []) as unknown[]).map(fromXml)
-  }
-  if ('boolean' in of) return of['boolean'] === '1'
-  if ('double' in of) return Number(of['double'])
-  return Object.values(of).find((value): value is string => typeof value === 'string' && value.trim() !== '') ?? ''
 }
 
 function member(name: string, value: Value): string {
