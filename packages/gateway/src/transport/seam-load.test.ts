@@ -9,8 +9,10 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import { bindSocket } from '@xengate/channel'
 import koffi from 'koffi'
 import { strayCompletions } from './ring/loop.ts'
+import { duplicate, F_DUPFD_CLOEXEC } from './ring/system.ts'
 import { digestOf, directoryFor, Heard, Listener, pair, pattern, PeerHeard, until } from './testing/peers.ts'
 import { transports } from './testing/transports.ts'
 import type { Wire } from './transport.ts'
@@ -216,6 +218,31 @@ for (const transport of transports()) {
     const [code] = (await once(child, 'close')) as [number]
     assert.match(said, /^abc [2-4]\n$/)
     assert.equal(code, 0)
+  })
+
+  test(`${on}: a bound socket that others listen on as well is left to them`, DEADLINE, async (t) => {
+    const path = join(directoryFor(t), 'b')
+    const bound = bindSocket(path)
+    assert.ok(bound.kind === 'bound')
+    const others = duplicate(bound.fd, F_DUPFD_CLOEXEC, 0)
+    const failed = (): void => assert.fail()
+    const first = await transport.listen({ fd: bound.fd }, { accepted: echo, failed })
+    assert.equal(first.port, 0)
+    await exchange(connect({ path, allowHalfOpen: true }), pattern(1000))
+    first.close()
+    for (let turn = 0; turn < 5; turn++) await nextTurn()
+    const waiting = connect({ path, allowHalfOpen: true })
+    const second = await transport.listen({ fd: others }, { accepted: echo, failed })
+    await exchange(waiting, pattern(1000))
+    second.close()
+  })
+
+  test(`${on}: what cannot be listened at is told`, DEADLINE, async (t) => {
+    const listener = await Listener.open(t, transport, 'tcp', echo)
+    const { port } = listener.listening
+    const hear = { accepted: echo, failed: () => {} }
+    await assert.rejects(transport.listen({ host: '127.0.0.1', port }, hear), { code: 'EADDRINUSE' })
+    await assert.rejects(transport.listen({ path: '/nowhere/at/all' }, hear), { code: /ENOENT|EACCES/ })
   })
 
   test(
