@@ -164,6 +164,27 @@ for (const transport of transports()) {
       assert.equal(digestOf(heard.data), digestOf(data))
     })
 
+    test(`${on}: what is passed on to a slow peer without a pause is kept`, DEADLINE, async (t) => {
+      const from = await pair(t, transport, kind)
+      const to = await pair(t, transport, kind)
+      from.wire.listener = {
+        bytes: (bytes, start, end) => {
+          to.wire.data(bytes, start, end)
+          to.wire.flush()
+          return true
+        },
+        ended: () => to.wire.end(),
+        drained: () => {},
+        closed: () => from.heard.closed(),
+      }
+      const data = pattern(20 * MIB, 3)
+      from.peer.end(data)
+      await until(() => to.wire.isPending, 'it to wait')
+      const got = await readSlowly(to.peer)
+      assert.equal(digestOf(got), digestOf(data))
+      await endBoth(from, to)
+    })
+
     for (const byteCount of [1, 4096, 8192, 8193, 65_536, 524_288, 3 * MIB + 17]) {
       test(`${on}: ${byteCount} bytes pass from wire to wire`, DEADLINE, async (t) => {
         const one = await pair(t, transport, kind)

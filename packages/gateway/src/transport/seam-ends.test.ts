@@ -150,6 +150,30 @@ for (const transport of transports()) {
       assert.equal(said.text, expected)
     })
 
+    test(`${on}: last words written while another wire is read arrive as well`, DEADLINE, async (t) => {
+      const [from, to] = [await pair(t, transport, kind), await pair(t, transport, kind)]
+      const said = new PeerHeard(to.peer)
+      let expected = ''
+      from.heard.onBytes = () => {
+        // So that the next read is asked for before what is written now.
+        from.wire.pause()
+        from.wire.resume()
+        if (to.wire.fd === -1) return
+        const text = `${from.heard.byteCount} `
+        expected += text
+        to.wire.text(text)
+        to.wire.flush()
+        if (from.heard.byteCount > 60_000) to.wire.destroy()
+      }
+      from.wire.pause()
+      from.peer.write(pattern(150_000))
+      for (let turn = 0; turn < 5; turn++) await nextTurn()
+      from.wire.resume()
+      await to.heard.until('closed')
+      await until(() => said.isEnded, 'the end')
+      assert.equal(said.text, expected)
+    })
+
     test(`${on}: finishing sends everything to a slow peer, and drops what comes`, DEADLINE, async (t) => {
       const { wire, heard, peer } = await pair(t, transport, kind)
       const data = pattern(6 * MIB)

@@ -16,6 +16,9 @@ import { EAGAIN, ECANCELED, EINTR, ENOBUFS, MSG_DONTWAIT } from './system.ts'
 /** A read into a block as long as that is part of something big, as with `node:net`. */
 const BIG_BYTES = 65_536
 
+/** In the entry's two bytes behind its flags. */
+const POLL_FIRST = 1 << 16
+
 /** Hears what is read. */
 export interface Reader {
   /** @returns whether more of the same is to come */
@@ -42,6 +45,8 @@ export class Incoming {
   #isIntoBlock = false
   /** Whether the next read should be one into a block. */
   #isBig = false
+  /** Whether the last read has taken all that was there. */
+  #isShort = false
   /** Whether the next read into a block may wait. */
   #mayWait = false
 
@@ -102,7 +107,8 @@ export class Incoming {
     const block = this.#block
     this.#isIntoBlock = block !== null
     if (block === null) {
-      const code = OPCODE.RECV | (ENTRY_BUFFER_SELECT << 8)
+      // After a short read nothing is there as a rule, which the kernel need not find out by trying.
+      const code = OPCODE.RECV | (ENTRY_BUFFER_SELECT << 8) | (this.#isShort ? POLL_FIRST : 0)
       const at = ring.add(code, fd, slot, operation, 0, 0)
       ring.entries[at + ENTRY_BUFFER_GROUP] = BUFFER_GROUP
       return
@@ -149,16 +155,17 @@ export class Incoming {
     this.#isBig = false
     if (!this.#isIntoBlock) {
       this.#mayWait = false
+      this.#isShort = count < BUFFER_BYTES
       this.#isBig = this.#tell(bytes, from, from + count) && count === BUFFER_BYTES
       return
     }
     borrow(this.#block)
     try {
-      this.#isBig = this.#tell(bytes, 0, count) && count >= BIG_BYTES
+      this.#isBig = this.#tell(bytes, 0, count)
     } finally {
       borrow(null)
     }
-    this.#mayWait = true
+    this.#mayWait = count >= BIG_BYTES
   }
 
   #tell(bytes: Buffer, from: number, to: number): boolean {

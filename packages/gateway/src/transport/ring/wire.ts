@@ -240,8 +240,11 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   #received(result: number, flags: number): void {
     // Whatever it is came before what it would be taken for an answer to.
     if (this.#isUnasked && !NOTHING.has(-result)) this.#close()
-    this.#incoming.completed(result, flags)
-    if (!this.#isClosing && this.#incoming.isWanted) this.#touch()
+    try {
+      this.#incoming.completed(result, flags)
+    } finally {
+      if (!this.#isClosing && this.#incoming.isWanted) this.#touch()
+    }
   }
 
   read(bytes: Buffer, from: number, to: number): boolean {

@@ -1,0 +1,356 @@
+// What every transport stands: more at a time than it has room for, signals, what else runs in the process, and a hundred thousand
+// connections one after another (as many as XENGATE_TEST_CONNECTIONS says; fewer without it).
+
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync, readdirSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
+import { bindSocket } from '@xengate/channel'
+import koffi from 'koffi'
+import { strayCompletions } from './ring/loop.ts'
+import { duplicate, F_DUPFD_CLOEXEC } from './ring/system.ts'
+import { digestOf, directoryFor, Heard, Listener, pair, pattern, PeerHeard, until } from './testing/peers.ts'
+import { transports } from './testing/transports.ts'
+import type { Wire } from './transport.ts'
+
+const DEADLINE = { timeout: 110_000 }
+const CONNECTIONS = Number(process.env['XENGATE_TEST_CONNECTIONS'] ?? 5000)
+const LONG_DEADLINE = { timeout: 60_000 + CONNECTIONS * 4 }
+
+after(() => assert.equal(strayCompletions(), 0))
+
+function descriptorCount(): number {
+  return readdirSync('/proc/self/fd').length
+}
+
+/** Echoes what comes, as a service would that forgets nothing. */
+function echo(wire: Wire): Heard {
+  const heard = new Heard(wire)
+  heard.isCounting = true
+  wire.listener = {
+    bytes: (bytes, from, to) => {
+      wire.data(bytes, from, to)
+      wire.flush()
+      if (wire.isFull) wire.pause()
+      return true
+    },
+    ended: () => wire.end(),
+    drained: () => wire.resume(),
+    closed: () => heard.closed(),
+  }
+  return heard
+}
+
+/** Sends `data` and reads as much. */
+async function exchange(socket: Socket, data: Buffer): Promise<void> {
+  const said = new PeerHeard(socket)
+  socket.end(data)
+  await until(() => said.isEnded || said.error !== '', 'the end')
+  assert.equal(said.error, '')
+  assert.equal(said.byteCount, data.length)
+  assert.equal(said.digest(), digestOf(data))
+  socket.destroy()
+}
+
+for (const transport of transports()) {
+  const on = transport.name
+
+  test(`${on}: more connections send at one time than there are buffers`, DEADLINE, async (t) => {
+    const listener = await Listener.open(t, transport, 'unix', echo)
+    const sockets: Socket[] = []
+    for (let index = 0; index < 700; index++) {
+      sockets.push(listener.connect())
+      if (index % 100 === 99) await nextTurn()
+    }
+    await connected(sockets)
+    const data = pattern(40_000)
+    await Promise.all(sockets.map((socket, index) => exchange(socket, data.subarray(index))))
+    assert.deepEqual(listener.failures, [])
+  })
+
+  test(`${on}: many clients that do not read starve nobody`, DEADLINE, async (t) => {
+    const listener = await Listener.open(t, transport, 'tcp', echo)
+    const slow = Array.from({ length: 100 }, () => listener.connect())
+    t.after(() => slow.forEach((socket) => socket.destroy()))
+    const data = pattern(4_194_304)
+    for (const socket of slow) {
+      socket.on('error', () => {})
+      socket.write(data)
+    }
+    for (let round = 0; round < 5; round++) await exchange(listener.connect(), data)
+  })
+
+  test(`${on}: without free descriptors it says so, not too often, and goes on later`, DEADLINE, async (t) => {
+    // The ring takes the limit when it begins to accept; so it is low before that, and used up.
+    const unlimited = limitDescriptors(Math.max(...readdirSync('/proc/self/fd').map(Number)) + 20)
+    t.after(unlimited)
+    const listener = await Listener.open(t, transport, 'unix', echo)
+    await exchange(listener.connect(), pattern(10_000))
+    const waiting = Array.from({ length: 4 }, () => listener.connect())
+    t.after(() => waiting.forEach((socket) => socket.destroy()))
+    for (const socket of waiting)
+      socket
+        .on('error', () => {})
+        .resume()
+        .end()
+    const fillers = useUpDescriptors()
+    // Libuv has kept one descriptor with which it accepts and closes them, and tells nobody.
+    await until(() => listener.failures.length >= 2 || waiting.every((socket) => socket.closed), 'failures')
+    for (const fd of fillers) closeSync(fd)
+    if (transport.name === 'ring') assert.ok(listener.failures.length >= 2)
+    assert.ok(listener.failures.every((code) => code === 'EMFILE'))
+    assert.ok(listener.failures.length < 100, `${listener.failures.length} failures`)
+    await until(() => waiting.every((socket) => socket.closed), 'those that wait')
+    await exchange(listener.connect(), pattern(10_000))
+  })
+
+  test(`${on}: signals during load change nothing`, DEADLINE, async (t) => {
+    const signals = { count: 0 }
+    const count = (): void => void signals.count++
+    process.on('SIGWINCH', count)
+    t.after(() => process.off('SIGWINCH', count))
+    const shell = spawn('sh', ['-c', `while kill -WINCH ${process.pid}; do :; done`], { stdio: 'ignore' })
+    t.after(() => shell.kill('SIGKILL'))
+    const listener = await Listener.open(t, transport, 'tcp', echo)
+    const data = pattern(3_000_000)
+    let rounds = 0
+    while (signals.count < 20 || rounds < 3) {
+      await Promise.all(Array.from({ length: 4 }, () => exchange(listener.connect(), data)))
+      rounds++
+    }
+  })
+
+  test(`${on}: a peer that is killed is noticed`, DEADLINE, async (t) => {
+    const path = join(directoryFor(t), 'p')
+    const heards: Heard[] = []
+    const listening = await transport.listen(
+      { path },
+      {
+        accepted: (wire) => {
+          const heard = new Heard(wire)
+          heard.isCounting = true
+          heard.onBytes = () => {
+            wire.text('go on')
+            wire.flush()
+          }
+          heards.push(heard)
+        },
+        failed: () => {},
+      },
+    )
+    t.after(() => listening.close())
+    const child = spawn(process.execPath, [join(import.meta.dirname, 'testing', 'talking.ts'), path])
+    t.after(() => child.kill('SIGKILL'))
+    await until(() => (heards[0]?.byteCount ?? 0) > 100_000, 'the peer to talk')
+    child.kill('SIGKILL')
+    const [heard] = heards
+    assert.ok(heard)
+    await until(() => heard.has('ended') || heard.has('closed'), 'the end')
+    heard.wire.destroy()
+    await heard.until('closed')
+  })
+
+  test(`${on}: timers, promises, immediates, and processes run beside it`, DEADLINE, async (t) => {
+    const listener = await Listener.open(t, transport, 'tcp', echo)
+    const load = { isOver: false }
+    const loaded = Promise.all(
+      Array.from({ length: 4 }, async () => {
+        while (!load.isOver) await exchange(listener.connect(), pattern(300_000))
+      }),
+    )
+    const script = 'process.on("message", (message) => process.send(message + 1))'
+    const worker = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    t.after(() => worker.kill('SIGKILL'))
+    for (let round = 0; round < 10; round++) {
+      await sleep(1)
+      await nextTurn()
+      await new Promise<void>((resolve) => {
+        process.nextTick(resolve)
+      })
+      worker.send(round)
+      const [answer] = (await once(worker, 'message')) as [number]
+      assert.equal(answer, round + 1)
+      const child = spawn('sh', ['-c', 'read line; echo "$line"'])
+      child.stdin.end(`line ${round}\n`)
+      const [line] = (await once(child.stdout, 'data')) as [Buffer]
+      assert.equal(line.toString(), `line ${round}\n`)
+      await once(child, 'close')
+    }
+    load.isOver = true
+    await loaded
+  })
+
+  test(`${on}: timers and promises run while a wire is open and quiet`, DEADLINE, async (t) => {
+    const { wire, peer, heard } = await pair(t, transport, 'tcp')
+    for (let round = 0; round < 10; round++) {
+      await sleep(2)
+      await Promise.resolve()
+      await nextTurn()
+    }
+    // Put off within a callback of the wire: nothing else happens in the process that would run them.
+    const order: string[] = []
+    heard.onBytes = () => {
+      void Promise.resolve().then(() => order.push('promise'))
+      process.nextTick(() => order.push('tick'))
+      setImmediate(() => order.push('immediate'))
+      setTimeout(() => {
+        order.push('timer')
+        wire.text('done')
+        wire.flush()
+      }, 5)
+    }
+    const said = new PeerHeard(peer)
+    peer.write('go')
+    await until(() => said.text === 'done', 'the answer')
+    assert.deepEqual(order.toSorted(), ['immediate', 'promise', 'tick', 'timer'])
+  })
+
+  test(`${on}: a listener that throws does not stop the others, and the process ends by itself`, DEADLINE, async () => {
+    const script = join(import.meta.dirname, 'testing', 'throwing.ts')
+    const child = spawn(process.execPath, ['-C', '@xengate/source', script, transport.name])
+    let said = ''
+    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()))
+    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
+    const [code] = (await once(child, 'close')) as [number]
+    assert.match(said, /^abc [2-4]\n$/)
+    assert.equal(code, 0)
+  })
+
+  test(`${on}: a bound socket that others listen on as well is left to them`, DEADLINE, async (t) => {
+    const path = join(directoryFor(t), 'b')
+    const bound = bindSocket(path)
+    assert.ok(bound.kind === 'bound')
+    const others = duplicate(bound.fd, F_DUPFD_CLOEXEC, 0)
+    const failed = (): void => assert.fail()
+    const first = await transport.listen({ fd: bound.fd }, { accepted: echo, failed })
+    assert.equal(first.port, 0)
+    await exchange(connect({ path, allowHalfOpen: true }), pattern(1000))
+    first.close()
+    for (let turn = 0; turn < 5; turn++) await nextTurn()
+    const waiting = connect({ path, allowHalfOpen: true })
+    const second = await transport.listen({ fd: others }, { accepted: echo, failed })
+    await exchange(waiting, pattern(1000))
+    second.close()
+  })
+
+  test(`${on}: what cannot be listened at is told`, DEADLINE, async (t) => {
+    const listener = await Listener.open(t, transport, 'tcp', echo)
+    const { port } = listener.listening
+    const hear = { accepted: echo, failed: () => {} }
+    await assert.rejects(transport.listen({ host: '127.0.0.1', port }, hear), { code: 'EADDRINUSE' })
+    await assert.rejects(transport.listen({ path: '/nowhere/at/all' }, hear), { code: /ENOENT|EACCES/ })
+  })
+
+  test(
+    `${on}: closing loses no connection that was accepted, and another may listen there again`,
+    DEADLINE,
+    async (t) => {
+      for (let round = 0; round < 5; round++) {
+        const heards: Heard[] = []
+        const listener = await Listener.open(t, transport, 'tcp', (wire) => heards.push(echo(wire)))
+        const { port } = listener.listening
+        const sockets = Array.from({ length: 10 }, () => connect({ port, host: '127.0.0.1', allowHalfOpen: true }))
+        await connected(sockets)
+        if (round % 2 === 0) await until(() => heards.length === 10, 'connections')
+        listener.listening.close()
+        const outcomes = await Promise.all(sockets.map((socket) => answered(socket)))
+        const served = outcomes.filter(Boolean).length
+        await until(() => heards.every((heard) => heard.has('closed')), 'the wires to close')
+        assert.equal(served, heards.length)
+        if (round % 2 === 0) assert.equal(served, 10)
+        let next: { close(): void } | null = null
+        await until(() => {
+          if (next === null) {
+            void transport
+              .listen({ host: '127.0.0.1', port }, { accepted: (wire) => wire.destroy(), failed: () => {} })
+              .then(
+                (opened) => (next = opened),
+                () => {},
+              )
+          }
+          return next !== null
+        }, 'the port to be free')
+        ;(next as { close(): void } | null)?.close()
+      }
+    },
+  )
+
+  test(`${on}: ${CONNECTIONS} connections leave neither descriptors nor memory behind`, LONG_DEADLINE, async (t) => {
+    let closedCount = 0
+    const listener = await Listener.open(t, transport, 'tcp', (wire) => {
+      wire.listener = {
+        bytes: (bytes, from, to) => {
+          wire.data(bytes, from, to)
+          wire.flush()
+          wire.finish(10_000)
+          return false
+        },
+        ended: () => wire.end(),
+        drained: () => {},
+        closed: () => closedCount++,
+      }
+    })
+    const run = async (count: number): Promise<void> => {
+      for (let index = 0; index < count; index += 10) {
+        await Promise.all(Array.from({ length: 10 }, () => answered(listener.connect())))
+      }
+    }
+    await run(1000)
+    await until(() => closedCount === 1000, 'the first to close')
+    globalThis.gc?.()
+    const [descriptors, memory] = [descriptorCount(), process.memoryUsage()]
+    await run(CONNECTIONS)
+    await until(() => closedCount === 1000 + CONNECTIONS, 'the rest to close')
+    globalThis.gc?.()
+    assert.ok(descriptorCount() <= descriptors + 2, `${descriptorCount()} descriptors, ${descriptors} before`)
+    const grown = process.memoryUsage().rss - memory.rss
+    assert.ok(grown < 64 * 1_048_576, `${grown} bytes more`)
+  })
+}
+
+function connected(sockets: readonly Socket[]): Promise<void> {
+  return until(() => sockets.every((socket) => !socket.connecting), 'connections')
+}
+
+/** Whether what it says is answered. */
+async function answered(socket: Socket): Promise<boolean> {
+  const said = new PeerHeard(socket)
+  socket.end('hello')
+  await until(() => said.isEnded || said.isClosed, 'an answer')
+  socket.destroy()
+  return said.text === 'hello'
+}
+
+const prlimit = koffi.load(null).func('int prlimit(int, int, void *, void *)') as (
+  pid: number,
+  resource: number,
+  next: Uint8Array | null,
+  before: Uint8Array,
+) => number
+const RLIMIT_NOFILE = 7
+
+/** Opens files until that is impossible. */
+function useUpDescriptors(): number[] {
+  const descriptors: number[] = []
+  try {
+    for (;;) descriptors.push(openSync('/dev/null', 'r'))
+  } catch {
+    return descriptors
+  }
+}
+
+/** Lets this process have no descriptor of `count` or above. @returns what takes that back */
+function limitDescriptors(count: number): () => void {
+  const before = Buffer.from(new ArrayBuffer(16))
+  const next = Buffer.from(new ArrayBuffer(16))
+  assert.equal(prlimit(0, RLIMIT_NOFILE, null, before), 0)
+  before.copy(next)
+  next.writeBigUInt64LE(BigInt(count), 0)
+  const ignored = Buffer.from(new ArrayBuffer(16))
+  assert.equal(prlimit(0, RLIMIT_NOFILE, next, ignored), 0)
+  return () => assert.equal(prlimit(0, RLIMIT_NOFILE, before, ignored), 0)
+}
