@@ -6,7 +6,7 @@
 // unless it has just filled one.
 
 import { type Block, borrow, takeBlock } from '../blocks.ts'
-import { BUFFER_BYTES, BUFFER_GROUP } from './buffers.ts'
+import { BUFFER_BYTES, BUFFER_GROUP, BUFFER_STRIDE } from './buffers.ts'
 import type { Loop } from './loop.ts'
 import { addressOf } from './memory.ts'
 import { COMPLETION_BUFFER, COMPLETION_BUFFER_SHIFT, ENTRY_BUFFER_GROUP, ENTRY_BUFFER_SELECT } from './ring.ts'
@@ -144,7 +144,7 @@ export class Incoming {
   #took(count: number, index: number): void {
     const bytes = this.#isIntoBlock ? this.#block?.bytes : this.#loop.buffers.bytes
     if (bytes === undefined) return
-    const from = this.#isIntoBlock ? 0 : index * BUFFER_BYTES
+    const from = this.#isIntoBlock ? 0 : index * BUFFER_STRIDE
     if (this.#isPaused) {
       // A copy of no more than was read: the block is for others.
       this.#held = Buffer.from(bytes.subarray(from, from + count))

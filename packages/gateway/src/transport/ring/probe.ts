@@ -4,7 +4,7 @@ import { closeDescriptor } from '@xengate/channel'
 import { readFileSync } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
 import { isMainThread } from 'node:worker_threads'
-import { BUFFER_GROUP, ReadBuffers } from './buffers.ts'
+import { BUFFER_GROUP, BUFFER_STRIDE, ReadBuffers } from './buffers.ts'
 import { closeRing } from './loop.ts'
 import { addressOf, pinned } from './memory.ts'
 import { ENTRY_BUFFER_GROUP, ENTRY_BUFFER_SELECT, ENTRY_OPERATION_FLAGS, OPCODE, Ring, RingError } from './ring.ts'
@@ -109,6 +109,6 @@ function exchange(ring: Ring, buffers: ReadBuffers, near: number, far: number): 
     ring.tell()
   }
   const isRight = results[SEND] === SAID.length && results[RECEIVE] === SAID.length
-  const isSame = isRight && [0, 1].some((index) => buffers.bytes.indexOf(SAID) === index * 8192)
+  const isSame = isRight && [0, 1].some((index) => buffers.bytes.indexOf(SAID) === index * BUFFER_STRIDE)
   return isSame ? null : `io_uring fails: an exchange gave ${results.join(' and ')} instead of ${SAID.length} bytes`
 }

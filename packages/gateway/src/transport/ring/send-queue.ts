@@ -5,8 +5,8 @@ import { addressOf, freed, mapMemory, type Mapping } from './memory.ts'
 import { ENTRY_OPERATION_FLAGS, OPCODE, type Ring } from './ring.ts'
 import { MSG_DONTWAIT, MSG_NOSIGNAL, send } from './system.ts'
 
-/** Memory for one connection while it sends: a `struct msghdr`, its vectors, and text. */
-const PAGE_BYTES = 16_384
+/** Memory for one connection while it sends: a `struct msghdr`, its vectors, and text. No power of 2, as in buffers.ts. */
+const PAGE_BYTES = 16_704
 /** Pieces of one send. */
 const VECTORS_MAX = 16
 const VECTORS_AT = 64
