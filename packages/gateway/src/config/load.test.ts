@@ -101,6 +101,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       state-dir = "state"
       worker-user = "daemon"
       workers = 3
+      transport = "net"
       [[listen]]
       address = "[::1]:80"
       proxy-protocol = true
@@ -179,6 +180,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
     assert.deepEqual(config, {
       stateDir: join(directory, 'state'),
       workers: 3,
+      transport: 'net',
       workerUser: 'daemon',
       listen: [
         {
