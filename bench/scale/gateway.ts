@@ -92,6 +92,7 @@ export class Gateway {
       () => {},
       idleTimeoutMs,
       TELL_MS,
+      idleTimeoutMs / 8,
     )
     this.#broker = new SessionBroker(
       this.#authority,

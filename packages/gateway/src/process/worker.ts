@@ -116,6 +116,7 @@ class Worker {
       },
       config.sessions.idleTimeoutMs,
       Math.min(TOUCH_INTERVAL_MS, longestSilenceMs(config.sessions)),
+      longestSilenceMs(config.sessions),
     )
     this.#whereabouts.take(places)
     const { services, limits } = config

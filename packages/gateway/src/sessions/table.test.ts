@@ -22,6 +22,7 @@ function table(): { table: SessionTable; asked: string[]; ended: string[] } {
       () => {},
       60_000,
       1000,
+      60_000,
     ),
     asked,
     ended,
@@ -52,6 +53,26 @@ test('activity is told once in the interval, and the last of it is told too', ()
   sessions.touch(entry, 3001)
   sessions.touch(entry, 3002)
   assert.deepEqual(sessions.takeTouched(3003), ['u'])
+})
+
+test('of very many sessions a part is told at one time, in turn, and all of them in time', () => {
+  const { table: sessions } = table()
+  const count = 9000
+  for (let index = 0; index < count; index++) {
+    sessions.question(`id${index}`, '', () => {})
+    sessions.answered(`id${index}`, { ...SESSION, uuid: `u${index}` }, 0)
+    const entry = sessions.find(`id${index}`, 0)
+    assert.ok(entry)
+    sessions.touch(entry, 1)
+  }
+  const told = new Set<string>()
+  for (let time = 1; time <= 5; time++) {
+    const uuids = sessions.takeTouched(1000 * time)
+    assert.ok(uuids.length <= 2000)
+    for (const uuid of uuids) told.add(uuid)
+  }
+  assert.equal(told.size, count)
+  assert.equal(sessions.hasNoted, false)
 })
 
 test('an ending reaches who holds the session, and is told even of a session that the table does not have', () => {

@@ -11,6 +11,11 @@ const ENTRIES_MAX = 1_000_000
 /** Most ids asked for at one time, shared among clients; past it a request gets 503. */
 const QUESTIONS_MAX = 1000
 
+/** Sessions whose activity is looked at, and told, at one time, unless so few would be too late for some. */
+const TOLD_MAX = 2000
+/** How far apart two such times may be, in milliseconds, and as much again for what comes between. */
+const TELL_MS_MAX = 2000
+
 /** A session in the table. */
 export interface SessionEntry {
   readonly session: Session
@@ -54,6 +59,7 @@ export class SessionTable {
   readonly #onNoted: () => void
   readonly #idleTimeoutMs: number
   readonly #tellIntervalMs: number
+  readonly #silenceMs: number
 
   /**
    * @param ask sends a question to the primary
@@ -61,6 +67,7 @@ export class SessionTable {
    * @param onNoted called when there is activity to tell of: see `takeTouched`
    * @param idleTimeoutMs after so long without use here the primary is asked again
    * @param tellIntervalMs how often activity of one session is told
+   * @param silenceMs by when it has to be told, and in which time all of them are, however many
    */
   constructor(
     ask: Ask,
@@ -68,12 +75,14 @@ export class SessionTable {
     onNoted: () => void,
     idleTimeoutMs: number,
     tellIntervalMs: number,
+    silenceMs: number,
   ) {
     this.#ask = ask
     this.#onEnded = onEnded
     this.#onNoted = onNoted
     this.#idleTimeoutMs = idleTimeoutMs
     this.#tellIntervalMs = tellIntervalMs
+    this.#silenceMs = silenceMs
   }
 
   /** Whether what the table says still holds; not when the primary has been silent for too long, and endings with it. */
@@ -192,11 +201,13 @@ export class SessionTable {
 
   /**
    * The uuids of sessions whose activity is to be told now. Of a session that was told of within the interval it is kept for
-   * later: with many sessions active, telling of each once a second cost the primary more than serving them.
+   * later: with many sessions active, telling of each once a second cost the primary more than serving them. Of very many it is a
+   * part that is told now, in turn, so that each is in time.
    */
   takeTouched(nowMs: number): readonly string[] {
-    const noted = this.#noted
-    this.#noted = []
+    const count = Math.max(TOLD_MAX, Math.ceil((this.#noted.length * TELL_MS_MAX) / this.#silenceMs))
+    const noted = this.#noted.slice(0, count)
+    this.#noted = this.#noted.slice(count)
     const due: string[] = []
     for (const entry of noted) {
       if (nowMs - entry.reportedMs < this.#tellIntervalMs) {

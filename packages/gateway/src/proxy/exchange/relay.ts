@@ -97,14 +97,14 @@ export class Relay extends Exchange implements ServiceListener {
     const service = this.#service
     if (service === null) return
     service.take(this)
-    if (this.#isBulk) service.wire.expectBulk()
+    if (this.#isBulk()) service.wire.expectBulk()
     service.wire.text(this.#errand.text)
     if (this.#isRequestSent) service.wire.flush()
     this.#expectProgress()
   }
 
   /** Whether the body is, or may be, too long for a few reads. */
-  get #isBulk(): boolean {
+  #isBulk(): boolean {
     const { decoder } = this.#request
     return decoder !== null && (decoder.left === -1 || decoder.left > BULK_BYTES)
   }
@@ -270,7 +270,7 @@ export class Relay extends Exchange implements ServiceListener {
     this.#request.firstByteMs = performance.now()
     this.#response = RESPONSE.BODY
     const isServicePersistent = head.isPersistent && kind !== BODY.CLOSE
-    this.#isReusable = isServicePersistent && this.#mayReuse
+    this.#isReusable = isServicePersistent && this.#mayReuse()
     // What xapi ends with its connection ends with the client's, too: not all of its clients understand chunks.
     const becomesChunked = kind === BODY.CLOSE && !this.#errand.isForXapi
     this.#isChunkedToClient = (kind === BODY.CHUNKED || becomesChunked) && request.minorVersion === 1
@@ -300,7 +300,7 @@ export class Relay extends Exchange implements ServiceListener {
   }
 
   /** Whether another request may follow on the service's connection, as far as the body of this one is concerned. */
-  get #mayReuse(): boolean {
+  #mayReuse(): boolean {
     const { reuse } = this.#errand
     return reuse === 'always' || (reuse === 'after-200' && this.#request.status === 200 && this.#isRequestSent)
   }
@@ -352,7 +352,7 @@ export class Relay extends Exchange implements ServiceListener {
 
   #switchProtocols(head: ResponseHead, after: Buffer): void {
     const service = this.#service
-    if (this.#hasSessionEnded) {
+    if (this.#hasSessionEnded()) {
       this.#fail(SESSION_INVALID, 'client')
       return
     }
@@ -404,7 +404,7 @@ export class Relay extends Exchange implements ServiceListener {
     const request = this.#request
     const isSafe = request.method === 'GET' && request.decoder === null && this.#errand.upgrade === undefined
     const wasKept = this.#service?.wasIdle === true
-    if (!isSafe || !wasKept || this.#hasHeardService || this.#isRetry || this.#hasSessionEnded) return false
+    if (!isSafe || !wasKept || this.#hasHeardService || this.#isRetry || this.#hasSessionEnded()) return false
     this.#isRetry = true
     this.#dropService()
     this.#shared.pool.connect(this.#errand.target, (connected) => {
@@ -413,7 +413,7 @@ export class Relay extends Exchange implements ServiceListener {
       } else if (typeof connected !== 'string') {
         this.#service = connected
         // It took a while, and requests may outlive their session only when they have been begun.
-        if (this.#hasSessionEnded) this.#fail(SESSION_INVALID, 'client')
+        if (this.#hasSessionEnded()) this.#fail(SESSION_INVALID, 'client')
         else this.start()
       } else {
         this.#fail(SERVICE_DIED, 'service')
@@ -423,7 +423,7 @@ export class Relay extends Exchange implements ServiceListener {
   }
 
   /** Whether a logout has been answered since the request was admitted: nothing more may be begun in its name. */
-  get #hasSessionEnded(): boolean {
+  #hasSessionEnded(): boolean {
     return this.#request.entry !== null && this.#request.entry.state !== 'live'
   }
 
@@ -433,13 +433,13 @@ export class Relay extends Exchange implements ServiceListener {
     this.#response = RESPONSE.COMPLETE
     if (hasLeftover) this.#isReusable = false
     if (this.#isRequestSent) this.#finish()
-    else if (this.#service?.isUsable !== true || this.#isBodyDoubtful) this.#abandonRequest()
+    else if (this.#service?.isUsable !== true || this.#isBodyDoubtful()) this.#abandonRequest()
     // Otherwise the rest of the request still goes to the service: it may read on after its answer.
     else if (!this.#keepsClient) this.#client.wire.end()
   }
 
   /** Whether the client waits to be told to send the body, and now need not (RFC 9110 section 10.1.1). */
-  get #isBodyDoubtful(): boolean {
+  #isBodyDoubtful(): boolean {
     return this.#request.expectsContinue && !this.#request.hasContinued
   }
 
@@ -454,7 +454,7 @@ export class Relay extends Exchange implements ServiceListener {
    * Whether the connection can be closed without lingering. A stray byte that arrives after that draws a reset, which takes
    * along what the kernel has not sent: of a short response that is nothing.
    */
-  get #isLastAndShort(): boolean {
+  #isLastAndShort(): boolean {
     return !this.#request.isPersistent && this.#request.bytesOut <= SHORT_RESPONSE_BYTES
   }
 
@@ -467,7 +467,7 @@ export class Relay extends Exchange implements ServiceListener {
       else service.destroy()
     }
     this.#log('complete')
-    this.#client.done(this.#request, this.#keepsClient, this.#isLastAndShort, false)
+    this.#client.done(this.#request, this.#keepsClient, this.#isLastAndShort(), false)
   }
 
   override timedOut(): void {
@@ -475,12 +475,12 @@ export class Relay extends Exchange implements ServiceListener {
       this.#abandonRequest()
       return
     }
-    if (this.#awaited === 'service') this.#fail(SERVICE_SLOW, 'service')
+    if (this.#awaited() === 'service') this.#fail(SERVICE_SLOW, 'service')
     else this.#fail(this.#response === RESPONSE.BODY ? RESPONSE_UNREAD : REQUEST_SLOW, 'client')
   }
 
   /** Whose turn it is: who has to take or to send something for the exchange to go on. */
-  get #awaited(): 'client' | 'service' {
+  #awaited(): 'client' | 'service' {
     if (this.#response === RESPONSE.BODY) return this.#client.wire.isPending ? 'client' : 'service'
     return this.#isRequestSent || this.#service?.wire.isPending === true ? 'service' : 'client'
   }
@@ -496,7 +496,7 @@ export class Relay extends Exchange implements ServiceListener {
   /** Fails the exchange when the client has sent its body too slowly; how it takes the response its connection watches. */
   #checkRate(nowMs: number): void {
     this.#rate ??= new RateWatch()
-    if (this.#response === RESPONSE.BODY || this.#awaited !== 'client') this.#rate.reset()
+    if (this.#response === RESPONSE.BODY || this.#awaited() !== 'client') this.#rate.reset()
     else if (this.#rate.isTooSlow(nowMs, this.#request.bytesIn, this.#shared.limits.requestMinRate)) {
       this.#fail(REQUEST_SLOW, 'client')
     }

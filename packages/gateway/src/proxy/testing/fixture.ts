@@ -100,6 +100,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     () => {},
     60_000,
     1000,
+    60_000,
   )
   const greetings = new Greetings('00'.repeat(32))
   const gateway: Gateway = new Gateway({
