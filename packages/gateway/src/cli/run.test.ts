@@ -163,6 +163,9 @@ describe('xengate', { timeout: 300_000 }, () => {
   })
 })
 
+/** What it says of a file that asks for nothing. */
+const TRANSPORT = 'transport: net (io_uring is used where transport = "ring" asks for it)\n'
+
 describe('check-config', { timeout: 300_000 }, () => {
   test('says no to a state directory or an address that the daemon cannot have', async () => {
     await writeFile(join(cwd, 'file'), 'not a database at all, and long enough to be looked at as one\n'.repeat(100))
@@ -186,7 +189,7 @@ describe('check-config', { timeout: 300_000 }, () => {
   test('exits with 0 for a valid file', async () => {
     await configure('')
     const { code, stdout, stderr } = await xengate('check-config --config x.toml')
-    assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '', stderr: 'x.toml: valid\n' })
+    assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '', stderr: `${TRANSPORT}x.toml: valid\n` })
   })
 
   test('exits with 1 and says file, line and key', async () => {

@@ -2,8 +2,9 @@
 // next request.
 
 import assert from 'node:assert/strict'
-import { chmodSync } from 'node:fs'
+import { chmodSync, writeSync } from 'node:fs'
 import type { TestContext } from 'node:test'
+import { descriptorOf } from '@xengate/channel'
 import { OPEN_POLICY } from '../model/policy.ts'
 import { test } from './testing/each-transport.ts'
 import { COOKIE, fixture, type Fixture, rawService, request, response, statusOf } from './testing/fixture.ts'
@@ -169,3 +170,26 @@ test('a client is told that its connection ends when a service refuses a long bo
     }
   }
 })
+
+test(
+  'an answer that nobody asked for, and that came while the worker was busy, is not the next answer',
+  DEADLINE,
+  async (t) => {
+    const { client, service } = await fixture(t)
+    const svc = await service('svc')
+    const peer = client()
+    peer.write(request('GET', '/1'))
+    const first = await svc.connections.next()
+    await first.until('/1')
+    await first.until('\r\n\r\n')
+    first.write(response('one'))
+    await peer.message()
+    // Both within one turn of the event loop, and the client's first.
+    writeSync(descriptorOf(peer.socket), request('GET', '/2'))
+    writeSync(descriptorOf(first.socket), response('unasked'))
+    const second = await svc.connections.next()
+    await second.until('/2')
+    second.write(response('two'))
+    assert.match(await peer.message(), /two$/)
+  },
+)

@@ -22,7 +22,8 @@ export async function checkConfig(
     say(io, `${line === 0 ? shown : `${shown}:${line}`}: ${severity === 'warning' ? 'warning: ' : ''}${message}`)
   }
   if (found.some(({ severity }) => severity === 'error')) return EXIT.failed
-  say(io, `${shown}: valid; transport: ${transport}`)
+  say(io, `transport: ${transport}`)
+  say(io, `${shown}: valid`)
   return EXIT.ok
 }
 
