@@ -215,13 +215,14 @@ export class Admission implements Handler {
     request.isForService = true
     request.isOf(entry)
     const upgrade = wantedUpgrade(head)
+    const { host } = head
     const isReused = request.decoder === null || policy.reuse === 'always' || connection.readsBodies
     const text = requestText(head, {
       method: request.method,
       target: request.target,
-      entry,
+      host,
       stripSession: policy.stripSession,
-      forwardedLines: client.peer.forwardedLines,
+      callerLines: client.peer.callerLines(entry, host),
       requestId: request.id,
       upgrade,
       isLast: !isReused,

@@ -1,6 +1,7 @@
 // What a listener makes of its connections, and how each becomes a client: at once, or after the header that says whose it is, and the
 // handshake of TLS.
 
+import type { SessionEntry } from '../../sessions/table.ts'
 import type { Ends, Wire } from '../../transport/transport.ts'
 import type { Peer } from '../exchange/ports.ts'
 import type { Greetings } from '../heads/greetings.ts'
@@ -47,6 +48,11 @@ export interface ArrivalListener {
   failed(fault: ArrivalFault | null, address: string): void
 }
 
+/** Text of latin1 that is not made of parts. */
+function flat(text: string): string {
+  return Buffer.from(text, 'latin1').toString('latin1')
+}
+
 /** Port at which everybody expects TLS. */
 const HTTPS_PORT = 443
 
@@ -59,6 +65,10 @@ export class ArrivedPeer implements Peer {
   readonly canPass: boolean
   readonly #wire: Wire
   readonly #told: Ends | null
+  /** Of whom, and for which host, `#callerLines` were made last: most connections are one session's. */
+  #caller: SessionEntry | null = null
+  #host: string | undefined
+  #callerLines = ''
 
   /**
    * @param told both ends, where a header told them: a TLS proxy at the port of HTTPS has ended TLS
@@ -78,5 +88,16 @@ export class ArrivedPeer implements Peer {
 
   get ends(): Ends | null {
     return this.#told ?? this.#wire.ends
+  }
+
+  callerLines(entry: SessionEntry, host: string | undefined): string {
+    if (entry === this.#caller && host === this.#host) return this.#callerLines
+    this.#caller = entry
+    // A part of the head's text would keep all of that.
+    this.#host = host === undefined ? undefined : flat(host)
+    const hostLine = host === undefined ? '' : `X-Forwarded-Host: ${host}\r\n`
+    // As one piece: each request would have it put together from its parts.
+    this.#callerLines = flat(entry.identityLines + this.forwardedLines + hostLine)
+    return this.#callerLines
   }
 }

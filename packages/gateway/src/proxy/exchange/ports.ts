@@ -24,6 +24,11 @@ export interface Peer {
   readonly forwardedLines: string
   /** Whether its connection may be passed to services: what is written to it is the client's own bytes, and it came by a listener. */
   readonly canPass: boolean
+  /**
+   * The lines that tell a service who calls and by which way, each with its CRLF: those of the session, and `X-Forwarded-*`.
+   * @param host that the request is for, if it says
+   */
+  callerLines(entry: SessionEntry, host: string | undefined): string
 }
 
 /** Hears what happens on a client's connection while it owns it; what it does not care for it leaves as it is here. */

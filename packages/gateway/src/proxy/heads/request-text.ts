@@ -2,7 +2,6 @@
 
 import { targetWithoutSession } from '@xengate/channel/contract'
 import { FIELD, type RequestHead } from '@xengate/http1'
-import type { SessionEntry } from '../../sessions/table.ts'
 import { COOKIE, REQUEST_DROPS, withDrop } from './field-ids.ts'
 import { framingLine, keptLines } from './kept-lines.ts'
 import { cookieLineWithoutSession } from './session-id.ts'
@@ -12,11 +11,11 @@ export interface RequestContext {
   /** Method and target of the head, as an origin server is sent it. */
   readonly method: string
   readonly target: string
-  /** The caller. */
-  readonly entry: SessionEntry
+  /** The host that the request is for, if it says. */
+  readonly host: string | undefined
   readonly stripSession: boolean
-  /** `X-Forwarded-For` and `X-Forwarded-Proto` of the connection, each with its CRLF. */
-  readonly forwardedLines: string
+  /** Who calls, and by which way: see `Peer.callerLines`. */
+  readonly callerLines: string
   readonly requestId: string
   /** Value of Upgrade to pass on, if any. */
   readonly upgrade: string | undefined
@@ -34,18 +33,14 @@ const DROPS_WITH_COOKIE = [withDrop(DROPS[0], COOKIE), withDrop(DROPS[1], COOKIE
 
 /** The head as text, up to and with its empty line. */
 export function requestText(head: RequestHead, context: RequestContext): string {
-  const { method, entry, stripSession } = context
+  const { method, stripSession, host } = context
   const target = stripSession ? targetWithoutSession(context.target) : context.target
-  const { host } = head
   const [dropsOfHttp10, dropsOfHttp11] = stripSession ? DROPS_WITH_COOKIE : DROPS
   return (
     `${method} ${target} HTTP/1.1\r\nHost: ${host ?? HOST_UNKNOWN}\r\n` +
     keptLines(head, head.minorVersion === 0 ? dropsOfHttp10 : dropsOfHttp11) +
     (stripSession ? cookieLineWithoutSession(head) : '') +
-    entry.identityLines +
-    context.forwardedLines +
-    (host === undefined ? '' : `X-Forwarded-Host: ${host}\r\n`) +
-    `X-Request-Id: ${context.requestId}\r\n` +
+    `${context.callerLines}X-Request-Id: ${context.requestId}\r\n` +
     framingLine(head.bodyKind, head.contentLength) +
     connectionLines(context) +
     '\r\n'
