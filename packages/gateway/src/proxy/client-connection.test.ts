@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { test } from './testing/each-transport.ts'
 import { fixture, request, response, ROOT_ID, statusOf } from './testing/fixture.ts'
-import { Arrivals } from './testing/peer.ts'
+import { Arrivals, Peer } from './testing/peer.ts'
 
 const DEADLINE = { timeout: 60_000 }
 
@@ -385,4 +387,27 @@ test('when the primary has been silent for too long, known sessions get 503', DE
   await connection.until('\r\n\r\n')
   connection.write(response('two'))
   assert.ok((await peer.message()).endsWith('two'))
+})
+
+test('a short last response arrives whole behind one that has filled the kernel', DEADLINE, async (t) => {
+  const { service, directory } = await fixture(t)
+  const svc = await service('svc')
+  const last = 'y'.repeat(7000)
+  // A Unix socket holds about 200 KB, and its reader as much as 64: one of these lengths leaves room for a part of what follows.
+  for (let bytes = 160_000; bytes <= 340_000; bytes += 4000) {
+    const peer = Peer.connect({ path: join(directory, 'gateway.sock') })
+    t.after(() => peer.destroy())
+    peer.socket.pause()
+    peer.write(request('GET', '/big') + request('GET', '/last', 'Connection: close\r\n'))
+    const first = await svc.connections.next()
+    await first.until('\r\n\r\n')
+    first.write(response('x'.repeat(bytes)))
+    const second = first.until('\r\n\r\n').then(() => first.write(response(last)))
+    // Where the first response has room in the kernel, the second comes behind it before anything is read.
+    for (let turn = 0; turn < 50; turn++) await nextTurn()
+    peer.socket.resume()
+    await second
+    assert.ok((await peer.ended()).endsWith(last), `after ${bytes} bytes`)
+    first.destroy()
+  }
 })

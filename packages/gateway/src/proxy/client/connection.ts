@@ -250,9 +250,9 @@ export class ClientConnection implements Client, WireListener {
     this.#isPaused = false
     const isAllTaken = !isBodyComing && this.#unread === null && !this.wire.isPending
     if (isLast && isAllTaken && this.wire.fd !== -1) {
-      // All is read, and all is on its way: closing ends the connection in order, without the calls that lingering takes.
-      // TLS has an end of its own to be sent.
-      this.destroy()
+      // All is read: closing ends the connection in order, without the calls that lingering takes. TLS has an end of its own to be sent.
+      this.#close()
+      this.wire.finish(this.#context.limits.bodyIdleTimeoutMs)
     } else if (!keeps) {
       this.#linger(isBodyComing)
     } else if (!isBodyComing) {

@@ -258,6 +258,10 @@ export class NetWire extends Output implements Wire {
   finish(idleMs: number): void {
     this.sendLater()
     this.#isFinishing = true
+    if (this.#socket.writableLength === 0) {
+      this.#socket.destroy()
+      return
+    }
     this.resume()
     this.#socket.setTimeout(idleMs, () => this.#socket.destroy())
     this.#socket.destroySoon()
