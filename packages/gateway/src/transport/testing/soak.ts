@@ -60,7 +60,9 @@ export async function soak(transport: Transport, directory: string, ms: number, 
   const talk = async (index: number): Promise<void> => {
     const random = new Random(seed * 31 + index)
     while (performance.now() < lastMs) {
-      soaked.bytes += await exchange(connect({ port: listening.port, host: '127.0.0.1', allowHalfOpen: true }), random)
+      const client = connect({ port: listening.port, host: '127.0.0.1', allowHalfOpen: true })
+      const byteCount = await exchange(client, random)
+      soaked.bytes += byteCount
       soaked.exchanges++
     }
   }
