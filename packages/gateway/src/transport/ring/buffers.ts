@@ -6,8 +6,10 @@ import { type Ring, RingError } from './ring.ts'
 
 /** Bytes of a buffer: a head, or the first of something big. */
 export const BUFFER_BYTES = 8192
-/** How many there are: as many reads complete at one time, the others a turn later. A power of 2. */
+/** How many there are at most: as many reads complete at one time, the others a turn later. A power of 2. */
 const BUFFERS = 512
+/** How many there are at first. They are used in turn, so that more than are needed would only take memory. */
+const FIRST_BUFFERS = 32
 /** The number of their ring. */
 export const BUFFER_GROUP = 0
 const ENTRY_BYTES = 16
@@ -19,14 +21,22 @@ export class ReadBuffers {
   readonly #entries: Mapping
   readonly #memory: Mapping
   #tail = 0
+  /** How many are in use. */
+  #count: number
 
-  /** Throws `RingError`. @param count how many, a power of 2 */
+  /** Throws `RingError`. @param count how many at most, a power of 2 */
   constructor(ring: Ring, count: number = BUFFERS) {
     this.#entries = mapMemory(count * ENTRY_BYTES)
     this.#memory = mapMemory(count * BUFFER_BYTES)
     const errno = ring.registerBuffers(this.#entries.address, count, BUFFER_GROUP)
     if (errno !== 0) throw new RingError('io_uring_register', errno)
-    for (let index = 0; index < count; index++) this.#add(index)
+    this.#count = Math.min(count, FIRST_BUFFERS)
+    for (let index = 0; index < this.#count; index++) this.#add(index)
+  }
+
+  /** There was none for a read. */
+  wasShort(): void {
+    if (this.#count < this.#memory.bytes.length / BUFFER_BYTES) this.#add(this.#count++)
   }
 
   /** All of them; the one of number `index` begins at `index * BUFFER_BYTES`. */
