@@ -4,16 +4,24 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readdirSync } from 'node:fs'
+import { closeSync, readdirSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { bindSocket } from '@xengate/channel'
-import koffi from 'koffi'
 import { strayCompletions } from './ring/loop.ts'
-import { duplicate, F_DUPFD_CLOEXEC } from './ring/system.ts'
+import {
+  duplicate,
+  F_DUPFD_CLOEXEC,
+  IPPROTO_TCP,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
+  TCP_KEEPIDLE,
+  TCP_NODELAY,
+} from './ring/system.ts'
 import { digestOf, directoryFor, Heard, Listener, pair, pattern, PeerHeard, until } from './testing/peers.ts'
+import { limitDescriptors, SO_SNDBUF, socketOption, useUpDescriptors } from './testing/limits.ts'
 import { transports } from './testing/transports.ts'
 import type { Wire } from './transport.ts'
 
@@ -237,6 +245,26 @@ for (const transport of transports()) {
     second.close()
   })
 
+  test(`${on}: a quiet peer is probed over TCP, and a Unix socket has room for much`, DEADLINE, async (t) => {
+    const tcp = await pair(t, transport, 'tcp')
+    tcp.wire.keepAlive(30_000)
+    tcp.wire.expectBulk()
+    assert.equal(socketOption(tcp.wire.fd, SOL_SOCKET, SO_KEEPALIVE), 1)
+    assert.equal(socketOption(tcp.wire.fd, IPPROTO_TCP, TCP_KEEPIDLE), 30)
+    assert.equal(socketOption(tcp.wire.fd, IPPROTO_TCP, TCP_NODELAY), 1)
+    const { remotePort, localPort } = tcp.peer
+    assert.deepEqual(tcp.wire.ends, {
+      source: { address: '127.0.0.1', port: localPort },
+      destination: { address: '127.0.0.1', port: remotePort },
+    })
+    const unix = await pair(t, transport, 'adopted')
+    const before = socketOption(unix.wire.fd, SOL_SOCKET, SO_SNDBUF)
+    unix.wire.keepAlive(30_000)
+    unix.wire.expectBulk()
+    assert.ok(socketOption(unix.wire.fd, SOL_SOCKET, SO_SNDBUF) > before)
+    assert.equal(unix.wire.ends, null)
+  })
+
   test(`${on}: what cannot be listened at is told`, DEADLINE, async (t) => {
     const listener = await Listener.open(t, transport, 'tcp', echo)
     const { port } = listener.listening
@@ -323,34 +351,4 @@ async function answered(socket: Socket): Promise<boolean> {
   await until(() => said.isEnded || said.isClosed, 'an answer')
   socket.destroy()
   return said.text === 'hello'
-}
-
-const prlimit = koffi.load(null).func('int prlimit(int, int, void *, void *)') as (
-  pid: number,
-  resource: number,
-  next: Uint8Array | null,
-  before: Uint8Array,
-) => number
-const RLIMIT_NOFILE = 7
-
-/** Opens files until that is impossible. */
-function useUpDescriptors(): number[] {
-  const descriptors: number[] = []
-  try {
-    for (;;) descriptors.push(openSync('/dev/null', 'r'))
-  } catch {
-    return descriptors
-  }
-}
-
-/** Lets this process have no descriptor of `count` or above. @returns what takes that back */
-function limitDescriptors(count: number): () => void {
-  const before = Buffer.from(new ArrayBuffer(16))
-  const next = Buffer.from(new ArrayBuffer(16))
-  assert.equal(prlimit(0, RLIMIT_NOFILE, null, before), 0)
-  before.copy(next)
-  next.writeBigUInt64LE(BigInt(count), 0)
-  const ignored = Buffer.from(new ArrayBuffer(16))
-  assert.equal(prlimit(0, RLIMIT_NOFILE, next, ignored), 0)
-  return () => assert.equal(prlimit(0, RLIMIT_NOFILE, before, ignored), 0)
 }
