@@ -4,16 +4,24 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readdirSync } from 'node:fs'
+import { closeSync, readdirSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { bindSocket } from '@xengate/channel'
-import koffi from 'koffi'
 import { strayCompletions } from './ring/loop.ts'
-import { duplicate, F_DUPFD_CLOEXEC } from './ring/system.ts'
-import { digestOf, directoryFor, Heard, Listener, pair, pattern, PeerHeard, until } from './testing/peers.ts'
+import {
+  duplicate,
+  F_DUPFD_CLOEXEC,
+  IPPROTO_TCP,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
+  TCP_KEEPIDLE,
+  TCP_NODELAY,
+} from './ring/system.ts'
+import { digestOf, directoryFor, Heard, listenOn, pair, pattern, PeerHeard, until } from './testing/peers.ts'
+import { limitDescriptors, SO_SNDBUF, socketOption, useUpDescriptors } from './testing/limits.ts'
 import { transports } from './testing/transports.ts'
 import type { Wire } from './transport.ts'
 
@@ -60,37 +68,37 @@ for (const transport of transports()) {
   const on = transport.name
 
   test(`${on}: more connections send at one time than there are buffers`, DEADLINE, async (t) => {
-    const listener = await Listener.open(t, transport, 'unix', echo)
+    const at = await listenOn(t, transport, 'unix', echo)
     const sockets: Socket[] = []
     for (let index = 0; index < 700; index++) {
-      sockets.push(listener.connect())
+      sockets.push(at.connect())
       if (index % 100 === 99) await nextTurn()
     }
     await connected(sockets)
     const data = pattern(40_000)
     await Promise.all(sockets.map((socket, index) => exchange(socket, data.subarray(index))))
-    assert.deepEqual(listener.failures, [])
+    assert.deepEqual(at.failures, [])
   })
 
   test(`${on}: many clients that do not read starve nobody`, DEADLINE, async (t) => {
-    const listener = await Listener.open(t, transport, 'tcp', echo)
-    const slow = Array.from({ length: 100 }, () => listener.connect())
+    const at = await listenOn(t, transport, 'tcp', echo)
+    const slow = Array.from({ length: 100 }, () => at.connect())
     t.after(() => slow.forEach((socket) => socket.destroy()))
     const data = pattern(4_194_304)
     for (const socket of slow) {
       socket.on('error', () => {})
       socket.write(data)
     }
-    for (let round = 0; round < 5; round++) await exchange(listener.connect(), data)
+    for (let round = 0; round < 5; round++) await exchange(at.connect(), data)
   })
 
   test(`${on}: without free descriptors it says so, not too often, and goes on later`, DEADLINE, async (t) => {
     // The ring takes the limit when it begins to accept; so it is low before that, and used up.
     const unlimited = limitDescriptors(Math.max(...readdirSync('/proc/self/fd').map(Number)) + 20)
     t.after(unlimited)
-    const listener = await Listener.open(t, transport, 'unix', echo)
-    await exchange(listener.connect(), pattern(10_000))
-    const waiting = Array.from({ length: 4 }, () => listener.connect())
+    const at = await listenOn(t, transport, 'unix', echo)
+    await exchange(at.connect(), pattern(10_000))
+    const waiting = Array.from({ length: 4 }, () => at.connect())
     t.after(() => waiting.forEach((socket) => socket.destroy()))
     for (const socket of waiting)
       socket
@@ -99,13 +107,13 @@ for (const transport of transports()) {
         .end()
     const fillers = useUpDescriptors()
     // Libuv has kept one descriptor with which it accepts and closes them, and tells nobody.
-    await until(() => listener.failures.length >= 2 || waiting.every((socket) => socket.closed), 'failures')
+    await until(() => at.failures.length >= 2 || waiting.every((socket) => socket.closed), 'failures')
     for (const fd of fillers) closeSync(fd)
-    if (transport.name === 'ring') assert.ok(listener.failures.length >= 2)
-    assert.ok(listener.failures.every((code) => code === 'EMFILE'))
-    assert.ok(listener.failures.length < 100, `${listener.failures.length} failures`)
+    if (transport.name === 'ring') assert.ok(at.failures.length >= 2)
+    assert.ok(at.failures.every((code) => code === 'EMFILE'))
+    assert.ok(at.failures.length < 100, `${at.failures.length} failures`)
     await until(() => waiting.every((socket) => socket.closed), 'those that wait')
-    await exchange(listener.connect(), pattern(10_000))
+    await exchange(at.connect(), pattern(10_000))
   })
 
   test(`${on}: signals during load change nothing`, DEADLINE, async (t) => {
@@ -115,11 +123,11 @@ for (const transport of transports()) {
     t.after(() => process.off('SIGWINCH', count))
     const shell = spawn('sh', ['-c', `while kill -WINCH ${process.pid}; do :; done`], { stdio: 'ignore' })
     t.after(() => shell.kill('SIGKILL'))
-    const listener = await Listener.open(t, transport, 'tcp', echo)
+    const at = await listenOn(t, transport, 'tcp', echo)
     const data = pattern(3_000_000)
     let rounds = 0
     while (signals.count < 20 || rounds < 3) {
-      await Promise.all(Array.from({ length: 4 }, () => exchange(listener.connect(), data)))
+      await Promise.all(Array.from({ length: 4 }, () => exchange(at.connect(), data)))
       rounds++
     }
   })
@@ -155,11 +163,11 @@ for (const transport of transports()) {
   })
 
   test(`${on}: timers, promises, immediates, and processes run beside it`, DEADLINE, async (t) => {
-    const listener = await Listener.open(t, transport, 'tcp', echo)
+    const at = await listenOn(t, transport, 'tcp', echo)
     const load = { isOver: false }
     const loaded = Promise.all(
       Array.from({ length: 4 }, async () => {
-        while (!load.isOver) await exchange(listener.connect(), pattern(300_000))
+        while (!load.isOver) await exchange(at.connect(), pattern(300_000))
       }),
     )
     const script = 'process.on("message", (message) => process.send(message + 1))'
@@ -237,9 +245,29 @@ for (const transport of transports()) {
     second.close()
   })
 
+  test(`${on}: a quiet peer is probed over TCP, and a Unix socket has room for much`, DEADLINE, async (t) => {
+    const tcp = await pair(t, transport, 'tcp')
+    tcp.wire.keepAlive(30_000)
+    tcp.wire.expectBulk()
+    assert.equal(socketOption(tcp.wire.fd, SOL_SOCKET, SO_KEEPALIVE), 1)
+    assert.equal(socketOption(tcp.wire.fd, IPPROTO_TCP, TCP_KEEPIDLE), 30)
+    assert.equal(socketOption(tcp.wire.fd, IPPROTO_TCP, TCP_NODELAY), 1)
+    const { remotePort, localPort } = tcp.peer
+    assert.deepEqual(tcp.wire.ends, {
+      source: { address: '127.0.0.1', port: localPort },
+      destination: { address: '127.0.0.1', port: remotePort },
+    })
+    const unix = await pair(t, transport, 'adopted')
+    const before = socketOption(unix.wire.fd, SOL_SOCKET, SO_SNDBUF)
+    unix.wire.keepAlive(30_000)
+    unix.wire.expectBulk()
+    assert.ok(socketOption(unix.wire.fd, SOL_SOCKET, SO_SNDBUF) > before)
+    assert.equal(unix.wire.ends, null)
+  })
+
   test(`${on}: what cannot be listened at is told`, DEADLINE, async (t) => {
-    const listener = await Listener.open(t, transport, 'tcp', echo)
-    const { port } = listener.listening
+    const at = await listenOn(t, transport, 'tcp', echo)
+    const { port } = at.listening
     const hear = { accepted: echo, failed: () => {} }
     await assert.rejects(transport.listen({ host: '127.0.0.1', port }, hear), { code: 'EADDRINUSE' })
     await assert.rejects(transport.listen({ path: '/nowhere/at/all' }, hear), { code: /ENOENT|EACCES/ })
@@ -251,12 +279,12 @@ for (const transport of transports()) {
     async (t) => {
       for (let round = 0; round < 5; round++) {
         const heards: Heard[] = []
-        const listener = await Listener.open(t, transport, 'tcp', (wire) => heards.push(echo(wire)))
-        const { port } = listener.listening
+        const at = await listenOn(t, transport, 'tcp', (wire) => heards.push(echo(wire)))
+        const { port } = at.listening
         const sockets = Array.from({ length: 10 }, () => connect({ port, host: '127.0.0.1', allowHalfOpen: true }))
         await connected(sockets)
         if (round % 2 === 0) await until(() => heards.length === 10, 'connections')
-        listener.listening.close()
+        at.listening.close()
         const outcomes = await Promise.all(sockets.map((socket) => answered(socket)))
         const served = outcomes.filter(Boolean).length
         await until(() => heards.every((heard) => heard.has('closed')), 'the wires to close')
@@ -281,7 +309,7 @@ for (const transport of transports()) {
 
   test(`${on}: ${CONNECTIONS} connections leave neither descriptors nor memory behind`, LONG_DEADLINE, async (t) => {
     let closedCount = 0
-    const listener = await Listener.open(t, transport, 'tcp', (wire) => {
+    const at = await listenOn(t, transport, 'tcp', (wire) => {
       wire.listener = {
         bytes: (bytes, from, to) => {
           wire.data(bytes, from, to)
@@ -296,7 +324,7 @@ for (const transport of transports()) {
     })
     const run = async (count: number): Promise<void> => {
       for (let index = 0; index < count; index += 10) {
-        await Promise.all(Array.from({ length: 10 }, () => answered(listener.connect())))
+        await Promise.all(Array.from({ length: 10 }, () => answered(at.connect())))
       }
     }
     await run(1000)
@@ -323,34 +351,4 @@ async function answered(socket: Socket): Promise<boolean> {
   await until(() => said.isEnded || said.isClosed, 'an answer')
   socket.destroy()
   return said.text === 'hello'
-}
-
-const prlimit = koffi.load(null).func('int prlimit(int, int, void *, void *)') as (
-  pid: number,
-  resource: number,
-  next: Uint8Array | null,
-  before: Uint8Array,
-) => number
-const RLIMIT_NOFILE = 7
-
-/** Opens files until that is impossible. */
-function useUpDescriptors(): number[] {
-  const descriptors: number[] = []
-  try {
-    for (;;) descriptors.push(openSync('/dev/null', 'r'))
-  } catch {
-    return descriptors
-  }
-}
-
-/** Lets this process have no descriptor of `count` or above. @returns what takes that back */
-function limitDescriptors(count: number): () => void {
-  const before = Buffer.from(new ArrayBuffer(16))
-  const next = Buffer.from(new ArrayBuffer(16))
-  assert.equal(prlimit(0, RLIMIT_NOFILE, null, before), 0)
-  before.copy(next)
-  next.writeBigUInt64LE(BigInt(count), 0)
-  const ignored = Buffer.from(new ArrayBuffer(16))
-  assert.equal(prlimit(0, RLIMIT_NOFILE, next, ignored), 0)
-  return () => assert.equal(prlimit(0, RLIMIT_NOFILE, before, ignored), 0)
 }

@@ -31,6 +31,7 @@ export class RingListening implements Listening, Owner, Touched {
   #operationCount = 0
   #isAccepting = false
   #isClosing = false
+  #isLeft = false
   #retry: NodeJS.Timeout | null = null
 
   /**
@@ -116,6 +117,4 @@ export class RingListening implements Listening, Owner, Touched {
     this.#loop.closed()
     this.#closed()
   }
-
-  #isLeft = false
 }

@@ -8,8 +8,10 @@ import { type Ring, RingError } from './ring.ts'
 export const BUFFER_BYTES = 8192
 /** From one to the next: a little more, since beginnings that are a power of 2 apart push each other out of the processor's caches. */
 export const BUFFER_STRIDE: number = BUFFER_BYTES + 320
-/** How many there are: as many reads complete at one time, the others a turn later. A power of 2. */
+/** How many there are at most: as many reads complete at one time, the others a turn later. A power of 2. */
 const BUFFERS = 512
+/** How many there are at first. They are used in turn, so that more than are needed would only take memory. */
+const FIRST_BUFFERS = 32
 /** The number of their ring. */
 export const BUFFER_GROUP = 0
 const ENTRY_BYTES = 16
@@ -21,14 +23,22 @@ export class ReadBuffers {
   readonly #entries: Mapping
   readonly #memory: Mapping
   #tail = 0
+  /** How many are in use. */
+  #count: number
 
-  /** Throws `RingError`. @param count how many, a power of 2 */
+  /** Throws `RingError`. @param count how many at most, a power of 2 */
   constructor(ring: Ring, count: number = BUFFERS) {
     this.#entries = mapMemory(count * ENTRY_BYTES)
     this.#memory = mapMemory(count * BUFFER_STRIDE)
     const errno = ring.registerBuffers(this.#entries.address, count, BUFFER_GROUP)
     if (errno !== 0) throw new RingError('io_uring_register', errno)
-    for (let index = 0; index < count; index++) this.#add(index)
+    this.#count = Math.min(count, FIRST_BUFFERS)
+    for (let index = 0; index < this.#count; index++) this.#add(index)
+  }
+
+  /** There was none for a read. */
+  wasShort(): void {
+    if (this.#count < Math.floor(this.#memory.bytes.length / BUFFER_STRIDE)) this.#add(this.#count++)
   }
 
   /** All of them; the one of number `index` begins at `index * BUFFER_STRIDE`. */

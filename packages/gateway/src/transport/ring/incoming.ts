@@ -185,7 +185,7 @@ export class Incoming {
 
   #failed(errno: number): void {
     if (errno === EAGAIN) this.#isBig = false // nothing was there for the block
-    // Of buffers there are some again by the end of the turn.
+    if (errno === ENOBUFS) this.#loop.buffers.wasShort() // there are some again by the end of the turn
     if (errno === EAGAIN || errno === EINTR || errno === ENOBUFS || errno === ECANCELED) return
     this.isOver = true
     this.#leaveBlock()

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { once } from 'node:events'
 import { pair } from '../testing/peers.ts'
 import { closeRing, strayCompletions, theLoop } from './loop.ts'
 import { explain, probeRing } from './probe.ts'
@@ -64,6 +66,16 @@ test('why there is no ring is said in words', DEADLINE, () => {
   assert.match(explain(38), /^io_uring is missing \(ENOSYS\): /)
   assert.match(explain(22), /Linux 6\.1/)
   assert.equal(explain(12), 'io_uring fails: ENOMEM')
+})
+
+test('where a filter forbids or hides io_uring, the probe says so', DEADLINE, () => {
+  const filtered = (errno: number): string => {
+    const script = join(import.meta.dirname, '..', 'testing', 'filtered.ts')
+    const { stdout, stderr } = spawnSync(process.execPath, ['-C', '@xengate/source', script, `${errno}`])
+    return `${stdout.toString()}${stderr.toString()}`
+  }
+  assert.match(filtered(1), /^{"works":false,"reason":"io_uring is forbidden \(EPERM\): /)
+  assert.match(filtered(38), /^{"works":false,"reason":"io_uring is missing \(ENOSYS\): /)
 })
 
 test('a thread has no ring', DEADLINE, async () => {

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { connectSocket } from '@xengate/channel'
-import { type Listening, NOBODY, type Transport, type Wire, type WireListener } from '../transport.ts'
+import type { Listening, Transport, Wire, WireListener } from '../transport.ts'
 
 /** How long anything is waited for, in milliseconds. */
 const WAIT_MS = 10_000
@@ -137,43 +137,29 @@ export function directoryFor(t: TestContext): string {
 }
 
 /** A listening socket of `transport`, and how to connect to it. */
-export class Listener {
-  readonly connect: () => Socket
+export interface Listener {
   readonly listening: Listening
-  readonly #accepted: Wire[] = []
-  readonly failures: string[] = []
+  readonly connect: () => Socket
+  /** What could not be accepted. */
+  readonly failures: readonly string[]
+}
 
-  private constructor(listening: Listening, accepted: Wire[], failures: string[], connectTo: () => Socket) {
-    this.listening = listening
-    this.connect = connectTo
-    this.#accepted = accepted
-    this.failures = failures
-  }
-
-  /** @param take has each wire; without it they wait for `accept` */
-  static async open(t: TestContext, transport: Transport, kind: Kind, take?: (wire: Wire) => void): Promise<Listener> {
-    const path = join(directoryFor(t), 's')
-    const accepted: Wire[] = []
-    const failures: string[] = []
-    const listening = await transport.listen(kind === 'tcp' ? { host: '127.0.0.1', port: 0 } : { path }, {
-      accepted: (wire) => (take === undefined ? accepted.push(wire) : take(wire)),
-      failed: (code) => failures.push(code),
-    })
-    t.after(() => listening.close())
-    return new Listener(listening, accepted, failures, () =>
-      kind === 'tcp'
-        ? connect({ port: listening.port, host: '127.0.0.1', allowHalfOpen: true })
-        : connect({ path, allowHalfOpen: true }),
-    )
-  }
-
-  /** The wire that was accepted next. It has to be listened to in the same turn, or what it tells is lost; so it is paused. */
-  async accept(): Promise<Wire> {
-    await until(() => this.#accepted.length > 0, 'a connection')
-    const wire = this.#accepted.shift()
-    assert.ok(wire)
-    return wire
-  }
+/** Listens until the test is over. @param take has each wire */
+export async function listenOn(
+  t: TestContext,
+  transport: Transport,
+  kind: Kind,
+  take: (wire: Wire) => void,
+): Promise<Listener> {
+  const path = join(directoryFor(t), 's')
+  const failures: string[] = []
+  const listening = await transport.listen(kind === 'tcp' ? { host: '127.0.0.1', port: 0 } : { path }, {
+    accepted: take,
+    failed: (code) => failures.push(code),
+  })
+  t.after(() => listening.close())
+  const at = kind === 'tcp' ? { port: listening.port, host: '127.0.0.1' } : { path }
+  return { listening, failures, connect: () => connect({ ...at, allowHalfOpen: true }) }
 }
 
 /** Makes a wire with a peer. Both are ended after the test. */
@@ -190,8 +176,8 @@ export async function pair(t: TestContext, transport: Transport, kind: Kind): Pr
 
 async function acceptedPair(t: TestContext, transport: Transport, kind: Kind): Promise<Pair> {
   let heard: Heard | null = null
-  const listener = await Listener.open(t, transport, kind, (wire) => (heard = new Heard(wire)))
-  const peer = listener.connect()
+  const { connect: connectPeer } = await listenOn(t, transport, kind, (wire) => (heard = new Heard(wire)))
+  const peer = connectPeer()
   await until(() => heard !== null, 'a connection')
   const found = heard as Heard | null
   assert.ok(found)
@@ -209,8 +195,6 @@ async function adoptedPair(t: TestContext, transport: Transport): Promise<Pair> 
   const wire = transport.adopt(connected.fd, true)
   return { wire, heard: new Heard(wire), peer }
 }
-
-export { NOBODY }
 
 /** Bytes of which no part is like another, always the same. */
 export function pattern(byteCount: number, seed: number = 1): Buffer {
