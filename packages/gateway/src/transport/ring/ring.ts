@@ -173,7 +173,7 @@ export class Ring {
    */
   add(code: number, fd: number, slot: number, operation: number, address: number, length: number): number {
     const words = this.#entries.words
-    while (this.#waitingEntries === this.#entryCount) this.enter(0)
+    while (this.#waitingEntries() === this.#entryCount) this.enter(0)
     const at = (this.#tail & (this.#entryCount - 1)) * ENTRY_WORDS
     this.#tail = (this.#tail + 1) | 0
     words[at] = code
@@ -192,13 +192,13 @@ export class Ring {
   }
 
   /** How many entries the kernel has not taken. */
-  get #waitingEntries(): number {
+  #waitingEntries(): number {
     return (this.#tail - (this.#words[this.#submissionHead] ?? 0)) | 0
   }
 
   /** Whether there are entries that the kernel has not taken. */
   get hasEntries(): boolean {
-    return this.#waitingEntries > 0
+    return this.#waitingEntries() > 0
   }
 
   /** Cancels an operation. It is completed in any case, as cancelled when it could be; this is too, as `operation`. */
@@ -210,7 +210,7 @@ export class Ring {
 
   /** Gives the kernel what was added. @param waitMs how long to wait for a completion; -1 as long as it takes */
   enter(waitMs: number): void {
-    const count = this.#waitingEntries
+    const count = this.#waitingEntries()
     this.#words[this.#submissionTail] = this.#tail
     const { address, words } = this.#arguments
     if (waitMs > 0) {

@@ -58,9 +58,11 @@ class Piece {
 
 /** See the head of this file. */
 export class SendQueue {
-  #pieces: Piece[] = []
+  readonly #pieces: (Piece | undefined)[] = []
   /** Pieces before this one are sent. */
   #first = 0
+  /** And there are none from this one on. */
+  #end = 0
   /** Pieces of the send that is under way. */
   #sendingCount = 0
   #page: Page | null = null
@@ -77,23 +79,23 @@ export class SendQueue {
     if (length > PAGE_BYTES - at) {
       const memory = Buffer.allocUnsafeSlow(length)
       memory.write(text, 'latin1')
-      this.#pieces.push(new Piece(addressOf(memory), length, memory, null))
+      this.#pieces[this.#end++] = new Piece(addressOf(memory), length, memory, null)
       return
     }
     this.#page.bytes.write(text, at, length, 'latin1')
     this.#pageBytes += length
     const address = this.#page.address + at
-    const last = this.#pieces.at(-1)
-    const isOpen = this.#pieces.length > this.#first + this.#sendingCount
+    const last = this.#pieces[this.#end - 1]
+    const isOpen = this.#end > this.#first + this.#sendingCount
     if (isOpen && last !== undefined && last.memory === null && last.address + last.bytes === address)
       last.bytes += length
-    else this.#pieces.push(new Piece(address, length, null, null))
+    else this.#pieces[this.#end++] = new Piece(address, length, null, null)
   }
 
   /** Adds bytes. @param done is called when they are sent, or will not be */
   addBytes(memory: Buffer, done: () => void): void {
     this.bytes += memory.length
-    this.#pieces.push(new Piece(addressOf(memory), memory.length, memory, done))
+    this.#pieces[this.#end++] = new Piece(addressOf(memory), memory.length, memory, done)
   }
 
   /**
@@ -101,7 +103,7 @@ export class SendQueue {
    * @returns how many bytes it has
    */
   submit(ring: Ring, fd: number, slot: number, operation: number): number {
-    const count = Math.min(this.#pieces.length - this.#first, VECTORS_MAX)
+    const count = Math.min(this.#end - this.#first, VECTORS_MAX)
     const first = this.#pieces[this.#first]
     if (first === undefined) return 0
     this.#sendingCount = count
@@ -149,14 +151,19 @@ export class SendQueue {
         return
       }
       left -= piece.bytes
-      this.#first++
+      this.#pieces[this.#first++] = undefined
       piece.done()
     }
-    if (this.#first === this.#pieces.length) this.#clear()
-    else if (this.#first >= VECTORS_MAX) {
-      this.#pieces = this.#pieces.slice(this.#first)
-      this.#first = 0
-    }
+    if (this.#first === this.#end) this.#clear()
+    else if (this.#first >= VECTORS_MAX) this.#moveUp()
+  }
+
+  /** Puts the pieces that wait first. */
+  #moveUp(): void {
+    this.#pieces.copyWithin(0, this.#first, this.#end)
+    this.#pieces.fill(undefined, this.#end - this.#first, this.#end)
+    this.#end -= this.#first
+    this.#first = 0
   }
 
   /** Gives the kernel as much as it takes at once, while no send is under way. */
@@ -174,15 +181,16 @@ export class SendQueue {
 
   /** Drops what waits. No send may be under way. */
   drop(): void {
-    const pieces = this.#pieces.slice(this.#first)
+    const pieces = this.#pieces.slice(this.#first, this.#end)
+    this.#pieces.fill(undefined, this.#first, this.#end)
     this.#clear()
     this.bytes = 0
-    for (const piece of pieces) piece.done()
+    for (const piece of pieces) piece?.done()
   }
 
   #clear(): void {
-    this.#pieces.length = 0
     this.#first = 0
+    this.#end = 0
     if (this.#page === null) return
     freed(this.#page.bytes, 0, this.#pageBytes)
     freePages.push(this.#page)

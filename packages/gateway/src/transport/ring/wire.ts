@@ -89,21 +89,21 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
     this.#touch()
   }
 
-  get #isClosing(): boolean {
+  #isClosing(): boolean {
     return this.#life >= LIFE.CLOSING
   }
 
   get source(): End | null {
-    return this.#isUnix || this.#isClosing ? null : sourceOfDescriptor(this.#fd)
+    return this.#isUnix || this.#isClosing() ? null : sourceOfDescriptor(this.#fd)
   }
 
   get ends(): Ends | null {
-    if (!this.#isUnix && !this.#isClosing) this.#ends ??= endsOfDescriptor(this.#fd)
+    if (!this.#isUnix && !this.#isClosing()) this.#ends ??= endsOfDescriptor(this.#fd)
     return this.#ends
   }
 
   get fd(): number {
-    return this.#isClosing ? -1 : this.#fd
+    return this.#isClosing() ? -1 : this.#fd
   }
 
   // ── the ring ──
@@ -116,7 +116,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
 
   submit(): void {
     this.#isTouched = false
-    if (this.#isClosing) return
+    if (this.#isClosing()) return
     const { ring } = this.#loop
     if (this.#sendingBytes === 0 && this.#queue.bytes > 0) {
       this.#sendingBytes = this.#queue.submit(ring, this.#fd, this.#slot, SEND)
@@ -172,7 +172,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
     }
     const count = Math.max(0, result)
     this.#queue.sent(count)
-    if (this.#isClosing) this.#shut()
+    if (this.#isClosing()) this.#shut()
     else if (this.#queue.bytes === 0) this.#emptied()
     else {
       this.#isStuck = count < asked
@@ -200,7 +200,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
     this.#queue.drop()
     this.#out = OUT.BROKEN
     this.#isStuck = false
-    if (this.#isClosing) this.#shut()
+    if (this.#isClosing()) this.#shut()
     else if (this.#life === LIFE.FINISHING || this.#incoming.isOver) this.#close()
     else this.#tellDrained() // what is written from now on is dropped
   }
@@ -243,7 +243,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
     try {
       this.#incoming.completed(result, flags)
     } finally {
-      if (!this.#isClosing && this.#incoming.isWanted) this.#touch()
+      if (!this.#isClosing() && this.#incoming.isWanted) this.#touch()
     }
   }
 
@@ -265,13 +265,13 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   }
 
   resume(): void {
-    if (this.#isClosing || !this.#incoming.resume()) return
+    if (this.#isClosing() || !this.#incoming.resume()) return
     if (this.#incoming.isHolding) this.#loop.defer(() => this.#tellHeld())
     else this.#touch()
   }
 
   #tellHeld(): void {
-    if (this.#isClosing) return
+    if (this.#isClosing()) return
     try {
       this.#incoming.tellHeld()
     } finally {
@@ -280,12 +280,12 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   }
 
   stop(): boolean {
-    return !this.#isClosing && this.#incoming.stop(() => this.#loop.ring.cancelNow(this.#slot, RECEIVE))
+    return !this.#isClosing() && this.#incoming.stop(() => this.#loop.ring.cancelNow(this.#slot, RECEIVE))
   }
 
   isQuiet(): boolean {
     const isRead = this.#incoming.isHolding || this.#loop.ring.isWaiting(this.#slot, RECEIVE)
-    if (this.#isClosing || isRead || !isQuiet(this.#fd)) return false
+    if (this.#isClosing() || isRead || !isQuiet(this.#fd)) return false
     this.#isUnasked = true
     return true
   }
@@ -293,7 +293,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   // ── the end ──
 
   end(sent?: () => void): void {
-    if (this.#isClosing || this.#out !== OUT.OPEN) return
+    if (this.#isClosing() || this.#out !== OUT.OPEN) return
     this.#out = OUT.ENDING
     this.#sent = sent ?? null
     if (this.#queue.bytes === 0) this.#endOut()
@@ -318,14 +318,14 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   }
 
   reset(): void {
-    if (this.#isClosing) return
+    if (this.#isClosing()) return
     if (this.#isUnix) this.#close()
     else this.#close(cutConnection)
   }
 
   /** @param cut ends the connection, where that is not to be orderly */
   #close(cut: ((fd: number) => void) | null = null): void {
-    if (this.#isClosing) return
+    if (this.#isClosing()) return
     this.#life = LIFE.CLOSING
     this.#cut = cut
     if (this.#idleTimer !== null) clearInterval(this.#idleTimer)
@@ -368,10 +368,10 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   }
 
   keepAlive(ms: number): void {
-    if (!this.#isUnix && !this.#isClosing) setKeepAlive(this.#fd, ms)
+    if (!this.#isUnix && !this.#isClosing()) setKeepAlive(this.#fd, ms)
   }
 
   expectBulk(): void {
-    if (this.#isUnix && !this.#isClosing) setSendBuffer(this.#fd, BLOCK_BYTES)
+    if (this.#isUnix && !this.#isClosing()) setSendBuffer(this.#fd, BLOCK_BYTES)
   }
 }
