@@ -1,10 +1,10 @@
 // The way of one request to its decision: session (403), role (403), service (404), method (405), other host (302).
 // The order is the specification's and never depends on the service.
 
-import { FIELD, type RequestHead } from '@xengate/http1'
+import type { RequestHead } from '@xengate/http1'
 import { isOpen, isPermitted, permittedMethods, type Policies, type PolicySetting } from '../../model/policy.ts'
 import type { ServiceRegistry } from '../../services/registry.ts'
-import { isHttpInDisguise, isServiceName } from '@xengate/channel/contract'
+import { isServiceName } from '@xengate/channel/contract'
 import type { Answer, SessionEntry, SessionTable } from '../../sessions/table.ts'
 import type { Clock } from '../clock.ts'
 import type { ChannelSockets } from '../exchange/channel-sockets.ts'
@@ -197,12 +197,4 @@ function answerOn(sessions: SessionTable, id: string, learned: Learned, nowMs: n
 
 function refuse(refusal: Refusal, name: string | null = null, entry: SessionEntry | null = null): Decision {
   return { kind: 'refuse', refusal, name, entry }
-}
-
-/** The protocols that `head` asks to switch to, if that may be passed on (RFC 9110 section 7.8); else undefined. */
-export function wantedUpgrade(head: RequestHead): string | undefined {
-  if (!head.hasConnectionUpgrade || head.method !== 'GET' || head.minorVersion === 0) return undefined
-  if (head.isChunked || head.contentLength > 0) return undefined
-  const value = head.first(FIELD.UPGRADE)
-  return value === undefined || value === '' || isHttpInDisguise(value) ? undefined : value
 }

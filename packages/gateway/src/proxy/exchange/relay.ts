@@ -23,13 +23,6 @@ import {
 import type { SessionEntry } from '../../sessions/table.ts'
 import { connectionLine } from '../heads/connection-line.ts'
 import {
-  RESPONSE_DROPS,
-  RESPONSE_DROPS_BUT_UPGRADE,
-  RESPONSE_DROPS_WITHOUT_BODY,
-  RESPONSE_REQUEST_ID,
-} from '../heads/field-ids.ts'
-import { keptLines } from '../heads/kept-lines.ts'
-import {
   DRAINING,
   INTERIM_FLOOD,
   malformed,
@@ -42,6 +35,8 @@ import {
   SESSION_INVALID,
   SWITCH_UNASKED,
 } from '../heads/refusals.ts'
+import { interimText, responseText, switchText } from '../heads/response-text.ts'
+import { isAmong } from '../heads/upgrade.ts'
 import type { ServiceConnection, ServiceListener } from '../upstream/connection.ts'
 import type { Errand } from './errand.ts'
 import { type Client, Exchange, type Outcome, type Shared } from './ports.ts'
@@ -257,8 +252,7 @@ export class Relay extends Exchange implements ServiceListener {
   #interim(head: ResponseHead): void {
     if (head.status === 100) this.#request.hasContinued = true
     if (this.#request.minorVersion === 0) return
-    const lines = keptLines(head, RESPONSE_DROPS_WITHOUT_BODY)
-    this.#client.wire.text(`HTTP/1.1 ${head.status} ${head.reasonPhrase}\r\n${lines}\r\n`)
+    this.#client.wire.text(interimText(head))
     this.#client.wire.flush()
     if (this.#client.wire.isFull) this.#service?.wire.pause()
   }
@@ -277,7 +271,9 @@ export class Relay extends Exchange implements ServiceListener {
     this.#keepsClient =
       this.#canKeepClient(kind !== BODY.CHUNKED && kind !== BODY.CLOSE, isServicePersistent) &&
       (isServicePersistent || !this.#endsWithService(kind))
-    this.#client.wire.text(this.#headText(head))
+    const id = this.#errand.isForXapi ? null : request.id
+    const line = connectionLine(this.#keepsClient, request.minorVersion)
+    this.#client.wire.text(responseText(head, id, this.#isChunkedToClient, line))
     this.#responseDecoder =
       kind === BODY.NONE ? null : new BodyDecoder(kind, head.contentLength, this.#shared.trailerLines)
   }
@@ -303,23 +299,6 @@ export class Relay extends Exchange implements ServiceListener {
   #mayReuse(): boolean {
     const { reuse } = this.#errand
     return reuse === 'always' || (reuse === 'after-200' && this.#request.status === 200 && this.#isRequestSent)
-  }
-
-  #headText(head: ResponseHead): string {
-    return (
-      `HTTP/1.1 ${head.status} ${head.reasonPhrase}\r\n` +
-      keptLines(head, dropsOf(head.status)) +
-      this.#requestIdLine(head) +
-      (this.#isChunkedToClient ? 'Transfer-Encoding: chunked\r\n' : '') +
-      connectionLine(this.#keepsClient, this.#request.minorVersion) +
-      '\r\n'
-    )
-  }
-
-  /** Names the line in the log, unless the service names its own. What xapi answers is the answer. */
-  #requestIdLine(head: ResponseHead): string {
-    const isOthers = this.#errand.isForXapi || head.first(RESPONSE_REQUEST_ID) !== undefined
-    return isOthers ? '' : `X-Request-Id: ${this.#request.id}\r\n`
   }
 
   /** Passes on what is there of the body. @returns the offset after it, or -1 when it is malformed */
@@ -363,9 +342,7 @@ export class Relay extends Exchange implements ServiceListener {
     }
     this.#request.status = 101
     this.#request.firstByteMs = performance.now()
-    const { wire } = this.#client
-    wire.text(`HTTP/1.1 101 ${head.reasonPhrase}\r\n${keptLines(head, RESPONSE_DROPS_WITHOUT_BODY)}`)
-    wire.text(`Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`)
+    this.#client.wire.text(switchText(head, upgrade))
     const tunnel = new Tunnel(this.#shared, this.#client, service, this.#request, this.#errand)
     service.take(tunnel)
     tunnel.serviceBytes(after, 0, after.length)
@@ -564,21 +541,4 @@ export class Relay extends Exchange implements ServiceListener {
   #log(outcome: Outcome, reason: string | null = null): void {
     this.#shared.journal.exchanged(this.#client.peer, this.#request, outcome, reason)
   }
-}
-
-function dropsOf(status: number): Uint8Array {
-  if (status === 204) return RESPONSE_DROPS_WITHOUT_BODY
-  return status === 426 ? RESPONSE_DROPS_BUT_UPGRADE : RESPONSE_DROPS
-}
-
-/** Whether each protocol of `chosen`, a value of Upgrade, is one of `wanted`. */
-function isAmong(chosen: string, wanted: string | undefined): boolean {
-  const protocols = (wanted ?? '').toLowerCase().split(/\s*,\s*/)
-  return (
-    chosen !== '' &&
-    chosen
-      .toLowerCase()
-      .split(/\s*,\s*/)
-      .every((protocol) => protocols.includes(protocol))
-  )
 }
