@@ -104,6 +104,10 @@ export class Ring {
   readonly #owners: (Owner | null)[] = []
   readonly #generations: number[] = []
   readonly #freeSlots: number[] = []
+  /** By slot: a bit for each operation whose completion is there and not told. */
+  readonly #waiting: number[] = []
+  /** Completions before this one are noted there. */
+  #noted = 0
   /** Completions that were nobody's; more than 0 is an error in this program. */
   strayCount = 0
 
@@ -150,6 +154,7 @@ export class Ring {
   claim(owner: Owner): number {
     const slot = this.#freeSlots.pop() ?? this.#owners.length
     this.#owners[slot] = owner
+    this.#waiting[slot] = 0
     this.#generations[slot] = ((this.#generations[slot] ?? 0) + 1) | 0
     return slot
   }
@@ -221,9 +226,22 @@ export class Ring {
       systemCall(IO_URING_ENTER, this.#fd, count, 1, ENTER_GETEVENTS | ENTER_EXT_ARG, address + 16, 24)
     } else systemCall(IO_URING_ENTER, this.#fd, count, waitMs === 0 ? 0 : 1, ENTER_GETEVENTS, 0, 0)
     // An error is the time that is over, a signal (EINTR), or memory that is short for now: what was not taken is given again.
+    this.#note()
   }
 
   // ── completions ──
+
+  /** Notes what is completed by now, so that `isWaiting` need not look for it. */
+  #note(): void {
+    const words = this.#words
+    const tail = words[this.#completionTail] ?? 0
+    for (let at = this.#noted; at !== tail; at = (at + 1) | 0) {
+      const origin = words[this.#completions + (at & this.#completionMask) * COMPLETION_WORDS] ?? 0
+      const slot = origin >>> OPERATION_BITS
+      this.#waiting[slot] = (this.#waiting[slot] ?? 0) | (1 << (origin & OPERATION_MASK))
+    }
+    this.#noted = tail
+  }
 
   /** Tells the owners of what is completed. What an owner throws is passed on; the rest is told by the next call. */
   tell(): void {
@@ -239,6 +257,7 @@ export class Ring {
       this.#head = (head + 1) | 0
       words[this.#completionHead] = this.#head
       const slot = origin >>> OPERATION_BITS
+      this.#waiting[slot] = (this.#waiting[slot] ?? 0) & ~(1 << (origin & OPERATION_MASK))
       const owner = this.#owners[slot] ?? null
       if (owner === null || this.#generations[slot] !== generation) this.strayCount++
       else owner.completed(origin & OPERATION_MASK, result, flags)
@@ -247,12 +266,7 @@ export class Ring {
 
   /** Whether a completion of this operation waits to be told. */
   isWaiting(slot: number, operation: number): boolean {
-    const words = this.#words
-    const origin = (slot << OPERATION_BITS) | operation
-    for (let head = this.#head; head !== words[this.#completionTail]; head = (head + 1) | 0) {
-      if (words[this.#completions + (head & this.#completionMask) * COMPLETION_WORDS] === origin) return true
-    }
-    return false
+    return ((this.#waiting[slot] ?? 0) & (1 << operation)) !== 0
   }
 
   // ── what is registered ──
@@ -265,7 +279,9 @@ export class Ring {
     words[1] = this.#generations[slot] ?? 0
     words.fill(-1, 2, 3) // by user_data, not by descriptor
     words.fill(-1, 4, 8) // no time limit
-    return this.#register(REGISTER_SYNC_CANCEL, 1) === 0
+    const isCancelled = this.#register(REGISTER_SYNC_CANCEL, 1) === 0
+    this.#note()
+    return isCancelled
   }
 
   /** Lets the kernel take buffers from a ring at `address`. @returns 0, or the system's error number */
