@@ -47,7 +47,7 @@ export abstract class Output {
   protected abstract writeMore(): void
   /** What was written since `writeMore` is all. */
   protected abstract writeAll(): void
-  /** Bytes that were written here and are not in the kernel, as far as is known in this turn. */
+  /** Bytes that were written here and that the kernel has not taken, as far as is known in this turn: what waits for its end is not among them. */
   protected abstract readonly queuedBytes: number
   /** The same and what the kernel holds: it may hold megabytes, and takes more only when a third of them is gone. */
   abstract readonly pendingBytes: number

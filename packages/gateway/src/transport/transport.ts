@@ -48,6 +48,8 @@ export interface Wire {
   readonly isFull: boolean
   /** Whether some of what was written waits for the peer, as far as is known in this turn. */
   readonly isPending: boolean
+  /** Whether some of it may not be in the kernel yet: what was written in this turn as well. */
+  readonly hasUnsent: boolean
   /** Bytes written that the peer has not taken, what waits in the kernel included; asking takes a system call. */
   readonly pendingBytes: number
   /** How much the peer has taken in all, in bytes. */
@@ -59,15 +61,17 @@ export interface Wire {
   pause(): void
   resume(): void
   /**
-   * Stops reading at once, so that the descriptor can be given away with all that is not read. @returns whether that can be done
-   * now; `resume` takes it back
+   * Stops reading at once, and sends what was written, so that the descriptor can be given away with all that is not read. @returns
+   * whether that can be done now; `resume` takes it back
    */
   stop(): boolean
   /**
-   * Whether nothing has come, and the peer has not ended: looks now, and not at what the last turn of the event loop knew. What comes
-   * before the next write goes out ends the wire.
+   * Whether nothing has come, and the peer has not ended: looks now, and not at what the last turn of the event loop knew. Then
+   * `expectNothing` holds.
    */
   isQuiet(): boolean
+  /** What comes before the next write goes out ends the wire, and that is not sent: it is looked at when it goes out. */
+  expectNothing(): void
 
   /** Ends this side, once what was written has gone out. @param sent called then */
   end(sent?: () => void): void

@@ -37,7 +37,7 @@ export function decideXapi(
   // xapi's consoles are asked for by CONNECT with a path. An authority would ask for a way to another host.
   if (isConnect && !head.target.startsWith('/')) return refuse(malformed('target-invalid'))
   if (isServiceInDisguise(target)) return refuse(PATH_UNKNOWN)
-  const connected = learned.connected ?? pool.take(xapi)
+  const connected = learned.connected ?? pool.take(xapi, false)
   if (connected === null) return { kind: 'connect', target: xapi }
   if (connected === 'no-descriptors') return refuse(GATEWAY_BUSY)
   if (typeof connected === 'string') return refuse(XAPI_UNAVAILABLE)

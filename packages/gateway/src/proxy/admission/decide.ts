@@ -148,7 +148,7 @@ function decideService(
     return pass(rules, name, sessionId, entry, policy)
   }
   const service = new ServiceTarget(name, rules.directories)
-  const connected = learned.connected ?? rules.pool.take(service)
+  const connected = learned.connected ?? rules.pool.take(service, isRepeatable(head, method))
   if (connected === null) return { kind: 'connect', target: service }
   if (connected === 'not-running' && passes) return pass(rules, name, sessionId, entry, policy)
   if (connected === 'unreachable') return refuse(SERVICE_UNREACHABLE, name, entry)
@@ -165,6 +165,11 @@ function decideService(
   }
   if (connected === 'not-running') return refuse(elsewhere(`${origin}${target}`), name, entry)
   return { kind: 'relay', connection: connected, target: service, entry, policy }
+}
+
+/** Whether a request may be sent twice, as a relay does when the connection turns out to be gone: it is safe, and all of it is its head. */
+function isRepeatable(head: RequestHead, method: string): boolean {
+  return method === 'GET' && head.contentLength <= 0 && !head.isChunked && !head.hasConnectionUpgrade
 }
 
 function pass(

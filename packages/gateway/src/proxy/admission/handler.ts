@@ -130,7 +130,7 @@ export class Admission implements Handler {
     return decide(this.rules, head, request, learned, !wasDeclined && this.#isPassable(client))
   }
 
-  /** Whether the connection could be passed to a service now: nothing of it is in this process but what was read. */
+  /** Whether the connection could be passed to a service now, as far as is known: `stop` of its wire knows. */
   #isPassable({ peer, hasEnded, wire }: Client): boolean {
     return peer.canPass && !hasEnded && !wire.isPending && !this.#options.isDraining()
   }

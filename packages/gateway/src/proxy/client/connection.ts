@@ -481,7 +481,7 @@ export class ClientConnection implements Client, WireListener {
   #closeIdle(): void {
     // A request is there, behind an answer that the client is still taking: it is served after that.
     if (this.#unread !== null) this.expectWithin(this.#context.limits.bodyIdleTimeoutMs)
-    else if (this.wire.isPending) this.#linger()
+    else if (this.wire.hasUnsent) this.#linger()
     else this.destroy()
   }
 

@@ -439,7 +439,7 @@ export class Relay extends Exchange implements ServiceListener {
     const service = this.#service
     this.#service = null
     if (service !== null) {
-      if (service.wire.isPending) service.close(this.#shared.limits.bodyIdleTimeoutMs)
+      if (service.wire.hasUnsent) service.close(this.#shared.limits.bodyIdleTimeoutMs)
       else if (this.#isReusable) this.#shared.pool.keep(this.#errand.target, service)
       else service.destroy()
     }

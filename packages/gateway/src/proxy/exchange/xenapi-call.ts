@@ -142,7 +142,7 @@ export class XenApiCall extends Exchange {
     this.#state = STATE.CONNECTING
     this.#client.expectWithin(this.#shared.limits.connectTimeoutMs)
     const { pool } = this.#shared
-    const connected = pool.take(this.#target)
+    const connected = pool.take(this.#target, false)
     if (connected !== null) this.#send(connected)
     else pool.connect(this.#target, (later) => this.#send(later))
   }

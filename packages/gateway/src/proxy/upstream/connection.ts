@@ -72,6 +72,7 @@ export class ServiceConnection implements WireListener {
   /** Ends the connection now; its listener hears nothing more. */
   destroy(): void {
     this.#listener = null
+    this.#isClosed = true
     this.wire.destroy()
   }
 
@@ -81,6 +82,7 @@ export class ServiceConnection implements WireListener {
    */
   close(idleTimeoutMs: number): void {
     this.#listener = null
+    this.#isClosed = true
     this.wire.finish(idleTimeoutMs)
   }
 

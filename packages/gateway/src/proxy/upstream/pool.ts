@@ -72,9 +72,13 @@ export class ServicePool {
     this.#clock = options.clock
   }
 
-  /** The idle connection to `target` that was used last, or a new one; null when that takes time: see `connect`. */
-  take(target: Target): Connected | null {
-    return this.#takeIdle(target.key) ?? this.#connectNow(target)
+  /**
+   * The idle connection to `target` that was used last, or a new one; null when that takes time: see `connect`. An idle one on which
+   * something comes before it is written to closes without that.
+   * @param canRetry whether what is sent can be sent again on another connection: then it is looked at only when it is written to
+   */
+  take(target: Target, canRetry: boolean): Connected | null {
+    return this.#takeIdle(target.key, canRetry) ?? this.#connectNow(target)
   }
 
   /** What stands where nobody listens: the first that is something. Connecting says the same of a stale socket and of a file. */
@@ -90,13 +94,14 @@ export class ServicePool {
     return 'absent'
   }
 
-  #takeIdle(key: string): ServiceConnection | undefined {
+  #takeIdle(key: string, canRetry: boolean): ServiceConnection | undefined {
     const idle = this.#idle.get(key)
     if (idle === undefined) return undefined
     for (let connection = idle.pop(); connection !== undefined; connection = idle.pop()) {
       if (!connection.isUsable) continue
       // What came while this process was busy has not been told yet, and may not be taken for the answer to what comes next.
-      if (connection.wire.isQuiet()) return connection
+      if (canRetry) connection.wire.expectNothing()
+      if (canRetry || connection.wire.isQuiet()) return connection
       connection.destroy()
     }
     return undefined

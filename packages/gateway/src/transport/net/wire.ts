@@ -36,12 +36,15 @@ interface WriteQueue {
   readonly writeQueueSize: number
 }
 
+/** Wires that have something to send at the end of the turn. */
 let later: NetWire[] = []
+/** When so much waits for the end of the turn, no more should be read that would be written here. */
+const LATER_BYTES_MAX = 65_536
 
 function sendLater(): void {
   const wires = later
   later = []
-  for (const wire of wires) wire.sendLater()
+  for (const wire of wires) wire.endTurn()
 }
 
 /** See the head of this file. */
@@ -55,7 +58,10 @@ export class NetWire extends Output implements Wire {
   readonly #plainFd: number
   /** What went to the kernel beside the stream. */
   #sentBytes = 0
+  /** What is sent at the end of the turn. */
   #laterText = ''
+  /** Whether that was more than should wait, which `drained` answers. */
+  #wasFull = false
   #isPaused = false
   #isFinishing = false
   /** Whether what comes cannot be an answer to what is written next. */
@@ -170,6 +176,15 @@ export class NetWire extends Output implements Wire {
       later.push(this)
       if (later.length === 1) setImmediate(sendLater)
     } else this.#laterText += text
+    if (this.#laterText.length >= LATER_BYTES_MAX) this.#wasFull = true
+  }
+
+  /** The turn is over: what it had to say is sent. */
+  endTurn(): void {
+    this.sendLater()
+    if (!this.#wasFull) return
+    this.#wasFull = false
+    if (!this.isFull && !this.#socket.destroyed && !this.#isFinishing) this.listener.drained()
   }
 
   sendLater(): void {
@@ -177,6 +192,11 @@ export class NetWire extends Output implements Wire {
     if (text === '') return
     this.#laterText = ''
     const socket = this.#socket
+    // The turn may have been long: what has come in it is no answer to this.
+    if (this.#isUnasked && !this.isQuiet()) {
+      socket.destroy()
+      return
+    }
     this.#isUnasked = false
     let from = 0
     // A socket that is destroyed has no descriptor any more, before anybody is told of it.
@@ -204,11 +224,16 @@ export class NetWire extends Output implements Wire {
   }
 
   get isFull(): boolean {
+    if (this.#laterText.length >= LATER_BYTES_MAX) return true
     return this.#socket.writableNeedDrain && this.#socket.writableLength > this.queueBytesMax
   }
 
   protected override get queuedBytes(): number {
     return this.#socket.writableLength
+  }
+
+  get hasUnsent(): boolean {
+    return this.#laterText !== '' || this.#socket.writableLength > 0
   }
 
   override get pendingBytes(): number {
@@ -239,13 +264,17 @@ export class NetWire extends Output implements Wire {
   stop(): boolean {
     this.sendLater()
     this.pause()
-    return true
+    return !this.hasUnsent
   }
 
   isQuiet(): boolean {
-    if (this.#plainFd !== -1 && !this.#socket.destroyed && !isQuiet(this.#plainFd)) return false
-    this.#isUnasked = true
+    if (this.#socket.destroyed || (this.#plainFd !== -1 && !isQuiet(this.#plainFd))) return false
+    this.expectNothing()
     return true
+  }
+
+  expectNothing(): void {
+    this.#isUnasked = true
   }
 
   // ── the end ──
@@ -273,6 +302,7 @@ export class NetWire extends Output implements Wire {
   }
 
   reset(): void {
+    this.sendLater()
     // A Unix socket has no reset.
     if (this.#raw.remoteAddress === undefined) this.#socket.destroy()
     else this.#raw.resetAndDestroy()

@@ -45,9 +45,14 @@ function probe(): RingProbe {
       closeRing(ring)
     }
   } catch (error) {
-    if (!(error instanceof RingError)) throw error
-    return { works: false, reason: explain(error.errno) }
+    // Memory that cannot be mapped is no reason not to serve.
+    const reason = error instanceof RingError ? explain(error.errno) : `io_uring fails: ${messageOf(error)}`
+    return { works: false, reason }
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** @param errno of a call that sets a ring up */

@@ -21,6 +21,11 @@ export const RING: Transport = {
   adopt: (fd, isUnix) => new RingWire(theLoop(), fd, isUnix),
 }
 
+/** Makes what all wires of the ring share. Throws when that cannot be had. */
+export function prepare(): void {
+  theLoop()
+}
+
 async function listenAt(at: ListenAt, listener: ListeningListener): Promise<Listening> {
   if ('fd' in at) return listening(at.fd, listener)
   if ('host' in at) return listening(await boundTo(at.host, at.port), listener)

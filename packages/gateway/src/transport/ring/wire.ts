@@ -119,6 +119,12 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
     if (this.#isClosing()) return
     const { ring } = this.#loop
     if (this.#sendingBytes === 0 && this.#queue.bytes > 0) {
+      // The turn may have been long: what has come in it is no answer to this.
+      if (this.#isUnasked && !isQuiet(this.#fd)) {
+        this.#queue.drop()
+        this.#close()
+        return
+      }
       this.#sendingBytes = this.#queue.submit(ring, this.#fd, this.#slot, SEND)
       this.#sentTurn = this.#loop.turn
       this.#operationCount++
@@ -202,7 +208,10 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
     this.#isStuck = false
     if (this.#isClosing()) this.#shut()
     else if (this.#life === LIFE.FINISHING || this.#incoming.isOver) this.#close()
-    else this.#tellDrained() // what is written from now on is dropped
+    else {
+      this.#tellDrained() // what is written from now on is dropped
+      this.#giveIn()
+    }
   }
 
   #endOut(): void {
@@ -216,6 +225,10 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
 
   get isFull(): boolean {
     return this.#queue.bytes >= FULL_BYTES
+  }
+
+  get hasUnsent(): boolean {
+    return this.#queue.bytes > 0
   }
 
   override get isPending(): boolean {
@@ -245,6 +258,12 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
     } finally {
       if (!this.#isClosing() && this.#incoming.isWanted) this.#touch()
     }
+    this.#giveIn()
+  }
+
+  /** What is written cannot be sent, and no read is to come that would show why: the peer is gone. */
+  #giveIn(): void {
+    if (this.#out === OUT.BROKEN && !this.#incoming.isArmed && !this.#incoming.isWanted) this.#close()
   }
 
   read(bytes: Buffer, from: number, to: number): boolean {
@@ -280,14 +299,20 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   }
 
   stop(): boolean {
+    if (this.#sendingBytes === 0) this.#queue.sendNow(this.#fd)
+    if (this.#queue.bytes > 0) return false
     return !this.#isClosing() && this.#incoming.stop(() => this.#loop.ring.cancelNow(this.#slot, RECEIVE))
   }
 
   isQuiet(): boolean {
     const isRead = this.#incoming.isHolding || this.#loop.ring.isWaiting(this.#slot, RECEIVE)
     if (this.#isClosing() || isRead || !isQuiet(this.#fd)) return false
-    this.#isUnasked = true
+    this.expectNothing()
     return true
+  }
+
+  expectNothing(): void {
+    this.#isUnasked = true
   }
 
   // ── the end ──
