@@ -6,6 +6,7 @@ import { createRequire } from 'node:module'
 import os from 'node:os'
 import type { Bench } from './bench.ts'
 import { describeGuest } from './guest.ts'
+import { SYSTEM_PATH } from './host.ts'
 
 export interface Machine {
   readonly date: string
@@ -47,8 +48,8 @@ export async function describeMachine({ host, programs }: Bench, command: string
     commit: firstLine('git', ['describe', '--always', '--dirty']),
     versions: {
       'Node.js': process.version,
-      nginx: firstLine('/usr/sbin/nginx', ['-v']).replace('nginx version: nginx/', ''),
-      HAProxy: firstLine('/usr/sbin/haproxy', ['-v']).replace(/^HAProxy version (\S+).*/, '$1'),
+      nginx: firstLine('nginx', ['-v']).replace('nginx version: nginx/', ''),
+      HAProxy: firstLine('haproxy', ['-v']).replace(/^HAProxy version (\S+).*/, '$1'),
       Caddy: firstLine('caddy', ['version']),
       '@fastify/http-proxy': packageVersion('@fastify/http-proxy'),
       fastify: packageVersion('fastify'),
@@ -60,7 +61,8 @@ export async function describeMachine({ host, programs }: Bench, command: string
 }
 
 function firstLine(command: string, argv: readonly string[]): string {
-  const { stdout, stderr } = spawnSync(command, argv, { encoding: 'utf8', cwd: import.meta.dirname })
+  const env = { ...process.env, PATH: SYSTEM_PATH }
+  const { stdout, stderr } = spawnSync(command, argv, { encoding: 'utf8', cwd: import.meta.dirname, env })
   return `${stdout ?? ''}${stderr ?? ''}`.trim().split('\n', 1)[0] ?? ''
 }
 

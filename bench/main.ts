@@ -5,6 +5,7 @@ import { type Bench, setUp } from './bench.ts'
 import type { Group } from './cases/case.ts'
 import { Host } from './host.ts'
 import { describeMachine, type Machine } from './machine.ts'
+import { unpackNewestPeers } from './newest-peers.ts'
 import { HELP, type Options, readOptions, UsageError } from './options.ts'
 import { PLAN } from './plan.ts'
 import { writeReport } from './report.ts'
@@ -27,7 +28,10 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(HELP)
     return 0
   }
-  return provideSystemPackages() ? run(options, argv) : 1
+  if (!provideSystemPackages()) return 1
+  const problem = unpackNewestPeers()
+  if (problem !== null) say(`nginx, HAProxy and Caddy are those that are installed: ${problem}`)
+  return run(options, argv)
 }
 
 async function run(options: Options, argv: readonly string[]): Promise<number> {
