@@ -6,17 +6,17 @@ import { scopeOf } from './harness/scope.ts'
 import { soak } from './soak/soak.ts'
 
 const SECONDS = 5
+/** The same plans each time: what is new is for `npm run soak` to find. */
+const SEED = 20_261_129
 
 const probed = probeRing()
 for (const transport of ['net', 'ring'] as const) {
   const skip = transport === 'ring' && !probed.works ? probed.reason : false
-  const seed = Math.floor(Math.random() * 2 ** 32)
   test(
     `random traffic arrives as it was sent, and leaves nothing behind · ${transport}`,
     { skip, timeout: 120_000 },
     async (t) => {
-      // The first failure says more than what follows from it: the seed, and what was to be done on that connection.
-      await soak(scopeOf(t), { transport, seconds: SECONDS, seed, say: (text) => t.diagnostic(text) })
+      await soak(scopeOf(t), { transport, seconds: SECONDS, seed: SEED, say: (text) => t.diagnostic(text) })
     },
   )
 }

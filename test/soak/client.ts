@@ -102,14 +102,17 @@ class Requests {
 
   async #exchange(each: ExchangePlan): Promise<void> {
     const continued = Promise.withResolvers<boolean>()
-    await Promise.all([this.#send(each, continued.promise), this.#read(each, continued.resolve)])
+    await Promise.all([this.#send(each, this.#headOf(each), continued.promise), this.#read(each, continued.resolve)])
   }
 
   /** Requests without a body go out with those that follow, in one write. */
   async #sendAll(): Promise<void> {
+    let heads = ''
     for (const each of this.#exchanges) {
-      if (each.up === null) this.#stream.socket.cork()
-      await this.#send(each, Promise.resolve(true))
+      heads += this.#headOf(each)
+      if (each.up === null && each !== this.#exchanges.at(-1)) continue
+      await this.#send(each, heads, Promise.resolve(true))
+      heads = ''
     }
   }
 
@@ -117,32 +120,27 @@ class Requests {
     for (const each of this.#exchanges) if (!this.#isLast) await this.#read(each, () => {})
   }
 
+  #headOf(each: ExchangePlan): string {
+    const { up, expects } = each
+    if (up === null) return headOf(each.method, each, this.#gate.session, '')
+    const length = up.framing === 'length' ? `Content-Length: ${up.bytes}\r\n` : 'Transfer-Encoding: chunked\r\n'
+    return headOf(each.method, each, this.#gate.session, length + (expects ? 'Expect: 100-continue\r\n' : ''))
+  }
+
   /** Sends a request. That the connection ends meanwhile is for whoever reads to judge. @param continued whether the body is wanted */
-  async #send(each: ExchangePlan, continued: Promise<boolean>): Promise<void> {
-    const { up, fate } = each
+  async #send({ up, fate, expects }: ExchangePlan, heads: string, continued: Promise<boolean>): Promise<void> {
     try {
-      if (up === null) {
-        await this.#stream.write(headOf(each.method, each, this.#gate.session, ''))
-      } else {
-        const length = up.framing === 'length' ? `Content-Length: ${up.bytes}\r\n` : 'Transfer-Encoding: chunked\r\n'
-        const expect = each.expects ? 'Expect: 100-continue\r\n' : ''
-        await this.#stream.write(headOf(each.method, each, this.#gate.session, length + expect))
-        if (each.expects && !(await continued)) return
+      await this.#stream.write(heads)
+      if (up !== null) {
+        if (expects && !(await continued)) return
         const vanishesAt = fate.kind === 'client-vanishes' && fate.during === 'up' ? fate.bytes : up.bytes
-        this.#uncork()
         await sendBody(this.#stream, up, vanishesAt)
       }
-      if (each === this.#exchanges.at(-1)) this.#uncork()
       if (fate.kind === 'client-half-closes') this.#stream.socket.end()
       if (fate.kind === 'client-vanishes' && (fate.during === 'up' || fate.bytes === 0)) this.#vanish(fate.isReset)
     } catch (error) {
       if (!(error instanceof EndedError)) throw error
     }
-  }
-
-  #uncork(): void {
-    const { socket } = this.#stream
-    while (socket.writableCorked > 0) socket.uncork()
   }
 
   #vanish(isReset: boolean): void {

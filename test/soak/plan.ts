@@ -134,9 +134,9 @@ function planAnswer(random: Random, isLast: boolean): AnswerTime {
 
 function planFate(random: Random, up: BodyPlan | null): Fate {
   if (random.isSo(0.55)) return { kind: 'whole' }
+  if (random.isSo(0.35)) return { kind: 'client-half-closes' }
   const during = up !== null && up.bytes > 0 && random.isSo(0.5) ? 'up' : 'down'
   const bytes = during === 'up' ? random.integer(0, (up?.bytes ?? 1) - 1) : Math.floor(bodyBytes(random) / 2)
-  if (random.isSo(0.35)) return { kind: 'client-half-closes' }
   if (random.isSo(0.6)) return { kind: 'client-vanishes', during, bytes, isReset: random.isSo(0.5) }
   return { kind: 'service-vanishes', during, bytes }
 }

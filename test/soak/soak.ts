@@ -155,7 +155,7 @@ class Traffic {
           if (now.descriptors !== last.descriptors || now.blocks !== last.blocks) lastMs = performance.now()
           last = now
           const isQuiet = performance.now() - lastMs > 1000
-          return isQuiet && (before === null || isBack(before, now)) ? now : undefined
+          return isQuiet && isBack(before, now) ? now : undefined
         },
         'what is in use to be back',
         SETTLE_MS,
@@ -168,12 +168,12 @@ class Traffic {
   }
 }
 
-function isBack(before: InUse, now: InUse): boolean {
-  return (
-    now.descriptors <= before.descriptors + DESCRIPTORS_MORE &&
-    now.blocks <= before.blocks &&
-    now.memoryMib <= before.memoryMib + MEMORY_MORE_MIB
-  )
+/** Blocks are all back once nothing is connected; for what else there is, it is enough to be where it was. */
+function isBack(before: InUse | null, now: InUse): boolean {
+  if (now.blocks !== 0) return false
+  if (before === null) return true
+  const areDescriptorsBack = now.descriptors <= before.descriptors + DESCRIPTORS_MORE
+  return areDescriptorsBack && now.memoryMib <= before.memoryMib + MEMORY_MORE_MIB
 }
 
 /** The name that a token starts with. */

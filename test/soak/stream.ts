@@ -106,6 +106,7 @@ export class Stream {
   }
 
   async #drained(): Promise<void> {
+    if (this.socket.destroyed) return
     const { promise, resolve } = Promise.withResolvers<void>()
     this.socket.once('drain', resolve).once('close', resolve)
     await promise
