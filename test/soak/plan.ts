@@ -111,7 +111,9 @@ function planExchange(random: Random, token: string, service: string, { isLast, 
   const fate = isLast ? planFate(random, up) : ({ kind: 'whole' } as const)
   const isWhole = fate.kind === 'whole'
   const answers = up === null || !isWhole ? 'after' : planAnswer(random, isLast)
-  const down = planBody(random, isWhole ? ['length', 'length', 'chunked', 'close'] : ['length', 'chunked'], fate)
+  // Who answers early and says that the connection ends does not say that the rest of the body is read.
+  const readsOn = isWhole && answers !== 'early'
+  const down = planBody(random, readsOn ? ['length', 'length', 'chunked', 'close'] : ['length', 'chunked'], fate)
   return {
     token,
     service,
@@ -121,7 +123,7 @@ function planExchange(random: Random, token: string, service: string, { isLast, 
     expects: up !== null && !isPipelined && isWhole && random.isSo(0.25),
     answers,
     hints: random.isSo(0.05),
-    closes: answers === 'unread' || down.framing === 'close' || (isWhole && random.isSo(0.1)),
+    closes: answers === 'unread' || down.framing === 'close' || (readsOn && random.isSo(0.1)),
     fate,
   }
 }
