@@ -17,6 +17,7 @@ export interface Programs {
   readonly load: string
   readonly plugin: string
   readonly forkExec: string
+  readonly systemCall: string
 }
 
 /** What every peer and every case is given. */
@@ -33,10 +34,10 @@ export interface Bench {
 
 /** Sets up everything that peers share. */
 export async function setUp(host: Host): Promise<Bench> {
-  const [service, load, plugin, forkExec] = await Promise.all(
-    ['service', 'load', 'plugin', 'fork-exec'].map((name) => compile(host, name)),
+  const [service, load, plugin, forkExec, systemCall] = await Promise.all(
+    ['service', 'load', 'plugin', 'fork-exec', 'system-call'].map((name) => compile(host, name)),
   )
-  const programs = { service, load, plugin, forkExec } as Programs
+  const programs = { service, load, plugin, forkExec, systemCall } as Programs
   const services = host.makeDirectory('services')
   const socket = join(services, SERVICE)
   const sessions = writeSessions(host, [newSessionId()])

@@ -8,6 +8,7 @@ import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { NEWEST_PEERS } from './newest-peers.ts'
 import { allowedCores, treeOf } from './proc.ts'
 
 /** How long a process may take to start or to stop. */
@@ -150,8 +151,14 @@ export class Host {
   }
 }
 
-/** Daemons are in sbin, which the path of a user who is not root often lacks. */
-const SYSTEM_PATH = [process.env['PATH'] ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin'].join(delimiter)
+/** The newest peers first, where they could be had. Daemons are in sbin, which the path of a user who is not root often lacks. */
+export const SYSTEM_PATH: string = [
+  NEWEST_PEERS,
+  process.env['PATH'] ?? '',
+  '/usr/local/sbin',
+  '/usr/sbin',
+  '/sbin',
+].join(delimiter)
 
 function kill(pid: number): void {
   try {

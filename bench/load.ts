@@ -6,7 +6,7 @@ import { type Running, targetOf } from './peers/peer.ts'
 import { readFileSync } from 'node:fs'
 
 /** Connections that ask at once. */
-export const CONNECTIONS = 64
+const CONNECTIONS = 64
 
 /** What a load did. */
 export interface Load {
@@ -79,6 +79,8 @@ export async function fillTable(bench: Bench, running: Running, count: number): 
 export interface WrkSettings {
   readonly path?: string
   readonly fields?: readonly string[]
+  /** Default: 64. */
+  readonly connections?: number
   /** A script in Lua. */
   readonly script?: string
 }
@@ -94,7 +96,8 @@ export async function runWrk(
   const fields = [`Cookie: session_id=${session}`, ...(settings.fields ?? [])].flatMap((field) => ['-H', field])
   const script = settings.script === undefined ? [] : ['-s', settings.script]
   const url = running.url + targetOf(settings.path ?? '/small')
-  const argv = ['-t', '1', '-c', String(CONNECTIONS), '-d', String(Math.ceil(seconds)), ...fields, ...script, url]
+  const connections = String(settings.connections ?? CONNECTIONS)
+  const argv = ['-t', '1', '-c', connections, '-d', String(Math.ceil(seconds)), ...fields, ...script, url]
   const output = await bench.host.run('load', 'wrk', argv)
   const [, requests, time = '', unit] = /(\d+) requests in ([\d.]+)(ms|s|m),/.exec(output) ?? []
   const problem = /Non-2xx.*|Socket errors.*/.exec(output)?.[0]

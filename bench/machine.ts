@@ -4,7 +4,9 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
-import type { Host } from './host.ts'
+import type { Bench } from './bench.ts'
+import { describeGuest } from './guest.ts'
+import { SYSTEM_PATH } from './host.ts'
 
 export interface Machine {
   readonly date: string
@@ -16,6 +18,10 @@ export interface Machine {
   readonly loadCore: number
   readonly memoryGib: number
   readonly kernel: string
+  /** Whether it is a guest of another machine, in words; undefined in results from before this was looked at. */
+  readonly guest?: string
+  /** What a system call that does nothing costs, in nanoseconds; undefined likewise. */
+  readonly systemCallNs?: number
   readonly system: string
   /** The commit, with `-dirty` when files were changed since. */
   readonly commit: string
@@ -25,7 +31,7 @@ export interface Machine {
 }
 
 /** @param command what was typed */
-export function describeMachine(host: Host, command: string): Machine {
+export async function describeMachine({ host, programs }: Bench, command: string): Promise<Machine> {
   const cpus = os.cpus()
   return {
     date: new Date().toISOString(),
@@ -36,12 +42,14 @@ export function describeMachine(host: Host, command: string): Machine {
     loadCore: host.loadCore,
     memoryGib: Math.round(os.totalmem() / 1024 ** 3),
     kernel: `${os.type()} ${os.release()} ${os.arch()}`,
+    guest: describeGuest(),
+    systemCallNs: Number(await host.run('peer', programs.systemCall, [])),
     system: /^PRETTY_NAME="(.*)"$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'unknown',
     commit: firstLine('git', ['describe', '--always', '--dirty']),
     versions: {
       'Node.js': process.version,
-      nginx: firstLine('/usr/sbin/nginx', ['-v']).replace('nginx version: nginx/', ''),
-      HAProxy: firstLine('/usr/sbin/haproxy', ['-v']).replace(/^HAProxy version (\S+).*/, '$1'),
+      nginx: firstLine('nginx', ['-v']).replace('nginx version: nginx/', ''),
+      HAProxy: firstLine('haproxy', ['-v']).replace(/^HAProxy version (\S+).*/, '$1'),
       Caddy: firstLine('caddy', ['version']),
       '@fastify/http-proxy': packageVersion('@fastify/http-proxy'),
       fastify: packageVersion('fastify'),
@@ -53,7 +61,8 @@ export function describeMachine(host: Host, command: string): Machine {
 }
 
 function firstLine(command: string, argv: readonly string[]): string {
-  const { stdout, stderr } = spawnSync(command, argv, { encoding: 'utf8', cwd: import.meta.dirname })
+  const env = { ...process.env, PATH: SYSTEM_PATH }
+  const { stdout, stderr } = spawnSync(command, argv, { encoding: 'utf8', cwd: import.meta.dirname, env })
   return `${stdout ?? ''}${stderr ?? ''}`.trim().split('\n', 1)[0] ?? ''
 }
 

@@ -30,7 +30,7 @@ export class UsageError extends Error {
 
 export const HELP = `npm run bench -- [options]
 
-  --quick              everything once and short, in under two minutes; its numbers prove nothing
+  --quick              everything once and short, in a few minutes; its numbers prove nothing
   --rounds N           rounds of each measurement (default 5; with --quick 1)
   --seconds N          seconds of each measurement (default 3; with --quick half a second, or 1 where it is wrk's)
   --only CASE,…        these cases only

@@ -4,7 +4,7 @@ import type { Group } from './cases/case.ts'
 import { bulkGet, bulkPut } from './cases/bulk.ts'
 import { channelBulk, channelConnections, channelKeepAlive } from './cases/channels.ts'
 import { idle } from './cases/idle.ts'
-import { latency } from './cases/latency.ts'
+import { latencyHalf, latencyMost } from './cases/latency.ts'
 import { memory } from './cases/memory.ts'
 import { cPlugin, plugins, pythonPlugin } from './cases/plugins.ts'
 import {
@@ -13,6 +13,8 @@ import {
   connectionPerRequest,
   headers,
   keepAlive,
+  keepAlive256,
+  keepAlive4,
   manyServices,
   oneService,
   packedKeepAlive,
@@ -30,9 +32,13 @@ import { haproxy } from './peers/haproxy.ts'
 import { nginx, nginxCached } from './peers/nginx.ts'
 import { nodeDirect } from './peers/node-service.ts'
 import type { Peer } from './peers/peer.ts'
-import { xengate } from './peers/xengate.ts'
+import { sessionsPeer, xengate } from './peers/xengate.ts'
 
-const gateway = xengate({ name: 'xengate', title: 'Xengate' })
+const CHANNEL_ON_RING = { name: 'xengate-ring-channel', title: 'Xengate, io_uring, by a channel' } as const
+const RELAY_ON_RING = { name: 'xengate-ring-relay', title: 'Xengate, io_uring, relaying' } as const
+
+const gateway = xengate({ name: 'xengate', title: 'Xengate, node:net' })
+const ring = xengate({ name: 'xengate-ring', title: 'Xengate, io_uring', transport: 'ring' })
 const logging = xengate({ name: 'xengate-log', title: 'Xengate, access log on', logsAccess: true })
 const reusing = xengate({ name: 'xengate-reuse', title: 'Xengate, reuse = "always"', reuse: 'always' })
 const valkey = xengate({ name: 'xengate-valkey', title: 'Xengate, sessions in Valkey', authority: 'valkey' })
@@ -45,21 +51,31 @@ const packed = xengate({
   packed: 'plain',
 })
 const channel = xengate({ name: 'xengate-channel', title: 'Xengate, by a channel', nodeService: 'channel' })
+const ringChannel = xengate({ ...CHANNEL_ON_RING, nodeService: 'channel', transport: 'ring' })
 const nodeRelay = xengate({ name: 'xengate-relay', title: 'Xengate, relaying', nodeService: 'relay' })
-const [connected, connectedRelay] = [
+const [connected, connectedRelay, ringConnected, ringConnectedRelay] = [
   xengate({ name: 'xengate-channel', title: 'Xengate, by a channel', nodeService: 'channel', servicePlace: 'load' }),
   xengate({ name: 'xengate-relay', title: 'Xengate, relaying', nodeService: 'relay', servicePlace: 'load' }),
+  xengate({ ...CHANNEL_ON_RING, nodeService: 'channel', servicePlace: 'load', transport: 'ring' }),
+  xengate({ ...RELAY_ON_RING, nodeService: 'relay', servicePlace: 'load', transport: 'ring' }),
 ]
-const everyone = [direct, gateway, nginx, nginxCached, haproxy, caddy, fastify]
+const everyone = [direct, gateway, ring, nginx, nginxCached, haproxy, caddy, fastify]
 
-function withSessions({ sessionCounts }: Options): Peer[] {
-  return sessionCounts.map((count) =>
+function withSessions(counts: readonly number[], transport: 'net' | 'ring'): Peer[] {
+  return counts.map((count) =>
     xengate({
-      name: `xengate-${count}-sessions`,
-      title: `Xengate, ${count.toLocaleString('en')} sessions`,
+      name: sessionsPeer(count, transport),
+      title: `Xengate, ${transport === 'ring' ? 'io_uring, ' : ''}${count.toLocaleString('en')} sessions`,
       sessions: count,
+      transport,
     }),
   )
+}
+
+/** By both transports; by the ring only what the target compares, since a million sessions take minutes to fill in. */
+function allWithSessions({ sessionCounts }: Options): Peer[] {
+  const [fewest = 1, most = 1] = [sessionCounts[0], sessionCounts.at(-1)]
+  return [...withSessions(sessionCounts, 'net'), ...withSessions([fewest, most], 'ring')]
 }
 
 const scaled = [1, 2].map((count) =>
@@ -77,23 +93,25 @@ export const PLAN: readonly Group[] = [
     peers: () => everyone,
     cases: [keepAlive, connectionPerRequest, headers, response64k, post64k],
   },
-  { peers: () => [direct, gateway, reusing, nginx, haproxy], cases: [post1k] },
-  // Needs the rates of the group before.
-  { peers: () => [direct, gateway, nginx, nginxCached, haproxy], cases: [latency] },
+  { peers: () => [gateway, ring, nginx, haproxy], cases: [keepAlive4, keepAlive256] },
+  { peers: () => [direct, gateway, ring, reusing, nginx, haproxy], cases: [post1k] },
+  // Needs the rates of the first group.
+  { peers: () => [direct, gateway, ring, nginx, nginxCached, haproxy], cases: [latencyHalf] },
+  { peers: () => [gateway, ring, nginx, haproxy], cases: [latencyMost] },
   // Memory is measured in processes that have done nothing else.
   { peers: () => everyone, cases: [bulkGet] },
   { peers: () => everyone, cases: [bulkPut] },
   { peers: () => everyone.filter((peer) => peer !== direct), cases: [idle] },
-  { peers: () => [gateway, dom0, nginx, haproxy], cases: [memory] },
+  { peers: () => [gateway, ring, dom0, nginx, haproxy], cases: [memory] },
   { peers: () => [packed, dom0], cases: [packedKeepAlive] },
   { peers: () => [gateway], cases: [oneService, manyServices] },
-  { peers: withSessions, cases: [sessions], isStartedOnce: true },
+  { peers: allWithSessions, cases: [sessions], isStartedOnce: true },
   { peers: () => scaled, cases: [workers] },
   { peers: () => [gateway, logging], cases: [accessLog] },
   { peers: () => [gateway, valkey, xapi], cases: [authorities] },
-  { peers: () => [nodeDirect, channel, nodeRelay], cases: [channelKeepAlive] },
-  { peers: () => [nodeDirect, channel, nodeRelay], cases: [channelBulk] },
+  { peers: () => [nodeDirect, channel, ringChannel, nodeRelay], cases: [channelKeepAlive] },
+  { peers: () => [nodeDirect, channel, ringChannel, nodeRelay], cases: [channelBulk] },
   // Of these the gateway alone is measured, so that the service is with the load, as for all other peers.
-  { peers: () => [connected, connectedRelay], cases: [channelConnections] },
+  { peers: () => [connected, connectedRelay, ringConnected, ringConnectedRelay], cases: [channelConnections] },
   { peers: () => [pythonPlugin, cPlugin], cases: [plugins] },
 ]

@@ -45,11 +45,30 @@ export class Results {
     const row = this.row(name, peer)
     return row === undefined ? undefined : summaryOf(row, metric)?.median
   }
+
+  /**
+   * What `combine` makes of a metric of two peers in the same round, over all rounds: so that a slow hour of the machine is on
+   * both sides. Where a round of one of them failed, of their medians; undefined when either was not measured.
+   */
+  compared(
+    name: string,
+    [ours, theirs]: readonly [string, string],
+    metric: MetricName,
+    combine: (ours: number, theirs: number) => number,
+  ): Summary | undefined {
+    const [one, other] = [ours, theirs].map((peer) => this.row(name, peer)).map((row) => row && summaryOf(row, metric))
+    if (one == null || other == null) return undefined
+    if (one.values.length !== other.values.length) return summarize([combine(one.median, other.median)])
+    return summarize(one.values.map((value, round) => combine(value, other.values[round] ?? other.median)))
+  }
 }
 
 /** A metric over all rounds; undefined when it was not measured. */
 export function summaryOf(row: Row, metric: MetricName): Summary | undefined {
-  const values = row.measurements.flatMap((measurement) => measurement[metric] ?? [])
+  return summarize(row.measurements.flatMap((measurement) => measurement[metric] ?? []))
+}
+
+function summarize(values: readonly number[]): Summary | undefined {
   const sorted = values.toSorted((a, b) => a - b)
   const [min, max] = [sorted[0], sorted.at(-1)]
   if (min === undefined || max === undefined) return undefined

@@ -2,7 +2,7 @@
 
 import type { Bench } from './bench.ts'
 import type { Case, Group } from './cases/case.ts'
-import { latency } from './cases/latency.ts'
+import { latencyHalf, latencyMost } from './cases/latency.ts'
 import { keepAlive } from './cases/requests.ts'
 import type { Options } from './options.ts'
 import { checkPeer, type Peer, type Running } from './peers/peer.ts'
@@ -11,14 +11,21 @@ import type { Results } from './results.ts'
 /** Says what is going on, to a person. */
 export type Say = (text: string) => void
 
-/** The part of `plan` that the options ask for: groups without peers or cases are left out. */
-export function planned(plan: readonly Group[], options: Options): readonly Group[] {
+/**
+ * The part of `plan` that the options ask for: groups without peers or cases are left out.
+ * @param hasRing whether peers on io_uring can run here
+ */
+export function planned(plan: readonly Group[], options: Options, hasRing: boolean): readonly Group[] {
   const { peers, cases } = options
-  const wanted = cases === null || !cases.includes(latency.name) ? cases : [keepAlive.name, ...cases]
+  const needsRates = cases?.some((name) => name === latencyHalf.name || name === latencyMost.name) === true
+  const wanted = needsRates ? [keepAlive.name, ...cases] : cases
   return plan
     .map((group) => ({
       ...group,
-      peers: () => group.peers(options).filter(({ name }) => peers === null || peers.includes(name)),
+      peers: () =>
+        group
+          .peers(options)
+          .filter((peer) => (hasRing || peer.isOnRing !== true) && (peers === null || peers.includes(peer.name))),
       cases: group.cases.filter(({ name }) => wanted === null || wanted.includes(name)),
     }))
     .filter((group) => group.cases.length > 0 && group.peers().length > 0)

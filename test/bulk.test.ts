@@ -7,7 +7,8 @@ import type { Socket } from 'node:net'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { describe, test } from 'node:test'
-import { type Daemon, startDaemon } from './harness/daemon.ts'
+import { probeRing } from '../packages/gateway/src/transport/ring/probe.ts'
+import { type Daemon, type DaemonSettings, startDaemon } from './harness/daemon.ts'
 import { sampleData } from './harness/data.ts'
 import { until, within } from './harness/deadline.ts'
 import { RawClient } from './harness/raw.ts'
@@ -29,8 +30,11 @@ function memoryOf(pid: number): { readonly now: number; readonly peak: number } 
   return { now: bytes('VmRSS'), peak: bytes('VmHWM') }
 }
 
-async function startBulk(scope: Scope): Promise<{ daemon: Daemon; session: string; worker: number }> {
-  const daemon = await startDaemon(scope)
+async function startBulk(
+  scope: Scope,
+  settings: DaemonSettings = {},
+): Promise<{ daemon: Daemon; session: string; worker: number }> {
+  const daemon = await startDaemon(scope, settings)
   const [worker = 0] = daemon.workerPids
   return { daemon, session: await daemon.login(), worker }
 }
@@ -290,4 +294,38 @@ describe('an upload that ends before its length', { timeout: 300_000 }, () => {
       ended = Promise.withResolvers<number>()
     }
   })
+})
+
+describe('an upload whose service has answered already', { timeout: 300_000 }, () => {
+  const PIECES = 1300
+  const UPLOADS = 10
+  /** How long the service is busy between two reads. */
+  const BUSY_MS = 2
+  const probed = probeRing()
+  for (const transport of ['net', 'ring'] as const) {
+    const skip = transport === 'ring' && !probed.works ? probed.reason : false
+    test(`reaches it whole · ${transport}`, { skip }, async (t) => {
+      const scope = scopeOf(t)
+      const { daemon, session } = await startBulk(scope, { transport })
+      let ended = Promise.withResolvers<string>()
+      await serveSockets(scope, daemon.place.socket(NAME), (socket) => {
+        let last = ''
+        socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'))
+        socket.on('data', (chunk: Buffer) => {
+          last = chunk.toString('latin1').slice(-16)
+          socket.pause()
+          setTimeout(() => socket.resume(), BUSY_MS)
+        })
+        socket.on('end', () => ended.resolve(last))
+      })
+      for (let upload = 0; upload < UPLOADS; upload++) {
+        using client = await RawClient.connect(daemon.url)
+        await client.send(head('PUT', session, 'Transfer-Encoding: chunked\r\n'))
+        await write(client.socket, chunked(Array.from({ length: PIECES }, (_, piece) => Buffer.alloc(4096, piece))))
+        await client.response()
+        assert.match(await within(ended.promise, 'the end of the upload'), /\r\n0\r\n\r\n$/)
+        ended = Promise.withResolvers<string>()
+      }
+    })
+  }
 })

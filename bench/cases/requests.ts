@@ -12,7 +12,7 @@ function wrkCase(name: string, title: string, how: string, settings: WrkSettings
   return {
     name,
     title: () => title,
-    how: `${how} \`wrk -t 1 -c 64\`.`,
+    how: `${how} \`wrk -t 1 -c ${settings.connections ?? 64}\`.`,
     plots: PLOTS,
     async measure({ bench, options, running }) {
       await runLoad(bench, running, { ...warm, seconds: options.warmSeconds })
@@ -45,6 +45,19 @@ export const keepAlive: Case = wrkCase(
   'A request like a small API call, on connections that stay open.',
   {},
 )
+
+export const keepAlive4: Case = fewOrMany(4)
+export const keepAlive256: Case = fewOrMany(256)
+
+function fewOrMany(connections: number): Case {
+  return wrkCase(
+    `keep-alive-${connections}`,
+    `GET of 22 bytes, kept alive, ${connections} connections`,
+    'The more connections ask at once, the more of them are served in one turn of an event loop.',
+    { connections },
+    { connections },
+  )
+}
 
 export const packedKeepAlive: Case = wrkCase(
   'packed-keep-alive',

@@ -22,6 +22,8 @@ export interface Peer {
   readonly title: string
   /** Whether it looks at the session at all. */
   readonly isGuarded: boolean
+  /** Whether its connections go through io_uring; default: no. */
+  readonly isOnRing?: boolean
   start(bench: Bench): Promise<Running>
 }
 

@@ -21,6 +21,8 @@ const PASSWORD = 'correct horse battery'
 interface Variant {
   readonly name: string
   readonly title: string
+  /** How it has its connections; default: net. */
+  readonly transport?: 'net' | 'ring'
   readonly workers?: number
   /** Runs on both cores, beside the load. */
   readonly isUnpinned?: boolean
@@ -41,7 +43,13 @@ interface Variant {
 
 /** The peer, or a variant of it. */
 export function xengate(variant: Variant): Peer {
-  return { ...variant, isGuarded: true, start: (bench) => start(bench, variant) }
+  const { name, title, transport } = variant
+  return { name, title, isGuarded: true, isOnRing: transport === 'ring', start: (bench) => start(bench, variant) }
+}
+
+/** Name of the peer with `count` live sessions. */
+export function sessionsPeer(count: number, transport: 'net' | 'ring'): string {
+  return transport === 'net' ? `xengate-${count}-sessions` : `xengate-ring-${count}-sessions`
 }
 
 const XENGATE = ['-C', '@xengate/source', join(import.meta.dirname, '../../packages/gateway/src/main.ts')]
@@ -62,6 +70,7 @@ async function start(bench: Bench, variant: Variant): Promise<Running> {
   const { env, argv } = await program(host, variant.packed)
   const started = host.start(place, process.execPath, [...argv, 'serve', '--config', path], { env })
   const url = await readUrl(host, started)
+  expectTransport(started, variant)
   const sessions = written ?? writeSessions(host, [await (authority?.login?.(USER) ?? login(url))])
   const gatewayPids = [started.pid]
   const running = {
@@ -106,11 +115,12 @@ async function addUser(host: Host, path: string): Promise<void> {
 
 function configuration(
   services: string,
-  { workers = 1, logsAccess = false, nodeService, reuse = 'without-body' }: Variant,
+  { transport = 'net', workers = 1, logsAccess = false, nodeService, reuse = 'without-body' }: Variant,
   authority: Authority | undefined,
 ): string {
   return `state-dir = "state"
 workers = ${workers}
+transport = "${transport}"
 [[listen]]
 address = "127.0.0.1:0"
 [services]
@@ -127,6 +137,12 @@ connections = 20000
 [log]
 access = ${logsAccess}
 ${authority?.table ?? ''}`
+}
+
+/** @throws when the daemon's workers have their connections in another way than is measured */
+function expectTransport(started: Started, { transport = 'net' }: Variant): void {
+  const [, name, reason] = /"transport":\{"name":"(\w+)","reason":"((?:[^"\\]|\\.)*)"/.exec(started.output()) ?? []
+  if (name !== transport) throw new Error(`Xengate runs on ${name}, not on ${transport}: ${reason}`)
 }
 
 function readUrl(host: Host, started: Started): Promise<string> {

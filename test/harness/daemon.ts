@@ -37,6 +37,8 @@ export interface DaemonSettings {
   readonly workers?: number
   /** Default: a free port of 127.0.0.1. Relative paths are in the daemon's directory. */
   readonly listen?: readonly (string | ListenSettings)[]
+  /** Default: what XENGATE_TEST_TRANSPORT says, else auto. */
+  readonly transport?: string
   /** More keys of [services]. */
   readonly services?: string
   /** More tables. */
@@ -138,6 +140,7 @@ export class Place {
 function configurationText({
   workers = 1,
   listen = ['127.0.0.1:0'],
+  transport = TRANSPORT,
   services = '',
   tables = '',
 }: DaemonSettings): string {
@@ -147,7 +150,7 @@ function configurationText({
     .join('\n')
   return `state-dir = "state"
 workers = ${workers}
-transport = "${TRANSPORT}"
+transport = "${transport}"
 
 ${listeners}
 [services]

@@ -1,19 +1,21 @@
-// A service's channel socket in a process of its own: it takes each connection and answers the request at once, on the client's connection.
+// A service in a process of its own that takes channels at the path of its first argument, and answers the request on each at once. It
+// answers while the process of the test is busy.
+
 import net from 'node:net'
 import { receiveChannel } from '@xengate/channel'
 
-const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
-  void receiveChannel(socket).then((of) => {
-    socket.resume()
-    if (of.kind !== 'received') return
-    socket.write('{"accepted":true}\n')
-    const client = new net.Socket({ fd: of.clientFd, allowHalfOpen: true })
+const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (control) => {
+  void receiveChannel(control).then((received) => {
+    control.resume()
+    if (received.kind !== 'received') return
+    control.write('{"accepted":true}\n')
+    const client = new net.Socket({ fd: received.clientFd, allowHalfOpen: true })
     client.on('error', () => {})
-    client.write('HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nCHANNEL')
     client.on('end', () => {
       client.end()
-      socket.end()
+      control.end()
     })
+    client.write('HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nCHANNEL')
     client.resume()
   })
 })
