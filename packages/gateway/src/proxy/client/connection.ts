@@ -4,7 +4,8 @@
 //   IDLE         HEAD          #readHead           the first bytes of a request are there
 //   IDLE, HEAD   EXCHANGE      #handle             the head is complete: an exchange owns the connection
 //   EXCHANGE     HEAD          again               it has learned, or was refused, what it waited for: the same head is read again
-//   IDLE, HEAD   DISCARDING    refuse              refused with a short body to come, which is dropped
+//   IDLE, HEAD,  DISCARDING    refuse              refused with a short body to come, which is dropped; without one it goes on to IDLE, or
+//   EXCHANGE                                       to LINGERING when the connection cannot go on
 //   EXCHANGE     IDLE          done                complete; the next request may come, or is there already
 //   EXCHANGE     DISCARDING    done                the service answered early; the rest of the body is dropped
 //   DISCARDING   IDLE          #discard            the body has ended

@@ -6,7 +6,7 @@ import { receiveChannel } from '@xengate/channel'
 
 const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (control) => {
   void receiveChannel(control).then((received) => {
-    control.resume()
+    control.on('error', () => {}).resume()
     if (received.kind !== 'received') return
     control.write('{"accepted":true}\n')
     const client = new net.Socket({ fd: received.clientFd, allowHalfOpen: true })
