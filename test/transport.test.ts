@@ -11,11 +11,14 @@ import { serveHttp } from './harness/services.ts'
 const NAME = 'com.example.hello'
 const probed = probeRing()
 
-for (const [wanted, name, reason] of [
+/** What is wanted, what runs then, and why. */
+const CASES: readonly (readonly [wanted: string, name: string, reason: RegExp])[] = [
   ['net', 'net', /^as configured$/],
   ['auto', 'net', /^auto: io_uring is to be measured/],
   probed.works ? ['ring', 'ring', /^as configured$/] : ['ring', 'net', /io_uring|kernel|libuv/],
-] as const) {
+]
+
+for (const [wanted, name, reason] of CASES) {
   test(`transport = "${wanted}" is ${name} here, and whoever asks is told why`, async (t) => {
     const scope = scopeOf(t)
     const daemon = await startDaemon(scope, { transport: wanted })
