@@ -439,9 +439,9 @@ export class Relay extends Exchange implements ServiceListener {
     const service = this.#service
     this.#service = null
     if (service !== null) {
-      if (service.wire.hasUnsent) service.close(this.#shared.limits.bodyIdleTimeoutMs)
-      else if (this.#isReusable) this.#shared.pool.keep(this.#errand.target, service)
-      else service.destroy()
+      // The last piece of the request may still be on its way to the service.
+      if (this.#isReusable && !service.wire.isPending) this.#shared.pool.keep(this.#errand.target, service)
+      else service.close(this.#shared.limits.bodyIdleTimeoutMs)
     }
     this.#log('complete')
     this.#client.done(this.#request, this.#keepsClient, this.#isLastAndShort(), false)

@@ -186,7 +186,7 @@ export class ServicePool {
       this.#idle.set(key, idle)
     }
     if (idle.length >= IDLE_MAX || !connection.isUsable) {
-      connection.destroy()
+      connection.close(IDLE_TIMEOUT_MS)
       return
     }
     connection.idleSinceMs = this.#clock.nowMs
@@ -205,7 +205,7 @@ export class ServicePool {
     for (const [key, idle] of this.#idle) {
       const kept = idle.filter((connection) => {
         if (connection.isUsable && connection.idleSinceMs > oldestMs) return true
-        connection.destroy()
+        connection.close(IDLE_TIMEOUT_MS)
         return false
       })
       if (kept.length === 0) this.#idle.delete(key)
