@@ -1,4 +1,4 @@
-// The system calls on a connection that Node.js makes only through its streams, or not at all; koffi makes them for a tenth of that.
+// The system calls on a connection that Node.js makes only through its streams, or not at all.
 
 import koffi, { type KoffiFunc } from 'koffi'
 
