@@ -23,7 +23,7 @@ import {
 import { digestOf, directoryFor, Heard, listenOn, pair, pattern, PeerHeard, until } from './testing/peers.ts'
 import { limitDescriptors, SO_SNDBUF, socketOption, useUpDescriptors } from './testing/limits.ts'
 import { transports } from './testing/transports.ts'
-import type { Wire } from './transport.ts'
+import type { Listening, Wire } from './transport.ts'
 
 const DEADLINE = { timeout: 110_000 }
 const CONNECTIONS = Number(process.env['XENGATE_TEST_CONNECTIONS'] ?? 5000)
@@ -243,6 +243,26 @@ for (const transport of transports()) {
     const second = await transport.listen({ fd: others }, { accepted: echo, failed })
     await exchange(waiting, pattern(1000))
     second.close()
+  })
+
+  test(`${on}: a connection that comes while one of two listeners closes is the other's`, DEADLINE, async (t) => {
+    const failed = (): void => assert.fail()
+    for (const closing of [0, 1]) {
+      const path = join(directoryFor(t), 'b')
+      const bound = bindSocket(path)
+      assert.ok(bound.kind === 'bound')
+      const both: Listening[] = []
+      for (const fd of [bound.fd, duplicate(bound.fd, F_DUPFD_CLOEXEC, 0)]) {
+        const listening = await transport.listen({ fd }, { accepted: echo, failed })
+        t.after(() => listening.close())
+        both.push(listening)
+        for (let turn = 0; turn < 5; turn++) await nextTurn()
+      }
+      // It waits in the kernel before this returns, and whoever was told of it hears of that after the turn.
+      const client = connect({ path, allowHalfOpen: true })
+      both[closing]?.close()
+      await exchange(client, pattern(1000))
+    }
   })
 
   test(`${on}: a quiet peer is probed over TCP, and a Unix socket has room for much`, DEADLINE, async (t) => {

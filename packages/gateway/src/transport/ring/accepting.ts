@@ -1,6 +1,5 @@
-// A listening socket of the ring. One operation accepts one connection, what else waits is accepted by calls, and then the operation is
-// armed again: so a process goes last among those that wait at the same socket. One that accepts again and again stays where it is in the
-// kernel's queue, which is in front, and the others get nothing.
+// A listening socket of the ring. The ring watches it, and what waits is accepted by calls. Left to the ring, an accept would be told of a
+// connection alone among all that listen there, and whoever closes or dies just then would leave it with nobody; a poll wakes them all.
 
 import { acceptSocket, closeDescriptor } from '@xengate/channel'
 import { getSystemErrorName } from 'node:util'
@@ -9,15 +8,18 @@ import type { Listening, ListeningListener } from '../transport.ts'
 import { isUnixSocket, portOf, setNoDelay } from './addresses.ts'
 import type { Loop, Touched } from './loop.ts'
 import { ENTRY_OPERATION_FLAGS, OPCODE, type Owner } from './ring.ts'
-import { EAGAIN, ECANCELED, EINTR, SOCK_CLOEXEC, SOCK_NONBLOCK } from './system.ts'
 import { RingWire } from './wire.ts'
 
-const ACCEPT = 0
+const POLL = 0
 const CANCEL = 1
+const POLLIN = 1
 /** As many are accepted at one time, so that others get their part, and what was accepted is served in between. */
 const ACCEPTED_MAX = 64
 /** When no connection can be accepted, as for lack of descriptors, it is tried again so much later, in milliseconds. */
 const RETRY_MS = 100
+
+/** Errors of one connection that is gone, or that somebody else has, or of one look: the next is not affected. */
+const UNIMPORTANT: ReadonlySet<string> = new Set(['EAGAIN', 'ECANCELED', 'ECONNABORTED', 'EINTR'])
 
 /** See the head of this file. */
 export class RingListening implements Listening, Owner, Touched {
@@ -29,7 +31,7 @@ export class RingListening implements Listening, Owner, Touched {
   readonly #closed: () => void
   readonly #slot: number
   #operationCount = 0
-  #isAccepting = false
+  #isPolled = false
   #isClosing = false
   #isLeft = false
   #retry: NodeJS.Timeout | null = null
@@ -54,51 +56,52 @@ export class RingListening implements Listening, Owner, Touched {
   submit(): void {
     const { ring } = this.#loop
     if (this.#isClosing) {
-      if (!this.#isAccepting) return
-      ring.addCancel(this.#slot, ACCEPT, CANCEL)
+      if (!this.#isPolled) return
+      ring.addCancel(this.#slot, POLL, CANCEL)
     } else {
-      const at = ring.add(OPCODE.ACCEPT, this.#fd, this.#slot, ACCEPT, 0, 0)
-      ring.entries[at + ENTRY_OPERATION_FLAGS] = SOCK_CLOEXEC | SOCK_NONBLOCK
-      this.#isAccepting = true
+      const at = ring.add(OPCODE.POLL_ADD, this.#fd, this.#slot, POLL, 0, 0)
+      ring.entries[at + ENTRY_OPERATION_FLAGS] = POLLIN
+      this.#isPolled = true
     }
     this.#operationCount++
   }
 
   completed(operation: number, result: number): void {
     this.#operationCount--
-    if (operation === ACCEPT) this.#isAccepting = false
+    if (operation === POLL) this.#isPolled = false
     try {
-      // What was accepted before it closed is the listener's, too.
-      if (operation !== ACCEPT) return
-      if (result >= 0) this.#took(result)
-      else if (!this.#isClosing) this.#failed(-result)
+      if (operation !== POLL || this.#isClosing) return
+      if (result >= 0) this.#acceptAll()
+      else this.#failed(getSystemErrorName(result))
     } finally {
       if (this.#isClosing) this.#leaveIfIdle()
       else if (this.#retry === null) this.#loop.touch(this)
     }
   }
 
-  /** Takes a connection, and those that wait behind it; an error is left to the operation, which comes to it next. */
-  #took(first: number): void {
-    this.#accepted(first)
-    for (let count = 1; count < ACCEPTED_MAX && !this.#isClosing && isReadable(this.#fd); count++) {
-      const more = acceptSocket(this.#fd)
-      if (more.kind === 'failed') return
-      this.#accepted(more.fd)
-    }
+  #acceptAll(): void {
+    let count = 0
+    do {
+      const accepted = acceptSocket(this.#fd)
+      if (accepted.kind === 'failed') {
+        this.#failed(accepted.code)
+        return
+      }
+      this.#accepted(accepted.fd)
+    } while (++count < ACCEPTED_MAX && !this.#isClosing && isReadable(this.#fd))
   }
 
   #accepted(fd: number): void {
     this.#listener.accepted(new RingWire(this.#loop, fd, this.#isUnix))
   }
 
-  #failed(errno: number): void {
-    if (errno === EINTR || errno === EAGAIN || errno === ECANCELED) return
+  #failed(code: string): void {
+    if (UNIMPORTANT.has(code)) return
     this.#retry = setTimeout(() => {
       this.#retry = null
       this.#loop.touch(this)
     }, RETRY_MS)
-    this.#listener.failed(getSystemErrorName(-errno))
+    this.#listener.failed(code)
   }
 
   close(): void {

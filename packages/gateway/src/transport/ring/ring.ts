@@ -31,7 +31,6 @@ const OFF_SQES = 0x1000_0000
 export const OPCODE = {
   POLL_ADD: 6,
   SENDMSG: 9,
-  ACCEPT: 13,
   ASYNC_CANCEL: 14,
   CLOSE: 19,
   SEND: 26,
