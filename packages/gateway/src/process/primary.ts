@@ -21,7 +21,7 @@ import { checkTlsFiles, closeServer, openParts, type Parts, workerAccount, xenap
 import { ServiceManager } from './service-manager.ts'
 import { takeSignals } from './signals.ts'
 import { Statistics } from './statistics.ts'
-import { servicesOf, statusOf } from './status.ts'
+import { servicesOf, statusOf, workersMemoryBytes } from './status.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
 /** What the primary is started with. */
@@ -86,6 +86,7 @@ class Primary implements GroupListener {
   constructor(options: PrimaryOptions, parts: Parts) {
     this.#options = options
     this.#log = options.log
+    this.#log.onProblem = ({ level, event, count }) => this.#statistics.own.logged(level, event, count)
     this.#parts = parts
     this.#group = this.#newGroup(options.config)
   }
@@ -125,7 +126,11 @@ class Primary implements GroupListener {
       changed: ({ event, ...particulars }) => this.#acted(event, particulars),
       status: () => this.#status(),
       services: async () =>
-        servicesOf(await backends.localServices(), this.#config.host.expectedServices, this.#statistics),
+        servicesOf(
+          await backends.localServices(),
+          this.#config.host.expectedServices,
+          this.#statistics.counts.services,
+        ),
     })
     closers.defer(() => closeServer(control))
     await listenPrivately(control, join(this.#config.stateDir, CONTROL_SOCKET), null)
@@ -134,8 +139,8 @@ class Primary implements GroupListener {
   async #openDataSources(directory: string, closers: AsyncDisposableStack): Promise<void> {
     const { DataSources } = await import('../dom0/data-sources.ts')
     const sample = (): Sample => ({
-      counts: this.#statistics.all,
-      memoryBytes: privateBytes() + this.#statistics.workersMemoryBytes,
+      counts: this.#statistics.counts.all,
+      memoryBytes: privateBytes() + workersMemoryBytes(this.#parts.groups.pids),
     })
     const sources = new DataSources(directory, sample, this.#log)
     closers.defer(() => sources.close())
@@ -157,7 +162,6 @@ class Primary implements GroupListener {
       isRegistryHeard: registry,
       startedMs: this.#startedMs,
       statistics: this.#statistics,
-      log: this.#log,
     })
   }
 

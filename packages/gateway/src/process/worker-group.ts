@@ -64,7 +64,7 @@ export interface WorkerGroupOptions {
   /** Where services are on other hosts, now. */
   readonly places: () => ServiceChanges
   readonly log: Log
-  /** Takes what workers count, and how they do. */
+  /** Has the memory that workers count in. */
   readonly statistics: Statistics
   readonly listener: GroupListener
 }
@@ -170,20 +170,27 @@ export class WorkerGroup {
   #spawn(): void {
     const { config, sockets, log, places, account } = this.#options
     const { returns, xenapiPath } = sockets
-    const worker: WorkerProcess = new WorkerProcess([...sockets.listenFds(), returns.fd], account, {
+    const counters = this.#options.statistics.openWorker()
+    const fds = [...sockets.listenFds(), returns.fd, counters.fd]
+    const worker: WorkerProcess = new WorkerProcess(fds, account, {
       said: (message) => this.#listen(worker, message),
       failed: (error) => log.error({ event: 'worker-error', worker: worker.pid, error: failureOf(error) }),
-      exited: (code, signal) => this.#exited(worker, code, signal),
+      exited: (code, signal) => {
+        counters.ended()
+        this.#exited(worker, code, signal)
+      },
     })
+    counters.given()
     this.#workers.add(worker)
     worker.tell({
       type: 'start',
       config,
-      listenFds: worker.givenFds.slice(0, -1),
+      listenFds: worker.givenFds.slice(0, -2),
+      countersFd: worker.givenFds.at(-1) ?? -1,
       tls: this.#tls.map((files) => files?.pair ?? null),
       xenapiPath,
       places: places(),
-      returnFd: worker.givenFds.at(-1) ?? -1,
+      returnFd: worker.givenFds.at(-2) ?? -1,
       returnPath: returns.path,
       returnKey: returns.key,
     })
@@ -216,10 +223,6 @@ export class WorkerGroup {
   #heard(worker: WorkerProcess, message: ToPrimary): void {
     switch (message.type) {
       case 'here':
-        this.#options.statistics.took(this.#livePid(worker), message.report)
-        break
-      case 'counted':
-        this.#options.statistics.took(this.#livePid(worker), message.report, message.counted)
         break
       case 'ready':
         worker.isReady = true
@@ -254,11 +257,6 @@ export class WorkerGroup {
     }
   }
 
-  /** Undefined for one that has ended: what it said last may be read after that. */
-  #livePid(worker: WorkerProcess): number | undefined {
-    return this.#workers.has(worker) ? worker.pid : undefined
-  }
-
   async #answer(worker: WorkerProcess, id: string, clientAddress: string): Promise<void> {
     try {
       worker.tell({ type: 'found', id, session: await this.#options.sessions.find(id, clientAddress) })
@@ -270,7 +268,6 @@ export class WorkerGroup {
 
   #exited(worker: WorkerProcess, code: number | null, signal: NodeJS.Signals | null): void {
     this.#workers.delete(worker)
-    this.#options.statistics.gone(worker.pid)
     if (!worker.isReady) this.#onFailed?.('a worker died before it was ready; see the log')
     if (code === OTHER_BUILD_EXIT) this.#options.listener.otherBuild()
     if (this.#isDraining) {

@@ -1,11 +1,12 @@
 // What is told of requests and channels that are over: to the access log and the audit, to the counts, and to tasks of the XenAPI.
 
+import { type Counters, type ServiceCounters, WAY, XAPI } from '../metrics/counters.ts'
 import type { AccessFields, ChannelFields } from '../logging/access.ts'
+import type { ReasonName } from '../model/reasons.ts'
 import type { Session } from '../model/session.ts'
 import type { ChannelRecord, Journal, Outcome, Peer } from './exchange/ports.ts'
 import type { Request } from './exchange/request.ts'
 import type { Refusal } from './heads/refusals.ts'
-import type { Tally } from './tally.ts'
 
 /** A task of the XenAPI whose request is over. */
 export interface EndedTask {
@@ -26,26 +27,27 @@ export interface JournalOptions {
   readonly taskEnded: ((ended: EndedTask) => void) | null
 }
 
-/** Statuses of refusals that say that the service has a socket. */
-const WITH_A_SOCKET: ReadonlySet<number> = new Set([502, 504])
+/** Statuses of refusals that say that the service has a socket, here or on another host. */
+const WITH_A_SOCKET: ReadonlySet<number> = new Set([302, 502, 504])
+const SWITCHING_PROTOCOLS = 101
 
 /** See the head of this file. */
 export class RequestJournal implements Journal {
   readonly #options: JournalOptions
-  readonly #tally: Tally
+  readonly #counters: Counters
 
-  constructor(tally: Tally, options: JournalOptions) {
-    this.#tally = tally
+  constructor(counters: Counters, options: JournalOptions) {
+    this.#counters = counters
     this.#options = options
   }
 
-  exchanged(peer: Peer, request: Request, outcome: Outcome, reason: string | null): void {
+  exchanged(peer: Peer, request: Request, outcome: Outcome, reason: ReasonName | null): void {
     const { access } = this.#options
     const { id, status, firstByteMs, startedMs } = request
     if (request.task !== null) this.#endTask(request, status, outcome, reason)
     const ttfbMs = firstByteMs === 0 ? 0 : firstByteMs - startedMs
-    const isError = status >= 500 || outcome === 'service-failed' || outcome === 'gateway-failed'
-    this.#tally.relayed(request.isForService ? request.service : null, isError, firstByteMs === 0 ? null : ttfbMs)
+    const nowMs = performance.now()
+    this.#count(request, outcome, reason, nowMs)
     if (access === null) return
     access({
       requestId: id,
@@ -60,8 +62,21 @@ export class RequestJournal implements Journal {
       bytesIn: request.bytesIn,
       bytesOut: request.bytesOut,
       ttfbMs,
-      totalMs: performance.now() - startedMs,
+      totalMs: nowMs - startedMs,
     })
+  }
+
+  #count(request: Request, outcome: Outcome, reason: ReasonName | null, nowMs: number): void {
+    const { counters, status, firstByteMs, startedMs } = request
+    if (counters === null) return
+    request.counters = null
+    const isTunnel = status === SWITCHING_PROTOCOLS
+    const ttfbMs = firstByteMs === 0 ? null : firstByteMs - startedMs
+    const way = counters.name === XAPI ? WAY.FRONT : WAY.RELAY
+    counters.ended(request.method, status, way, ttfbMs, isTunnel ? null : nowMs - startedMs)
+    counters.passed(request.bytesIn, request.bytesOut)
+    if (request.isPrompt) this.#counters.observe(this.#counters.relay, nowMs - firstByteMs)
+    if (reason !== null && outcome !== 'complete') counters.cut(reason)
   }
 
   refused(
@@ -72,11 +87,10 @@ export class RequestJournal implements Journal {
   ): void {
     const { access } = this.#options
     if (request.task !== null) this.#endTask(request, refusal.status, 'refused', refusal.code)
-    const { service, isForService, startedMs } = request
+    const { service, startedMs } = request
     // Nothing was asked on a connection that ends without an answer.
-    if (refusal.status !== 0) {
-      this.#tally.refused(isForService ? service : null, refusal.status, WITH_A_SOCKET.has(refusal.status))
-    }
+    if (refusal.status !== 0) this.#countRefused(request, refusal.status)
+    this.#counters.refused(refusal.reason)
     if (access === null) return
     const elapsedMs = startedMs === 0 ? 0 : performance.now() - startedMs
     access({
@@ -94,6 +108,22 @@ export class RequestJournal implements Journal {
       ttfbMs: elapsedMs,
       totalMs: elapsedMs,
     })
+  }
+
+  #countRefused(request: Request, status: number): void {
+    const { counters, method, service, isForService } = request
+    counters?.gaveUp()
+    request.counters = null
+    const way = status === 302 ? WAY.REDIRECT : WAY.REFUSED
+    const whose = counters ?? this.#whose(isForService ? service : null, status)
+    whose.answered(method, status, way)
+    whose.passed(request.bytesIn, 0)
+  }
+
+  /** Clients do not make up names that are kept: a service has counters of its own when its socket was there. */
+  #whose(service: string | null, status: number): ServiceCounters {
+    if (service === null) return this.#counters.none
+    return WITH_A_SOCKET.has(status) ? this.#counters.service(service) : this.#counters.known(service)
   }
 
   channelled(peer: Peer, { id, entry, startedMs, ...rest }: ChannelRecord): void {

@@ -71,6 +71,7 @@ export class Admission implements Handler {
       known === null
         ? new Request(this.#options.nextRequestId(), performance.now())
         : new Request(known.id, known.startedMs)
+    request.connectMs = known?.connectMs ?? 0
     if (this.#options.front !== null && lacksHost(head)) {
       return this.#refuse(client, new Request(request.id, 0), malformed('host-missing'))
     }

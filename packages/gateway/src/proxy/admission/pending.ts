@@ -56,7 +56,7 @@ export class Pending extends Exchange {
   }
 
   override start(): void {
-    const { limits, pool } = this.#shared
+    const { limits, pool, counters } = this.#shared
     if ('session' in this.#awaited) {
       const id = this.#awaited.session
       this.#client.expectWithin(ANSWER_TIMEOUT_MS)
@@ -67,7 +67,10 @@ export class Pending extends Exchange {
     }
     this.#client.expectWithin(limits.connectTimeoutMs + ANSWER_TIMEOUT_MS)
     const { answer } = this.#learned
+    const startedMs = performance.now()
     pool.connect(this.#awaited.target, (connected) => {
+      this.request.connectMs = performance.now() - startedMs
+      counters.observe(counters.connect, this.request.connectMs)
       if (this.#client.isIn(this)) this.#learn({ answer, connected })
       else if (typeof connected !== 'string') connected.destroy()
     })

@@ -12,6 +12,8 @@
 
 import { cutConnection, endConnection, type Report, ReportReader } from '@xengate/channel'
 import { isPermitted, type Policies } from '../../model/policy.ts'
+import type { ServiceCounters } from '../../metrics/counters.ts'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import type { Wire, WireListener } from '../../transport/transport.ts'
 import { DRAINING, SERVICE_SLOW } from '../heads/refusals.ts'
@@ -55,8 +57,12 @@ export class Channel extends Exchange implements Held, WireListener {
   readonly #control: Wire
   readonly #reader = new ReportReader()
   #state: number = STATE.OFFERED
+  /** Whether the service has the connection. */
+  #isPassed = false
   #outcome: ChannelOutcome = 'complete'
   #why: string | null = null
+  /** What ended it, for the counts of connections. */
+  #endedBy: ReasonName = 'channel-over'
 
   /**
    * @param channels where services take connections
@@ -84,6 +90,11 @@ export class Channel extends Exchange implements Held, WireListener {
 
   get entry(): SessionEntry {
     return this.#passed.entry
+  }
+
+  /** Of the service, which is there: it has a socket for channels. */
+  get #counters(): ServiceCounters {
+    return this.#shared.counters.service(this.#passed.service)
   }
 
   isAllowed(policies: Policies, inForce: readonly string[]): boolean {
@@ -124,11 +135,14 @@ export class Channel extends Exchange implements Held, WireListener {
   #accepted(): void {
     if (this.#state !== STATE.OFFERED) return
     this.#state = STATE.ACCEPTED
+    this.#isPassed = true
+    this.#counters.channels(1)
     this.#client.passed()
   }
 
   #refused(why: string | null): void {
     if (this.#state !== STATE.OFFERED) return
+    this.#counters.channelRefused()
     this.#outcome = 'refused'
     this.#why = why
     this.#release()
@@ -139,6 +153,7 @@ export class Channel extends Exchange implements Held, WireListener {
     this.#requests += requests
     this.#bytesIn += bytesIn
     this.#bytesOut += bytesOut
+    this.#counters.used(requests, bytesIn, bytesOut)
     const isUse = requests > 0 || bytesIn > 0 || bytesOut > 0
     if (isUse && this.#state === STATE.ACCEPTED) this.#shared.touch(this.#passed.entry)
   }
@@ -153,6 +168,7 @@ export class Channel extends Exchange implements Held, WireListener {
     }
     this.#outcome = 'service-failed'
     this.#why = why
+    this.#endedBy = 'channel-failed'
     cutConnection(this.#client.wire.fd)
     this.#finish()
   }
@@ -167,10 +183,12 @@ export class Channel extends Exchange implements Held, WireListener {
   }
 
   /** Ends the channel, for the client and the service at once; the last reports still count. */
-  cut(): void {
+  cut(why: ReasonName): void {
     if (this.#state === STATE.CUT || this.#state === STATE.OVER) return
     this.#state = STATE.CUT
     this.#outcome = 'cut'
+    this.#why ??= why
+    this.#endedBy = why
     cutConnection(this.#client.wire.fd)
     this.#control.end()
     this.#client.expectWithin(LAST_REPORT_MS)
@@ -178,7 +196,7 @@ export class Channel extends Exchange implements Held, WireListener {
 
   /** Ends the channel and waits for nothing. */
   destroy(): void {
-    this.cut()
+    this.cut('gateway-stopped')
     this.#finish()
   }
 
@@ -187,11 +205,13 @@ export class Channel extends Exchange implements Held, WireListener {
     // A service may keep its descriptor, and nobody could take the connection from it once this copy is gone.
     endConnection(this.#client.wire.fd)
     this.#release()
-    this.#client.destroy()
+    this.#client.destroy(this.#endedBy)
   }
 
   /** The channel is over; the client's connection need not be. */
   #release(): void {
+    if (this.#isPassed) this.#counters.channels(-1)
+    this.#isPassed = false
     this.#state = STATE.OVER
     this.#control.destroy()
     this.#shared.holds.letGo(this)
@@ -213,7 +233,8 @@ export class Channel extends Exchange implements Held, WireListener {
 
   /** Our copy is gone, by whatever ended the connection here. */
   override clientClosed(): void {
-    this.destroy()
+    this.cut('client-closed')
+    this.#finish()
   }
 
   /** The service has said nothing about the offer, or nothing more after the end. */
@@ -231,7 +252,7 @@ export class Channel extends Exchange implements Held, WireListener {
 
   override drainTimedOut(): void {
     if (this.#state !== STATE.OFFERED) {
-      this.cut()
+      this.cut('drain-timeout')
       return
     }
     this.#outcome = 'cut'

@@ -2,7 +2,9 @@
 // handler that makes one of each head. Each knows the others by these types alone.
 
 import type { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
+import type { Counters } from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import type { Ends, Wire } from '../../transport/transport.ts'
 import type { Clock } from '../clock.ts'
@@ -37,6 +39,8 @@ export abstract class Exchange {
   abstract readonly wantsBytes: boolean
   /** Whether the head that it was made of is kept, to be read and decided on again. */
   readonly holdsHead: boolean = false
+  /** Whether bytes pass both ways, and no requests are looked for. */
+  readonly isTunnel: boolean = false
 
   /** Begins; called once, when the connection is the exchange's. */
   abstract start(): void
@@ -120,12 +124,12 @@ export interface Client {
   again(): void
   /** The connection, with all that was read from it, is a service's now. */
   passed(): void
-  /** Ends the connection after what is written has gone out. */
-  endSoon(): void
+  /** Ends the connection after what is written has gone out. @param why which is what is counted, of all that are given the first */
+  endSoon(why: ReasonName): void
   /** Ends it by a reset: an orderly end could make a response look complete. */
-  cut(): void
+  cut(why: ReasonName): void
   /** Ends it now. */
-  destroy(): void
+  destroy(why: ReasonName): void
 }
 
 /** Makes an exchange of a request's head. */
@@ -171,7 +175,7 @@ export interface ChannelRecord {
 /** Is told of all that is over. */
 export interface Journal {
   /** A request that was relayed. */
-  exchanged(peer: Peer, request: Request, outcome: Outcome, reason: string | null): void
+  exchanged(peer: Peer, request: Request, outcome: Outcome, reason: ReasonName | null): void
   /** A request that was refused. @param bytesOut bytes of the refusal's body */
   refused(
     address: string,
@@ -189,6 +193,7 @@ export interface Shared {
   readonly pool: ServicePool
   readonly holds: Holds
   readonly journal: Journal
+  readonly counters: Counters
   /** One parser serves every connection: what it says is used within the turn. */
   readonly responseHead: ResponseHead
   readonly trailerLines: FieldLines

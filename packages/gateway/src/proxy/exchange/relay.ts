@@ -20,6 +20,7 @@ import {
   type ResponseHead,
   STEP,
 } from '@xengate/http1'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import { connectionLine } from '../heads/connection-line.ts'
 import {
@@ -70,6 +71,8 @@ export class Relay extends Exchange implements ServiceListener {
   /** The beginning of a response head that did not come whole. */
   #partialHead: Buffer | null = null
   #hasHeardService = false
+  /** Whether the response's head came in what is being read now. */
+  #isHeadNew = false
   #interims = 0
   #isRetry = false
   /** When the response's head is due, on the gateway's clock; 0 while it is not awaited. */
@@ -85,6 +88,10 @@ export class Relay extends Exchange implements ServiceListener {
     this.#request = request
     this.#errand = errand
     this.#isRequestSent = !request.isBodyComing
+    const { counters } = shared
+    request.counters = service.counters
+    request.counters.began()
+    counters.observe(counters.admit, performance.now() - request.startedMs - request.connectMs)
   }
 
   /** Sends the head; of a request with a body it is written together with what of the body is at hand, at `flush`. */
@@ -170,7 +177,7 @@ export class Relay extends Exchange implements ServiceListener {
 
   override clientClosed(): void {
     this.#letServiceGo()
-    this.#log('client-gone')
+    this.#log('client-gone', 'client-gone')
   }
 
   /** The client is gone: the service gets what it sent, to the last byte, and then sees that there is no more. */
@@ -188,6 +195,7 @@ export class Relay extends Exchange implements ServiceListener {
 
   serviceBytes(bytes: Buffer, from: number, to: number): void {
     this.#hasHeardService = true
+    this.#isHeadNew = false
     if (this.#response === RESPONSE.COMPLETE) {
       // More than the response: the request is still being sent, and this connection will serve no other.
       this.#isReusable = false
@@ -263,6 +271,7 @@ export class Relay extends Exchange implements ServiceListener {
     this.#request.status = head.status
     this.#request.firstByteMs = performance.now()
     this.#response = RESPONSE.BODY
+    this.#isHeadNew = true
     const isServicePersistent = head.isPersistent && kind !== BODY.CLOSE
     this.#isReusable = isServicePersistent && this.#mayReuse()
     // What xapi ends with its connection ends with the client's, too: not all of its clients understand chunks.
@@ -443,6 +452,7 @@ export class Relay extends Exchange implements ServiceListener {
       if (this.#isReusable && !service.wire.isPending) this.#shared.pool.keep(this.#errand.target, service)
       else service.close(this.#shared.limits.bodyIdleTimeoutMs)
     }
+    this.#request.isPrompt = this.#isHeadNew
     this.#log('complete')
     this.#client.done(this.#request, this.#keepsClient, this.#isLastAndShort(), false)
   }
@@ -494,7 +504,7 @@ export class Relay extends Exchange implements ServiceListener {
     }
     this.#dropService()
     this.#log('cut', 'session-ended')
-    this.#client.cut()
+    this.#client.cut('session-ended')
   }
 
   override drainTimedOut(): void {
@@ -510,8 +520,8 @@ export class Relay extends Exchange implements ServiceListener {
     if (this.#response === RESPONSE.AWAITED) {
       this.#client.refuse(refusal, this.#request)
     } else {
-      this.#log(`${side}-failed`, refusal.code)
-      this.#client.cut()
+      this.#log(`${side}-failed`, refusal.reason)
+      this.#client.cut(refusal.reason)
     }
   }
 
@@ -538,7 +548,7 @@ export class Relay extends Exchange implements ServiceListener {
     if (this.#request.entry !== null) this.#shared.touch(this.#request.entry)
   }
 
-  #log(outcome: Outcome, reason: string | null = null): void {
+  #log(outcome: Outcome, reason: ReasonName | null = null): void {
     this.#shared.journal.exchanged(this.#client.peer, this.#request, outcome, reason)
   }
 }

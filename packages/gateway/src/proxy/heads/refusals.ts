@@ -1,6 +1,7 @@
 // Every answer that the gateway gives itself: one catalogue, one writer.
 
 import { REASONS, type Reason, statusOfReason } from '@xengate/http1'
+import type { ReasonName } from '../../model/reasons.ts'
 
 /** An answer of the gateway's own. */
 export interface Refusal {
@@ -10,12 +11,12 @@ export interface Refusal {
   /** What went wrong and what to do, for people. */
   readonly text: string
   /** What the log says: the code, or more than the client is told. */
-  readonly reason: string
+  readonly reason: ReasonName
   /** Field lines of this answer alone, each with its CRLF. */
   readonly lines: string
 }
 
-function refusal(status: number, code: string, text: string, lines = ''): Refusal {
+function refusal(status: number, code: ReasonName, text: string, lines = ''): Refusal {
   return { status, code, reason: code, text, lines }
 }
 

@@ -6,6 +6,7 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import { Counters } from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
 import type { AccessFields, ChannelFields } from '../../logging/access.ts'
 import { Policies, type PolicySetting } from '../../model/policy.ts'
@@ -103,6 +104,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     60_000,
   )
   const greetings = new Greetings('00'.repeat(32))
+  const counters = Counters.private()
   const gateway: Gateway = new Gateway({
     transport: transportOf(t),
     limits: { ...LIMITS, ...options.limits },
@@ -119,7 +121,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     debug: null,
     problem: (event, code) => assert.fail(`${event}: ${code}`),
     burstOver: options.burstOver ?? (() => {}),
-    counting: () => {},
+    counters,
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
     taskEnded: (ended) => endedTasks.push(ended),
