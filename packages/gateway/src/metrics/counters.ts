@@ -25,9 +25,9 @@ const METHODS = ['GET', 'PUT', 'POST', 'HEAD', 'DELETE', 'PATCH', 'OPTIONS', 'CO
 const CODES = ['', '1xx', '2xx', '3xx', '4xx', '5xx'] as const
 
 /** By which way a request was answered. */
-export const WAY = { RELAY: 0, CHANNEL: 1, FRONT: 2, REDIRECT: 3, REFUSED: 4 } as const
+export const WAY = { RELAY: 0, CHANNEL: 1, FRONT: 2, REDIRECT: 3, REFUSED: 4, OWN: 5 } as const
 export type Way = (typeof WAY)[keyof typeof WAY]
-const WAYS = ['relay', 'channel', 'front', 'redirect', 'refused'] as const
+const WAYS = ['relay', 'channel', 'front', 'redirect', 'refused', 'own'] as const
 
 /** A connection to a service, as it is counted. */
 export const SERVICE_CONNECTION = { ACTIVE: 0, IDLE: 1 } as const

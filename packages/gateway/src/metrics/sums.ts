@@ -19,6 +19,11 @@ export interface Series {
   readonly total: Float64Array
 }
 
+/** A series of one value that nobody counts: it is looked at when all is read. */
+export function seriesOf(name: FamilyName, value: number, ...values: readonly string[]): Series {
+  return { name, family: FAMILIES[name], values, total: Float64Array.of(value) }
+}
+
 interface Sum extends Series {
   /** Of processes that have ended. */
   readonly ended: Float64Array

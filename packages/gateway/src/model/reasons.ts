@@ -38,6 +38,7 @@ const OWN = {
   'method-not-allowed': ['client', 'admit', 'the method may not be used'],
   'service-elsewhere': ['gateway', 'admit', 'the service runs on another host of the pool'],
   'authority-unavailable': ['gateway', 'admit', 'the authority cannot tell whether the session is live'],
+  healthy: ['gateway', 'admit', 'nothing is refused: a load balancer is told that the gateway serves'],
   draining: ['operator', 'admit', 'the gateway is stopping'],
   'service-unknown': ['service', 'connect', 'no socket is there'],
   'service-stale': ['service', 'connect', 'nobody listens on the socket'],

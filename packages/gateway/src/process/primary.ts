@@ -17,10 +17,12 @@ import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { listenPrivately } from './listening-socket.ts'
 import { privateBytes } from './memory.ts'
+import { Looks, type Looked } from './looks.ts'
+import { type Ailment, MetricsListener } from './metrics-listener.ts'
 import { checkTlsFiles, closeServer, openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
 import { ServiceManager } from './service-manager.ts'
 import { takeSignals } from './signals.ts'
-import { Statistics } from './statistics.ts'
+import type { Statistics } from './statistics.ts'
 import { servicesOf, statusOf, workersMemoryBytes } from './status.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
@@ -72,7 +74,11 @@ class Primary implements GroupListener {
   readonly #options: PrimaryOptions
   readonly #log: Log
   readonly #parts: Parts
-  readonly #statistics = new Statistics()
+  readonly #statistics: Statistics
+  readonly #metrics = new MetricsListener({
+    metrics: () => this.#statistics.text(),
+    ailment: () => this.#ailment,
+  })
   readonly #startedMs = Date.now()
   readonly #manager = ServiceManager.fromEnvironment(process.env)
   /** The workers of the configuration in force. */
@@ -88,7 +94,32 @@ class Primary implements GroupListener {
     this.#log = options.log
     this.#log.onProblem = ({ level, event, count }) => this.#statistics.own.logged(level, event, count)
     this.#parts = parts
+    this.#statistics = parts.statistics
     this.#group = this.#newGroup(options.config)
+    const looks = new Looks()
+    this.#statistics.onRead(async () => looks.seriesOf(await this.#looked()))
+    this.#noteReload(true)
+  }
+
+  /** Why clients had better go elsewhere; null while they need not. */
+  get #ailment(): Ailment {
+    if (this.#isStopping) return 'draining'
+    return this.#parts.groups.readyPids.length === 0 ? 'no worker serves' : null
+  }
+
+  async #looked(): Promise<Looked> {
+    const { backends, groups } = this.#parts
+    // What cannot be asked now is left out.
+    const sessions = (await backends.xenapi?.authority.count().catch(() => null)) ?? null
+    const { pids: workerPids, readyPids } = groups
+    return { config: this.#config, transport: this.#group.transport, workerPids, readyPids, sessions }
+  }
+
+  /** Counts that a configuration was taken, or was not. */
+  #noteReload(isTaken: boolean): void {
+    const { own } = this.#statistics
+    own.set('xengate_config_last_reload_successful', isTaken ? 1 : 0)
+    if (isTaken) own.set('xengate_config_last_reload_success_timestamp_seconds', Date.now() / 1000)
   }
 
   get #config(): Config {
@@ -103,13 +134,21 @@ class Primary implements GroupListener {
   async start(closers: AsyncDisposableStack): Promise<void> {
     const { backends, groups } = this.#parts
     const config = this.#config
+    closers.defer(() => this.#metrics.close())
+    await this.#metrics.take(config.control.metrics)
     closers.defer(() => {
       groups.destroy()
       return groups.drain()
     })
     await this.#openControl(closers)
     await groups.start(this.#group)
-    this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config), ...this.#described })
+    this.#log.info({
+      event: 'started',
+      listen: this.urls,
+      workers: workerCount(config),
+      metrics: this.#metrics.url,
+      ...this.#described,
+    })
     backends.health?.start()
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
@@ -302,7 +341,11 @@ class Primary implements GroupListener {
     try {
       await this.#take(await reload())
       this.#acted('reloaded', { listen: this.urls })
+      this.#noteReload(true)
+      this.#statistics.own.count('xengate_config_reloads_total', 'taken')
     } catch (error) {
+      this.#noteReload(false)
+      this.#statistics.own.count('xengate_config_reloads_total', 'refused')
       this.#log.error({ event: 'reload-refused', problem: error instanceof Error ? error.message : String(error) })
     } finally {
       this.#isReloading = false
@@ -315,11 +358,14 @@ class Primary implements GroupListener {
   async #take(config: Config): Promise<void> {
     const { backends, groups, inForce } = this.#parts
     this.#checkReload(config)
+    const metrics = await this.#metrics.take(config.control.metrics)
     backends.configure(config)
     const group = await this.#startGroup(config).catch((error: unknown) => {
       backends.configure(this.#config)
+      metrics.undo()
       throw error
     })
+    metrics.keep()
     this.#log.level = config.log.level
     inForce.config = config
     const old = this.#group

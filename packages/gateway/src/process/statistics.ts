@@ -26,15 +26,15 @@ export interface CountedProblem {
   readonly lastMs: number
 }
 
-/** Sets what is now, before all is read. */
-export type Refresh = (counters: Counters) => Promise<void> | void
+/** Looks at what nobody counts. */
+export type Look = () => Promise<readonly Series[]>
 
 /** See the head of this file. */
 export class Statistics {
   /** Of the primary. */
   readonly own: Counters = Counters.private()
   readonly #sums = new Sums()
-  readonly #refreshes: Refresh[] = []
+  readonly #looks: Look[] = []
 
   constructor() {
     this.#sums.add(this.own.memory)
@@ -61,15 +61,15 @@ export class Statistics {
     }
   }
 
-  /** Has `refresh` called before all is read for others. */
-  onRead(refresh: Refresh): void {
-    this.#refreshes.push(refresh)
+  /** Has `look` called whenever all is read for others. */
+  onRead(look: Look): void {
+    this.#looks.push(look)
   }
 
   /** All series, as text for Prometheus. */
   async text(): Promise<string> {
-    for (const refresh of this.#refreshes) await refresh(this.own)
-    return exposition(this.#sums.all())
+    const looked = await Promise.all(this.#looks.map((look) => look()))
+    return exposition([...this.#sums.all(), ...looked.flat()])
   }
 
   /** All series now, without what has to be asked for: good until this, or another of these, is called again. */

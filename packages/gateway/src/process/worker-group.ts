@@ -4,6 +4,7 @@ import type { Config, ServicesConfig } from '../config/config.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
+import type { Session } from '../model/session.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
@@ -258,11 +259,23 @@ export class WorkerGroup {
   }
 
   async #answer(worker: WorkerProcess, id: string, clientAddress: string): Promise<void> {
+    const startedMs = performance.now()
+    const session = await this.#find(id, clientAddress)
+    worker.tell({ type: 'found', id, session })
+    const { statistics, config } = this.#options
+    const { authority } = config.sessions
+    const result = session === null ? 'nobody' : session === 'unavailable' ? 'unavailable' : 'session'
+    statistics.own.count('xengate_session_lookups_total', authority, result)
+    const at = statistics.own.place('xengate_session_lookup_duration_seconds', authority)
+    statistics.own.observe(at, performance.now() - startedMs)
+  }
+
+  async #find(id: string, clientAddress: string): Promise<Session | null | 'unavailable'> {
     try {
-      worker.tell({ type: 'found', id, session: await this.#options.sessions.find(id, clientAddress) })
+      return await this.#options.sessions.find(id, clientAddress)
     } catch (error) {
       this.#options.log.error({ event: 'session-lookup-failed', error: failureOf(error) })
-      worker.tell({ type: 'found', id, session: 'unavailable' })
+      return 'unavailable'
     }
   }
 

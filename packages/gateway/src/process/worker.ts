@@ -139,6 +139,7 @@ class Worker {
       sessions: this.#sessions,
       front: config.front,
       xenapiPath,
+      hasHealth: config.control.health,
       returnPath,
       greetings: this.#greetings,
       idPrefix: randomBytes(6).toString('hex'),

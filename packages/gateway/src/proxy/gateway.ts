@@ -50,6 +50,8 @@ export interface GatewayOptions extends JournalOptions {
   readonly front: Front | null
   /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
   readonly xenapiPath: string | null
+  /** Whether `GET /healthz` is answered. */
+  readonly hasHealth: boolean
   /** Unix socket where services bring back what a channel must not answer. */
   readonly returnPath: string
   /** By which they say there which client's they are. */

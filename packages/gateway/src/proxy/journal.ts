@@ -82,15 +82,20 @@ export class RequestJournal implements Journal {
   refused(
     address: string,
     request: Request,
-    refusal: Pick<Refusal, 'status' | 'code' | 'reason'>,
+    refusal: Pick<Refusal, 'status' | 'code' | 'reason' | 'host'>,
     bytesOut: number,
   ): void {
     const { access } = this.#options
+    if (refusal.status === 200) {
+      this.#counters.none.answered(request.method, refusal.status, WAY.OWN)
+      return
+    }
     if (request.task !== null) this.#endTask(request, refusal.status, 'refused', refusal.code)
     const { service, startedMs } = request
     // Nothing was asked on a connection that ends without an answer.
     if (refusal.status !== 0) this.#countRefused(request, refusal.status)
     this.#counters.refused(refusal.reason)
+    if (refusal.host !== undefined) this.#counters.count('xengate_redirects_total', refusal.host)
     if (access === null) return
     const elapsedMs = startedMs === 0 ? 0 : performance.now() - startedMs
     access({

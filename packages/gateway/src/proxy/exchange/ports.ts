@@ -180,7 +180,7 @@ export interface Journal {
   refused(
     address: string,
     request: Request,
-    refusal: Pick<Refusal, 'status' | 'code' | 'reason'>,
+    refusal: Pick<Refusal, 'status' | 'code' | 'reason' | 'host'>,
     bytesOut: number,
   ): void
   channelled(peer: Peer, record: ChannelRecord): void

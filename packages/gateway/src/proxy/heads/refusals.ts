@@ -12,6 +12,8 @@ export interface Refusal {
   readonly text: string
   /** What the log says: the code, or more than the client is told. */
   readonly reason: ReasonName
+  /** Of another host of the pool, where the client is sent to. */
+  readonly host?: string
   /** Field lines of this answer alone, each with its CRLF. */
   readonly lines: string
 }
@@ -26,6 +28,9 @@ const RETRY_SOON = 'Retry-After: 1\r\n'
 export function malformed(reason: Reason): Refusal {
   return refusal(statusOfReason(reason), reason, `The request is refused: ${REASONS[reason]}.`)
 }
+
+/** What a load balancer is told while the gateway serves. */
+export const HEALTHY: Refusal = refusal(200, 'healthy', 'ok')
 
 export const SESSION_MISSING: Refusal = refusal(
   403,
@@ -91,12 +96,11 @@ export function methodNotAllowed(allowed: readonly string[]): Refusal {
 
 /** @param location the same target on the host that has the service */
 export function elsewhere(location: string): Refusal {
-  return refusal(
-    302,
-    'service-elsewhere',
-    'The service runs on another host: follow Location.',
-    `Location: ${location}\r\n`,
-  )
+  const text = 'The service runs on another host: follow Location.'
+  return {
+    ...refusal(302, 'service-elsewhere', text, `Location: ${location}\r\n`),
+    host: URL.parse(location)?.hostname ?? '',
+  }
 }
 
 export const REQUEST_SLOW: Refusal = refusal(
@@ -180,6 +184,7 @@ export const PLAIN_ON_TLS: Refusal = refusal(
 export const DRAINING: Refusal = refusal(503, 'draining', 'The gateway is stopping: try again shortly.', RETRY_SOON)
 
 const PHRASES: Readonly<Record<number, string>> = {
+  200: 'OK',
   302: 'Found',
   400: 'Bad Request',
   403: 'Forbidden',

@@ -122,6 +122,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     problem: (event, code) => assert.fail(`${event}: ${code}`),
     burstOver: options.burstOver ?? (() => {}),
     counters,
+    hasHealth: true,
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
     taskEnded: (ended) => endedTasks.push(ended),
