@@ -24,6 +24,8 @@ export interface Log {
   access(fields: AccessFields): void
   /** Told of each warning and error; what is below the threshold is none. Null: nobody is. */
   onProblem: ((problem: Problem) => void) | null
+  /** Takes all that is logged as lines of JSON, too; null: nobody does. */
+  tap: ((line: string) => void) | null
   /** Writes what is buffered, then calls `done`. What is still buffered at exit is written by itself. */
   flush(done?: () => void): void
 }
@@ -81,6 +83,7 @@ class EventLog implements Log {
   /** Null: JSON. */
   readonly #readable: Readable | null
   onProblem: ((problem: Problem) => void) | null = null
+  tap: ((line: string) => void) | null = null
 
   constructor(level: LogLevel, readable: Readable | null, open: (droppedLine: (lines: number) => string) => Lines) {
     this.#level = level
@@ -127,6 +130,8 @@ class EventLog implements Log {
 
   access(fields: AccessFields): void {
     if (this.#rank > INFO_RANK) return
+    const { tap } = this
+    if (tap !== null) tap(shortenLine(accessJson(fields, process.pid, Date.now())))
     if (this.#readable === null) this.#lines.add(shortenLine(accessJson(fields, process.pid, Date.now())), 'info')
     else this.#lines.add(cut(this.#readable.access(fields, new Date())), 'info')
   }
@@ -138,16 +143,21 @@ class EventLog implements Log {
   #log(level: LogLevel, event: LogEvent): void {
     if (!this.isLogged(level)) return
     if (LOG_LEVELS.indexOf(level) > INFO_RANK) this.onProblem?.({ level, event: event.event, count: 1 })
+    this.tap?.(jsonLine(level, event, new Date()))
     this.#lines.add(this.#line(level, event), level)
   }
 
   #line(level: LogLevel, event: LogEvent): string {
     const now = new Date()
     if (this.#readable !== null) return cut(this.#readable.event(level, event, now))
-    const record = { level, time: now.toISOString(), pid: process.pid, ...event }
-    if ('error' in event) record.error = errorRecord(event.error)
-    return shortenLine(`${JSON.stringify(record)}\n`)
+    return jsonLine(level, event, now)
   }
+}
+
+function jsonLine(level: LogLevel, event: LogEvent, now: Date): string {
+  const record = { level, time: now.toISOString(), pid: process.pid, ...event }
+  if ('error' in event) record.error = errorRecord(event.error)
+  return shortenLine(`${JSON.stringify(record)}\n`)
 }
 
 const INFO_RANK = LOG_LEVELS.indexOf('info')

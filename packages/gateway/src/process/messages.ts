@@ -2,6 +2,7 @@
 
 import type { Config, ServicesConfig } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
+import type { Question, Told } from './control/questions.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import type { TlsPair } from '../proxy/arrival/tls-credentials.ts'
 import type { Forgetting } from '../sessions/authority.ts'
@@ -53,6 +54,10 @@ export type ToWorker =
   | { readonly type: 'tls'; readonly listener: number; readonly pair: TlsPair }
   /** A sign of life is wanted: `here`. */
   | { readonly type: 'are-you-there' }
+  /** To be answered by `told`, with the same number. */
+  | { readonly type: 'asked'; readonly question: number; readonly asked: Question }
+  /** Somebody listens to the log's events, or nobody does any more. */
+  | { readonly type: 'watched'; readonly isWatched: boolean }
   /** Places of services have changed. */
   | { readonly type: 'places'; readonly changes: ServiceChanges }
   /** The primary is there, and tells of endings: of all that the authority had before this moment, on `monotonicMs`. */
@@ -76,6 +81,9 @@ export type ToPrimary =
   /** It serves. `transport`: how it has its connections, and why so, in words. */
   | { readonly type: 'ready'; readonly transport: TransportSaid }
   | { readonly type: 'here' }
+  | { readonly type: 'told'; readonly question: number; readonly told: Told[keyof Told] }
+  /** What was logged, while somebody listens: lines of JSON. */
+  | { readonly type: 'logged'; readonly lines: readonly string[] }
   /** The worker cannot serve, and exits: what failed, in words. */
   | { readonly type: 'failed'; readonly problem: string }
   /** Is there a session with this id? The client's address is empty when nobody can tell. */

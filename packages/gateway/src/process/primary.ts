@@ -9,10 +9,14 @@ import { join } from 'node:path'
 import type { Config, LogConfig } from '../config/config.ts'
 import type { Sample } from '../dom0/data-sources.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
+import { failureOf } from '../logging/causes.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import { version } from '../version.ts'
+import type { Watched } from './control/answers.ts'
+import { EventHub } from './control/events.ts'
+import { startControlService } from './control/service.ts'
 import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { listenPrivately } from './listening-socket.ts'
@@ -23,7 +27,7 @@ import { checkTlsFiles, closeServer, openParts, type Parts, workerAccount, xenap
 import { ServiceManager } from './service-manager.ts'
 import { takeSignals } from './signals.ts'
 import type { Statistics } from './statistics.ts'
-import { servicesOf, statusOf, workersMemoryBytes } from './status.ts'
+import { elsewhere, servicesOf, statusOf, workersMemoryBytes } from './status.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
 /** What the primary is started with. */
@@ -81,6 +85,10 @@ class Primary implements GroupListener {
   })
   readonly #startedMs = Date.now()
   readonly #manager = ServiceManager.fromEnvironment(process.env)
+  readonly #events = new EventHub((isWatched) => {
+    this.#log.tap = isWatched ? (line) => this.#events.publish(line) : null
+    this.#parts.groups.watched(isWatched)
+  })
   /** The workers of the configuration in force. */
   #group: WorkerGroup
   #isReloading = false
@@ -160,19 +168,56 @@ class Primary implements GroupListener {
 
   async #openControl(closers: AsyncDisposableStack): Promise<void> {
     const { backends } = this.#parts
+    const watched = this.#watched()
+    await this.#openControlService(watched, closers)
     const control = createControlServer({
+      watched,
       signIn: backends.xenapi?.authority ?? null,
       changed: ({ event, ...particulars }) => this.#acted(event, particulars),
       status: () => this.#status(),
-      services: async () =>
-        servicesOf(
-          await backends.localServices(),
-          this.#config.host.expectedServices,
-          this.#statistics.counts.services,
-        ),
+      services: () => this.#services(),
     })
     closers.defer(() => closeServer(control))
     await listenPrivately(control, join(this.#config.stateDir, CONTROL_SOCKET), null)
+  }
+
+  async #services(): Promise<readonly unknown[]> {
+    const found = await this.#parts.backends.localServices()
+    return servicesOf(found, this.#config.host.expectedServices, this.#statistics.counts.services)
+  }
+
+  #watched(): Watched {
+    const { backends, groups } = this.#parts
+    return {
+      status: () => this.#status(),
+      services: async () => [...(await this.#services()), ...elsewhere(backends.places)],
+      signIn: backends.xenapi?.authority ?? null,
+      ask: (question) => groups.ask(question),
+      metrics: () => this.#statistics.text(),
+      events: this.#events,
+      acted: (event, particulars) => this.#acted(event, particulars),
+    }
+  }
+
+  /** Without the service all else goes on: its directory may come later, as services do. */
+  async #openControlService(watched: Watched, closers: AsyncDisposableStack): Promise<void> {
+    const [directory = ''] = this.#config.services.directories
+    try {
+      const server = await startControlService(watched, directory, workerAccount(this.#config))
+      closers.defer(() => closeServer(server))
+      // Whoever listens to events would be waited for.
+      this.#parts.stopping.signal.addEventListener('abort', () => closeServer(server))
+    } catch (error) {
+      this.#log.warn({ event: 'control-unavailable', directory, error: failureOf(error) })
+    }
+  }
+
+  get isWatched(): boolean {
+    return this.#events.isWatched
+  }
+
+  logged(line: string): void {
+    this.#events.publish(line)
   }
 
   async #openDataSources(directory: string, closers: AsyncDisposableStack): Promise<void> {
@@ -186,7 +231,7 @@ class Primary implements GroupListener {
     sources.start()
   }
 
-  #status(): unknown {
+  #status(): Readonly<Record<string, unknown>> {
     const { backends, groups } = this.#parts
     const { authority, registry } = backends.heard
     return statusOf({

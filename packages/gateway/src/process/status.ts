@@ -3,6 +3,7 @@
 
 import type { Config } from '../config/config.ts'
 import { type AllCounts, type Counts, NO_COUNTS } from '../metrics/counts.ts'
+import type { ServiceChanges } from '../services/registry.ts'
 import type { FoundService } from '../services/local-services.ts'
 import { build, version } from '../version.ts'
 import { privateBytes } from './memory.ts'
@@ -37,7 +38,7 @@ interface ShownCounts {
 }
 
 /** Answers `GET /status`. */
-export function statusOf(source: StatusSource): unknown {
+export function statusOf(source: StatusSource): Readonly<Record<string, unknown>> {
   const { config, statistics } = source
   const since = new Date(source.startedMs).toISOString()
   return {
@@ -74,6 +75,11 @@ export function servicesOf(
   return [...found, ...missing]
     .toSorted((one, other) => (one.name < other.name ? -1 : 1))
     .map(({ name, path, accepts }) => ({ name, socket: path, accepts, ...shown(counts.get(name) ?? NO_COUNTS) }))
+}
+
+/** Services on other hosts of the pool, and where. */
+export function elsewhere(places: ServiceChanges): readonly unknown[] {
+  return places.filter(([, hosts]) => hosts.length > 0).map(([name, hosts]) => ({ name, hosts }))
 }
 
 /** What workers take of the host's memory, each alone, in bytes. */

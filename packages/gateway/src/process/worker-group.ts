@@ -11,6 +11,7 @@ import type { Forgetting } from '../sessions/authority.ts'
 import { OTHER_BUILD_EXIT } from '../version.ts'
 import type { Account } from './account.ts'
 import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker, type TransportSaid } from './messages.ts'
+import type { Question, Told } from './control/questions.ts'
 import type { SessionBroker } from './session-broker.ts'
 import type { Statistics } from './statistics.ts'
 import { type TlsEvent, WatchedTlsFiles } from './tls-files.ts'
@@ -46,6 +47,9 @@ export interface GroupListener {
   /** How many connections with something under way a stop waits for, if any. */
   draining(connections: number): void
   taskEnded(ended: EndedTask): void
+  /** Whether somebody listens to the log's events; then what workers log is told. */
+  readonly isWatched: boolean
+  logged(line: string): void
   /** A worker died that was to serve on, or hung. */
   troubled(trouble: WorkerTrouble): void
   /** For some time no worker has served: clients wait, and would rather be refused. */
@@ -225,11 +229,18 @@ export class WorkerGroup {
     switch (message.type) {
       case 'here':
         break
+      case 'told':
+        worker.told(message.question, message.told)
+        break
+      case 'logged':
+        for (const line of message.lines) this.#options.listener.logged(line)
+        break
       case 'ready':
         worker.isReady = true
         worker.transport = message.transport
         this.#replaceMs = REPLACE_FIRST_MS
         this.#options.log.info({ event: 'worker-ready', worker: worker.pid, transport: message.transport })
+        if (this.#options.listener.isWatched) worker.tell({ type: 'watched', isWatched: true })
         this.#onReady?.()
         break
       case 'failed':
@@ -307,6 +318,17 @@ export class WorkerGroup {
     const ending = this.#endings++
     const silent = ({ pid }: WorkerProcess): void => this.#options.log.error({ event: 'worker-silent', worker: pid })
     await Promise.all([...this.#workers].map((worker) => worker.ended(ending, uuids, () => silent(worker))))
+  }
+
+  /** Asks every worker. Those that do not answer are left out. */
+  async ask<Kind extends keyof Told>(question: Question<Kind>): Promise<readonly Told[Kind][]> {
+    const told = await Promise.all([...this.#workers].map((worker) => worker.ask(question)))
+    return told.filter((one) => one !== undefined)
+  }
+
+  /** Tells every worker whether somebody listens to the log's events. */
+  watched(isWatched: boolean): void {
+    this.#tellAll({ type: 'watched', isWatched })
   }
 
   /** Tells the workers what a newer configuration says of services. */

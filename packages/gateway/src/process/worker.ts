@@ -18,6 +18,8 @@ import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../model/session.ts'
 import { SessionTable } from '../sessions/table.ts'
 import { chooseTransport, type ChosenTransport } from '../transport/choose.ts'
+import type { Question, Told } from './control/questions.ts'
+import { CONTROL_SERVICE, controlPolicy } from './control/policy.ts'
 import { collectGarbage } from './garbage.ts'
 import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
 
@@ -28,6 +30,10 @@ const TELL_INTERVAL_MS = 1000
 const IDLE_TIMEOUT_PARTS = 8
 /** Nor than this part of what xapi is trusted for: it is asked again about sessions that are used or held. */
 const RECHECK_PARTS = 4
+
+/** While somebody listens: how often what was logged is told, and how many lines at once. */
+const EVENTS_MS = 100
+const EVENTS_MAX = 200
 
 /** What metrics call the socket where services bring back requests. */
 const RETURNS = 'returned'
@@ -221,6 +227,12 @@ class Worker {
       case 'are-you-there':
         this.#tell({ type: 'here' })
         break
+      case 'asked':
+        this.#tell({ type: 'told', question: message.question, told: this.#answerTo(message.asked) })
+        break
+      case 'watched':
+        this.#watch(message.isWatched)
+        break
       case 'places':
         this.#whereabouts.take(message.changes)
         break
@@ -234,6 +246,39 @@ class Worker {
     const known = session === null || session === 'unavailable' ? {} : { session: session.uuid, user: session.user }
     const answer = session === null ? 'nobody' : session === 'unavailable' ? 'unavailable' : 'session'
     this.#log.debug({ event: 'session-answered', answer, ...known })
+  }
+
+  #answerTo(question: Question): Told[keyof Told] {
+    const { recent } = this.#gateway.journal
+    switch (question.kind) {
+      case 'connections':
+        return this.#gateway.connectionRecords
+      case 'refusals':
+        return recent.failures
+      case 'sessions':
+        return this.#sessions.all.map(({ session, trackId, usedMs }) => {
+          return { session, trackId, usedMs: performance.timeOrigin + usedMs }
+        })
+      case 'request':
+        return recent.find(question.id) ?? null
+      case 'end':
+        return this.#gateway.endConnection(question.id)
+    }
+  }
+
+  /** Tells what is logged, some lines at once, while somebody listens; what is too much is left out. */
+  #watch(isWatched: boolean): void {
+    let lines: string[] = []
+    const tellLines = (): void => {
+      this.#tell({ type: 'logged', lines })
+      lines = []
+    }
+    this.#log.tap = isWatched
+      ? (line) => {
+          if (lines.length === 0) setTimeout(tellLines, EVENTS_MS)
+          if (lines.length < EVENTS_MAX) lines.push(line)
+        }
+      : null
   }
 
   signalled(signal: NodeJS.Signals): void {
@@ -308,5 +353,6 @@ function channelsOf({ access }: LogConfig, log: Log, audit: Audit | null): ((fie
 }
 
 function policiesOf(services: ServicesConfig): Policies {
-  return new Policies(services.policy, services.channels)
+  const policy = { ...services.policy, [CONTROL_SERVICE]: controlPolicy(services.policy[CONTROL_SERVICE]) }
+  return new Policies(policy, services.channels)
 }

@@ -28,12 +28,13 @@ import { type ClientContext, ClientConnection } from './client/connection.ts'
 import { type NextSweep, SweepClock } from './clock.ts'
 import { ChannelSockets } from './exchange/channel-sockets.ts'
 import { Holds } from './exchange/holds.ts'
-import type { Handler, Journal, Peer, Shared } from './exchange/ports.ts'
+import type { Handler, Peer, Shared } from './exchange/ports.ts'
 import { Request } from './exchange/request.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './heads/field-ids.ts'
 import type { Greetings } from './heads/greetings.ts'
 import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
 import { type JournalOptions, RequestJournal } from './journal.ts'
+import type { ConnectionRecord } from './records.ts'
 import { ServicePool } from './upstream/pool.ts'
 import { type Front, ServiceTarget } from './upstream/target.ts'
 
@@ -91,7 +92,7 @@ export class Gateway implements ClientContext, Shared {
   readonly pool: ServicePool
   readonly holds: Holds = new Holds()
   readonly counters: Counters
-  readonly journal: Journal
+  readonly journal: RequestJournal
   readonly requestHead: RequestHead
   readonly responseHead: ResponseHead
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
@@ -400,6 +401,21 @@ export class Gateway implements ClientContext, Shared {
       if (uuid !== undefined) uuids.add(uuid)
     }
     return [...uuids]
+  }
+
+  /** Clients' connections, for who asks what goes on. */
+  get connectionRecords(): readonly ConnectionRecord[] {
+    return [...this.#connections].map(({ record }) => record)
+  }
+
+  /** Ends the connection with this id, or the one that the channel with this id has. @returns whether there was one */
+  endConnection(id: string): boolean {
+    for (const connection of this.#connections) {
+      if (connection.id !== id && connection.record.request?.channel !== id) continue
+      connection.endByOperator()
+      return true
+    }
+    return false
   }
 
   connectionClosed(connection: ClientConnection): void {

@@ -7,6 +7,7 @@ import type { Session } from '../model/session.ts'
 import type { ChannelRecord, Journal, Outcome, Peer } from './exchange/ports.ts'
 import type { Request } from './exchange/request.ts'
 import type { Refusal } from './heads/refusals.ts'
+import { Recent } from './recent.ts'
 
 /** A task of the XenAPI whose request is over. */
 export interface EndedTask {
@@ -34,6 +35,7 @@ const SWITCHING_PROTOCOLS = 101
 /** See the head of this file. */
 export class RequestJournal implements Journal {
   readonly #options: JournalOptions
+  readonly recent: Recent = new Recent()
   readonly #counters: Counters
 
   constructor(counters: Counters, options: JournalOptions) {
@@ -48,8 +50,9 @@ export class RequestJournal implements Journal {
     const ttfbMs = firstByteMs === 0 ? 0 : firstByteMs - startedMs
     const nowMs = performance.now()
     this.#count(request, outcome, reason, nowMs)
-    if (access === null) return
-    access({
+    const hasFailed = outcome !== 'complete'
+    if (access === null && !hasFailed) return
+    const fields: AccessFields = {
       requestId: id,
       client: peer.address,
       caller: request.entry,
@@ -63,7 +66,10 @@ export class RequestJournal implements Journal {
       bytesOut: request.bytesOut,
       ttfbMs,
       totalMs: nowMs - startedMs,
-    })
+    }
+    if (hasFailed) this.recent.failed(fields, request.offence)
+    else this.recent.answered(fields)
+    access?.(fields)
   }
 
   #count(request: Request, outcome: Outcome, reason: ReasonName | null, nowMs: number): void {
@@ -96,9 +102,8 @@ export class RequestJournal implements Journal {
     if (refusal.status !== 0) this.#countRefused(request, refusal.status)
     this.#counters.refused(refusal.reason)
     if (refusal.host !== undefined) this.#counters.count('xengate_redirects_total', refusal.host)
-    if (access === null) return
     const elapsedMs = startedMs === 0 ? 0 : performance.now() - startedMs
-    access({
+    const fields: AccessFields = {
       requestId: request.id,
       client: address,
       caller: request.entry,
@@ -112,7 +117,9 @@ export class RequestJournal implements Journal {
       bytesOut,
       ttfbMs: elapsedMs,
       totalMs: elapsedMs,
-    })
+    }
+    this.recent.failed(fields, request.offence)
+    access?.(fields)
   }
 
   #countRefused(request: Request, status: number): void {

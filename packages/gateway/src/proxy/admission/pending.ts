@@ -2,7 +2,7 @@
 // on again with what was learned.
 
 import type { SessionTable } from '../../sessions/table.ts'
-import { type Client, Exchange, type Shared } from '../exchange/ports.ts'
+import { type About, type Client, Exchange, type Shared } from '../exchange/ports.ts'
 import type { Request } from '../exchange/request.ts'
 import { AUTHORITY_UNAVAILABLE, DRAINING, SERVICE_SLOW } from '../heads/refusals.ts'
 import type { Target } from '../upstream/target.ts'
@@ -80,6 +80,10 @@ export class Pending extends Exchange {
     if (!this.#client.isIn(this)) return
     this.#learned = learned
     this.#client.again()
+  }
+
+  override get about(): About {
+    return { request: this.request, way: 'waiting', channel: null }
   }
 
   override clientClosed(): void {

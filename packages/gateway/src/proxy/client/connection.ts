@@ -17,17 +17,26 @@
 // because the next one is not looked at before.
 
 import { type BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
-import { CLIENT, type ClientState, type Counters, type ListenerCounters } from '../../metrics/counters.ts'
+import { pathForLog } from '../../logging/access.ts'
+import {
+  CLIENT,
+  CLIENT_STATES,
+  type ClientState,
+  type Counters,
+  type ListenerCounters,
+} from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
 import type { ReasonName } from '../../model/reasons.ts'
 import type { Wire, WireListener } from '../../transport/transport.ts'
 import type { SweepClock } from '../clock.ts'
-import type { Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
+import type { About, Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
 import { RateWatch } from '../exchange/rate-watch.ts'
 import { Request } from '../exchange/request.ts'
+import { headOffence, type Offence } from '../heads/offence.ts'
 import { connectionLine } from '../heads/connection-line.ts'
 import { malformed, type Refusal, refusalResponse, REQUEST_SLOW } from '../heads/refusals.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
+import type { ConnectionRecord, RequestRecord } from '../records.ts'
 
 const STATE = { IDLE: 0, HEAD: 1, EXCHANGE: 2, DISCARDING: 3, LINGERING: 4, CLOSED: 5 } as const
 type State = (typeof STATE)[keyof typeof STATE]
@@ -51,6 +60,9 @@ const LINGER_MS = 5000
 const LINGER_STOPPING_MS = 500
 /** How long a connection is kept without a request once the gateway drains: one may be on its way. */
 const DRAIN_GRACE_MS = 1000
+
+/** Connections that were made in this process. */
+let connections = 0
 
 /** `#step` took nothing: what is there is kept. */
 const KEEP = -1
@@ -76,7 +88,9 @@ export interface ClientContext {
 export class ClientConnection implements Client, WireListener {
   readonly wire: Wire
   readonly peer: Peer
+  readonly #number: number
   readonly #context: ClientContext
+  readonly #sinceMs: number
   #state: State = STATE.IDLE
   #exchange: Exchange | null = null
   /** The exchange that held the head which is to be read again. */
@@ -110,6 +124,8 @@ export class ClientConnection implements Client, WireListener {
    * @param listener counters of where it came
    */
   constructor(context: ClientContext, wire: Wire, peer: Peer, listener: ListenerCounters) {
+    this.#number = connections++
+    this.#sinceMs = context.clock.nowMs
     this.#context = context
     this.#listener = listener
     this.wire = wire
@@ -238,7 +254,7 @@ export class ClientConnection implements Client, WireListener {
       return this.#handle(head, bytes.subarray(from, to), head.end - from) ? head.end : KEEP
     }
     if (status === HEAD.INVALID) {
-      this.#refuseBytes(malformed(head.reason))
+      this.#refuseBytes(malformed(head.reason), headOffence('client', bytes, from, to, head.offset))
       return to
     }
     if (this.#state === STATE.IDLE) {
@@ -331,8 +347,10 @@ export class ClientConnection implements Client, WireListener {
   // ── refusals and ends ──
 
   /** Refuses bytes that cannot be read as a request. */
-  #refuseBytes(refused: Refusal): void {
-    this.refuse(refused, new Request(this.#context.nextRequestId(), 0))
+  #refuseBytes(refused: Refusal, offence: Offence | null = null): void {
+    const request = new Request(this.#context.nextRequestId(), 0)
+    request.offence = offence
+    this.refuse(refused, request)
   }
 
   refuse(refused: Refusal, request: Request): void {
@@ -487,6 +505,34 @@ export class ClientConnection implements Client, WireListener {
     if (nowMs >= this.#deadlineMs) this.#timedOut()
   }
 
+  /** Names it among all connections of the gateway's workers. */
+  get id(): string {
+    return `${process.pid}-${this.#number.toString(36)}`
+  }
+
+  /** For who asks what goes on. */
+  get record(): ConnectionRecord {
+    const { address, port, proto } = this.peer
+    const about = this.#exchange?.about
+    return {
+      id: this.id,
+      listener: this.#listener.name,
+      state: CLIENT_STATES[this.#counted ?? CLIENT.ENDING],
+      client: address,
+      port,
+      proto,
+      sinceMs: performance.timeOrigin + this.#sinceMs,
+      request: about === undefined ? null : requestRecord(about),
+    }
+  }
+
+  /** An administrator ends the connection, with what is under way. */
+  endByOperator(): void {
+    const exchange = this.#exchange
+    this.cut('operator-ended')
+    exchange?.clientClosed('operator-ended')
+  }
+
   /** The session under which what is under way is cut when it ends; null when there is none. */
   get cutsWith(): SessionEntry | null {
     return this.#exchange?.cutsWith ?? null
@@ -550,6 +596,24 @@ export class ClientConnection implements Client, WireListener {
   drainTimedOut(): void {
     if (this.#state === STATE.EXCHANGE) this.#exchange?.drainTimedOut()
     else this.#giveUp('drain-timeout')
+  }
+}
+
+function requestRecord({ request, way, channel }: Readonly<About>): RequestRecord {
+  const { id, startedMs, service, method, path, entry, status, bytesIn, bytesOut } = request
+  return {
+    id,
+    sinceMs: performance.timeOrigin + startedMs,
+    service,
+    way,
+    channel,
+    method,
+    path: pathForLog(path),
+    user: entry === null ? null : entry.session.user,
+    session: entry === null ? null : entry.session.uuid,
+    status,
+    bytesIn,
+    bytesOut,
   }
 }
 

@@ -19,7 +19,7 @@ import type { Wire, WireListener } from '../../transport/transport.ts'
 import { DRAINING, SERVICE_SLOW } from '../heads/refusals.ts'
 import type { ChannelSockets } from './channel-sockets.ts'
 import type { Held } from './holds.ts'
-import { type ChannelOutcome, type Client, Exchange, type Shared } from './ports.ts'
+import { type About, type ChannelOutcome, type Client, Exchange, type Shared } from './ports.ts'
 import type { Request } from './request.ts'
 
 const STATE = { OFFERED: 0, ACCEPTED: 1, CUT: 2, OVER: 3 } as const
@@ -88,6 +88,10 @@ export class Channel extends Exchange implements Held, WireListener {
     return this.#passed.request
   }
 
+  override get about(): About {
+    return { request: this.request, way: 'channel', channel: this.#passed.id }
+  }
+
   get entry(): SessionEntry {
     return this.#passed.entry
   }
@@ -154,6 +158,8 @@ export class Channel extends Exchange implements Held, WireListener {
     this.#bytesIn += bytesIn
     this.#bytesOut += bytesOut
     this.#counters.used(requests, bytesIn, bytesOut)
+    this.request.bytesIn += bytesIn
+    this.request.bytesOut += bytesOut
     const isUse = requests > 0 || bytesIn > 0 || bytesOut > 0
     if (isUse && this.#state === STATE.ACCEPTED) this.#shared.touch(this.#passed.entry)
   }
@@ -232,8 +238,8 @@ export class Channel extends Exchange implements Held, WireListener {
   // ── what happens on the client's connection ──
 
   /** Our copy is gone, by whatever ended the connection here. */
-  override clientClosed(): void {
-    this.cut('client-closed')
+  override clientClosed(why: ReasonName = 'client-closed'): void {
+    this.cut(why)
     this.#finish()
   }
 

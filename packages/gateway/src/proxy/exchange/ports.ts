@@ -9,6 +9,7 @@ import type { SessionEntry } from '../../sessions/table.ts'
 import type { Ends, Wire } from '../../transport/transport.ts'
 import type { Clock } from '../clock.ts'
 import type { Refusal } from '../heads/refusals.ts'
+import type { RequestRecord } from '../records.ts'
 import type { ServicePool } from '../upstream/pool.ts'
 import type { Holds } from './holds.ts'
 import type { Request } from './request.ts'
@@ -31,6 +32,14 @@ export interface Peer {
    * @param host that the request is for, if it says
    */
   callerLines(entry: SessionEntry, host: string | undefined): string
+}
+
+/** What an exchange is about. */
+export interface About {
+  readonly request: Request
+  readonly way: RequestRecord['way']
+  /** The channel's id. */
+  readonly channel: string | null
 }
 
 /** Hears what happens on a client's connection while it owns it; what it does not care for it leaves as it is here. */
@@ -59,8 +68,11 @@ export abstract class Exchange {
   /** The client will send no more. */
   clientEnded(): void {}
 
-  /** The client's connection is gone. */
-  abstract clientClosed(): void
+  /** The client's connection is gone. @param why the client's doing, unless it is said otherwise */
+  abstract clientClosed(why?: ReasonName): void
+
+  /** What is under way, by which way, for who asks what goes on. */
+  abstract readonly about: Readonly<About>
 
   /** What was written to the client has gone out: write on. */
   clientDrained(): void {}

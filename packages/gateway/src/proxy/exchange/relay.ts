@@ -23,6 +23,7 @@ import {
 import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import { connectionLine } from '../heads/connection-line.ts'
+import { bodyOffence, headOffence } from '../heads/offence.ts'
 import {
   DRAINING,
   INTERIM_FLOOD,
@@ -40,7 +41,7 @@ import { interimText, responseText, switchText } from '../heads/response-text.ts
 import { isAmong } from '../heads/upgrade.ts'
 import type { ServiceConnection, ServiceListener } from '../upstream/connection.ts'
 import type { Errand } from './errand.ts'
-import { type Client, Exchange, type Outcome, type Shared } from './ports.ts'
+import { type About, type Client, Exchange, type Outcome, type Shared } from './ports.ts'
 import { RateWatch } from './rate-watch.ts'
 import type { Request } from './request.ts'
 import { Tunnel } from './tunnel.ts'
@@ -135,6 +136,7 @@ export class Relay extends Exchange implements ServiceListener {
         continue
       }
       if (step === STEP.INVALID) {
+        this.#request.offence = bodyOffence('client')
         this.#fail(malformed(decoder.reason), 'client')
         return to
       }
@@ -175,9 +177,13 @@ export class Relay extends Exchange implements ServiceListener {
     this.#fail(malformed('body-truncated'), 'client')
   }
 
-  override clientClosed(): void {
+  override get about(): About {
+    return { request: this.#request, way: 'relay', channel: null }
+  }
+
+  override clientClosed(why: ReasonName = 'client-gone'): void {
     this.#letServiceGo()
-    this.#log('client-gone', 'client-gone')
+    this.#log(why === 'client-gone' ? why : 'cut', why)
   }
 
   /** The client is gone: the service gets what it sent, to the last byte, and then sees that there is no more. */
@@ -235,6 +241,7 @@ export class Relay extends Exchange implements ServiceListener {
         return -1
       }
       if (status === HEAD.INVALID) {
+        this.#request.offence = headOffence('service', bytes, at, to, head.offset)
         this.#fail(responseInvalid(head.reason), 'service')
         return -1
       }
@@ -320,6 +327,7 @@ export class Relay extends Exchange implements ServiceListener {
       if (step === STEP.DATA) this.#passData(bytes, decoder.dataStart, decoder.dataEnd)
       else if (step === STEP.INVALID) {
         wire.flush()
+        this.#request.offence = bodyOffence('service')
         this.#fail(responseInvalid(decoder.reason), 'service')
         return -1
       } else if (step === STEP.DONE) {

@@ -5,6 +5,7 @@ import { BODY, BodyDecoder, FIELD, type FieldLines, type RequestHead } from '@xe
 import type { ServiceCounters } from '../../metrics/counters.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import { ACCEPT } from '../heads/field-ids.ts'
+import type { Offence } from '../heads/offence.ts'
 import { pathOf, taskIn } from '../heads/target.ts'
 
 /** See the head of this file. */
@@ -38,6 +39,8 @@ export class Request {
 
   /** Where it is counted that a service has it; null while none does. */
   counters: ServiceCounters | null = null
+  /** What could not be read of it, or of its response. */
+  offence: Offence | null = null
   /** How long a connection was waited for, in milliseconds. */
   connectMs = 0
   /** Whether its response was complete in the turn in which its head came. */

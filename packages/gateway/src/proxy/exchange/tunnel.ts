@@ -7,7 +7,7 @@ import type { SessionEntry } from '../../sessions/table.ts'
 import type { ServiceConnection, ServiceListener } from '../upstream/connection.ts'
 import type { Errand } from './errand.ts'
 import type { Held } from './holds.ts'
-import { type Client, Exchange, type Outcome, type Shared } from './ports.ts'
+import { type About, type Client, Exchange, type Outcome, type Shared } from './ports.ts'
 import type { Request } from './request.ts'
 
 /** How often a quiet tunnel's peers are probed by TCP. */
@@ -74,8 +74,13 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
     else this.#service.wire.end()
   }
 
-  override clientClosed(): void {
-    this.#close(false, BY_CLIENT)
+  override get about(): About {
+    return { request: this.#request, way: 'tunnel', channel: null }
+  }
+
+  override clientClosed(why: ReasonName = BY_CLIENT): void {
+    if (why === BY_CLIENT) this.#close(false, why)
+    else this.cut(why)
   }
 
   override clientDrained(): void {
