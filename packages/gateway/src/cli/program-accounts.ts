@@ -93,6 +93,7 @@ function addSessions(program: Command, io: Io, onExit: OnExit): void {
     )
     .addOption(new Option('--json', 'print an array').conflicts('minimal'))
     .option('--minimal', 'print the ids alone, in one line with commas between')
+    .option('--watch', 'show it again every two seconds')
     .addHelpText('after', examples('xengate sessions', 'xengate sessions --json | jq -r ".[].user"'))
     .action(async (options: SessionsOptions) => {
       const { listSessions } = await import('./commands/sessions.ts')

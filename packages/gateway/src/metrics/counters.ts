@@ -89,7 +89,9 @@ export class Counters {
     const known = this.#places.get(key)
     if (known !== undefined) return known
     const count = FAMILIES[family].kind === 'histogram' ? HISTOGRAM_VALUES : 1
-    const at = this.#memory.add(key, count, isCrowd(family, values) ? RESERVED_CELLS : 0)
+    const mayCrowd = isCrowd(family, values)
+    const at = this.#memory.add(key, count, mayCrowd ? RESERVED_CELLS : 0)
+    if (at === NOWHERE && mayCrowd) return this.place(family, OTHER, ...values.slice(1))
     // What is nobody's is asked for again and again where there is no room, and is not remembered.
     if (at !== NOWHERE) this.#places.set(key, at)
     return at

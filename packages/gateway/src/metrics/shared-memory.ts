@@ -32,7 +32,7 @@ export class SharedMemoryError extends Error {
 export interface SharedMemory {
   readonly memory: ArrayBuffer
   /** Gives it back; nobody may touch it any more. */
-  unmap(): void
+  readonly unmap: () => void
 }
 
 /** Makes memory of zeros. @returns its descriptor, which is the caller's. @throws {SharedMemoryError} */

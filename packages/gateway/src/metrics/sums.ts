@@ -41,10 +41,14 @@ export class Sums {
     return source
   }
 
-  /** The process of `source` has ended: nobody writes its memory any more, which is not looked at after this. */
-  end(source: Source): void {
-    if (!this.#sources.delete(source)) return
+  /**
+   * The process of `source` has ended: nobody writes its memory any more, which is not looked at after this.
+   * @returns whether that was not known yet
+   */
+  end(source: Source): boolean {
+    if (!this.#sources.delete(source)) return false
     source.addTo((sum) => (sum.family.kind === 'gauge' ? null : sum.ended))
+    return true
   }
 
   /** Adds up what there is now. Its numbers are those of the next call after that. */
@@ -99,15 +103,20 @@ export class Source {
     this.#read = used
   }
 
-  /** Adds its values to those that `into` names. */
+  /** Adds its values to those that `into` names. What no counter can be is left out: whoever writes there may be another's by now. */
   addTo(into: (sum: Sum) => Float64Array | null): void {
     this.look()
     const { cells } = this.#memory
     for (const { sum, at } of this.#places) {
       const values = into(sum)
       if (values === null) continue
-      if (sum.family.kind === 'latest') values[0] = Math.max(values[0]!, cells[at]!)
-      else for (let index = 0; index < values.length; index++) values[index]! += cells[at + index]!
+      const isLatest = sum.family.kind === 'latest'
+      for (let index = 0; index < values.length; index++) {
+        const value = cells[at + index]!
+        if (!Number.isFinite(value)) continue
+        if (isLatest) values[index] = Math.max(values[index]!, value)
+        else values[index]! += value
+      }
     }
   }
 }

@@ -5,7 +5,7 @@ import { closeSync } from 'node:fs'
 import { Counters } from '../metrics/counters.ts'
 import { type AllCounts, countsOf } from '../metrics/counts.ts'
 import { exposition } from '../metrics/exposition.ts'
-import { createSharedMemory, mapSharedMemory } from '../metrics/shared-memory.ts'
+import { createSharedMemory, mapSharedMemory, type SharedMemory } from '../metrics/shared-memory.ts'
 import { type Series, Sums } from '../metrics/sums.ts'
 
 /** Memory that a worker counts in. */
@@ -16,6 +16,16 @@ export interface WorkerCounters {
   given(): void
   /** The worker has ended, or never came to be. */
   ended(): void
+}
+
+function newSharedMemory(): { readonly fd: number; readonly shared: SharedMemory } {
+  const fd = createSharedMemory()
+  try {
+    return { fd, shared: mapSharedMemory(fd) }
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
 }
 
 /** An event of level `warn` or `error`, and how often it was logged. */
@@ -42,8 +52,7 @@ export class Statistics {
 
   /** Makes memory for a worker. @throws {SharedMemoryError} */
   openWorker(): WorkerCounters {
-    const fd = createSharedMemory()
-    const shared = mapSharedMemory(fd)
+    const { fd, shared } = newSharedMemory()
     const source = this.#sums.add(shared.memory)
     let isHere = true
     const given = (): void => {
@@ -55,8 +64,8 @@ export class Statistics {
       given,
       ended: () => {
         given()
-        this.#sums.end(source)
-        shared.unmap()
+        // Once: the addresses may be others' after that.
+        if (this.#sums.end(source)) shared.unmap()
       },
     }
   }

@@ -13,7 +13,7 @@ import type { Account } from './account.ts'
 import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker, type TransportSaid } from './messages.ts'
 import type { Question, Told } from './control/questions.ts'
 import type { SessionBroker } from './session-broker.ts'
-import type { Statistics } from './statistics.ts'
+import type { Statistics, WorkerCounters } from './statistics.ts'
 import { type TlsEvent, WatchedTlsFiles } from './tls-files.ts'
 import { WorkerProcess } from './worker-process.ts'
 
@@ -175,7 +175,8 @@ export class WorkerGroup {
   #spawn(): void {
     const { config, sockets, log, places, account } = this.#options
     const { returns, xenapiPath } = sockets
-    const counters = this.#options.statistics.openWorker()
+    const counters = this.#openCounters()
+    if (counters === null) return
     const fds = [...sockets.listenFds(), returns.fd, counters.fd]
     const worker: WorkerProcess = new WorkerProcess(fds, account, {
       said: (message) => this.#listen(worker, message),
@@ -199,6 +200,18 @@ export class WorkerGroup {
       returnPath: returns.path,
       returnKey: returns.key,
     })
+  }
+
+  /** Memory for a worker to count in; null when there is none now: it is tried again, as is a worker that died. */
+  #openCounters(): WorkerCounters | null {
+    try {
+      return this.#options.statistics.openWorker()
+    } catch (error) {
+      this.#options.log.error({ event: 'worker-error', error: failureOf(error) })
+      this.#onFailed?.(error instanceof Error ? error.message : String(error))
+      this.#spawnLater()
+      return null
+    }
   }
 
   #tellAll(message: ToWorker): void {
@@ -301,6 +314,10 @@ export class WorkerGroup {
     }
     this.#options.log.error({ event: 'worker-died', worker: worker.pid, code, signal })
     this.#options.listener.troubled('died')
+    this.#spawnLater()
+  }
+
+  #spawnLater(): void {
     const pauseMs = this.#replaceMs
     this.#replaceMs = Math.min(this.#replaceMs * 2, REPLACE_LAST_MS)
     setTimeout(() => {

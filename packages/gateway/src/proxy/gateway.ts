@@ -122,8 +122,14 @@ export class Gateway implements ClientContext, Shared {
     this.sessions = sessions
     this.counters = options.counters
     this.journal = new RequestJournal(this.counters, options)
-    this.clock = new SweepClock({ soonMs: tickMs(limits), laterMs: LATER_MS }, () => this.#sweep())
-    const { clock, counters } = this
+    const { counters } = this
+    const delay = counters.place('xengate_event_loop_delay_seconds', 'workers')
+    this.clock = new SweepClock(
+      { soonMs: tickMs(limits), laterMs: LATER_MS },
+      () => this.#sweep(),
+      (lateMs) => counters.observe(delay, lateMs),
+    )
+    const { clock } = this
     const problem = (event: string, code: string): void => this.#problem(event, code)
     this.pool = new ServicePool({
       transport,

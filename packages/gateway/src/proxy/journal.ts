@@ -31,12 +31,15 @@ export interface JournalOptions {
 /** Statuses of refusals that say that the service has a socket, here or on another host. */
 const WITH_A_SOCKET: ReadonlySet<number> = new Set([302, 502, 504])
 const SWITCHING_PROTOCOLS = 101
+/** See `#endOf`. */
+const RELAYS_TIMED = 16
 
 /** See the head of this file. */
 export class RequestJournal implements Journal {
   readonly #options: JournalOptions
   readonly recent: Recent = new Recent()
   readonly #counters: Counters
+  #untimed = 0
 
   constructor(counters: Counters, options: JournalOptions) {
     this.#counters = counters
@@ -48,7 +51,7 @@ export class RequestJournal implements Journal {
     const { id, status, firstByteMs, startedMs } = request
     if (request.task !== null) this.#endTask(request, status, outcome, reason)
     const ttfbMs = firstByteMs === 0 ? 0 : firstByteMs - startedMs
-    const nowMs = performance.now()
+    const nowMs = this.#endOf(request)
     this.#count(request, outcome, reason, nowMs)
     const hasFailed = outcome !== 'complete'
     if (access === null && !hasFailed) return
@@ -72,6 +75,15 @@ export class RequestJournal implements Journal {
     access?.(fields)
   }
 
+  /**
+   * When a request is over. Reading a clock costs as much as half of all counts: where nobody logs it, a response that was complete in the
+   * turn in which its head came is taken to have ended there, but for one in `RELAYS_TIMED`.
+   */
+  #endOf({ isPrompt, firstByteMs }: Request): number {
+    if (!isPrompt || this.#options.access !== null) return performance.now()
+    return this.#untimed++ % RELAYS_TIMED === 0 ? performance.now() : firstByteMs
+  }
+
   #count(request: Request, outcome: Outcome, reason: ReasonName | null, nowMs: number): void {
     const { counters, status, firstByteMs, startedMs } = request
     if (counters === null) return
@@ -81,7 +93,7 @@ export class RequestJournal implements Journal {
     const way = counters.name === XAPI ? WAY.FRONT : WAY.RELAY
     counters.ended(request.method, status, way, ttfbMs, isTunnel ? null : nowMs - startedMs)
     counters.passed(request.bytesIn, request.bytesOut)
-    if (request.isPrompt) this.#counters.observe(this.#counters.relay, nowMs - firstByteMs)
+    if (request.isPrompt && nowMs !== firstByteMs) this.#counters.observe(this.#counters.relay, nowMs - firstByteMs)
     if (reason !== null && outcome !== 'complete') counters.cut(reason)
   }
 

@@ -6,6 +6,7 @@ import { type Control, type ControlOptions, openControl } from '../control.ts'
 import { EXIT } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
 import { columns, spanText, timeText } from '../table.ts'
+import { repeatedly, stopOf } from '../watch.ts'
 
 /** How an answer is shown. */
 export interface ViewOptions extends ControlOptions {
@@ -14,10 +15,6 @@ export interface ViewOptions extends ControlOptions {
   /** Shows it again and again. */
   readonly watch?: boolean
 }
-
-/** How often an answer that is watched is shown. */
-const WATCH_MS = 2000
-const CLEAR = '\u001B[H\u001B[2J'
 
 type Answer = Readonly<Record<string, unknown>>
 /** A value of an answer, of which each field is looked for. */
@@ -35,46 +32,23 @@ interface View {
 
 async function show(view: View, options: ViewOptions, io: Io): Promise<number> {
   const control = await openControl(options, io)
-  if (options.watch !== true) {
-    await showOnce(view, control, options, io)
-    return EXIT.ok
-  }
-  const stopped = stopOf(io)
-  while (!stopped.aborted) {
-    if (io.stdout.isTTY === true) io.stdout.write(CLEAR)
-    await showOnce(view, control, options, io)
-    await pause(WATCH_MS, stopped)
-  }
-  return EXIT.ok
+  return repeatedly(options.watch === true, io, () => showOnce(view, control, options, io))
 }
 
-async function showOnce(view: View, control: Control, { json, minimal }: ViewOptions, io: Io): Promise<void> {
+async function showOnce(view: View, control: Control, { json, minimal }: ViewOptions, io: Io): Promise<number> {
   const answer = await control.ask('GET', view.path)
   if (json === true) {
     print(io, JSON.stringify(answer, null, 2))
-    return
+    return EXIT.ok
   }
   if (minimal === true && view.ids !== undefined) {
     print(io, view.ids(answer).join(','))
-    return
+    return EXIT.ok
   }
   const lines = view.lines(answer)
   if (lines.length === 0) say(io, view.nothing ?? 'nothing')
   for (const line of lines) print(io, line)
-}
-
-/** Aborts when nobody reads any more. */
-function stopOf(io: Io): AbortSignal {
-  const stopped = new AbortController()
-  for (const event of ['error', 'close']) io.stdout.once(event, () => stopped.abort())
-  return stopped.signal
-}
-
-function pause(ms: number, stopped: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  setTimeout(resolve, ms)
-  stopped.addEventListener('abort', () => resolve(), { once: true })
-  return promise
+  return EXIT.ok
 }
 
 // ── what is shown ──

@@ -4,6 +4,7 @@ import type { SessionRecord } from '../../sessions/accounts/sign-in.ts'
 import { existing, withAccounts } from '../accounts.ts'
 import { type ControlOptions, openControl } from '../control.ts'
 import { tellDaemon } from '../daemon.ts'
+import { repeatedly } from '../watch.ts'
 import { CliError, EXIT } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
 import { accountPlace } from '../state.ts'
@@ -14,9 +15,14 @@ const HEADINGS = ['ID', 'USER', 'ORIGINATOR', 'ADDRESS', 'SINCE (UTC)', 'IDLE']
 export interface SessionsOptions extends ControlOptions {
   readonly json?: boolean
   readonly minimal?: boolean
+  readonly watch?: boolean
 }
 
 export async function listSessions(options: SessionsOptions, io: Io): Promise<number> {
+  return repeatedly(options.watch === true, io, () => listOnce(options, io))
+}
+
+async function listOnce(options: SessionsOptions, io: Io): Promise<number> {
   const told = await toldSessions(options, io)
   if (told !== null) return showTold(told, options, io)
   const place = existing(await accountPlace(options, io))
