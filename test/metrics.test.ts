@@ -1,7 +1,7 @@
 // The metrics are what happened, to the last request: over deaths of workers, reloads, and whatever clients send.
 
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
+import { chmod, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -260,3 +260,29 @@ test('a metrics listener that cannot be had is refused: at the start, by check-c
   assert.equal(code, 1)
   assert.match(stderr, /`control\.metrics` must be free for a socket: a file that is no socket is there/)
 })
+
+const isRoot = process.getuid?.() === 0
+
+test(
+  'workers of another user count, too, and reach the control service',
+  { skip: isRoot ? false : 'not root' },
+  async (t) => {
+    const scope = scopeOf(t)
+    const daemon = await startDaemon(scope)
+    await daemon.stop()
+    const { configuration, directory, plugin } = daemon.place
+    for (const path of [directory, plugin]) await chmod(path, 0o755)
+    await writeFile(configuration, `worker-user = "nobody"\n${await readFile(configuration, 'utf8')}${METRICS}`)
+    const again = await daemon.place.start()
+    const url = String(again.events.find(({ event }) => event === 'started')?.['metrics'])
+    const session = await again.login()
+    const status = await exchange(
+      again.url,
+      head('GET', '/services/plugin/org.xengate.control/status', session, 'Connection: close\r\n'),
+    )
+    assert.equal(status.status, 200, status.text)
+    const counted = { service: 'org.xengate.control', code: '2xx' }
+    await until(async () => (await Scrape.of(url)).sum('xengate_requests_total', counted) === 1, 'that it is counted')
+    assert.ok((await Scrape.of(url)).sum('process_open_fds', { process: 'worker-1' }) > 3)
+  },
+)

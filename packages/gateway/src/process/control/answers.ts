@@ -184,9 +184,11 @@ function shownRequest({
   fields,
   offence,
 }: Pick<EndedRequest, 'fields' | 'offence'>): Readonly<Record<string, unknown>> {
-  const { caller, path, reason, ...rest } = fields
+  const { caller, path, reason, ttfbMs, totalMs, ...rest } = fields
   return {
     ...rest,
+    ttfbMs: Number(ttfbMs.toFixed(3)),
+    totalMs: Number(totalMs.toFixed(3)),
     user: caller === null ? null : caller.session.user,
     session: caller === null ? null : caller.session.uuid,
     path: path === null ? null : pathForLog(path),
