@@ -236,6 +236,10 @@ test('the command line shows it, on the host and from elsewhere', async (t) => {
   assert.equal((await refused.exited).code, 4)
   assert.match(refused.stderr, /\[session-needed\]\ntry: log in/)
 
+  const watch = elsewhere(['status', '--watch', '--json'], session)
+  await until(() => watch.stdout.split('"schema": 1').length > 2, 'the status to be shown again')
+  await watch.stop()
+
   const events = elsewhere(['events', '--json'], session)
   await until(async () => {
     await exchange(daemon.url, 'GET /seen HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n')

@@ -126,6 +126,27 @@ test('counts every request once, also when its worker is killed, and over reload
   assert.ok(now.sum('process_open_fds', { process: 'primary' }) > 3)
 })
 
+test('of a worker that is killed at work nothing is lost that was answered', async (t) => {
+  const scope = scopeOf(t)
+  const daemon = await startWithService(scope)
+  const session = await daemon.login()
+  const [worker = 0] = daemon.workerPids
+  let [sent, received] = [0, 0]
+  const work = async (): Promise<void> => {
+    using client = await RawClient.connect(daemon.url)
+    for (;;) {
+      sent++
+      await client.exchange(head('GET', `/services/plugin/${NAME}`, session))
+      if (++received === 200) process.kill(worker, 'SIGKILL')
+    }
+  }
+  const ends = await Promise.allSettled([work(), work(), work(), work()])
+  assert.ok(ends.every(({ status }) => status === 'rejected'))
+  await daemon.event(({ event }) => event === 'worker-died', 'the end of the worker')
+  const counted = (await Scrape.of(metricsUrl(daemon))).sum('xengate_requests_total', { service: NAME, code: '2xx' })
+  assert.ok(received >= 200 && counted >= received && counted <= sent, `${received} ≤ ${counted} ≤ ${sent}`)
+})
+
 test('counts what services tell of channels, and connections to services', async (t) => {
   const scope = scopeOf(t)
   const daemon = await startDaemon(scope, { tables: METRICS })

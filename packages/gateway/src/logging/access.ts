@@ -58,7 +58,15 @@ export interface ChannelFields {
 /** The event for a channel. */
 export function channelLine({ caller, totalMs, ...rest }: ChannelFields): LogEvent {
   const { user, uuid } = caller.session
-  return { event: 'channel', ...rest, user, session: uuid, trackid: caller.trackId, totalMs: Number(millis(totalMs)) }
+  return {
+    event: 'channel',
+    ...rest,
+    ...reasonFields(rest.reason),
+    user,
+    session: uuid,
+    trackid: caller.trackId,
+    totalMs: Number(millis(totalMs)),
+  }
 }
 
 /** The event for a request. The path ends before `?`, because a query may hold a session id. */
@@ -103,8 +111,8 @@ function reasonJson(reason: string | null): string {
   return reason === null ? NO_REASON : (REASON_JSON.get(reason) ?? `"reason":${escaped(reason)},`)
 }
 
-/** The same as fields. */
-function reasonFields(reason: string | null): Pick<EndReason, 'by' | 'phase'> | undefined {
+/** Who ended it, and in which phase, by the catalogue; undefined where that does not have the reason. */
+export function reasonFields(reason: string | null): Pick<EndReason, 'by' | 'phase'> | undefined {
   if (reason === null || !Object.hasOwn(END_REASONS, reason)) return undefined
   const { by, phase } = END_REASONS[reason as ReasonName]
   return { by, phase }

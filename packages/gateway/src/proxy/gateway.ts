@@ -3,6 +3,7 @@
 import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
 import { CLIENT, type Counters, ListenerCounters } from '../metrics/counters.ts'
 import type { LimitsConfig } from '../model/limits.ts'
+import { reasonFields } from '../logging/access.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Policies } from '../model/policy.ts'
 import type { ReasonName } from '../model/reasons.ts'
@@ -424,8 +425,13 @@ export class Gateway implements ClientContext, Shared {
     return false
   }
 
-  connectionClosed(connection: ClientConnection): void {
+  connectionClosed(connection: ClientConnection, why: ReasonName): void {
     this.#connections.delete(connection)
+    const { debug } = this.#options
+    if (debug !== null) {
+      const { id, listener, client } = connection.record
+      debug({ event: 'connection-closed', connection: id, client, listener, reason: why, ...reasonFields(why) })
+    }
     this.#finishDrain()
   }
 

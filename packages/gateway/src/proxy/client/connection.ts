@@ -17,26 +17,20 @@
 // because the next one is not looked at before.
 
 import { type BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
-import { pathForLog } from '../../logging/access.ts'
-import {
-  CLIENT,
-  CLIENT_STATES,
-  type ClientState,
-  type Counters,
-  type ListenerCounters,
-} from '../../metrics/counters.ts'
+import { CLIENT, type ClientState, type Counters, type ListenerCounters } from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
 import type { ReasonName } from '../../model/reasons.ts'
 import type { Wire, WireListener } from '../../transport/transport.ts'
 import type { SweepClock } from '../clock.ts'
-import type { About, Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
+import type { Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
 import { RateWatch } from '../exchange/rate-watch.ts'
 import { Request } from '../exchange/request.ts'
 import { headOffence, type Offence } from '../heads/offence.ts'
 import { connectionLine } from '../heads/connection-line.ts'
 import { malformed, type Refusal, refusalResponse, REQUEST_SLOW } from '../heads/refusals.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
-import type { ConnectionRecord, RequestRecord } from '../records.ts'
+import type { ConnectionRecord } from '../records.ts'
+import { CountedConnection } from './counted-connection.ts'
 
 const STATE = { IDLE: 0, HEAD: 1, EXCHANGE: 2, DISCARDING: 3, LINGERING: 4, CLOSED: 5 } as const
 type State = (typeof STATE)[keyof typeof STATE]
@@ -61,9 +55,6 @@ const LINGER_STOPPING_MS = 500
 /** How long a connection is kept without a request once the gateway drains: one may be on its way. */
 const DRAIN_GRACE_MS = 1000
 
-/** Connections that were made in this process. */
-let connections = 0
-
 /** `#step` took nothing: what is there is kept. */
 const KEEP = -1
 
@@ -81,16 +72,14 @@ export interface ClientContext {
   /** Whether it stops, rather than giving way to a newer one. */
   readonly isStopping: boolean
   nextRequestId(): string
-  connectionClosed(connection: ClientConnection): void
+  connectionClosed(connection: ClientConnection, why: ReasonName): void
 }
 
 /** See the head of this file. */
-export class ClientConnection implements Client, WireListener {
+export class ClientConnection extends CountedConnection implements Client, WireListener {
   readonly wire: Wire
   readonly peer: Peer
-  readonly #number: number
   readonly #context: ClientContext
-  readonly #sinceMs: number
   #state: State = STATE.IDLE
   #exchange: Exchange | null = null
   /** The exchange that held the head which is to be read again. */
@@ -109,13 +98,6 @@ export class ClientConnection implements Client, WireListener {
   #discarding: BodyDecoder | null = null
   #droppedBytes = 0
   readonly #rate = new RateWatch()
-  readonly #listener: ListenerCounters
-  /** As what it is counted now. */
-  #counted: ClientState | null = null
-  /** What ends it: of all that does the first; null as long as it goes on. */
-  #why: ReasonName | null = null
-  /** When a head began that did not come whole, by `performance.now`; 0 while there is none. */
-  #headMs = 0
   /** While LINGERING: whether the client was still sending a body. */
   #isBodyComing = false
 
@@ -124,26 +106,18 @@ export class ClientConnection implements Client, WireListener {
    * @param listener counters of where it came
    */
   constructor(context: ClientContext, wire: Wire, peer: Peer, listener: ListenerCounters) {
-    this.#number = connections++
-    this.#sinceMs = context.clock.nowMs
+    super(context.counters, listener, context.clock.nowMs)
     this.#context = context
-    this.#listener = listener
     this.wire = wire
     this.peer = peer
     const { headTimeoutMs } = context.limits
     this.expectWithin(context.isDraining ? Math.min(DRAIN_GRACE_MS, headTimeoutMs) : headTimeoutMs)
     wire.listener = this
-    this.#countAs(CLIENT.IDLE)
   }
 
   #enter(state: State): void {
     this.#state = state
-    this.#countAs(COUNTED[state]!)
-  }
-
-  #countAs(counted: ClientState | null): void {
-    this.#listener.connectionIs(counted, this.#counted)
-    this.#counted = counted
+    this.countAs(COUNTED[state]!)
   }
 
   get hasEnded(): boolean {
@@ -250,7 +224,7 @@ export class ClientConnection implements Client, WireListener {
     const head = this.#context.requestHead
     const status = head.parse(bytes, from, to)
     if (status === HEAD.COMPLETE) {
-      if (this.#before === null) this.#headRead()
+      if (this.#before === null) this.headRead()
       return this.#handle(head, bytes.subarray(from, to), head.end - from) ? head.end : KEEP
     }
     if (status === HEAD.INVALID) {
@@ -259,18 +233,10 @@ export class ClientConnection implements Client, WireListener {
     }
     if (this.#state === STATE.IDLE) {
       this.#enter(STATE.HEAD)
-      this.#headMs = performance.now()
+      this.headBegan()
       this.expectWithin(this.#context.limits.headTimeoutMs)
     }
     return KEEP
-  }
-
-  /** Counts how long a head took; most come whole. */
-  #headRead(): void {
-    const { counters } = this.#context
-    if (this.#headMs === 0) counters.cells[counters.read]! += 1
-    else counters.observe(counters.read, performance.now() - this.#headMs)
-    this.#headMs = 0
   }
 
   /**
@@ -293,14 +259,14 @@ export class ClientConnection implements Client, WireListener {
   become(exchange: Exchange): void {
     this.#enter(STATE.EXCHANGE)
     this.#exchange = exchange
-    if (exchange.isTunnel) this.#countAs(CLIENT.TUNNEL)
+    if (exchange.isTunnel) this.countAs(CLIENT.TUNNEL)
     exchange.start()
     if (!this.#isConsuming) this.#advance()
   }
 
   passed(): void {
     this.#unread = null
-    this.#countAs(CLIENT.CHANNEL)
+    this.countAs(CLIENT.CHANNEL)
     this.#deadlineMs = Number.POSITIVE_INFINITY
   }
 
@@ -426,7 +392,7 @@ export class ClientConnection implements Client, WireListener {
   /** Ends our side, and reads on for a while: a client that is still sending would otherwise lose the answer to a reset. */
   #linger(why: ReasonName, isBodyComing: boolean = false): void {
     if (this.#state === STATE.LINGERING || this.#state === STATE.CLOSED) return
-    this.#why ??= why
+    this.endsBy(why)
     this.#enter(STATE.LINGERING)
     this.#unread = null
     this.#droppedBytes = 0
@@ -453,7 +419,7 @@ export class ClientConnection implements Client, WireListener {
   }
 
   #close(why: ReasonName): void {
-    this.#why ??= why
+    this.endsBy(why)
     this.#enter(STATE.CLOSED)
     this.#leaveExchange()
     this.#unread = null
@@ -474,9 +440,7 @@ export class ClientConnection implements Client, WireListener {
   closed(): void {
     const exchange = this.#exchange
     this.#close(exchange === null ? 'client-closed' : 'client-gone')
-    this.#countAs(null)
-    this.#listener.closed(this.#why ?? 'client-closed')
-    this.#context.connectionClosed(this)
+    this.#context.connectionClosed(this, this.countEnd())
     exchange?.clientClosed()
   }
 
@@ -505,25 +469,9 @@ export class ClientConnection implements Client, WireListener {
     if (nowMs >= this.#deadlineMs) this.#timedOut()
   }
 
-  /** Names it among all connections of the gateway's workers. */
-  get id(): string {
-    return `${process.pid}-${this.#number.toString(36)}`
-  }
-
   /** For who asks what goes on. */
   get record(): ConnectionRecord {
-    const { address, port, proto } = this.peer
-    const about = this.#exchange?.about
-    return {
-      id: this.id,
-      listener: this.#listener.name,
-      state: CLIENT_STATES[this.#counted ?? CLIENT.ENDING],
-      client: address,
-      port,
-      proto,
-      sinceMs: performance.timeOrigin + this.#sinceMs,
-      request: about === undefined ? null : requestRecord(about),
-    }
+    return this.recordOf(this.peer, this.#exchange?.about)
   }
 
   /** An administrator ends the connection, with what is under way. */
@@ -596,24 +544,6 @@ export class ClientConnection implements Client, WireListener {
   drainTimedOut(): void {
     if (this.#state === STATE.EXCHANGE) this.#exchange?.drainTimedOut()
     else this.#giveUp('drain-timeout')
-  }
-}
-
-function requestRecord({ request, way, channel }: Readonly<About>): RequestRecord {
-  const { id, startedMs, service, method, path, entry, status, bytesIn, bytesOut } = request
-  return {
-    id,
-    sinceMs: performance.timeOrigin + startedMs,
-    service,
-    way,
-    channel,
-    method,
-    path: pathForLog(path),
-    user: entry === null ? null : entry.session.user,
-    session: entry === null ? null : entry.session.uuid,
-    status,
-    bytesIn,
-    bytesOut,
   }
 }
 

@@ -1,0 +1,151 @@
+// How the primary is watched: what is counted, metrics and health without a session, and the control service with its second door.
+
+import { join } from 'node:path'
+import type { Config } from '../config/config.ts'
+import { failureOf } from '../logging/causes.ts'
+import type { Log } from '../logging/log.ts'
+import type { Watched } from './control/answers.ts'
+import { EventHub } from './control/events.ts'
+import { startControlService } from './control/service.ts'
+import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
+import { listenPrivately } from './listening-socket.ts'
+import { Looks } from './looks.ts'
+import type { TransportSaid } from './messages.ts'
+import { type Ailment, MetricsListener, type Taken } from './metrics-listener.ts'
+import { closeServer, type Parts, workerAccount } from './parts.ts'
+import { elsewhere, servicesOf } from './status.ts'
+
+/** What is asked of the primary. */
+export interface WatchedPrimary {
+  readonly status: () => Readonly<Record<string, unknown>>
+  readonly isStopping: () => boolean
+  readonly transport: () => TransportSaid | null
+  /** Logs an act of an administrator. */
+  readonly acted: (event: string, particulars: Readonly<Record<string, unknown>>) => void
+}
+
+/** See the head of this file. */
+export class Watching {
+  readonly events: EventHub
+  readonly #parts: Parts
+  readonly #primary: WatchedPrimary
+  readonly #log: Log
+  readonly #metrics: MetricsListener
+
+  constructor(parts: Parts, primary: WatchedPrimary, log: Log) {
+    this.#parts = parts
+    this.#primary = primary
+    this.#log = log
+    const { statistics, groups } = parts
+    log.onProblem = ({ level, event, count }) => statistics.own.logged(level, event, count)
+    this.events = new EventHub((isWatched) => {
+      log.tap = isWatched ? (line) => this.events.publish(line) : null
+      groups.watched(isWatched)
+    })
+    this.#metrics = new MetricsListener({ metrics: () => statistics.text(), ailment: () => this.#ailment })
+    this.#lookAtProcesses()
+    this.#noteConfiguration(true)
+  }
+
+  #lookAtProcesses(): void {
+    const { statistics, backends, groups } = this.#parts
+    const looks = new Looks()
+    statistics.onRead(async () => {
+      // What cannot be asked now is left out.
+      const sessions = (await backends.xenapi?.authority.count().catch(() => null)) ?? null
+      const { pids: workerPids, readyPids } = groups
+      return looks.seriesOf({
+        config: this.#config,
+        transport: this.#primary.transport(),
+        workerPids,
+        readyPids,
+        sessions,
+      })
+    })
+  }
+
+  get #config(): Config {
+    return this.#parts.inForce.config
+  }
+
+  /** Where metrics are read; null: nowhere. */
+  get metricsUrl(): string | null {
+    return this.#metrics.url
+  }
+
+  /** Why clients had better go elsewhere; null while they need not. */
+  get #ailment(): Ailment {
+    if (this.#primary.isStopping()) return 'draining'
+    return this.#parts.groups.readyPids.length === 0 ? 'no worker serves' : null
+  }
+
+  /** Opens the listener of metrics, and both doors. @param closers takes what closes them. @throws {ListenError} */
+  async start(closers: AsyncDisposableStack): Promise<void> {
+    closers.defer(() => this.#metrics.close())
+    await this.#metrics.take(this.#config.control.metrics)
+    const watched = this.#watched()
+    await this.#openService(watched, closers)
+    await this.#openSocket(watched, closers)
+  }
+
+  /** Listens where a newer configuration says. @throws {ListenError} with all as it was */
+  take(config: Config): Promise<Taken> {
+    return this.#metrics.take(config.control.metrics)
+  }
+
+  /** Counts that a reload was taken, or was not. */
+  reloaded(isTaken: boolean): void {
+    this.#parts.statistics.own.count('xengate_config_reloads_total', isTaken ? 'taken' : 'refused')
+    this.#noteConfiguration(isTaken)
+  }
+
+  #noteConfiguration(isTaken: boolean): void {
+    const { own } = this.#parts.statistics
+    own.set('xengate_config_last_reload_successful', isTaken ? 1 : 0)
+    if (isTaken) own.set('xengate_config_last_reload_success_timestamp_seconds', Date.now() / 1000)
+  }
+
+  #watched(): Watched {
+    const { backends, groups, statistics } = this.#parts
+    return {
+      status: this.#primary.status,
+      services: async () => [...(await this.#services()), ...elsewhere(backends.places)],
+      signIn: backends.xenapi?.authority ?? null,
+      ask: (question) => groups.ask(question),
+      metrics: () => statistics.text(),
+      events: this.events,
+      acted: this.#primary.acted,
+    }
+  }
+
+  async #services(): Promise<readonly unknown[]> {
+    const { backends, statistics } = this.#parts
+    const found = await backends.localServices()
+    return servicesOf(found, this.#config.host.expectedServices, statistics.counts.services)
+  }
+
+  /** Without the service all else goes on: its directory may come later, as services do. */
+  async #openService(watched: Watched, closers: AsyncDisposableStack): Promise<void> {
+    const [directory = ''] = this.#config.services.directories
+    try {
+      const server = await startControlService(watched, directory, workerAccount(this.#config))
+      closers.defer(() => closeServer(server))
+      // Whoever listens to events would be waited for.
+      this.#parts.stopping.signal.addEventListener('abort', () => closeServer(server))
+    } catch (error) {
+      this.#log.warn({ event: 'control-unavailable', directory, error: failureOf(error) })
+    }
+  }
+
+  async #openSocket(watched: Watched, closers: AsyncDisposableStack): Promise<void> {
+    const control = createControlServer({
+      watched,
+      signIn: watched.signIn,
+      changed: ({ event, ...particulars }) => this.#primary.acted(event, particulars),
+      status: this.#primary.status,
+      services: () => this.#services(),
+    })
+    closers.defer(() => closeServer(control))
+    await listenPrivately(control, join(this.#config.stateDir, CONTROL_SOCKET), null)
+  }
+}
