@@ -1,5 +1,6 @@
 // What is told of requests and channels that are over: to the access log and the audit, to the counts, and to tasks of the XenAPI.
 
+import { performance } from 'node:perf_hooks'
 import type { AccessFields, ChannelFields } from '../logging/access.ts'
 import type { Session } from '../model/session.ts'
 import type { ChannelRecord, Journal, Outcome, Peer } from './exchange/ports.ts'

@@ -1,5 +1,6 @@
 // From a head to its exchange: the decision, and what is made of it.
 
+import { performance } from 'node:perf_hooks'
 import type { RequestHead } from '@xengate/http1'
 import type { LogEvent } from '../../logging/event.ts'
 import type { Transport } from '../../transport/transport.ts'
@@ -64,7 +65,7 @@ export class Admission implements Handler {
     this.#xenapi = xenapiTarget(options.xenapiPath ?? '')
   }
 
-  handle(head: RequestHead, bytes: Buffer, client: Client, before: Exchange | null): Exchange | null {
+  handle(head: RequestHead, client: Client, before: Exchange | null): Exchange | null {
     const known = before instanceof Pending || before instanceof Channel ? before.request : null
     // A request that has waited keeps its name and its start.
     const request =
@@ -77,18 +78,11 @@ export class Admission implements Handler {
     request.read(head, this.#shared.trailerLines)
     const learned = before instanceof Pending ? before.learned : NOTHING_LEARNED
     const wasDeclined = before instanceof Pending ? before.wasDeclined : before !== null
-    return this.#admit(head, bytes, client, request, learned, wasDeclined)
+    return this.#admit(head, client, request, learned, wasDeclined)
   }
 
   /** @param wasDeclined whether the service would not take the client's connection */
-  #admit(
-    head: RequestHead,
-    bytes: Buffer,
-    client: Client,
-    request: Request,
-    learned: Learned,
-    wasDeclined: boolean,
-  ): Exchange | null {
+  #admit(head: RequestHead, client: Client, request: Request, learned: Learned, wasDeclined: boolean): Exchange | null {
     const decision = this.#decide(head, request, client, learned, wasDeclined)
     // A connection that was waited for is used now or not at all.
     const { connected } = learned
@@ -108,7 +102,7 @@ export class Admission implements Handler {
       case 'call':
         return this.#call(head, client, request)
       case 'pass':
-        return this.#pass(decision, client, request, bytes) ?? this.#admit(head, bytes, client, request, learned, true)
+        return this.#pass(head, decision, client, request) ?? this.#admit(head, client, request, learned, true)
       case 'relay':
         return this.#relay(head, decision, client, request)
       case 'xapi':
@@ -127,7 +121,8 @@ export class Admission implements Handler {
     if (front !== null && !isForService(request.target)) {
       return decideXapi(this.#shared.pool, head, request, this.#xapiFor(client, front), learned)
     }
-    return decide(this.rules, head, request, learned, !wasDeclined && this.#isPassable(client))
+    const isPassable = !wasDeclined && this.#isPassable(client)
+    return decide(this.rules, head, request, learned, isPassable, client.peer.repeated)
   }
 
   /** Whether the connection could be passed to a service now, as far as is known: `stop` of its wire knows. */
@@ -162,10 +157,10 @@ export class Admission implements Handler {
 
   /** Offers the connection to a service. @returns the channel whose answer is to come, or null when nobody takes it */
   #pass(
+    head: RequestHead,
     { name, entry, sessionId, methods }: Extract<Decision, { kind: 'pass' }>,
     client: Client,
     request: Request,
-    bytes: Buffer,
   ): Channel | null {
     // Nothing may be read behind the service's back.
     if (!client.stop()) return null
@@ -186,7 +181,7 @@ export class Admission implements Handler {
         gateway: returnPath,
         greeting: greetings.of(ends),
       },
-      bytes,
+      head.received,
     )
     debug?.({ event: opened === null ? 'channel-not-offered' : 'channel-offered', channel: id, service: name })
     if (opened === null) {

@@ -197,7 +197,7 @@ export class ClientConnection implements Client, WireListener {
   #readHead(bytes: Buffer, from: number, to: number): number {
     const head = this.#context.requestHead
     const status = head.parse(bytes, from, to)
-    if (status === HEAD.COMPLETE) return this.#handle(head, bytes.subarray(from, to), head.end - from) ? head.end : KEEP
+    if (status === HEAD.COMPLETE) return this.#handle(head, head.end - from) ? head.end : KEEP
     if (status === HEAD.INVALID) {
       this.#refuseBytes(malformed(head.reason))
       return to
@@ -209,15 +209,12 @@ export class ClientConnection implements Client, WireListener {
     return KEEP
   }
 
-  /**
-   * @param bytes all that is there, from the head on
-   * @returns whether the head is done with; otherwise it is to be kept and read again
-   */
-  #handle(head: RequestHead, bytes: Buffer, headBytes: number): boolean {
+  /** @returns whether the head is done with; otherwise it is to be kept and read again */
+  #handle(head: RequestHead, headBytes: number): boolean {
     for (;;) {
       const before = this.#before
       this.#before = null
-      const exchange = this.#context.handler.handle(head, bytes, this, before)
+      const exchange = this.#context.handler.handle(head, this, before)
       if (exchange === null) return true
       if (exchange.holdsHead) this.#heldBytes = headBytes
       this.become(exchange)

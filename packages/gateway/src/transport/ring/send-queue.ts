@@ -85,10 +85,8 @@ export class SendQueue {
     this.#page.bytes.write(text, at, length, 'latin1')
     this.#pageBytes += length
     const address = this.#page.address + at
-    const last = this.#pieces[this.#end - 1]
-    const isOpen = this.#end > this.#first + this.#sendingCount
-    if (isOpen && last !== undefined && last.memory === null && last.address + last.bytes === address)
-      last.bytes += length
+    const last = this.#end > this.#first + this.#sendingCount ? this.#pieces[this.#end - 1] : undefined
+    if (last !== undefined && last.memory === null && last.address + last.bytes === address) last.bytes += length
     else this.#pieces[this.#end++] = new Piece(address, length, null, null)
   }
 
