@@ -9,7 +9,7 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
-import { bindSocket } from '@xengate/channel'
+import { bindSocket, unsentBytes } from '@xengate/channel'
 import { strayCompletions } from './ring/loop.ts'
 import {
   duplicate,
@@ -91,6 +91,36 @@ for (const transport of transports()) {
     }
     for (let round = 0; round < 5; round++) await exchange(at.connect(), data)
   })
+
+  test(
+    `${on}: little of many short texts waits for a peer that reads nothing, and all goes out`,
+    DEADLINE,
+    async (t) => {
+      for (const length of [101, 199, 300, 401, 599]) {
+        const { wire, heard, peer } = await pair(t, transport, 'tcp')
+        const text = 'x'.repeat(length)
+        let written = 0
+        const write = (): void => {
+          for (; !wire.isFull; written += length) {
+            wire.text(text)
+            wire.flush()
+          }
+        }
+        heard.onDrained = write
+        write()
+        // It is drained as long as the kernel takes what is written.
+        let before = 0
+        await until(() => before === (before = written), 'a full kernel')
+        const waiting = written - wire.takenBytes - unsentBytes(wire.fd)
+        assert.ok(waiting <= 34_000, `${waiting} bytes`)
+        heard.onDrained = null
+        const said = new PeerHeard(peer)
+        wire.end()
+        await until(() => said.isEnded, 'the end')
+        assert.equal(said.byteCount, written)
+      }
+    },
+  )
 
   test(`${on}: without free descriptors it says so, not too often, and goes on later`, DEADLINE, async (t) => {
     // The ring takes the limit when it begins to accept; so it is low before that, and used up.

@@ -129,17 +129,20 @@ export class ClientConnection implements Client, WireListener {
   // ── bytes ──
 
   bytes(bytes: Buffer, from: number, to: number): boolean {
-    if (this.#unread === null) this.#consume(bytes, from, to)
+    if (this.#unread === null) this.#consume(bytes, from, to, false)
     else {
       const whole = Buffer.concat([this.#unread, bytes.subarray(from, to)])
       this.#unread = null
-      this.#consume(whole, 0, whole.length)
+      this.#consume(whole, 0, whole.length, true)
     }
     return this.#exchange?.wantsBytes === true
   }
 
-  /** Takes what there is, from `from` to `to`, one step after the other, and keeps the rest. */
-  #consume(bytes: Buffer, from: number, to: number): void {
+  /**
+   * Takes what there is, from `from` to `to`, one step after the other, and keeps the rest.
+   * @param isOwned whether `bytes` is the connection's
+   */
+  #consume(bytes: Buffer, from: number, to: number, isOwned: boolean): void {
     this.#isConsuming = true
     let at = from
     while (at < to) {
@@ -148,9 +151,14 @@ export class ClientConnection implements Client, WireListener {
       at = next
     }
     this.#isConsuming = false
-    if (at < to && this.#state !== STATE.CLOSED) this.#unread = Buffer.from(bytes.subarray(at, to))
+    if (at < to && this.#state !== STATE.CLOSED) this.#keep(bytes.subarray(at, to), isOwned)
     this.#exchange?.flush()
     this.#updateReading()
+  }
+
+  /** A rest of many requests is not copied again and again, nor is all that was there kept for the last of them. */
+  #keep(rest: Buffer, isOwned: boolean): void {
+    this.#unread = isOwned && rest.length * 2 >= rest.buffer.byteLength ? rest : Buffer.from(rest)
   }
 
   #step(bytes: Buffer, at: number, to: number): number {
@@ -175,7 +183,7 @@ export class ClientConnection implements Client, WireListener {
     const bytes = this.#unread
     this.#unread = null
     if (bytes === null) this.#updateReading()
-    else this.#consume(bytes, 0, bytes.length)
+    else this.#consume(bytes, 0, bytes.length, true)
     if (this.#state === STATE.IDLE && this.hasEnded) this.#linger()
     else if (this.#state === STATE.HEAD && this.#hasEnded && !this.wire.isFull)
       this.#refuseBytes(malformed('head-truncated'))
