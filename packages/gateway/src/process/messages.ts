@@ -5,7 +5,7 @@ import type { ServiceChanges } from '../services/registry.ts'
 import type { Problem } from '../logging/log.ts'
 import type { Counted } from '../proxy/tally.ts'
 import type { EndedTask } from '../proxy/journal.ts'
-import type { TlsPair } from '../proxy/arrival/tls-credentials.ts'
+import type { TlsPair } from '../transport/tls-pair.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../model/session.ts'
 

@@ -140,7 +140,7 @@ function decideService(
   isPassable: boolean,
 ): Decision {
   const policy = rules.policies.of(name)
-  if (policy.roles !== null && !isPermitted(policy, method, entry.session.roles)) {
+  if (policy.roles !== null && !isPermitted(policy, method, entry.roles)) {
     return refuse(isOpen(policy, method) ? ROLE_INSUFFICIENT : METHOD_CLOSED, name, entry)
   }
   if (!isServiceName(name)) return refuse(name === '' ? SERVICE_UNNAMED : SERVICE_NAME_INVALID, null, entry)
@@ -184,7 +184,7 @@ function pass(
   entry: SessionEntry,
   policy: PolicySetting,
 ): Decision {
-  return { kind: 'pass', name, entry, sessionId, methods: permittedMethods(policy, methods, entry.session.roles) }
+  return { kind: 'pass', name, entry, sessionId, methods: permittedMethods(policy, methods, entry.roles) }
 }
 
 function decideXenapi(rules: AdmissionRules, method: string, target: string): Decision {

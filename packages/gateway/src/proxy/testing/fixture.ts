@@ -53,6 +53,8 @@ export interface FixtureOptions {
   readonly front?: Front
   readonly listener?: Partial<ListenerTraits>
   readonly burstOver?: () => void
+  /** Told of problems, none of which is expected without it. */
+  readonly problem?: (event: string, code: string) => void
   readonly elsewhere?: Readonly<Record<string, string>>
   /** Takes a question about an id instead of answering it at once. */
   readonly onQuestion?: (id: string, answer: (found: Session | null | 'unavailable') => void) => void
@@ -117,7 +119,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     greetings,
     idPrefix: 'test',
     debug: null,
-    problem: (event, code) => assert.fail(`${event}: ${code}`),
+    problem: options.problem ?? ((event, code) => assert.fail(`${event}: ${code}`)),
     burstOver: options.burstOver ?? (() => {}),
     counting: () => {},
     access: (line) => accessLines.push(line),

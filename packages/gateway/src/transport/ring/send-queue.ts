@@ -12,6 +12,8 @@ const VECTORS_MAX = 16
 const VECTORS_AT = 64
 const VECTOR_BYTES = 16
 const TEXT_AT = VECTORS_AT + VECTORS_MAX * VECTOR_BYTES
+/** When a page has so much of text, no more should be written. */
+const FULL_AT = PAGE_BYTES - 2048
 /** Pages are mapped so many at a time, which take memory only once they are used. */
 const PAGES = 64
 
@@ -69,6 +71,11 @@ export class SendQueue {
   #pageBytes = TEXT_AT
   /** Bytes that are not known to be in the kernel. */
   bytes = 0
+
+  /** Whether more text would soon need memory of its own, a piece each. */
+  get isTextFull(): boolean {
+    return this.#pageBytes >= FULL_AT
+  }
 
   /** Adds text, one byte a character. */
   addText(text: string): void {

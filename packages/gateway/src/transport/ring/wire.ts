@@ -157,7 +157,9 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   // ── out ──
 
   protected override writeText(text: string): void {
-    if (this.#isWritable(text.length)) this.#queue.addText(text)
+    if (!this.#isWritable(text.length)) return
+    this.#queue.addText(text)
+    if (this.#queue.isTextFull) this.#wasFull = true
   }
 
   protected override writeBytes(bytes: Buffer, done: () => void): void {
@@ -232,7 +234,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   }
 
   get isFull(): boolean {
-    return this.#queue.bytes >= FULL_BYTES
+    return this.#queue.bytes >= FULL_BYTES || this.#queue.isTextFull
   }
 
   get hasUnsent(): boolean {
