@@ -3,7 +3,7 @@
 import { type Io, say } from './io.ts'
 
 /** Exit codes of the command. */
-export const EXIT = { ok: 0, failed: 1, usage: 2 } as const
+export const EXIT = { ok: 0, failed: 1, usage: 2, signIn: 4 } as const
 
 /** A failure's code. Codes of errors from other parts are the same in kebab-case. */
 export type FailureCode =
@@ -34,6 +34,12 @@ export type FailureCode =
   | 'session-unknown'
   | 'session-ambiguous'
   | 'daemon-unreachable'
+  | 'daemon-absent'
+  | 'session-needed'
+  | 'url-invalid'
+  | 'control-failed'
+  | 'request-unknown'
+  | 'connection-unknown'
   | 'not-confirmed'
   | 'front-not-possible'
   | 'front-failed'
@@ -93,6 +99,15 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'session-unknown': failed('see xengate sessions'),
   'session-ambiguous': failed('give more of its id'),
   'daemon-unreachable': failed('run this as the user that the daemon runs as'),
+  'daemon-absent': failed('start it; --config FILE or --state DIR says which one is meant'),
+  'session-needed': {
+    exit: EXIT.signIn,
+    advice: 'log in as a user with the role pool-admin, and give the session id in XENGATE_SESSION',
+  },
+  'url-invalid': { exit: EXIT.usage, advice: 'give http://host[:port] or https://host[:port]' },
+  'control-failed': failed('see its log'),
+  'request-unknown': failed('only the latest are remembered; the log has them all, under requestId'),
+  'connection-unknown': failed('see xengate connections'),
   'not-confirmed': failed(''),
   'front-not-possible': failed('xengate front status; or give Xengate a port of its own, with xengate host open-port'),
   'front-failed': failed('journalctl -u stunnel@xapi -u xengate, and /var/log/secure'),

@@ -5,7 +5,9 @@ import { type Role, ROLES } from '../model/role.ts'
 import type { UnblockOptions } from './commands/blocked.ts'
 import type { SessionsOptions } from './commands/sessions.ts'
 import type { PasswordOptions } from './commands/user.ts'
+import type { ControlOptions } from './control.ts'
 import type { Io } from './io.ts'
+import { withControl } from './program-control.ts'
 import { examples, type OnExit, withState } from './option.ts'
 import type { StateOptions } from './state.ts'
 
@@ -85,12 +87,13 @@ function withPassword(command: Command, description: string): Command {
 }
 
 function addSessions(program: Command, io: Io, onExit: OnExit): void {
-  withState(program.command('sessions').summary('list who is signed in'))
+  withControl(program.command('sessions').summary('list who is signed in'))
     .description(
-      `Lists the sessions in the state directory or in Valkey, oldest first; the daemon need not run. ${WHERE}`,
+      `Lists the sessions in the state directory or in Valkey, oldest first; the daemon need not run, and tells what runs under them if it does. ${WHERE}`,
     )
     .addOption(new Option('--json', 'print an array').conflicts('minimal'))
     .option('--minimal', 'print the ids alone, in one line with commas between')
+    .option('--watch', 'show it again every two seconds')
     .addHelpText('after', examples('xengate sessions', 'xengate sessions --json | jq -r ".[].user"'))
     .action(async (options: SessionsOptions) => {
       const { listSessions } = await import('./commands/sessions.ts')
@@ -98,10 +101,10 @@ function addSessions(program: Command, io: Io, onExit: OnExit): void {
     })
   const session = program.command('session').summary('end a session').helpCommand(false)
   session.addHelpText('after', examples('xengate session end 6d1c2e9c'))
-  withState(session.command('end').argument('<ID>', 'what "xengate sessions" shows, or the beginning of it'))
+  withControl(session.command('end').argument('<ID>', 'what "xengate sessions" shows, or the beginning of it'))
     .description('End a session at once. Its requests are refused, and what runs under it is cut.')
     .addHelpText('after', examples('xengate session end 6d1c2e9c'))
-    .action(async (id: string, options: StateOptions) => {
+    .action(async (id: string, options: ControlOptions) => {
       const { endSession } = await import('./commands/sessions.ts')
       onExit(await endSession(id, options, io))
     })

@@ -2,6 +2,7 @@
 
 import { Command, Option } from 'commander'
 import { addAccounts } from './program-accounts.ts'
+import { addControl } from './program-control.ts'
 import { addHostCommands } from './program-host.ts'
 import type { Io } from './io.ts'
 import { version } from '../version.ts'
@@ -36,6 +37,7 @@ export function createProgram(io: Io, onExit: OnExit): Command {
   addShowConfig(program, io, onExit)
   addConfigSchema(program, io, onExit)
   addAccounts(program, io, onExit)
+  addControl(program, io, onExit)
   addHostCommands(program, io, onExit)
   addHelp(program)
   return program

@@ -51,6 +51,20 @@ function isAbsent(path: string): boolean {
   }
 }
 
+/**
+ * The state directory that the options mean, in the same order: of whatever authority.
+ *
+ * @throws {CliError} `state-missing`. @throws {ConfigError} when the configuration is not valid.
+ */
+export async function stateDirectory(options: StateOptions, io: Io): Promise<string> {
+  try {
+    return (await accountPlace(options, io)).stateDir
+  } catch (error) {
+    if (!(error instanceof CliError) || error.code !== 'users-elsewhere') throw error
+    return (await loadConfig(configPath(options.config, io))).config.stateDir
+  }
+}
+
 function placeOf(config: Config): AccountPlace {
   switch (config.sessions.authority) {
     case 'embedded':

@@ -28,6 +28,7 @@ export interface Config {
   /** For the authority and the registry `valkey`. */
   readonly valkey: ValkeySettings
   readonly limits: LimitsConfig
+  readonly control: ControlConfig
   readonly log: LogConfig
   readonly host: HostConfig
 }
@@ -87,6 +88,14 @@ export interface PoolConfig {
   readonly registry: 'none' | 'static' | 'valkey' | 'xapi'
   /** Origins of services on other hosts, by service name; for the registry `static`. */
   readonly static: Readonly<Record<string, string>>
+}
+
+/** How the gateway is watched. */
+export interface ControlConfig {
+  /** Where metrics and health are read without a session; `null`: nowhere. */
+  readonly metrics: ListenAddress | null
+  /** Whether every listener answers `GET /healthz`. */
+  readonly health: boolean
 }
 
 export interface LogConfig {

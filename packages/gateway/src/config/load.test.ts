@@ -59,6 +59,7 @@ const DEFAULTS: Config = {
     responseMinRate: 0,
     drainTimeoutMs: 30_000,
   },
+  control: { metrics: null, health: false },
   log: { level: 'info', access: true, to: 'stdout', audit: false, syslog: '/dev/log' },
   host: {
     expectedServices: [],
@@ -164,6 +165,10 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       request-min-rate = 100
       response-min-rate = 200
       drain-timeout = "0s"
+      [control]
+      metrics = "unix:metrics.sock"
+      health = true
+
       [log]
       level = "debug"
       access = false
@@ -266,6 +271,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
         responseMinRate: 200,
         drainTimeoutMs: 0,
       },
+      control: { metrics: { kind: 'unix', path: join(directory, 'metrics.sock') }, health: true },
       log: { level: 'debug', access: false, to: 'syslog', audit: true, syslog: join(directory, 'log.sock') },
       host: {
         expectedServices: ['com.example.backup'],
@@ -385,7 +391,15 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ['[valkey]\nurl = "redis://u:secret@a,b"', 'valkey.url', 2, /it is "redis:\/\/…@a,b"$/],
   ['[valkey]\nurl = "redis+sentinel://a"', 'valkey.url', 2, /redis\+sentinel:/],
   ['[valkey]\nurl = "redis+cluster://a/1"', 'valkey.url', 2, /redis\+cluster:/],
-  ['[control]\nmetrics = ""', 'control', 1, /^unknown key `control`$/],
+  ['[watching]\nmetrics = ""', 'watching', 1, /^unknown key `watching`$/],
+  [
+    '[control]\nmetrics = ""',
+    'control.metrics',
+    2,
+    /must be host:port, \[IPv6 address\]:port or unix:\/path; it is ""/,
+  ],
+  ['[control]\nmetrics = "127.0.0.1:8080"', 'control.metrics', 2, /must not be the address of a listener/],
+  ['[control]\nhealth = 1', 'control.health', 2, /must be true or false; it is 1/],
   ['[limits]\nhead-timeout = "0s"', 'limits.head-timeout', 2, /must be between 1ms and 24h; it is "0s"/],
   ['[limits]\nhead-bytes = 2000000', 'limits.head-bytes', 2, /must be at most 1048576; it is 2000000/],
   ['[log]\nlevel = "loud"', 'log.level', 2, /must be "trace", .* or "error"; it is "loud"/],

@@ -30,6 +30,7 @@ export function crossIssues(config: Config): Issue[] {
     ...policyIssues(config),
     ...poolIssues(config),
     ...frontIssues(config),
+    ...controlIssues(config),
   ]
 }
 
@@ -59,6 +60,18 @@ function listenIssues(config: Config): Issue[] {
     }
     return issues
   })
+}
+
+function controlIssues({ control: { metrics }, listen: listeners }: Config): Issue[] {
+  if (metrics === null) return []
+  const key = ['control', 'metrics']
+  const text = formatListenAddress(metrics)
+  const isTaken = listeners.some(({ address }) => formatListenAddress(address) === text)
+  // Port 0 is another one each time.
+  if (isTaken && !text.endsWith(':0')) return [issue(key, 'must not be the address of a listener')]
+  const bytes = metrics.kind === 'unix' ? Buffer.byteLength(metrics.path) : 0
+  if (bytes <= SOCKET_PATH_BYTES_MAX) return []
+  return [issue(key, `must be shorter: the path of a Unix socket may have ${SOCKET_PATH_BYTES_MAX} bytes`)]
 }
 
 /** Only a Unix socket has a file. */

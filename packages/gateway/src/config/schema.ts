@@ -245,6 +245,17 @@ const limits = z.strictObject({
   }),
 })
 
+const control = z.strictObject({
+  metrics: option(listenAddress().optional(), {
+    description:
+      'where metrics (GET /metrics) and health (GET /healthz) are read without a session: host:port, [IPv6 address]:port or unix:/path; default: nowhere',
+    example: '127.0.0.1:9090',
+  }),
+  health: option(z.boolean().prefault(false), {
+    description: 'whether listeners answer GET /healthz, too, without a session: 200, or 503 while the gateway stops',
+  }),
+})
+
 const log = z.strictObject({
   level: option(z.enum(LOG_LEVELS).prefault('info'), {
     description: 'the least important level that is logged: trace, debug, info, warn or error',
@@ -323,6 +334,7 @@ const file = z
     }),
     valkey: option(valkey.prefault({}), { description: 'for the authority and the registry valkey' }),
     limits: option(limits.prefault({}), { description: 'what is bounded, and by how much' }),
+    control: option(control.prefault({}), { description: 'how the gateway is watched' }),
     log: option(log.prefault({}), { description: 'the log, on standard output' }),
     host: option(host.prefault({}), { description: 'what a XenServer or XCP-ng host is told' }),
   })
@@ -435,6 +447,10 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       requestMinRate: l['request-min-rate'],
       responseMinRate: l['response-min-rate'],
       drainTimeoutMs: l['drain-timeout'],
+    },
+    control: {
+      metrics: input.control.metrics === undefined ? null : absolute(input.control.metrics, directory),
+      health: input.control.health,
     },
     log: { ...input.log, syslog: resolve(directory, input.log.syslog) },
     host: {

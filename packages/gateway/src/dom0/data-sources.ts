@@ -25,7 +25,7 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
-import type { Counts } from '../proxy/tally.ts'
+import type { Counts } from '../metrics/counts.ts'
 import { makeDirectories } from '../state-directory.ts'
 
 /** What is told: counts since the daemon started, and bytes of memory now. */

@@ -1,5 +1,6 @@
 // The access log: one event for each request.
 
+import { END_REASONS, type EndReason, type ReasonName } from '../model/reasons.ts'
 import type { LogEvent } from './event.ts'
 
 /** Who asked, and under which session: its uuid, which is no secret; never its id. */
@@ -66,6 +67,7 @@ export function accessLine(fields: AccessFields): LogEvent {
   return {
     event: 'request',
     ...rest,
+    ...reasonFields(rest.reason),
     user: caller === null ? null : caller.session.user,
     session: caller === null ? null : caller.session.uuid,
     trackid: caller === null ? null : caller.trackId,
@@ -82,10 +84,30 @@ export function accessLine(fields: AccessFields): LogEvent {
 export function accessJson(fields: AccessFields, pid: number, nowMs: number): string {
   const { requestId, status, outcome, reason } = fields
   return (
-    `${lineStart(pid, nowMs)}${requestId}${requestFields(fields)}${status},"outcome":"${outcome}","reason":${quoted(reason)},` +
+    `${lineStart(pid, nowMs)}${requestId}${requestFields(fields)}${status},"outcome":"${outcome}",${reasonJson(reason)}` +
     `"bytesIn":${fields.bytesIn},"bytesOut":${fields.bytesOut},` +
     `"ttfbMs":${millis(fields.ttfbMs)},"totalMs":${millis(fields.totalMs)}}\n`
   )
+}
+
+const NO_REASON = '"reason":null,'
+/** What a line says of each reason: with who ended the request, and in which phase. */
+const REASON_JSON = new Map(
+  Object.entries(END_REASONS).map(([name, { by, phase }]) => [
+    name,
+    `"reason":"${name}","by":"${by}","phase":"${phase}",`,
+  ]),
+)
+
+function reasonJson(reason: string | null): string {
+  return reason === null ? NO_REASON : (REASON_JSON.get(reason) ?? `"reason":${escaped(reason)},`)
+}
+
+/** The same as fields. */
+function reasonFields(reason: string | null): Pick<EndReason, 'by' | 'phase'> | undefined {
+  if (reason === null || !Object.hasOwn(END_REASONS, reason)) return undefined
+  const { by, phase } = END_REASONS[reason as ReasonName]
+  return { by, phase }
 }
 
 let lastFields: AccessFields | null = null

@@ -22,19 +22,20 @@ export interface Log {
   error(event: LogEvent): void
   /** Logs a request, as an event of level `info`. */
   access(fields: AccessFields): void
-  /** Warnings and errors since this was called last, by event; what is below the threshold is none. */
-  takeProblems(): Problem[]
+  /** Told of each warning and error; what is below the threshold is none. Null: nobody is. */
+  onProblem: ((problem: Problem) => void) | null
+  /** Takes all that is logged as lines of JSON, too; null: nobody does. */
+  tap: ((line: string) => void) | null
   /** Writes what is buffered, then calls `done`. What is still buffered at exit is written by itself. */
   flush(done?: () => void): void
 }
 
 /** An event of level `warn` or `error`. */
 export interface Problem {
+  readonly level: LogLevel
   readonly event: string
-  /** How often it was logged; of `log-dropped`, how many lines. */
+  /** One; of `log-dropped`, how many lines. */
   readonly count: number
-  /** When it was last, in milliseconds since the epoch. */
-  readonly lastMs: number
 }
 
 /** `json` for programs; `colour` and `plain` for people. */
@@ -81,14 +82,15 @@ class EventLog implements Log {
   readonly #lines: Lines
   /** Null: JSON. */
   readonly #readable: Readable | null
-  readonly #problems = new Map<string, Problem>()
+  onProblem: ((problem: Problem) => void) | null = null
+  tap: ((line: string) => void) | null = null
 
   constructor(level: LogLevel, readable: Readable | null, open: (droppedLine: (lines: number) => string) => Lines) {
     this.#level = level
     this.#rank = LOG_LEVELS.indexOf(level)
     this.#readable = readable
     this.#lines = open((lines) => {
-      this.#noteProblem('log-dropped', lines)
+      this.onProblem?.({ level: 'warn', event: 'log-dropped', count: lines })
       return this.#line('warn', { event: 'log-dropped', lines })
     })
   }
@@ -128,6 +130,8 @@ class EventLog implements Log {
 
   access(fields: AccessFields): void {
     if (this.#rank > INFO_RANK) return
+    const { tap } = this
+    if (tap !== null) tap(shortenLine(accessJson(fields, process.pid, Date.now())))
     if (this.#readable === null) this.#lines.add(shortenLine(accessJson(fields, process.pid, Date.now())), 'info')
     else this.#lines.add(cut(this.#readable.access(fields, new Date())), 'info')
   }
@@ -136,30 +140,24 @@ class EventLog implements Log {
     this.#lines.flush(done)
   }
 
-  takeProblems(): Problem[] {
-    const problems = [...this.#problems.values()]
-    this.#problems.clear()
-    return problems
-  }
-
   #log(level: LogLevel, event: LogEvent): void {
     if (!this.isLogged(level)) return
-    if (LOG_LEVELS.indexOf(level) > INFO_RANK) this.#noteProblem(event.event, 1)
+    if (LOG_LEVELS.indexOf(level) > INFO_RANK) this.onProblem?.({ level, event: event.event, count: 1 })
+    this.tap?.(jsonLine(level, event, new Date()))
     this.#lines.add(this.#line(level, event), level)
-  }
-
-  #noteProblem(event: string, more: number): void {
-    const count = (this.#problems.get(event)?.count ?? 0) + more
-    this.#problems.set(event, { event, count, lastMs: Date.now() })
   }
 
   #line(level: LogLevel, event: LogEvent): string {
     const now = new Date()
     if (this.#readable !== null) return cut(this.#readable.event(level, event, now))
-    const record = { level, time: now.toISOString(), pid: process.pid, ...event }
-    if ('error' in event) record.error = errorRecord(event.error)
-    return shortenLine(`${JSON.stringify(record)}\n`)
+    return jsonLine(level, event, now)
   }
+}
+
+function jsonLine(level: LogLevel, event: LogEvent, now: Date): string {
+  const record = { level, time: now.toISOString(), pid: process.pid, ...event }
+  if ('error' in event) record.error = errorRecord(event.error)
+  return shortenLine(`${JSON.stringify(record)}\n`)
 }
 
 const INFO_RANK = LOG_LEVELS.indexOf('info')

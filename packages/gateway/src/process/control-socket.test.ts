@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 
 import { freshPath } from '../sessions/embedded/testing/state.ts'
+import { EventHub } from './control/events.ts'
 import { createControlServer } from './control-socket.ts'
 
 describe('control socket', { timeout: 300_000 }, () => {
@@ -14,6 +15,15 @@ describe('control socket', { timeout: 300_000 }, () => {
       changed: () => {},
       status: () => ({}),
       services: () => Promise.resolve([]),
+      watched: {
+        status: () => ({}),
+        services: () => Promise.resolve([]),
+        signIn: null,
+        ask: () => Promise.resolve([]),
+        metrics: () => Promise.resolve(''),
+        events: new EventHub(() => {}),
+        acted: () => {},
+      },
     })
     const path = freshPath(t, 'control')
     server.listen(path)

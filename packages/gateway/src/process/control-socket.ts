@@ -5,9 +5,12 @@
 //   POST   /changes                    logs what the command line has changed
 //   GET    /status                     how the daemon does: see status.ts
 //   GET    /services                   which services are here, and how they do
+//   *      /control/…                  what the control service answers: see control/answers.ts
 
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { SignInAuthority } from '../sessions/accounts/sign-in.ts'
+import { type Asker, controlAnswer, type Watched } from './control/answers.ts'
+import { sendAnswer } from './control/door.ts'
 import { type AccountChange, readAccountChange } from './account-change.ts'
 
 /** Its name in the state directory. */
@@ -22,7 +25,13 @@ export interface Controlled {
   readonly changed: (change: AccountChange) => void
   readonly status: () => unknown
   readonly services: () => Promise<unknown>
+  readonly watched: Watched
 }
+
+/** Below it is what the control service has, too. */
+const CONTROL_PREFIX = '/control/'
+/** Who connects there is the daemon's own user. */
+const ROOT: Asker = { by: 'control-socket' }
 
 interface Answer {
   readonly status: number
@@ -39,8 +48,18 @@ export function createControlServer(controlled: Controlled): Server {
       const headers = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
       response.writeHead(status, headers).end(`${JSON.stringify(body)}\n`)
     }
+    const { method = '', url = '' } = request
+    if (url.startsWith(CONTROL_PREFIX)) {
+      const [path = ''] = url.slice(CONTROL_PREFIX.length - 1).split('?')
+      const { watched } = controlled
+      controlAnswer(watched, method, path, ROOT)
+        .then((made) => sendAnswer(response, made, watched.events))
+        .catch(() => request.destroy())
+      request.resume()
+      return
+    }
     bodyOf(request)
-      .then((body) => answer(controlled, request.method ?? '', request.url ?? '', body))
+      .then((body) => answer(controlled, method, url, body))
       .then(answered)
       .catch(() => request.destroy())
   })

@@ -144,6 +144,31 @@ export async function listenPrivately(server: Server, path: string, owner: Accou
 const UNCHANGED = -1
 
 /**
+ * Has `server`, which is this process's own, listen at `address`.
+ * @returns where that is, as a URL
+ * @throws {ListenError}
+ */
+export async function listenAt(server: Server, address: ListenAddress, file: SocketFile): Promise<string> {
+  const listening = Promise.withResolvers<void>()
+  server.once('error', listening.reject)
+  if (address.kind === 'unix') {
+    const { fd, url } = await bindUnix(address.path, file)
+    server.once('close', ownFile(address.path))
+    server.listen({ fd }, listening.resolve)
+    await listening.promise
+    return url
+  }
+  const { host, port } = address
+  server.listen({ host, port }, listening.resolve)
+  const shown = host.includes(':') ? `[${host}]` : host
+  await listening.promise.catch((cause: unknown) => {
+    throw new ListenError(`cannot listen on ${shown}:${port}: ${codeText(codeOf(cause))}`, { cause })
+  })
+  const bound = server.address()
+  return `http://${shown}:${bound !== null && typeof bound === 'object' ? bound.port : port}`
+}
+
+/**
  * Removes the file of a Unix socket that nobody listens on.
  * @throws {ListenError} when somebody does, or when the file is no socket
  */

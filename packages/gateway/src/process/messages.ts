@@ -2,8 +2,7 @@
 
 import type { Config, ServicesConfig } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
-import type { Problem } from '../logging/log.ts'
-import type { Counted } from '../proxy/tally.ts'
+import type { Question, Told } from './control/questions.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import type { TlsPair } from '../transport/tls-pair.ts'
 import type { Forgetting } from '../sessions/authority.ts'
@@ -31,6 +30,8 @@ export type ToWorker =
       readonly type: 'start'
       readonly config: Config
       readonly listenFds: readonly number[]
+      /** Of the memory that it counts in. */
+      readonly countersFd: number
       /** Certificates and keys of the listeners, in their order; null where there is no TLS. */
       readonly tls: readonly (TlsPair | null)[]
       /** Socket of the XenAPI endpoint; null when there is none. */
@@ -53,6 +54,10 @@ export type ToWorker =
   | { readonly type: 'tls'; readonly listener: number; readonly pair: TlsPair }
   /** A sign of life is wanted: `here`. */
   | { readonly type: 'are-you-there' }
+  /** To be answered by `told`, with the same number. */
+  | { readonly type: 'asked'; readonly question: number; readonly asked: Question }
+  /** Somebody listens to the log's events, or nobody does any more. */
+  | { readonly type: 'watched'; readonly isWatched: boolean }
   /** Places of services have changed. */
   | { readonly type: 'places'; readonly changes: ServiceChanges }
   /** The primary is there, and tells of endings: of all that the authority had before this moment, on `monotonicMs`. */
@@ -71,21 +76,14 @@ export interface TransportSaid {
   readonly reason: string
 }
 
-/** How a worker does. */
-export interface WorkerReport {
-  /** Memory that is this process's alone, in bytes. */
-  readonly memoryBytes: number
-  /** What its log had of warnings and errors since the last report. */
-  readonly problems: readonly Problem[]
-}
-
 /** From a worker to the primary. */
 export type ToPrimary =
   /** It serves. `transport`: how it has its connections, and why so, in words. */
   | { readonly type: 'ready'; readonly transport: TransportSaid }
-  | { readonly type: 'here'; readonly report: WorkerReport }
-  /** What was counted since the last such message: told some seconds after a request at most, and when the worker ends. */
-  | { readonly type: 'counted'; readonly counted: Counted; readonly report: WorkerReport }
+  | { readonly type: 'here' }
+  | { readonly type: 'told'; readonly question: number; readonly told: Told[keyof Told] }
+  /** What was logged, while somebody listens: lines of JSON. */
+  | { readonly type: 'logged'; readonly lines: readonly string[] }
   /** The worker cannot serve, and exits: what failed, in words. */
   | { readonly type: 'failed'; readonly problem: string }
   /** Is there a session with this id? The client's address is empty when nobody can tell. */

@@ -20,6 +20,7 @@ import { Backends } from './backends/backends.ts'
 import { Listeners } from './listeners.ts'
 import { bindListener, listenPrivately, OPEN_SOCKET_FILE, removeStaleSocket } from './listening-socket.ts'
 import { SessionBroker } from './session-broker.ts'
+import { Statistics } from './statistics.ts'
 import { readTlsPair } from './tls-files.ts'
 import type { WorkerSockets } from './worker-group.ts'
 import { WorkerGroups } from './worker-groups.ts'
@@ -38,6 +39,7 @@ export interface Parts {
   readonly audit: Audit | null
   readonly backends: Backends
   readonly broker: SessionBroker
+  readonly statistics: Statistics
   /** Null where clients log in elsewhere. */
   readonly xenapi: XenApi | null
   /** Aborts when the daemon stops: calls of the XenAPI that wait for events are answered then. */
@@ -52,6 +54,7 @@ export async function openParts(config: Config, log: Log, closers: AsyncDisposab
   const inForce: InForce = { config }
   const audit = config.log.audit ? new Audit(config.log.syslog) : null
   const groups = new WorkerGroups()
+  const statistics = new Statistics()
   await takeStateDirectory(config.stateDir)
   if (isNarrow(config.stateDir)) log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
   const backends = await Backends.open(config, log, (changes) => groups.placesChanged(changes))
@@ -64,7 +67,11 @@ export async function openParts(config: Config, log: Log, closers: AsyncDisposab
   )
   backends.start()
   const stopping = new AbortController()
-  const xenapi = openXenApi(inForce, backends, audit === null ? log : auditedLog(log, audit), stopping.signal)
+  const signedLog = watchedLog(log, ({ event, ...particulars }) => {
+    countSignIn(statistics, config, event)
+    audit?.act(event, particulars)
+  })
+  const xenapi = openXenApi(inForce, backends, signedLog, stopping.signal)
   // Only workers may reach it: it believes what they say of the client.
   if (xenapi !== null) {
     closers.defer(() => closeServer(xenapi.server))
@@ -76,7 +83,7 @@ export async function openParts(config: Config, log: Log, closers: AsyncDisposab
   closers.defer(() => listeners.close())
   checkTlsFiles(config)
   await listeners.take(config)
-  return { inForce, audit, backends, broker, xenapi, stopping, listeners, returns, groups }
+  return { inForce, audit, backends, broker, statistics, xenapi, stopping, listeners, returns, groups }
 }
 
 /** The state directory cannot be used: the text says why. */
@@ -139,24 +146,30 @@ function xenApiPool({ poolUuid, hostUuid }: Identity, pool: () => PoolConfig): X
   }
 }
 
-/** What the XenAPI's log tells of that is for the audit as well. */
+/** What the XenAPI's log tells of who signs in: for the audit and the counts as well. */
 const SIGNED: ReadonlySet<string> = new Set(['sign-in', 'sign-in-failed', 'sign-out'])
 
-function auditedLog(log: Log, audit: Audit): XenApiLog {
-  const audited = ({ event, ...particulars }: LogEvent): void => {
-    if (SIGNED.has(event)) audit.act(event, particulars)
+/** @param signed told of each such event */
+function watchedLog(log: Log, signed: (event: LogEvent) => void): XenApiLog {
+  const watched = (event: LogEvent): void => {
+    if (SIGNED.has(event.event)) signed(event)
   }
   return {
     info: (event) => {
       log.info(event)
-      audited(event)
+      watched(event)
     },
     warn: (event) => {
       log.warn(event)
-      audited(event)
+      watched(event)
     },
     error: (event) => log.error(event),
   }
+}
+
+function countSignIn({ own }: Statistics, { sessions: { authority } }: Config, event: string): void {
+  if (event === 'sign-in') own.count('xengate_sign_ins_total', authority, 'ok')
+  else if (event === 'sign-in-failed') own.count('xengate_sign_ins_total', authority, 'refused')
 }
 
 /** @throws {TlsFilesError} here, rather than in each worker, when a listener's certificate cannot be used */

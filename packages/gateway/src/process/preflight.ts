@@ -7,7 +7,7 @@ import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } 
 import { networkInterfaces } from 'node:os'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { isLoopback } from '../config/addresses.ts'
+import { isLoopback, type ListenAddress } from '../config/addresses.ts'
 import type { KeyPath } from '../config/locate.ts'
 import { formatKey, type Problem } from '../config/problems.ts'
 import type { Config, ListenConfig } from '../config/config.ts'
@@ -26,20 +26,28 @@ export interface Findings {
 const CERTIFICATE_DAYS_MIN = 14
 const DAY_MS = 86_400_000
 
+const METRICS: KeyPath = ['control', 'metrics']
+
 /** Looks at what `config` names. It changes nothing, and opens no port. */
 export async function inspect(config: Config): Promise<Findings> {
   const listeners = config.listen.map((listen, index) => ({ listen, path: ['listen', index] }))
-  const hosts = await Promise.all(listeners.map(({ listen, path }) => hostRefusals(listen, path)))
+  const { metrics } = config.control
+  const hosts = await Promise.all([
+    ...listeners.map(({ listen, path }) => hostRefusals(listen.address, [...path, 'address'])),
+    ...(metrics === null ? [] : [hostRefusals(metrics, METRICS)]),
+  ])
   return {
     refusals: [
       ...stateRefusals(config),
       ...workerUserRefusals(config),
       ...hosts.flat(),
       ...listeners.flatMap(({ listen, path }) => listenRefusals(listen, path)),
+      ...(metrics?.kind === 'unix' ? socketRefusals(metrics.path, METRICS) : []),
       ...fileRefusals(config),
     ],
     doubts: [
       ...listeners.flatMap(({ listen, path }) => listenDoubts(listen, path)),
+      ...metricsDoubts(metrics),
       ...directoryDoubts(config),
       ...userDoubts(config),
     ],
@@ -92,9 +100,8 @@ function workerUserRefusals({ workerUser }: Config): Problem[] {
   return refusalOf(path, () => accountOf(workerUser))
 }
 
-async function hostRefusals({ address }: ListenConfig, path: KeyPath): Promise<Problem[]> {
+async function hostRefusals(address: ListenAddress, key: KeyPath): Promise<Problem[]> {
   if (address.kind !== 'tcp') return []
-  const key = [...path, 'address']
   try {
     const { address: found } = await lookup(address.host)
     return isOwnAddress(found) ? [] : [doubt(key, `is an address that this machine does not have: ${found}`)]
@@ -179,6 +186,11 @@ function runtimeDoubts(directory: string, path: KeyPath): Problem[] {
   if (isDirectory(directory) || !isMadeAtStart(directory)) return []
   const when = 'the daemon starts where its service makes it (RuntimeDirectory in systemd)'
   return [doubt(path, `needs a directory that is not there now: ${directory}; ${when}`)]
+}
+
+function metricsDoubts(metrics: ListenAddress | null): Problem[] {
+  if (metrics === null || metrics.kind === 'unix' || isLoopback(metrics.host)) return []
+  return [doubt(METRICS, 'is not loopback: whoever reaches it reads names of services, and how much they are used')]
 }
 
 function certificateDoubts({ certificate }: TlsFiles, path: KeyPath): Problem[] {

@@ -9,19 +9,25 @@ import { join } from 'node:path'
 import type { Config, LogConfig } from '../config/config.ts'
 import type { Sample } from '../dom0/data-sources.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
+import { failureOf } from '../logging/causes.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import { version } from '../version.ts'
+import type { Watched } from './control/answers.ts'
+import { EventHub } from './control/events.ts'
+import { startControlService } from './control/service.ts'
 import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { listenPrivately } from './listening-socket.ts'
 import { privateBytes } from './memory.ts'
+import { Looks, type Looked } from './looks.ts'
+import { type Ailment, MetricsListener } from './metrics-listener.ts'
 import { checkTlsFiles, closeServer, openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
 import { ServiceManager } from './service-manager.ts'
 import { takeSignals } from './signals.ts'
-import { Statistics } from './statistics.ts'
-import { servicesOf, statusOf } from './status.ts'
+import type { Statistics } from './statistics.ts'
+import { elsewhere, servicesOf, statusOf, workersMemoryBytes } from './status.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
 /** What the primary is started with. */
@@ -72,9 +78,17 @@ class Primary implements GroupListener {
   readonly #options: PrimaryOptions
   readonly #log: Log
   readonly #parts: Parts
-  readonly #statistics = new Statistics()
+  readonly #statistics: Statistics
+  readonly #metrics = new MetricsListener({
+    metrics: () => this.#statistics.text(),
+    ailment: () => this.#ailment,
+  })
   readonly #startedMs = Date.now()
   readonly #manager = ServiceManager.fromEnvironment(process.env)
+  readonly #events = new EventHub((isWatched) => {
+    this.#log.tap = isWatched ? (line) => this.#events.publish(line) : null
+    this.#parts.groups.watched(isWatched)
+  })
   /** The workers of the configuration in force. */
   #group: WorkerGroup
   #isReloading = false
@@ -86,8 +100,34 @@ class Primary implements GroupListener {
   constructor(options: PrimaryOptions, parts: Parts) {
     this.#options = options
     this.#log = options.log
+    this.#log.onProblem = ({ level, event, count }) => this.#statistics.own.logged(level, event, count)
     this.#parts = parts
+    this.#statistics = parts.statistics
     this.#group = this.#newGroup(options.config)
+    const looks = new Looks()
+    this.#statistics.onRead(async () => looks.seriesOf(await this.#looked()))
+    this.#noteReload(true)
+  }
+
+  /** Why clients had better go elsewhere; null while they need not. */
+  get #ailment(): Ailment {
+    if (this.#isStopping) return 'draining'
+    return this.#parts.groups.readyPids.length === 0 ? 'no worker serves' : null
+  }
+
+  async #looked(): Promise<Looked> {
+    const { backends, groups } = this.#parts
+    // What cannot be asked now is left out.
+    const sessions = (await backends.xenapi?.authority.count().catch(() => null)) ?? null
+    const { pids: workerPids, readyPids } = groups
+    return { config: this.#config, transport: this.#group.transport, workerPids, readyPids, sessions }
+  }
+
+  /** Counts that a configuration was taken, or was not. */
+  #noteReload(isTaken: boolean): void {
+    const { own } = this.#statistics
+    own.set('xengate_config_last_reload_successful', isTaken ? 1 : 0)
+    if (isTaken) own.set('xengate_config_last_reload_success_timestamp_seconds', Date.now() / 1000)
   }
 
   get #config(): Config {
@@ -102,13 +142,21 @@ class Primary implements GroupListener {
   async start(closers: AsyncDisposableStack): Promise<void> {
     const { backends, groups } = this.#parts
     const config = this.#config
+    closers.defer(() => this.#metrics.close())
+    await this.#metrics.take(config.control.metrics)
     closers.defer(() => {
       groups.destroy()
       return groups.drain()
     })
     await this.#openControl(closers)
     await groups.start(this.#group)
-    this.#log.info({ event: 'started', listen: this.urls, workers: workerCount(config), ...this.#described })
+    this.#log.info({
+      event: 'started',
+      listen: this.urls,
+      workers: workerCount(config),
+      metrics: this.#metrics.url,
+      ...this.#described,
+    })
     backends.health?.start()
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
@@ -120,29 +168,70 @@ class Primary implements GroupListener {
 
   async #openControl(closers: AsyncDisposableStack): Promise<void> {
     const { backends } = this.#parts
+    const watched = this.#watched()
+    await this.#openControlService(watched, closers)
     const control = createControlServer({
+      watched,
       signIn: backends.xenapi?.authority ?? null,
       changed: ({ event, ...particulars }) => this.#acted(event, particulars),
       status: () => this.#status(),
-      services: async () =>
-        servicesOf(await backends.localServices(), this.#config.host.expectedServices, this.#statistics),
+      services: () => this.#services(),
     })
     closers.defer(() => closeServer(control))
     await listenPrivately(control, join(this.#config.stateDir, CONTROL_SOCKET), null)
   }
 
+  async #services(): Promise<readonly unknown[]> {
+    const found = await this.#parts.backends.localServices()
+    return servicesOf(found, this.#config.host.expectedServices, this.#statistics.counts.services)
+  }
+
+  #watched(): Watched {
+    const { backends, groups } = this.#parts
+    return {
+      status: () => this.#status(),
+      services: async () => [...(await this.#services()), ...elsewhere(backends.places)],
+      signIn: backends.xenapi?.authority ?? null,
+      ask: (question) => groups.ask(question),
+      metrics: () => this.#statistics.text(),
+      events: this.#events,
+      acted: (event, particulars) => this.#acted(event, particulars),
+    }
+  }
+
+  /** Without the service all else goes on: its directory may come later, as services do. */
+  async #openControlService(watched: Watched, closers: AsyncDisposableStack): Promise<void> {
+    const [directory = ''] = this.#config.services.directories
+    try {
+      const server = await startControlService(watched, directory, workerAccount(this.#config))
+      closers.defer(() => closeServer(server))
+      // Whoever listens to events would be waited for.
+      this.#parts.stopping.signal.addEventListener('abort', () => closeServer(server))
+    } catch (error) {
+      this.#log.warn({ event: 'control-unavailable', directory, error: failureOf(error) })
+    }
+  }
+
+  get isWatched(): boolean {
+    return this.#events.isWatched
+  }
+
+  logged(line: string): void {
+    this.#events.publish(line)
+  }
+
   async #openDataSources(directory: string, closers: AsyncDisposableStack): Promise<void> {
     const { DataSources } = await import('../dom0/data-sources.ts')
     const sample = (): Sample => ({
-      counts: this.#statistics.all,
-      memoryBytes: privateBytes() + this.#statistics.workersMemoryBytes,
+      counts: this.#statistics.counts.all,
+      memoryBytes: privateBytes() + workersMemoryBytes(this.#parts.groups.pids),
     })
     const sources = new DataSources(directory, sample, this.#log)
     closers.defer(() => sources.close())
     sources.start()
   }
 
-  #status(): unknown {
+  #status(): Readonly<Record<string, unknown>> {
     const { backends, groups } = this.#parts
     const { authority, registry } = backends.heard
     return statusOf({
@@ -157,7 +246,6 @@ class Primary implements GroupListener {
       isRegistryHeard: registry,
       startedMs: this.#startedMs,
       statistics: this.#statistics,
-      log: this.#log,
     })
   }
 
@@ -298,7 +386,11 @@ class Primary implements GroupListener {
     try {
       await this.#take(await reload())
       this.#acted('reloaded', { listen: this.urls })
+      this.#noteReload(true)
+      this.#statistics.own.count('xengate_config_reloads_total', 'taken')
     } catch (error) {
+      this.#noteReload(false)
+      this.#statistics.own.count('xengate_config_reloads_total', 'refused')
       this.#log.error({ event: 'reload-refused', problem: error instanceof Error ? error.message : String(error) })
     } finally {
       this.#isReloading = false
@@ -311,11 +403,14 @@ class Primary implements GroupListener {
   async #take(config: Config): Promise<void> {
     const { backends, groups, inForce } = this.#parts
     this.#checkReload(config)
+    const metrics = await this.#metrics.take(config.control.metrics)
     backends.configure(config)
     const group = await this.#startGroup(config).catch((error: unknown) => {
       backends.configure(this.#config)
+      metrics.undo()
       throw error
     })
+    metrics.keep()
     this.#log.level = config.log.level
     inForce.config = config
     const old = this.#group

@@ -1,70 +1,111 @@
-// What workers have counted since the daemon started, added up; what a worker that was killed had not told yet is not in it.
+// What all processes have counted since the daemon started: what workers count in memory that is read here, and what the primary counts
+// itself.
 
-import type { Problem } from '../logging/log.ts'
-import { addCounts, type Counted, type Counts, noCounts } from '../proxy/tally.ts'
-import type { WorkerReport } from './messages.ts'
+import { closeSync } from 'node:fs'
+import { Counters } from '../metrics/counters.ts'
+import { type AllCounts, countsOf } from '../metrics/counts.ts'
+import { exposition } from '../metrics/exposition.ts'
+import { createSharedMemory, mapSharedMemory, type SharedMemory } from '../metrics/shared-memory.ts'
+import { type Series, Sums } from '../metrics/sums.ts'
 
-/** More services than a host has; what is beyond them is counted in all alone. */
-const SERVICES_MAX = 1000
+/** Memory that a worker counts in. */
+export interface WorkerCounters {
+  /** Its descriptor here, until it is given to the worker: see `given`. */
+  readonly fd: number
+  /** The worker has it. */
+  given(): void
+  /** The worker has ended, or never came to be. */
+  ended(): void
+}
 
-/** More events than the log has. */
-const PROBLEMS_MAX = 200
+function newSharedMemory(): { readonly fd: number; readonly shared: SharedMemory } {
+  const fd = createSharedMemory()
+  try {
+    return { fd, shared: mapSharedMemory(fd) }
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+/** An event of level `warn` or `error`, and how often it was logged. */
+export interface CountedProblem {
+  readonly event: string
+  readonly count: number
+  /** When it was last, in milliseconds since the epoch. */
+  readonly lastMs: number
+}
+
+/** Looks at what nobody counts. */
+export type Look = () => Promise<readonly Series[]>
 
 /** See the head of this file. */
 export class Statistics {
-  readonly #all = noCounts()
-  readonly #services = new Map<string, ReturnType<typeof noCounts>>()
-  readonly #problems = new Map<string, Problem>()
-  /** Of workers, by process id, as they told last. */
-  readonly #memory = new Map<number, number>()
+  /** Of the primary. */
+  readonly own: Counters = Counters.private()
+  readonly #sums = new Sums()
+  readonly #looks: Look[] = []
 
-  get all(): Counts {
-    return this.#all
+  constructor() {
+    this.#sums.add(this.own.memory)
   }
 
-  /** All zero for a service that nothing was asked of. */
-  of(service: string): Counts {
-    return this.#services.get(service) ?? noCounts()
-  }
-
-  /** Warnings and errors of the log, the latest first. */
-  get problems(): readonly Problem[] {
-    return [...this.#problems.values()].toSorted((one, other) => other.lastMs - one.lastMs)
-  }
-
-  /** What workers take of the host's memory, each alone, in bytes. */
-  get workersMemoryBytes(): number {
-    return [...this.#memory.values()].reduce((sum, bytes) => sum + bytes, 0)
-  }
-
-  /** Takes what the worker `pid` tells. */
-  took(pid: number | undefined, { memoryBytes, problems }: WorkerReport, counted?: Counted): void {
-    if (!Number.isSafeInteger(memoryBytes)) throw new RangeError('a worker says that it takes no number of bytes')
-    if (pid !== undefined) this.#memory.set(pid, memoryBytes)
-    this.noteProblems(problems)
-    if (counted === undefined) return
-    addCounts(this.#all, counted.all)
-    for (const [name, counts] of counted.services) this.#add(name, counts)
-  }
-
-  #add(name: string, counts: Counts): void {
-    const sums = this.#services.get(name) ?? noCounts()
-    if (!this.#services.has(name) && this.#services.size >= SERVICES_MAX) return
-    this.#services.set(name, sums)
-    addCounts(sums, counts)
-  }
-
-  noteProblems(problems: readonly Problem[]): void {
-    for (const { event, count, lastMs } of problems) {
-      const before = this.#problems.get(event)
-      if (before === undefined && this.#problems.size >= PROBLEMS_MAX) continue
-      const later = Math.max(lastMs, before?.lastMs ?? 0)
-      this.#problems.set(event, { event, count: count + (before?.count ?? 0), lastMs: later })
+  /** Makes memory for a worker. @throws {SharedMemoryError} */
+  openWorker(): WorkerCounters {
+    const { fd, shared } = newSharedMemory()
+    const source = this.#sums.add(shared.memory)
+    let isHere = true
+    const given = (): void => {
+      if (isHere) closeSync(fd)
+      isHere = false
+    }
+    return {
+      fd,
+      given,
+      ended: () => {
+        given()
+        // Once: the addresses may be others' after that.
+        if (this.#sums.end(source)) shared.unmap()
+      },
     }
   }
 
-  /** The worker `pid` has ended. */
-  gone(pid: number | undefined): void {
-    if (pid !== undefined) this.#memory.delete(pid)
+  /** Has `look` called whenever all is read for others. */
+  onRead(look: Look): void {
+    this.#looks.push(look)
+  }
+
+  /** All series, as text for Prometheus. */
+  async text(): Promise<string> {
+    const looked = await Promise.all(this.#looks.map((look) => look()))
+    return exposition([...this.#sums.all(), ...looked.flat()])
+  }
+
+  /** All series now, without what has to be asked for: good until this, or another of these, is called again. */
+  get series(): readonly Series[] {
+    return this.#sums.all()
+  }
+
+  get counts(): AllCounts {
+    return countsOf(this.#sums.all())
+  }
+
+  /** Warnings and errors of the log, the latest first. */
+  get problems(): readonly CountedProblem[] {
+    const series = this.#sums.all()
+    const lastOf = new Map(
+      series
+        .filter(({ name }) => name === 'xengate_log_event_last_timestamp_seconds')
+        .map(({ values, total }) => [values[0], total[0]! * 1000]),
+    )
+    const counts = new Map<string, number>()
+    for (const { name, values, total } of series) {
+      if (name !== 'xengate_log_events_total') continue
+      const [, event = ''] = values
+      counts.set(event, (counts.get(event) ?? 0) + total[0]!)
+    }
+    return [...counts]
+      .map(([event, count]) => ({ event, count, lastMs: lastOf.get(event) ?? 0 }))
+      .toSorted((one, other) => other.lastMs - one.lastMs)
   }
 }

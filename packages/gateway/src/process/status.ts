@@ -2,8 +2,8 @@
 // clients and status reports.
 
 import type { Config } from '../config/config.ts'
-import type { Log } from '../logging/log.ts'
-import type { Counts } from '../proxy/tally.ts'
+import { type AllCounts, type Counts, NO_COUNTS } from '../metrics/counts.ts'
+import type { ServiceChanges } from '../services/registry.ts'
 import type { FoundService } from '../services/local-services.ts'
 import { build, version } from '../version.ts'
 import { privateBytes } from './memory.ts'
@@ -26,7 +26,6 @@ export interface StatusSource {
   readonly isRegistryHeard: boolean
   readonly startedMs: number
   readonly statistics: Statistics
-  readonly log: Log
 }
 
 /** Of what was counted; errors include the services' own. */
@@ -39,9 +38,8 @@ interface ShownCounts {
 }
 
 /** Answers `GET /status`. */
-export function statusOf(source: StatusSource): unknown {
-  const { config, statistics, log } = source
-  statistics.noteProblems(log.takeProblems())
+export function statusOf(source: StatusSource): Readonly<Record<string, unknown>> {
+  const { config, statistics } = source
   const since = new Date(source.startedMs).toISOString()
   return {
     version: version(),
@@ -55,8 +53,8 @@ export function statusOf(source: StatusSource): unknown {
     pid: process.pid,
     workers: { wanted: source.workersWanted, ready: source.readyPids.length, pids: source.workerPids },
     transport: source.transport,
-    ...shown(statistics.all),
-    memoryBytes: { primary: privateBytes(), workers: statistics.workersMemoryBytes },
+    ...shown(statistics.counts.all),
+    memoryBytes: { primary: privateBytes(), workers: workersMemoryBytes(source.workerPids) },
     warnings: statistics.problems.map(({ event, count, lastMs }) => ({
       event,
       count,
@@ -69,14 +67,24 @@ export function statusOf(source: StatusSource): unknown {
 export function servicesOf(
   found: readonly FoundService[],
   expected: readonly string[],
-  statistics: Statistics,
+  counts: AllCounts['services'],
 ): readonly unknown[] {
   const missing = expected
     .filter((name) => !found.some((service) => service.name === name))
     .map((name) => ({ name, path: null, accepts: false }))
   return [...found, ...missing]
     .toSorted((one, other) => (one.name < other.name ? -1 : 1))
-    .map(({ name, path, accepts }) => ({ name, socket: path, accepts, ...shown(statistics.of(name)) }))
+    .map(({ name, path, accepts }) => ({ name, socket: path, accepts, ...shown(counts.get(name) ?? NO_COUNTS) }))
+}
+
+/** Services on other hosts of the pool, and where. */
+export function elsewhere(places: ServiceChanges): readonly unknown[] {
+  return places.filter(([, hosts]) => hosts.length > 0).map(([name, hosts]) => ({ name, hosts }))
+}
+
+/** What workers take of the host's memory, each alone, in bytes. */
+export function workersMemoryBytes(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => sum + privateBytes(pid), 0)
 }
 
 function shown({ requests, refusals, errors, answers, latencyMs }: Counts): ShownCounts {

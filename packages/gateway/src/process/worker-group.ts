@@ -4,14 +4,16 @@ import type { Config, ServicesConfig } from '../config/config.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
+import type { Session } from '../model/session.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import { OTHER_BUILD_EXIT } from '../version.ts'
 import type { Account } from './account.ts'
 import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker, type TransportSaid } from './messages.ts'
+import type { Question, Told } from './control/questions.ts'
 import type { SessionBroker } from './session-broker.ts'
-import type { Statistics } from './statistics.ts'
+import type { Statistics, WorkerCounters } from './statistics.ts'
 import { type TlsEvent, WatchedTlsFiles } from './tls-files.ts'
 import { WorkerProcess } from './worker-process.ts'
 
@@ -45,6 +47,9 @@ export interface GroupListener {
   /** How many connections with something under way a stop waits for, if any. */
   draining(connections: number): void
   taskEnded(ended: EndedTask): void
+  /** Whether somebody listens to the log's events; then what workers log is told. */
+  readonly isWatched: boolean
+  logged(line: string): void
   /** A worker died that was to serve on, or hung. */
   troubled(trouble: WorkerTrouble): void
   /** For some time no worker has served: clients wait, and would rather be refused. */
@@ -64,7 +69,7 @@ export interface WorkerGroupOptions {
   /** Where services are on other hosts, now. */
   readonly places: () => ServiceChanges
   readonly log: Log
-  /** Takes what workers count, and how they do. */
+  /** Has the memory that workers count in. */
   readonly statistics: Statistics
   readonly listener: GroupListener
 }
@@ -170,23 +175,43 @@ export class WorkerGroup {
   #spawn(): void {
     const { config, sockets, log, places, account } = this.#options
     const { returns, xenapiPath } = sockets
-    const worker: WorkerProcess = new WorkerProcess([...sockets.listenFds(), returns.fd], account, {
+    const counters = this.#openCounters()
+    if (counters === null) return
+    const fds = [...sockets.listenFds(), returns.fd, counters.fd]
+    const worker: WorkerProcess = new WorkerProcess(fds, account, {
       said: (message) => this.#listen(worker, message),
       failed: (error) => log.error({ event: 'worker-error', worker: worker.pid, error: failureOf(error) }),
-      exited: (code, signal) => this.#exited(worker, code, signal),
+      exited: (code, signal) => {
+        counters.ended()
+        this.#exited(worker, code, signal)
+      },
     })
+    counters.given()
     this.#workers.add(worker)
     worker.tell({
       type: 'start',
       config,
-      listenFds: worker.givenFds.slice(0, -1),
+      listenFds: worker.givenFds.slice(0, -2),
+      countersFd: worker.givenFds.at(-1) ?? -1,
       tls: this.#tls.map((files) => files?.pair ?? null),
       xenapiPath,
       places: places(),
-      returnFd: worker.givenFds.at(-1) ?? -1,
+      returnFd: worker.givenFds.at(-2) ?? -1,
       returnPath: returns.path,
       returnKey: returns.key,
     })
+  }
+
+  /** Memory for a worker to count in; null when there is none now: it is tried again, as is a worker that died. */
+  #openCounters(): WorkerCounters | null {
+    try {
+      return this.#options.statistics.openWorker()
+    } catch (error) {
+      this.#options.log.error({ event: 'worker-error', error: failureOf(error) })
+      this.#onFailed?.(error instanceof Error ? error.message : String(error))
+      this.#spawnLater()
+      return null
+    }
   }
 
   #tellAll(message: ToWorker): void {
@@ -216,16 +241,19 @@ export class WorkerGroup {
   #heard(worker: WorkerProcess, message: ToPrimary): void {
     switch (message.type) {
       case 'here':
-        this.#options.statistics.took(this.#livePid(worker), message.report)
         break
-      case 'counted':
-        this.#options.statistics.took(this.#livePid(worker), message.report, message.counted)
+      case 'told':
+        worker.told(message.question, message.told)
+        break
+      case 'logged':
+        for (const line of message.lines) this.#options.listener.logged(line)
         break
       case 'ready':
         worker.isReady = true
         worker.transport = message.transport
         this.#replaceMs = REPLACE_FIRST_MS
         this.#options.log.info({ event: 'worker-ready', worker: worker.pid, transport: message.transport })
+        if (this.#options.listener.isWatched) worker.tell({ type: 'watched', isWatched: true })
         this.#onReady?.()
         break
       case 'failed':
@@ -254,23 +282,29 @@ export class WorkerGroup {
     }
   }
 
-  /** Undefined for one that has ended: what it said last may be read after that. */
-  #livePid(worker: WorkerProcess): number | undefined {
-    return this.#workers.has(worker) ? worker.pid : undefined
+  async #answer(worker: WorkerProcess, id: string, clientAddress: string): Promise<void> {
+    const startedMs = performance.now()
+    const session = await this.#find(id, clientAddress)
+    worker.tell({ type: 'found', id, session })
+    const { statistics, config } = this.#options
+    const { authority } = config.sessions
+    const result = session === null ? 'nobody' : session === 'unavailable' ? 'unavailable' : 'session'
+    statistics.own.count('xengate_session_lookups_total', authority, result)
+    const at = statistics.own.place('xengate_session_lookup_duration_seconds', authority)
+    statistics.own.observe(at, performance.now() - startedMs)
   }
 
-  async #answer(worker: WorkerProcess, id: string, clientAddress: string): Promise<void> {
+  async #find(id: string, clientAddress: string): Promise<Session | null | 'unavailable'> {
     try {
-      worker.tell({ type: 'found', id, session: await this.#options.sessions.find(id, clientAddress) })
+      return await this.#options.sessions.find(id, clientAddress)
     } catch (error) {
       this.#options.log.error({ event: 'session-lookup-failed', error: failureOf(error) })
-      worker.tell({ type: 'found', id, session: 'unavailable' })
+      return 'unavailable'
     }
   }
 
   #exited(worker: WorkerProcess, code: number | null, signal: NodeJS.Signals | null): void {
     this.#workers.delete(worker)
-    this.#options.statistics.gone(worker.pid)
     if (!worker.isReady) this.#onFailed?.('a worker died before it was ready; see the log')
     if (code === OTHER_BUILD_EXIT) this.#options.listener.otherBuild()
     if (this.#isDraining) {
@@ -280,6 +314,10 @@ export class WorkerGroup {
     }
     this.#options.log.error({ event: 'worker-died', worker: worker.pid, code, signal })
     this.#options.listener.troubled('died')
+    this.#spawnLater()
+  }
+
+  #spawnLater(): void {
     const pauseMs = this.#replaceMs
     this.#replaceMs = Math.min(this.#replaceMs * 2, REPLACE_LAST_MS)
     setTimeout(() => {
@@ -297,6 +335,17 @@ export class WorkerGroup {
     const ending = this.#endings++
     const silent = ({ pid }: WorkerProcess): void => this.#options.log.error({ event: 'worker-silent', worker: pid })
     await Promise.all([...this.#workers].map((worker) => worker.ended(ending, uuids, () => silent(worker))))
+  }
+
+  /** Asks every worker. Those that do not answer are left out. */
+  async ask<Kind extends keyof Told>(question: Question<Kind>): Promise<readonly Told[Kind][]> {
+    const told = await Promise.all([...this.#workers].map((worker) => worker.ask(question)))
+    return told.filter((one) => one !== undefined)
+  }
+
+  /** Tells every worker whether somebody listens to the log's events. */
+  watched(isWatched: boolean): void {
+    this.#tellAll({ type: 'watched', isWatched })
   }
 
   /** Tells the workers what a newer configuration says of services. */

@@ -3,6 +3,7 @@
 import type { Config } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
+import type { Question, Told } from './control/questions.ts'
 import type { WorkerGroup } from './worker-group.ts'
 
 /** See the head of this file. */
@@ -57,6 +58,19 @@ export class WorkerGroups {
   /** Tells every worker of services' places that have changed. */
   placesChanged(changes: ServiceChanges): void {
     for (const group of this.#groups) group.placesChanged(changes)
+  }
+
+  /** Asks every worker. */
+  async ask<Kind extends keyof Told>(question: Question<Kind>): Promise<readonly Told[Kind][]> {
+    const told = await Promise.all([...this.#groups].map((group) => group.ask(question)))
+    const all: Told[Kind][] = []
+    for (const some of told) all.push(...some)
+    return all
+  }
+
+  /** Tells every worker whether somebody listens to the log's events. */
+  watched(isWatched: boolean): void {
+    for (const group of this.#groups) group.watched(isWatched)
   }
 
   /** Lets all finish, with nobody to take new connections. Resolves when every worker is gone. */

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { build } from '../version.ts'
 import type { Account } from './account.ts'
 import type { ToPrimary, ToWorker, TransportSaid } from './messages.ts'
+import { Answers, type Question, type Told } from './control/questions.ts'
 import { WITHOUT_DEBUGGER } from './signals.ts'
 
 /** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
@@ -41,6 +42,7 @@ export class WorkerProcess {
   readonly #child: ChildProcess
   /** By the number of an ending. */
   readonly #confirmations = new Map<number, () => void>()
+  readonly #answers = new Answers()
   readonly #exited: WorkerListener['exited']
 
   /**
@@ -102,12 +104,24 @@ export class WorkerProcess {
     return promise
   }
 
+  /** Asks it. Resolves with undefined when it does not answer. */
+  ask<Kind extends keyof Told>(asked: Question<Kind>): Promise<Told[Kind] | undefined> {
+    if (!this.isReady) return Promise.resolve(undefined)
+    return this.#answers.of(asked, (question) => this.tell({ type: 'asked', question, asked }))
+  }
+
+  /** It has answered. */
+  told(question: number, told: unknown): void {
+    this.#answers.told(question, told)
+  }
+
   /** It has said that no request of the sessions of this ending is admitted any more. */
   confirmed(ending: number): void {
     this.#confirmations.get(ending)?.()
   }
 
   #gone(code: number | null, signal: NodeJS.Signals | null): void {
+    this.#answers.end()
     this.#exited(code, signal)
     for (const confirm of this.#confirmations.values()) confirm()
   }

@@ -1,10 +1,14 @@
 // A worker process: one gateway, on the primary's listening sockets, with a table of sessions that the primary fills.
 
 import { randomBytes } from 'node:crypto'
+import { closeSync } from 'node:fs'
+import { formatListenAddress } from '../config/addresses.ts'
 import { type AccessFields, type ChannelFields, channelLine } from '../logging/access.ts'
 import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
 import type { ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/config.ts'
+import { Counters } from '../metrics/counters.ts'
+import { mapSharedMemory } from '../metrics/shared-memory.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrival/arrival.ts'
 import { Gateway } from '../proxy/gateway.ts'
 import { Greetings } from '../proxy/heads/greetings.ts'
@@ -15,19 +19,25 @@ import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../model/session.ts'
 import { SessionTable } from '../sessions/table.ts'
 import { chooseTransport, type ChosenTransport } from '../transport/choose.ts'
+import type { Question, Told } from './control/questions.ts'
+import { CONTROL_SERVICE, controlPolicy } from './control/policy.ts'
 import { collectGarbage } from './garbage.ts'
-import { privateBytes } from './memory.ts'
-import { monotonicMs, type ToPrimary, type ToWorker, type WorkerReport } from './messages.ts'
+import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
 
 /** How often activity of one session is noted, and how often the primary is told what was noted: at most this late each. */
 const TOUCH_INTERVAL_MS = 10_000
 const TELL_INTERVAL_MS = 1000
-/** How long after a request the primary is told what was counted. */
-const COUNTED_MS = 2000
 /** Neither of the first two is more than this part of the idle timeout. */
 const IDLE_TIMEOUT_PARTS = 8
 /** Nor than this part of what xapi is trusted for: it is asked again about sessions that are used or held. */
 const RECHECK_PARTS = 4
+
+/** While somebody listens: how often what was logged is told, and how many lines at once. */
+const EVENTS_MS = 100
+const EVENTS_MAX = 200
+
+/** What metrics call the socket where services bring back requests. */
+const RETURNS = 'returned'
 
 /** After a standstill signs of life are still to be read: nothing is ended before that. */
 const SIGNS_READ_MS = 100
@@ -99,13 +109,15 @@ class Worker {
   readonly #hearsEndings: boolean
 
   constructor(
-    { config, xenapiPath, returnPath, returnKey, places }: StartMessage,
+    { config, countersFd, xenapiPath, returnPath, returnKey, places }: StartMessage,
     chosen: ChosenTransport,
     tell: (message: ToPrimary) => void,
   ) {
     this.#tell = tell
     this.#greetings = new Greetings(returnKey)
+    const counters = countersAt(countersFd)
     this.#log = createLog(config.log)
+    this.#log.onProblem = ({ level, event, count }) => counters.logged(level, event, count)
     this.#sessions = new SessionTable(
       (id, client) => {
         this.#log.debug({ event: 'session-asked', client })
@@ -134,13 +146,14 @@ class Worker {
       sessions: this.#sessions,
       front: config.front,
       xenapiPath,
+      hasHealth: config.control.health,
       returnPath,
       greetings: this.#greetings,
       idPrefix: randomBytes(6).toString('hex'),
       problem: (event, code) => this.#log.error({ event, code }),
       debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
       burstOver: collectGarbage,
-      counting: () => setTimeout(() => this.#tellCounted(), COUNTED_MS).unref(),
+      counters,
       access: requestsOf(config.log, this.#log, audit),
       taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
       channel: channelsOf(config.log, this.#log, audit),
@@ -165,16 +178,25 @@ class Worker {
   async start({ config, listenFds, tls, returnFd }: StartMessage): Promise<void> {
     for (const [index, fd] of listenFds.entries())
       await this.#gateway.listen({ fd }, this.#traits(index, config.listen[index], tls[index] ?? null))
-    await this.#gateway.listen({ fd: returnFd }, { ...PLAIN_LISTENER, canPass: false, greetings: this.#greetings })
+    await this.#gateway.listen(
+      { fd: returnFd },
+      {
+        ...PLAIN_LISTENER,
+        name: RETURNS,
+        canPass: false,
+        greetings: this.#greetings,
+      },
+    )
     const { transport, reason } = this.#chosen
     this.#tell({ type: 'ready', transport: { name: transport.name, reason } })
   }
 
   #traits(index: number, listen: ListenConfig | undefined, pair: TlsPair | null): ListenerTraits {
     if (listen === undefined) return PLAIN_LISTENER
+    const name = formatListenAddress(listen.address)
     const tls = pair === null ? null : new TlsCredentials(pair)
     if (tls !== null) this.#credentials.set(index, tls)
-    return { ...PLAIN_LISTENER, hasProxyHeader: listen.proxyProtocol, tls }
+    return { ...PLAIN_LISTENER, name, hasProxyHeader: listen.proxyProtocol, tls }
   }
 
   take(message: Exclude<ToWorker, StartMessage>): void {
@@ -204,7 +226,13 @@ class Worker {
         this.#credentials.get(message.listener)?.use(message.pair)
         break
       case 'are-you-there':
-        this.#tell({ type: 'here', report: this.#takeReport() })
+        this.#tell({ type: 'here' })
+        break
+      case 'asked':
+        this.#tell({ type: 'told', question: message.question, told: this.#answerTo(message.asked) })
+        break
+      case 'watched':
+        this.#watch(message.isWatched)
         break
       case 'places':
         this.#whereabouts.take(message.changes)
@@ -221,6 +249,39 @@ class Worker {
     this.#log.debug({ event: 'session-answered', answer, ...known })
   }
 
+  #answerTo(question: Question): Told[keyof Told] {
+    const { recent } = this.#gateway.journal
+    switch (question.kind) {
+      case 'connections':
+        return this.#gateway.connectionRecords
+      case 'refusals':
+        return recent.failures
+      case 'sessions':
+        return this.#sessions.all.map(({ session, trackId, usedMs }) => {
+          return { session, trackId, usedMs: performance.timeOrigin + usedMs }
+        })
+      case 'request':
+        return recent.find(question.id) ?? null
+      case 'end':
+        return this.#gateway.endConnection(question.id)
+    }
+  }
+
+  /** Tells what is logged, some lines at once, while somebody listens; what is too much is left out. */
+  #watch(isWatched: boolean): void {
+    let lines: string[] = []
+    const tellLines = (): void => {
+      this.#tell({ type: 'logged', lines })
+      lines = []
+    }
+    this.#log.tap = isWatched
+      ? (line) => {
+          if (lines.length === 0) setTimeout(tellLines, EVENTS_MS)
+          if (lines.length < EVENTS_MAX) lines.push(line)
+        }
+      : null
+  }
+
   signalled(signal: NodeJS.Signals): void {
     this.#log.info({ event: 'signal-ignored', signal })
   }
@@ -231,15 +292,6 @@ class Worker {
     const heldUuids = this.#hearsEndings ? [] : this.#gateway.heldUuids
     if (heldUuids.length > 0) this.#tell({ type: 'held', uuids: heldUuids })
     if (heldUuids.length === 0 && !this.#sessions.hasNoted) this.#endReports()
-  }
-
-  #tellCounted(): void {
-    const counted = this.#gateway.tally.take()
-    if (counted !== null) this.#tell({ type: 'counted', counted, report: this.#takeReport() })
-  }
-
-  #takeReport(): WorkerReport {
-    return { memoryBytes: privateBytes(), problems: this.#log.takeProblems() }
   }
 
   #endReports(): void {
@@ -263,7 +315,6 @@ class Worker {
   #exit(): void {
     clearTimeout(this.#trustTimer)
     this.#report()
-    this.#tellCounted()
     this.#endReports()
     this.#log.flush()
     // What was told has to be out before the channel closes; nothing else keeps the process.
@@ -275,6 +326,13 @@ class Worker {
     this.#log.error({ event: 'drain-failed', error })
     process.exit(1)
   }
+}
+
+/** What the primary reads where it is counted: nothing of it is told, and nothing is lost with this process. */
+function countersAt(fd: number): Counters {
+  const { memory } = mapSharedMemory(fd)
+  closeSync(fd)
+  return new Counters(memory)
 }
 
 /** Takes a line for each request, for the log and for the audit; null when there is neither. */
@@ -296,5 +354,6 @@ function channelsOf({ access }: LogConfig, log: Log, audit: Audit | null): ((fie
 }
 
 function policiesOf(services: ServicesConfig): Policies {
-  return new Policies(services.policy, services.channels)
+  const policy = { ...services.policy, [CONTROL_SERVICE]: controlPolicy(services.policy[CONTROL_SERVICE]) }
+  return new Policies(policy, services.channels)
 }

@@ -24,15 +24,20 @@ export interface Ticks {
 export class SweepClock implements Clock {
   readonly ticks: Ticks
   readonly #sweep: () => NextSweep
+  readonly #ticked: (lateMs: number) => void
   #tickedMs = 0
   #timer: NodeJS.Timeout | undefined
   #next: NextSweep = 'never'
   #isClosed = false
 
-  /** @param sweep looks at what may have timed out, and says when to look again */
-  constructor(ticks: Ticks, sweep: () => NextSweep) {
+  /**
+   * @param sweep looks at what may have timed out, and says when to look again
+   * @param ticked told at each tick of a clock that ticks often how late it is: that is what the event loop did meanwhile
+   */
+  constructor(ticks: Ticks, sweep: () => NextSweep, ticked: (lateMs: number) => void = () => {}) {
     this.ticks = ticks
     this.#sweep = sweep
+    this.#ticked = ticked
   }
 
   get nowMs(): number {
@@ -47,7 +52,9 @@ export class SweepClock implements Clock {
   }
 
   #tick(): void {
+    const beforeMs = this.#tickedMs
     this.#tickedMs = performance.now()
+    if (this.#next === 'soon') this.#ticked(Math.max(0, this.#tickedMs - beforeMs - this.ticks.soonMs))
     const next = this.#sweep()
     if (next !== this.#next && !this.#isClosed) this.#arm(next)
   }

@@ -1,9 +1,11 @@
 // The data plane of one worker: its connections, and what they share.
 
 import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
+import { CLIENT, type Counters, ListenerCounters } from '../metrics/counters.ts'
 import type { LimitsConfig } from '../model/limits.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Policies } from '../model/policy.ts'
+import type { ReasonName } from '../model/reasons.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
 import type { AcceptedHandle } from '../transport/net/accepting.ts'
@@ -26,13 +28,13 @@ import { type ClientContext, ClientConnection } from './client/connection.ts'
 import { type NextSweep, SweepClock } from './clock.ts'
 import { ChannelSockets } from './exchange/channel-sockets.ts'
 import { Holds } from './exchange/holds.ts'
-import type { Handler, Journal, Peer, Shared } from './exchange/ports.ts'
+import type { Handler, Peer, Shared } from './exchange/ports.ts'
 import { Request } from './exchange/request.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './heads/field-ids.ts'
 import type { Greetings } from './heads/greetings.ts'
 import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
 import { type JournalOptions, RequestJournal } from './journal.ts'
-import { Tally } from './tally.ts'
+import type { ConnectionRecord } from './records.ts'
 import { ServicePool } from './upstream/pool.ts'
 import { type Front, ServiceTarget } from './upstream/target.ts'
 
@@ -49,6 +51,8 @@ export interface GatewayOptions extends JournalOptions {
   readonly front: Front | null
   /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
   readonly xenapiPath: string | null
+  /** Whether `GET /healthz` is answered. */
+  readonly hasHealth: boolean
   /** Unix socket where services bring back what a channel must not answer. */
   readonly returnPath: string
   /** By which they say there which client's they are. */
@@ -61,8 +65,8 @@ export interface GatewayOptions extends JournalOptions {
   readonly debug: ((event: LogEvent) => void) | null
   /** Told that most connections of a burst are gone: a moment to give back the memory that they took. */
   readonly burstOver: () => void
-  /** Told of the first request that is over since the tally was taken. */
-  readonly counting: () => void
+  /** Takes what is counted. */
+  readonly counters: Counters
 }
 
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
@@ -87,8 +91,8 @@ export class Gateway implements ClientContext, Shared {
   readonly clock: SweepClock
   readonly pool: ServicePool
   readonly holds: Holds = new Holds()
-  readonly tally: Tally
-  readonly journal: Journal
+  readonly counters: Counters
+  readonly journal: RequestJournal
   readonly requestHead: RequestHead
   readonly responseHead: ResponseHead
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
@@ -116,12 +120,25 @@ export class Gateway implements ClientContext, Shared {
     this.#options = options
     this.limits = limits
     this.sessions = sessions
-    this.tally = new Tally(options.counting)
-    this.journal = new RequestJournal(this.tally, options)
-    this.clock = new SweepClock({ soonMs: tickMs(limits), laterMs: LATER_MS }, () => this.#sweep())
+    this.counters = options.counters
+    this.journal = new RequestJournal(this.counters, options)
+    const { counters } = this
+    const delay = counters.place('xengate_event_loop_delay_seconds', 'workers')
+    this.clock = new SweepClock(
+      { soonMs: tickMs(limits), laterMs: LATER_MS },
+      () => this.#sweep(),
+      (lateMs) => counters.observe(delay, lateMs),
+    )
     const { clock } = this
     const problem = (event: string, code: string): void => this.#problem(event, code)
-    this.pool = new ServicePool({ transport, connectTimeoutMs: limits.connectTimeoutMs, clock, problem, debug })
+    this.pool = new ServicePool({
+      transport,
+      connectTimeoutMs: limits.connectTimeoutMs,
+      clock,
+      counters,
+      problem,
+      debug,
+    })
     const channels = new ChannelSockets(
       (name) => new ServiceTarget(name, directories).places.map(({ path }) => path),
       clock,
@@ -153,9 +170,10 @@ export class Gateway implements ClientContext, Shared {
   async listen(at: ListenAt, traits: ListenerTraits = PLAIN_LISTENER): Promise<number> {
     const failed = (code: string): void => this.#problem('accept-failed', code)
     const { tls } = traits
+    const counted = new ListenerCounters(this.counters, traits.name)
     const listening = await (tls === null
-      ? this.#options.transport.listen(at, { accepted: (wire) => this.#accept(wire, traits), failed })
-      : listenForHandles(at, { accepted: (handle) => this.#acceptSecure(handle, tls, traits), failed }))
+      ? this.#options.transport.listen(at, { accepted: (wire) => this.#accept(wire, traits, counted), failed })
+      : listenForHandles(at, { accepted: (handle) => this.#acceptSecure(handle, tls, traits, counted), failed }))
     this.#listenings.push(listening)
     if (this.#isDraining) listening.close()
     return listening.port
@@ -173,70 +191,92 @@ export class Gateway implements ClientContext, Shared {
     return this.#connections.size + this.#arrivals.size - this.#refusing >= this.limits.connections
   }
 
-  #accept(wire: Wire, traits: ListenerTraits): void {
-    if (this.#isBusy) this.#refuseBusy(wire)
+  #accept(wire: Wire, traits: ListenerTraits, counted: ListenerCounters): void {
+    if (this.#isBusy) this.#refuseBusy(wire, counted)
     else if (!traits.hasProxyHeader && traits.greetings === null) {
-      this.#serve(wire, new ArrivedPeer(wire, null, false, traits.canPass))
+      this.#serve(wire, new ArrivedPeer(wire, null, false, traits.canPass), counted)
     } else {
       const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
       const arrival: Arrival = new HeaderArrival(
         wire,
         traits,
         deadlineMs,
-        this.#listenerOf(() => arrival),
+        this.#listenerOf(() => arrival, counted),
       )
-      this.#await(arrival)
+      this.#await(arrival, counted)
     }
   }
 
   /** Makes a client of `arrival`, or has its end logged. */
-  #listenerOf(arrival: () => Arrival): ArrivalListener {
+  #listenerOf(arrival: () => Arrival, counted: ListenerCounters): ArrivalListener {
     return {
       arrived: (wire, peer, rest) => {
         // In this order: a gateway that drains is done when it has neither.
-        const connection = this.#serve(wire, peer)
-        this.#forget(arrival())
+        const connection = this.#serve(wire, peer, counted)
+        this.#forget(arrival(), counted, null)
         if (rest.length > 0) connection.bytes(rest, 0, rest.length)
       },
       failed: (fault, address) => {
-        this.#forget(arrival())
+        this.#forget(arrival(), counted, fault ?? 'client-closed')
         if (fault !== null) this.#logFault(address, fault)
       },
     }
   }
 
-  #serve(wire: Wire, peer: Peer): ClientConnection {
+  #serve(wire: Wire, peer: Peer, counted: ListenerCounters): ClientConnection {
     this.clock.wake()
-    const connection = new ClientConnection(this, wire, peer)
+    const connection = new ClientConnection(this, wire, peer, counted)
     this.#connections.add(connection)
     this.#burst = Math.max(this.#burst, this.#connections.size)
     return connection
   }
 
-  #acceptSecure(handle: AcceptedHandle, tls: TlsCredentials, { hasProxyHeader }: ListenerTraits): void {
+  #acceptSecure(
+    handle: AcceptedHandle,
+    tls: TlsCredentials,
+    { hasProxyHeader }: ListenerTraits,
+    counted: ListenerCounters,
+  ): void {
     const isBusy = this.#isBusy
     const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
     const arrival: Arrival = new TlsArrival(handle, tls, hasProxyHeader, deadlineMs, {
-      ...this.#listenerOf(() => arrival),
+      ...this.#listenerOf(() => arrival, counted),
       refusedPlain: (address, wire) => {
-        this.#forget(arrival)
-        this.#refuseArrival(PLAIN_ON_TLS, address, wire, true, () => {})
+        this.#forget(arrival, counted, null)
+        this.#refuseArrival(PLAIN_ON_TLS, address, wire, counted, true, () => {})
       },
     })
     // A client could not read a refusal before it is secured.
-    if (isBusy) arrival.destroy()
-    else this.#await(arrival)
+    if (isBusy) {
+      arrival.destroy()
+      this.#limitHit(counted)
+    } else this.#await(arrival, counted)
   }
 
-  #refuseBusy(wire: Wire): void {
+  /** A connection is closed without a word, since there are too many. */
+  #limitHit(counted: ListenerCounters): void {
+    this.counters.count('xengate_limit_hits_total', 'connections')
+    this.counters.refused(GATEWAY_BUSY.reason)
+    counted.closed(GATEWAY_BUSY.reason)
+  }
+
+  #refuseBusy(wire: Wire, counted: ListenerCounters): void {
+    this.counters.count('xengate_limit_hits_total', 'connections')
     // Each takes a descriptor, as one that is served does: past these they are told, and not waited for.
     const lingers = this.#refusing < REFUSING_MAX
     this.#refusing++
-    this.#refuseArrival(GATEWAY_BUSY, wire.source?.address ?? '', wire, lingers, () => this.#refusing--)
+    this.#refuseArrival(GATEWAY_BUSY, wire.source?.address ?? '', wire, counted, lingers, () => this.#refusing--)
   }
 
   /** Answers a connection of which nothing was read as a request. */
-  #refuseArrival(refused: Refusal, address: string, wire: Wire, lingers: boolean, closed: () => void): void {
+  #refuseArrival(
+    refused: Refusal,
+    address: string,
+    wire: Wire,
+    counted: ListenerCounters,
+    lingers: boolean,
+    closed: () => void,
+  ): void {
     const request = new Request(this.nextRequestId(), 0)
     const text = refusalResponse(refused, {
       requestId: request.id,
@@ -248,9 +288,9 @@ export class Gateway implements ClientContext, Shared {
     this.journal.refused(address, request, refused, refused.text.length + 1)
     const words: LastWords = new LastWords(wire, text, lingers, this.clock.nowMs, () => {
       closed()
-      this.#forget(words)
+      this.#forget(words, counted, refused.reason)
     })
-    this.#await(words)
+    this.#await(words, counted)
   }
 
   /** Logs a connection that was closed before anything was asked on it. */
@@ -258,13 +298,17 @@ export class Gateway implements ClientContext, Shared {
     this.journal.refused(address, new Request(this.nextRequestId(), 0), { status: 0, code: fault, reason: fault }, 0)
   }
 
-  #await(arrival: Arrival): void {
+  #await(arrival: Arrival, counted: ListenerCounters): void {
     this.clock.wake()
     this.#arrivals.add(arrival)
+    counted.connectionIs(CLIENT.ARRIVING, null)
   }
 
-  #forget(arrival: Arrival): void {
-    this.#arrivals.delete(arrival)
+  /** @param why the connection has ended; null when it goes on as something else */
+  #forget(arrival: Arrival, counted: ListenerCounters, why: ReasonName | null): void {
+    if (!this.#arrivals.delete(arrival)) return
+    counted.connectionIs(null, CLIENT.ARRIVING)
+    if (why !== null) counted.closed(why)
     this.#finishDrain()
   }
 
@@ -326,7 +370,7 @@ export class Gateway implements ClientContext, Shared {
     this.#isDraining = true
     for (const listening of this.#listenings) listening.close()
     this.holds.destroy()
-    for (const connection of this.#connections) connection.destroy()
+    for (const connection of this.#connections) connection.destroy('gateway-stopped')
     for (const arrival of this.#arrivals) arrival.destroy()
     this.#arrivals.clear()
     this.#finishDrain()
@@ -363,6 +407,21 @@ export class Gateway implements ClientContext, Shared {
       if (uuid !== undefined) uuids.add(uuid)
     }
     return [...uuids]
+  }
+
+  /** Clients' connections, for who asks what goes on. */
+  get connectionRecords(): readonly ConnectionRecord[] {
+    return [...this.#connections].map(({ record }) => record)
+  }
+
+  /** Ends the connection with this id, or the one that the channel with this id has. @returns whether there was one */
+  endConnection(id: string): boolean {
+    for (const connection of this.#connections) {
+      if (connection.id !== id && connection.record.request?.channel !== id) continue
+      connection.endByOperator()
+      return true
+    }
+    return false
   }
 
   connectionClosed(connection: ClientConnection): void {

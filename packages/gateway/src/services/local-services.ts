@@ -8,6 +8,9 @@ import { join } from 'node:path'
 import { NAMES_MAX } from './announcement.ts'
 import { isServiceName } from '@xengate/channel/contract'
 
+/** The gateway's own, which every host has: nobody is told of it, or sent elsewhere for it. */
+const OWN_SERVICE = 'org.xengate.control'
+
 /** A socket in a plugin directory. */
 export interface FoundService {
   readonly name: string
@@ -131,7 +134,8 @@ export class LocalServices {
       this.#watch(directory)
       const entries = await readdir(directory, { withFileTypes: true })
       const sockets = entries.filter(
-        (entry) => (entry.isSocket() || entry.isSymbolicLink()) && isServiceName(entry.name),
+        (entry) =>
+          (entry.isSocket() || entry.isSymbolicLink()) && isServiceName(entry.name) && entry.name !== OWN_SERVICE,
       )
       return sockets.slice(0, NAMES_MAX).map(({ name }) => ({ name, path: join(directory, name) }))
     } catch {

@@ -104,6 +104,11 @@ export class SessionTable {
     this.#isTrusted = isTrusted
   }
 
+  /** All that the table has. */
+  get all(): readonly SessionEntry[] {
+    return [...this.#entries.values()]
+  }
+
   /** The live session with this id, if the table has it and it was used within the idle timeout. */
   find(id: string, nowMs: number): SessionEntry | undefined {
     const entry = this.#entries.get(id)

@@ -2,20 +2,29 @@
 
 import type { SessionRecord } from '../../sessions/accounts/sign-in.ts'
 import { existing, withAccounts } from '../accounts.ts'
+import { type ControlOptions, openControl } from '../control.ts'
 import { tellDaemon } from '../daemon.ts'
+import { repeatedly } from '../watch.ts'
 import { CliError, EXIT } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
-import { accountPlace, type StateOptions } from '../state.ts'
+import { accountPlace } from '../state.ts'
 import { columns, spanText, timeText } from '../table.ts'
 
 const HEADINGS = ['ID', 'USER', 'ORIGINATOR', 'ADDRESS', 'SINCE (UTC)', 'IDLE']
 
-export interface SessionsOptions extends StateOptions {
+export interface SessionsOptions extends ControlOptions {
   readonly json?: boolean
   readonly minimal?: boolean
+  readonly watch?: boolean
 }
 
 export async function listSessions(options: SessionsOptions, io: Io): Promise<number> {
+  return repeatedly(options.watch === true, io, () => listOnce(options, io))
+}
+
+async function listOnce(options: SessionsOptions, io: Io): Promise<number> {
+  const told = await toldSessions(options, io)
+  if (told !== null) return showTold(told, options, io)
   const place = existing(await accountPlace(options, io))
   const records = await withAccounts(place, ({ sessions }) => sessions.list())
   if (options.json === true) print(io, JSON.stringify(records.map(asData), null, 2))
@@ -23,6 +32,53 @@ export async function listSessions(options: SessionsOptions, io: Io): Promise<nu
   else if (records.length === 0) say(io, 'nobody is signed in')
   else for (const line of columns([HEADINGS, ...records.map((record) => cellsOf(record, Date.now()))])) print(io, line)
   return EXIT.ok
+}
+
+/** A session as a running gateway tells of it. */
+interface ToldSession {
+  readonly id: string
+  readonly user: string
+  readonly originator: string
+  readonly address: string | null
+  readonly since: string | null
+  readonly lastActive: string
+  readonly under: Readonly<Record<'requests' | 'tunnels' | 'channels', number>>
+}
+
+/** What the running gateway tells; null where none runs here, or it may not be asked: then the store is read. */
+async function toldSessions(options: SessionsOptions, io: Io): Promise<readonly ToldSession[] | null> {
+  try {
+    const control = await openControl(options, io)
+    return (await control.ask('GET', '/sessions'))['sessions'] as readonly ToldSession[]
+  } catch (error) {
+    const isElsewhere = options.url !== undefined
+    if (isElsewhere || !(error instanceof CliError) || !/^(?:daemon|state|control)-/.test(error.code)) throw error
+    return null
+  }
+}
+
+function showTold(told: readonly ToldSession[], { json, minimal }: SessionsOptions, io: Io): number {
+  const isUsed = told.some(({ under }) => under.requests + under.tunnels + under.channels > 0)
+  const headings = isUsed ? [...HEADINGS, 'RUNS'] : HEADINGS
+  const cells = told.map(({ id, user, originator, address, since, lastActive, under }) => [
+    id,
+    user,
+    originator || '-',
+    address || '-',
+    since === null ? '-' : timeText(Date.parse(since)),
+    spanText(Date.now() - Date.parse(lastActive)),
+    ...(isUsed ? [runsText(under)] : []),
+  ])
+  if (json === true) print(io, JSON.stringify(told, null, 2))
+  else if (minimal === true) print(io, told.map(({ id }) => id).join(','))
+  else if (told.length === 0) say(io, 'nobody is signed in')
+  else for (const line of columns([headings, ...cells])) print(io, line)
+  return EXIT.ok
+}
+
+function runsText(under: ToldSession['under']): string {
+  const parts = Object.entries(under).filter(([, count]) => count > 0)
+  return parts.length === 0 ? '-' : parts.map(([what, count]) => `${count} ${what}`).join(', ')
 }
 
 function asData({ session, clientAddress, createdMs, lastActiveMs }: SessionRecord): Readonly<Record<string, unknown>> {
@@ -43,7 +99,13 @@ function cellsOf({ session, clientAddress, createdMs, lastActiveMs }: SessionRec
 }
 
 /** @param id the session's uuid, or the beginning of it */
-export async function endSession(id: string, options: StateOptions, io: Io): Promise<number> {
+export async function endSession(id: string, options: ControlOptions, io: Io): Promise<number> {
+  if (options.url !== undefined) {
+    const control = await openControl(options, io)
+    await control.ask('POST', `/sessions/${encodeURIComponent(id)}/end`)
+    say(io, `ended the session ${id}`)
+    return EXIT.ok
+  }
   const place = existing(await accountPlace(options, io))
   const { uuid, user } = await withAccounts(place, async ({ sessions }) => {
     const found = only(id, await sessions.list())

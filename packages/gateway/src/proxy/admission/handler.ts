@@ -12,7 +12,7 @@ import { Request } from '../exchange/request.ts'
 import { Tunnel } from '../exchange/tunnel.ts'
 import { XenApiCall } from '../exchange/xenapi-call.ts'
 import type { Greetings } from '../heads/greetings.ts'
-import { malformed, type Refusal } from '../heads/refusals.ts'
+import { DRAINING, HEALTHY, malformed, type Refusal } from '../heads/refusals.ts'
 import { callLines, requestText } from '../heads/request-text.ts'
 import { isForService, serviceNameIn } from '../heads/target.ts'
 import { wantedUpgrade } from '../heads/upgrade.ts'
@@ -42,9 +42,14 @@ export interface HandlerOptions {
   /** Whether the gateway takes no more: then no connection is passed. */
   readonly isDraining: () => boolean
   readonly nextRequestId: () => string
+  /** Whether `GET /healthz` is answered. */
+  readonly hasHealth: boolean
   /** Told of what is of use only to who looks for a fault; null when nobody is. */
   readonly debug: ((event: LogEvent) => void) | null
 }
+
+/** Where load balancers look. */
+const HEALTH_PATH = '/healthz'
 
 const NOTHING_LEARNED: Learned = Object.freeze({ answer: null, connected: null })
 
@@ -72,6 +77,7 @@ export class Admission implements Handler {
       known === null
         ? new Request(this.#options.nextRequestId(), performance.now())
         : new Request(known.id, known.startedMs)
+    request.connectMs = known?.connectMs ?? 0
     if (this.#options.front !== null && lacksHost(head)) {
       return this.#refuse(client, new Request(request.id, 0), malformed('host-missing'))
     }
@@ -117,7 +123,10 @@ export class Admission implements Handler {
     learned: Learned,
     wasDeclined: boolean,
   ): Decision | XapiDecision {
-    const { front } = this.#options
+    const { front, hasHealth, isDraining } = this.#options
+    if (hasHealth && request.target === HEALTH_PATH && (request.method === 'GET' || request.method === 'HEAD')) {
+      return { kind: 'refuse', refusal: isDraining() ? DRAINING : HEALTHY, name: null, entry: null }
+    }
     if (front !== null && !isForService(request.target)) {
       return decideXapi(this.#shared.pool, head, request, this.#xapiFor(client, front), learned)
     }

@@ -2,7 +2,7 @@
 // on again with what was learned.
 
 import type { SessionTable } from '../../sessions/table.ts'
-import { type Client, Exchange, type Shared } from '../exchange/ports.ts'
+import { type About, type Client, Exchange, type Shared } from '../exchange/ports.ts'
 import type { Request } from '../exchange/request.ts'
 import { AUTHORITY_UNAVAILABLE, DRAINING, SERVICE_SLOW } from '../heads/refusals.ts'
 import type { Target } from '../upstream/target.ts'
@@ -56,7 +56,7 @@ export class Pending extends Exchange {
   }
 
   override start(): void {
-    const { limits, pool } = this.#shared
+    const { limits, pool, counters } = this.#shared
     if ('session' in this.#awaited) {
       const id = this.#awaited.session
       this.#client.expectWithin(ANSWER_TIMEOUT_MS)
@@ -67,7 +67,10 @@ export class Pending extends Exchange {
     }
     this.#client.expectWithin(limits.connectTimeoutMs + ANSWER_TIMEOUT_MS)
     const { answer } = this.#learned
+    const startedMs = performance.now()
     pool.connect(this.#awaited.target, (connected) => {
+      this.request.connectMs = performance.now() - startedMs
+      counters.observe(counters.connect, this.request.connectMs)
       if (this.#client.isIn(this)) this.#learn({ answer, connected })
       else if (typeof connected !== 'string') connected.destroy()
     })
@@ -77,6 +80,10 @@ export class Pending extends Exchange {
     if (!this.#client.isIn(this)) return
     this.#learned = learned
     this.#client.again()
+  }
+
+  override get about(): About {
+    return { request: this.request, way: 'waiting', channel: null }
   }
 
   override clientClosed(): void {

@@ -11,6 +11,8 @@ import type { TlsCredentials } from './tls-credentials.ts'
 
 /** What a listener makes of its connections. */
 export interface ListenerTraits {
+  /** The listener's address, as it is configured. */
+  readonly name: string
   /** Whether they may be passed to services: not those that services bring back. */
   readonly canPass: boolean
   /** Whether each begins with the header of the PROXY protocol. */
@@ -23,6 +25,7 @@ export interface ListenerTraits {
 
 /** The listener that has nothing of its own. */
 export const PLAIN_LISTENER: ListenerTraits = Object.freeze({
+  name: '',
   canPass: true,
   hasProxyHeader: false,
   greetings: null,

@@ -17,18 +17,43 @@
 // because the next one is not looked at before.
 
 import { type BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
+import { pathForLog } from '../../logging/access.ts'
+import {
+  CLIENT,
+  CLIENT_STATES,
+  type ClientState,
+  type Counters,
+  type ListenerCounters,
+} from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { Wire, WireListener } from '../../transport/transport.ts'
 import type { SweepClock } from '../clock.ts'
-import type { Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
+import type { About, Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
 import { RateWatch } from '../exchange/rate-watch.ts'
 import { Request } from '../exchange/request.ts'
+import { headOffence, type Offence } from '../heads/offence.ts'
 import { connectionLine } from '../heads/connection-line.ts'
 import { malformed, type Refusal, refusalResponse, REQUEST_SLOW } from '../heads/refusals.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
+<<<<<<< HEAD
 import { Leftover } from './leftover.ts'
+=======
+import type { ConnectionRecord, RequestRecord } from '../records.ts'
+>>>>>>> operate
 
 const STATE = { IDLE: 0, HEAD: 1, EXCHANGE: 2, DISCARDING: 3, LINGERING: 4, CLOSED: 5 } as const
+type State = (typeof STATE)[keyof typeof STATE]
+
+/** As what a connection is counted, by its state; while it is CLOSED it waits for the end of its wire. */
+const COUNTED: readonly ClientState[] = [
+  CLIENT.IDLE,
+  CLIENT.ACTIVE,
+  CLIENT.ACTIVE,
+  CLIENT.ACTIVE,
+  CLIENT.ENDING,
+  CLIENT.ENDING,
+]
 
 /** A refused request's body up to this length is read and dropped so that the connection can go on. */
 const DISCARD_BYTES_MAX = 65_536
@@ -36,6 +61,9 @@ const DISCARD_BYTES_MAX = 65_536
 const LINGER_STOPPING_MS = 500
 /** How long a connection is kept without a request once the gateway drains: one may be on its way. */
 const DRAIN_GRACE_MS = 1000
+
+/** Connections that were made in this process. */
+let connections = 0
 
 /** `#step` took nothing: what is there is kept. */
 const KEEP = -1
@@ -46,6 +74,7 @@ export interface ClientContext {
   readonly clock: SweepClock
   readonly handler: Handler
   readonly journal: Journal
+  readonly counters: Counters
   /** One parser serves every connection: what it says is used within the turn. */
   readonly requestHead: RequestHead
   /** Whether the gateway takes no more connections. */
@@ -60,8 +89,10 @@ export interface ClientContext {
 export class ClientConnection implements Client, WireListener {
   readonly wire: Wire
   readonly peer: Peer
+  readonly #number: number
   readonly #context: ClientContext
-  #state: number = STATE.IDLE
+  readonly #sinceMs: number
+  #state: State = STATE.IDLE
   #exchange: Exchange | null = null
   /** The exchange that held the head which is to be read again. */
   #before: Exchange | null = null
@@ -80,17 +111,41 @@ export class ClientConnection implements Client, WireListener {
   /** While DISCARDING or LINGERING. */
   #leftover: Leftover | null = null
   readonly #rate = new RateWatch()
+  readonly #listener: ListenerCounters
+  /** As what it is counted now. */
+  #counted: ClientState | null = null
+  /** What ends it: of all that does the first; null as long as it goes on. */
+  #why: ReasonName | null = null
+  /** When a head began that did not come whole, by `performance.now`; 0 while there is none. */
+  #headMs = 0
   /** While LINGERING: whether the client was still sending a body. */
   #isBodyComing = false
 
-  /** @param wire whose owner this is from now on */
-  constructor(context: ClientContext, wire: Wire, peer: Peer) {
+  /**
+   * @param wire whose owner this is from now on
+   * @param listener counters of where it came
+   */
+  constructor(context: ClientContext, wire: Wire, peer: Peer, listener: ListenerCounters) {
+    this.#number = connections++
+    this.#sinceMs = context.clock.nowMs
     this.#context = context
+    this.#listener = listener
     this.wire = wire
     this.peer = peer
     const { headTimeoutMs } = context.limits
     this.expectWithin(context.isDraining ? Math.min(DRAIN_GRACE_MS, headTimeoutMs) : headTimeoutMs)
     wire.listener = this
+    this.#countAs(CLIENT.IDLE)
+  }
+
+  #enter(state: State): void {
+    this.#state = state
+    this.#countAs(COUNTED[state]!)
+  }
+
+  #countAs(counted: ClientState | null): void {
+    this.#listener.connectionIs(counted, this.#counted)
+    this.#counted = counted
   }
 
   get hasEnded(): boolean {
@@ -183,8 +238,13 @@ export class ClientConnection implements Client, WireListener {
     const bytes = this.#unread
     this.#unread = null
     if (bytes === null) this.#updateReading()
+<<<<<<< HEAD
     else this.#consume(bytes, 0, bytes.length, true)
     if (this.#state === STATE.IDLE && this.hasEnded) this.#linger()
+=======
+    else this.#consume(bytes, 0, bytes.length)
+    if (this.#state === STATE.IDLE && this.hasEnded) this.#linger('client-closed')
+>>>>>>> operate
     else if (this.#state === STATE.HEAD && this.#hasEnded && !this.wire.isFull)
       this.#refuseBytes(malformed('head-truncated'))
     else if (this.#state === STATE.EXCHANGE && this.hasEnded) this.#exchange?.clientEnded()
@@ -204,20 +264,44 @@ export class ClientConnection implements Client, WireListener {
   #readHead(bytes: Buffer, from: number, to: number): number {
     const head = this.#context.requestHead
     const status = head.parse(bytes, from, to)
+<<<<<<< HEAD
     if (status === HEAD.COMPLETE) return this.#handle(head, head.end - from) ? head.end : KEEP
+=======
+    if (status === HEAD.COMPLETE) {
+      if (this.#before === null) this.#headRead()
+      return this.#handle(head, bytes.subarray(from, to), head.end - from) ? head.end : KEEP
+    }
+>>>>>>> operate
     if (status === HEAD.INVALID) {
-      this.#refuseBytes(malformed(head.reason))
+      this.#refuseBytes(malformed(head.reason), headOffence('client', bytes, from, to, head.offset))
       return to
     }
     if (this.#state === STATE.IDLE) {
-      this.#state = STATE.HEAD
+      this.#enter(STATE.HEAD)
+      this.#headMs = performance.now()
       this.expectWithin(this.#context.limits.headTimeoutMs)
     }
     return KEEP
   }
 
+<<<<<<< HEAD
   /** @returns whether the head is done with; otherwise it is to be kept and read again */
   #handle(head: RequestHead, headBytes: number): boolean {
+=======
+  /** Counts how long a head took; most come whole. */
+  #headRead(): void {
+    const { counters } = this.#context
+    if (this.#headMs === 0) counters.cells[counters.read]! += 1
+    else counters.observe(counters.read, performance.now() - this.#headMs)
+    this.#headMs = 0
+  }
+
+  /**
+   * @param bytes all that is there, from the head on
+   * @returns whether the head is done with; otherwise it is to be kept and read again
+   */
+  #handle(head: RequestHead, bytes: Buffer, headBytes: number): boolean {
+>>>>>>> operate
     for (;;) {
       const before = this.#before
       this.#before = null
@@ -231,14 +315,16 @@ export class ClientConnection implements Client, WireListener {
   }
 
   become(exchange: Exchange): void {
-    this.#state = STATE.EXCHANGE
+    this.#enter(STATE.EXCHANGE)
     this.#exchange = exchange
+    if (exchange.isTunnel) this.#countAs(CLIENT.TUNNEL)
     exchange.start()
     if (!this.#isConsuming) this.#advance()
   }
 
   passed(): void {
     this.#unread = null
+    this.#countAs(CLIENT.CHANNEL)
     this.#deadlineMs = Number.POSITIVE_INFINITY
   }
 
@@ -246,20 +332,20 @@ export class ClientConnection implements Client, WireListener {
     this.#before = this.#exchange
     this.#exchange = null
     this.#isPaused = false
-    this.#state = STATE.HEAD
+    this.#enter(STATE.HEAD)
     if (!this.#isConsuming) this.#advance()
   }
 
-  done({ decoder }: Request, keeps: boolean, isLast: boolean, isBodyComing: boolean): void {
+  done({ decoder, isPersistent }: Request, keeps: boolean, isLast: boolean, isBodyComing: boolean): void {
     this.#exchange = null
     this.#isPaused = false
     const isAllTaken = !isBodyComing && this.#unread === null && !this.wire.isPending
     if (isLast && isAllTaken && this.wire.fd !== -1) {
       // All is read: closing ends the connection in order, without the calls that lingering takes. TLS has an end of its own to be sent.
-      this.#close()
+      this.#close('last-request')
       this.wire.finish(this.#context.limits.bodyIdleTimeoutMs)
     } else if (!keeps) {
-      this.#linger(isBodyComing)
+      this.#linger(this.#lastWhy(isPersistent), isBodyComing)
     } else if (!isBodyComing) {
       this.#enterIdle()
     } else {
@@ -268,9 +354,19 @@ export class ClientConnection implements Client, WireListener {
     if (!this.#isConsuming) this.#advance()
   }
 
+  /** Why no other request follows on the connection. */
+  #lastWhy(isPersistent: boolean): ReasonName {
+    if (this.#context.isDraining) return 'gateway-stopped'
+    return isPersistent && !this.hasEnded ? 'connection-spent' : 'last-request'
+  }
+
   #enterIdle(): void {
+<<<<<<< HEAD
     this.#state = STATE.IDLE
     this.#leftover = null
+=======
+    this.#enter(STATE.IDLE)
+>>>>>>> operate
     const { idleTimeoutMs } = this.#context.limits
     // The rest of an answer may wait for its reader: then the grace begins when that is gone.
     const isLeaving = this.#context.isDraining && !this.wire.isPending
@@ -280,8 +376,10 @@ export class ClientConnection implements Client, WireListener {
   // ── refusals and ends ──
 
   /** Refuses bytes that cannot be read as a request. */
-  #refuseBytes(refused: Refusal): void {
-    this.refuse(refused, new Request(this.#context.nextRequestId(), 0))
+  #refuseBytes(refused: Refusal, offence: Offence | null = null): void {
+    const request = new Request(this.#context.nextRequestId(), 0)
+    request.offence = offence
+    this.refuse(refused, request)
   }
 
   refuse(refused: Refusal, request: Request): void {
@@ -299,7 +397,7 @@ export class ClientConnection implements Client, WireListener {
     this.wire.text(text)
     this.wire.flush()
     this.#context.journal.refused(this.peer.address, request, refused, bodyBytesOf(text))
-    if (!keeps) this.#linger(isBodyComing)
+    if (!keeps) this.#linger(request.method === '' ? refused.reason : this.#lastWhy(request.isPersistent), isBodyComing)
     else if (!isBodyComing) this.#enterIdle()
     else this.#enterDiscarding(request.decoder)
     if (!this.#isConsuming) this.#advance()
@@ -327,7 +425,7 @@ export class ClientConnection implements Client, WireListener {
   }
 
   #enterDiscarding(rest: BodyDecoder | null): void {
-    this.#state = STATE.DISCARDING
+    this.#enter(STATE.DISCARDING)
     this.#discarding = rest
     this.#expectLeftover()
   }
@@ -346,7 +444,7 @@ export class ClientConnection implements Client, WireListener {
       const step = decoder.step(bytes, at, to)
       at = decoder.at
       if (step === STEP.DATA) continue
-      if (step === STEP.INVALID) this.destroy()
+      if (step === STEP.INVALID) this.destroy(decoder.reason)
       else if (step === STEP.DONE) this.#enterIdle()
       else return this.#drop(at - from, at)
       return step === STEP.DONE ? at : to
@@ -354,14 +452,25 @@ export class ClientConnection implements Client, WireListener {
   }
 
   #drop(count: number, next: number): number {
+<<<<<<< HEAD
     if (this.#leftover?.drop(count) === false) this.#isPaused = true
     return next
   }
 
   /** Ends our side, and reads on: a client that is still sending would otherwise lose the answer to a reset. */
   #linger(isBodyComing: boolean = false): void {
+=======
+    this.#droppedBytes += count
+    if (this.#droppedBytes > LINGER_BYTES_MAX) this.destroy('body-unwanted')
+    return next
+  }
+
+  /** Ends our side, and reads on for a while: a client that is still sending would otherwise lose the answer to a reset. */
+  #linger(why: ReasonName, isBodyComing: boolean = false): void {
+>>>>>>> operate
     if (this.#state === STATE.LINGERING || this.#state === STATE.CLOSED) return
-    this.#state = STATE.LINGERING
+    this.#why ??= why
+    this.#enter(STATE.LINGERING)
     this.#unread = null
     this.#isBodyComing = isBodyComing
     this.wire.end(() => {
@@ -371,24 +480,30 @@ export class ClientConnection implements Client, WireListener {
     this.#updateReading()
   }
 
-  endSoon(): void {
+  endSoon(why: ReasonName): void {
     this.#leaveExchange()
-    this.#linger()
+    this.#linger(why)
   }
 
-  cut(): void {
-    this.#close()
+  cut(why: ReasonName): void {
+    this.#close(why)
     this.wire.reset()
   }
 
-  destroy(): void {
-    this.#close()
+  destroy(why: ReasonName): void {
+    this.#close(why)
     this.wire.destroy()
   }
 
+<<<<<<< HEAD
   #close(): void {
     this.#state = STATE.CLOSED
     this.#leftover = null
+=======
+  #close(why: ReasonName): void {
+    this.#why ??= why
+    this.#enter(STATE.CLOSED)
+>>>>>>> operate
     this.#leaveExchange()
     this.#unread = null
   }
@@ -396,7 +511,7 @@ export class ClientConnection implements Client, WireListener {
   ended(): void {
     this.#hasEnded = true
     if (this.#state === STATE.EXCHANGE) this.#exchange?.clientEnded()
-    else if (this.#state === STATE.DISCARDING) this.#linger()
+    else if (this.#state === STATE.DISCARDING) this.#linger('client-gone')
     else this.#advance()
   }
 
@@ -407,7 +522,9 @@ export class ClientConnection implements Client, WireListener {
 
   closed(): void {
     const exchange = this.#exchange
-    this.#close()
+    this.#close(exchange === null ? 'client-closed' : 'client-gone')
+    this.#countAs(null)
+    this.#listener.closed(this.#why ?? 'client-closed')
     this.#context.connectionClosed(this)
     exchange?.clientClosed()
   }
@@ -429,7 +546,7 @@ export class ClientConnection implements Client, WireListener {
     if (!this.#isTaking()) this.#rate.reset()
     else if (this.#rate.isTooSlow(nowMs, wire.takenBytes, this.#context.limits.responseMinRate)) {
       if (this.#state === STATE.EXCHANGE) this.#exchange?.clientTooSlow()
-      else this.cut()
+      else this.cut('response-unread')
     }
     if (this.#state === STATE.IDLE && this.#context.isDraining && !wire.isPending) {
       this.#deadlineMs = Math.min(this.#deadlineMs, nowMs + DRAIN_GRACE_MS)
@@ -437,6 +554,7 @@ export class ClientConnection implements Client, WireListener {
     if (nowMs >= this.#deadlineMs) this.#timedOut()
   }
 
+<<<<<<< HEAD
   /** Whether it is the client's turn to take something. */
   #isTaking(): boolean {
     if (this.wire.isPending) return true
@@ -454,6 +572,34 @@ export class ClientConnection implements Client, WireListener {
   #isHurried(): boolean {
     const isLingering = this.#state === STATE.LINGERING && !this.#isBodyComing
     return isLingering && this.#context.isStopping && !this.wire.isPending
+=======
+  /** Names it among all connections of the gateway's workers. */
+  get id(): string {
+    return `${process.pid}-${this.#number.toString(36)}`
+  }
+
+  /** For who asks what goes on. */
+  get record(): ConnectionRecord {
+    const { address, port, proto } = this.peer
+    const about = this.#exchange?.about
+    return {
+      id: this.id,
+      listener: this.#listener.name,
+      state: CLIENT_STATES[this.#counted ?? CLIENT.ENDING],
+      client: address,
+      port,
+      proto,
+      sinceMs: performance.timeOrigin + this.#sinceMs,
+      request: about === undefined ? null : requestRecord(about),
+    }
+  }
+
+  /** An administrator ends the connection, with what is under way. */
+  endByOperator(): void {
+    const exchange = this.#exchange
+    this.cut('operator-ended')
+    exchange?.clientClosed('operator-ended')
+>>>>>>> operate
   }
 
   /** The session under which what is under way is cut when it ends; null when there is none. */
@@ -480,18 +626,18 @@ export class ClientConnection implements Client, WireListener {
         this.#exchange?.timedOut()
         break
       case STATE.IDLE:
-        if (this.wire.isPending) this.cut()
-        else this.#linger()
+        if (this.wire.isPending) this.cut('response-unread')
+        else this.#linger(this.#context.isDraining ? 'gateway-stopped' : 'idle-timeout')
         break
       default:
-        this.#giveUp()
+        this.#giveUp('body-unwanted')
     }
   }
 
   /** Ends the connection; not in order while something waits for the client, which could then look complete. */
-  #giveUp(): void {
-    if (this.wire.isPending) this.cut()
-    else this.destroy()
+  #giveUp(why: ReasonName): void {
+    if (this.wire.isPending) this.cut(why)
+    else this.destroy(why)
   }
 
   /** The gateway takes no more connections: this one ends with its next response, or when none comes. */
@@ -509,14 +655,32 @@ export class ClientConnection implements Client, WireListener {
   #closeIdle(): void {
     // A request is there, behind an answer that the client is still taking: it is served after that.
     if (this.#unread !== null) this.expectWithin(this.#context.limits.bodyIdleTimeoutMs)
-    else if (this.wire.hasUnsent) this.#linger()
-    else this.destroy()
+    else if (this.wire.hasUnsent) this.#linger('gateway-stopped')
+    else this.destroy('gateway-stopped')
   }
 
   /** The gateway stops now. */
   drainTimedOut(): void {
     if (this.#state === STATE.EXCHANGE) this.#exchange?.drainTimedOut()
-    else this.#giveUp()
+    else this.#giveUp('drain-timeout')
+  }
+}
+
+function requestRecord({ request, way, channel }: Readonly<About>): RequestRecord {
+  const { id, startedMs, service, method, path, entry, status, bytesIn, bytesOut } = request
+  return {
+    id,
+    sinceMs: performance.timeOrigin + startedMs,
+    service,
+    way,
+    channel,
+    method,
+    path: pathForLog(path),
+    user: entry === null ? null : entry.session.user,
+    session: entry === null ? null : entry.session.uuid,
+    status,
+    bytesIn,
+    bytesOut,
   }
 }
 

@@ -13,12 +13,14 @@
 import { performance } from 'node:perf_hooks'
 import { cutConnection, endConnection, type Report, ReportReader } from '@xengate/channel'
 import { isPermitted, type Policies } from '../../model/policy.ts'
+import type { ServiceCounters } from '../../metrics/counters.ts'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import type { Wire, WireListener } from '../../transport/transport.ts'
 import { DRAINING, SERVICE_SLOW } from '../heads/refusals.ts'
 import type { ChannelSockets } from './channel-sockets.ts'
 import type { Held } from './holds.ts'
-import { type ChannelOutcome, type Client, Exchange, type Shared } from './ports.ts'
+import { type About, type ChannelOutcome, type Client, Exchange, type Shared } from './ports.ts'
 import type { Request } from './request.ts'
 
 const STATE = { OFFERED: 0, ACCEPTED: 1, CUT: 2, OVER: 3 } as const
@@ -56,8 +58,12 @@ export class Channel extends Exchange implements Held, WireListener {
   readonly #control: Wire
   readonly #reader = new ReportReader()
   #state: number = STATE.OFFERED
+  /** Whether the service has the connection. */
+  #isPassed = false
   #outcome: ChannelOutcome = 'complete'
   #why: string | null = null
+  /** What ended it, for the counts of connections. */
+  #endedBy: ReasonName = 'channel-over'
 
   /**
    * @param channels where services take connections
@@ -83,8 +89,17 @@ export class Channel extends Exchange implements Held, WireListener {
     return this.#passed.request
   }
 
+  override get about(): About {
+    return { request: this.request, way: 'channel', channel: this.#passed.id }
+  }
+
   get entry(): SessionEntry {
     return this.#passed.entry
+  }
+
+  /** Of the service, which is there: it has a socket for channels. */
+  get #counters(): ServiceCounters {
+    return this.#shared.counters.service(this.#passed.service)
   }
 
   isAllowed(policies: Policies, inForce: readonly string[]): boolean {
@@ -125,11 +140,14 @@ export class Channel extends Exchange implements Held, WireListener {
   #accepted(): void {
     if (this.#state !== STATE.OFFERED) return
     this.#state = STATE.ACCEPTED
+    this.#isPassed = true
+    this.#counters.channels(1)
     this.#client.passed()
   }
 
   #refused(why: string | null): void {
     if (this.#state !== STATE.OFFERED) return
+    this.#counters.channelRefused()
     this.#outcome = 'refused'
     this.#why = why
     this.#release()
@@ -140,6 +158,9 @@ export class Channel extends Exchange implements Held, WireListener {
     this.#requests += requests
     this.#bytesIn += bytesIn
     this.#bytesOut += bytesOut
+    this.#counters.used(requests, bytesIn, bytesOut)
+    this.request.bytesIn += bytesIn
+    this.request.bytesOut += bytesOut
     const isUse = requests > 0 || bytesIn > 0 || bytesOut > 0
     if (isUse && this.#state === STATE.ACCEPTED) this.#shared.touch(this.#passed.entry)
   }
@@ -154,6 +175,7 @@ export class Channel extends Exchange implements Held, WireListener {
     }
     this.#outcome = 'service-failed'
     this.#why = why
+    this.#endedBy = 'channel-failed'
     cutConnection(this.#client.wire.fd)
     this.#finish()
   }
@@ -168,10 +190,12 @@ export class Channel extends Exchange implements Held, WireListener {
   }
 
   /** Ends the channel, for the client and the service at once; the last reports still count. */
-  cut(): void {
+  cut(why: ReasonName): void {
     if (this.#state === STATE.CUT || this.#state === STATE.OVER) return
     this.#state = STATE.CUT
     this.#outcome = 'cut'
+    this.#why ??= why
+    this.#endedBy = why
     cutConnection(this.#client.wire.fd)
     this.#control.end()
     this.#client.expectWithin(LAST_REPORT_MS)
@@ -179,7 +203,7 @@ export class Channel extends Exchange implements Held, WireListener {
 
   /** Ends the channel and waits for nothing. */
   destroy(): void {
-    this.cut()
+    this.cut('gateway-stopped')
     this.#finish()
   }
 
@@ -188,11 +212,13 @@ export class Channel extends Exchange implements Held, WireListener {
     // A service may keep its descriptor, and nobody could take the connection from it once this copy is gone.
     endConnection(this.#client.wire.fd)
     this.#release()
-    this.#client.destroy()
+    this.#client.destroy(this.#endedBy)
   }
 
   /** The channel is over; the client's connection need not be. */
   #release(): void {
+    if (this.#isPassed) this.#counters.channels(-1)
+    this.#isPassed = false
     this.#state = STATE.OVER
     this.#control.destroy()
     this.#shared.holds.letGo(this)
@@ -213,8 +239,9 @@ export class Channel extends Exchange implements Held, WireListener {
   // ── what happens on the client's connection ──
 
   /** Our copy is gone, by whatever ended the connection here. */
-  override clientClosed(): void {
-    this.destroy()
+  override clientClosed(why: ReasonName = 'client-closed'): void {
+    this.cut(why)
+    this.#finish()
   }
 
   /** The service has said nothing about the offer, or nothing more after the end. */
@@ -232,7 +259,7 @@ export class Channel extends Exchange implements Held, WireListener {
 
   override drainTimedOut(): void {
     if (this.#state !== STATE.OFFERED) {
-      this.cut()
+      this.cut('drain-timeout')
       return
     }
     this.#outcome = 'cut'

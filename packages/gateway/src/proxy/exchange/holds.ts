@@ -1,6 +1,7 @@
 // What holds on to a session beyond one exchange: tunnels and channels. They end with it.
 
 import type { Policies } from '../../model/policy.ts'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 
 /** Something that holds on to a session. */
@@ -12,7 +13,7 @@ export interface Held {
   /** Whether `policies` allow it. */
   isAllowed(policies: Policies, methods: readonly string[]): boolean
   /** Ends it for both sides, now. */
-  cut(): void
+  cut(why: ReasonName): void
   /** The same, and nothing of it is waited for. */
   destroy(): void
 }
@@ -44,17 +45,17 @@ export class Holds {
 
   /** The session has ended. */
   sessionEnded(uuid: string): void {
-    for (const held of this.#byUuid.get(uuid) ?? []) held.cut()
+    for (const held of this.#byUuid.get(uuid) ?? []) held.cut('session-ended')
   }
 
   /** Ends what `policies` no longer allow. */
   judge(policies: Policies, methods: readonly string[]): void {
-    for (const held of this.#all()) if (!held.isAllowed(policies, methods)) held.cut()
+    for (const held of this.#all()) if (!held.isAllowed(policies, methods)) held.cut('policy-changed')
   }
 
   /** Endings of sessions may not be heard of: what admits requests by itself ends. */
   distrust(): void {
-    for (const held of this.#all()) if (held.admitsByItself) held.cut()
+    for (const held of this.#all()) if (held.admitsByItself) held.cut('authority-silent')
   }
 
   destroy(): void {

@@ -2,12 +2,18 @@
 // handler that makes one of each head. Each knows the others by these types alone.
 
 import type { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
+import type { Counters } from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import type { Ends, Wire } from '../../transport/transport.ts'
 import type { Clock } from '../clock.ts'
 import type { Refusal } from '../heads/refusals.ts'
+<<<<<<< HEAD
 import type { Repeated } from '../heads/repeated.ts'
+=======
+import type { RequestRecord } from '../records.ts'
+>>>>>>> operate
 import type { ServicePool } from '../upstream/pool.ts'
 import type { Holds } from './holds.ts'
 import type { Request } from './request.ts'
@@ -33,12 +39,22 @@ export interface Peer {
   callerLines(entry: SessionEntry, host: string | undefined): string
 }
 
+/** What an exchange is about. */
+export interface About {
+  readonly request: Request
+  readonly way: RequestRecord['way']
+  /** The channel's id. */
+  readonly channel: string | null
+}
+
 /** Hears what happens on a client's connection while it owns it; what it does not care for it leaves as it is here. */
 export abstract class Exchange {
   /** Whether it takes bytes of the client now. What it does not take is kept for the next request. */
   abstract readonly wantsBytes: boolean
   /** Whether the head that it was made of is kept, to be read and decided on again. */
   readonly holdsHead: boolean = false
+  /** Whether bytes pass both ways, and no requests are looked for. */
+  readonly isTunnel: boolean = false
 
   /** Begins; called once, when the connection is the exchange's. */
   abstract start(): void
@@ -57,8 +73,11 @@ export abstract class Exchange {
   /** The client will send no more. */
   clientEnded(): void {}
 
-  /** The client's connection is gone. */
-  abstract clientClosed(): void
+  /** The client's connection is gone. @param why the client's doing, unless it is said otherwise */
+  abstract clientClosed(why?: ReasonName): void
+
+  /** What is under way, by which way, for who asks what goes on. */
+  abstract readonly about: Readonly<About>
 
   /** What was written to the client has gone out: write on. */
   clientDrained(): void {}
@@ -122,12 +141,12 @@ export interface Client {
   again(): void
   /** The connection, with all that was read from it, is a service's now. */
   passed(): void
-  /** Ends the connection after what is written has gone out. */
-  endSoon(): void
+  /** Ends the connection after what is written has gone out. @param why which is what is counted, of all that are given the first */
+  endSoon(why: ReasonName): void
   /** Ends it by a reset: an orderly end could make a response look complete. */
-  cut(): void
+  cut(why: ReasonName): void
   /** Ends it now. */
-  destroy(): void
+  destroy(why: ReasonName): void
 }
 
 /** Makes an exchange of a request's head. */
@@ -172,12 +191,12 @@ export interface ChannelRecord {
 /** Is told of all that is over. */
 export interface Journal {
   /** A request that was relayed. */
-  exchanged(peer: Peer, request: Request, outcome: Outcome, reason: string | null): void
+  exchanged(peer: Peer, request: Request, outcome: Outcome, reason: ReasonName | null): void
   /** A request that was refused. @param bytesOut bytes of the refusal's body */
   refused(
     address: string,
     request: Request,
-    refusal: Pick<Refusal, 'status' | 'code' | 'reason'>,
+    refusal: Pick<Refusal, 'status' | 'code' | 'reason' | 'host'>,
     bytesOut: number,
   ): void
   channelled(peer: Peer, record: ChannelRecord): void
@@ -190,6 +209,7 @@ export interface Shared {
   readonly pool: ServicePool
   readonly holds: Holds
   readonly journal: Journal
+  readonly counters: Counters
   /** One parser serves every connection: what it says is used within the turn. */
   readonly responseHead: ResponseHead
   readonly trailerLines: FieldLines

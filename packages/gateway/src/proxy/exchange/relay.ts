@@ -21,8 +21,10 @@ import {
   type ResponseHead,
   STEP,
 } from '@xengate/http1'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import { connectionLine } from '../heads/connection-line.ts'
+import { bodyOffence, headOffence } from '../heads/offence.ts'
 import {
   DRAINING,
   INTERIM_FLOOD,
@@ -40,7 +42,7 @@ import { interimText, responseText, switchText } from '../heads/response-text.ts
 import { isAmong } from '../heads/upgrade.ts'
 import type { ServiceConnection, ServiceListener } from '../upstream/connection.ts'
 import type { Errand } from './errand.ts'
-import { type Client, Exchange, type Outcome, type Shared } from './ports.ts'
+import { type About, type Client, Exchange, type Outcome, type Shared } from './ports.ts'
 import { RateWatch } from './rate-watch.ts'
 import type { Request } from './request.ts'
 import { Tunnel } from './tunnel.ts'
@@ -71,6 +73,8 @@ export class Relay extends Exchange implements ServiceListener {
   /** The beginning of a response head that did not come whole. */
   #partialHead: Buffer | null = null
   #hasHeardService = false
+  /** Whether the response's head came in what is being read now. */
+  #isHeadNew = false
   #interims = 0
   #isRetry = false
   /** When the response's head is due, on the gateway's clock; 0 while it is not awaited. */
@@ -86,6 +90,10 @@ export class Relay extends Exchange implements ServiceListener {
     this.#request = request
     this.#errand = errand
     this.#isRequestSent = !request.isBodyComing
+    const { counters } = shared
+    request.counters = service.counters
+    request.counters.began()
+    counters.observe(counters.admit, performance.now() - request.startedMs - request.connectMs)
   }
 
   /** Sends the head; of a request with a body it is written together with what of the body is at hand, at `flush`. */
@@ -129,6 +137,7 @@ export class Relay extends Exchange implements ServiceListener {
         continue
       }
       if (step === STEP.INVALID) {
+        this.#request.offence = bodyOffence('client')
         this.#fail(malformed(decoder.reason), 'client')
         return to
       }
@@ -169,9 +178,13 @@ export class Relay extends Exchange implements ServiceListener {
     this.#fail(malformed('body-truncated'), 'client')
   }
 
-  override clientClosed(): void {
+  override get about(): About {
+    return { request: this.#request, way: 'relay', channel: null }
+  }
+
+  override clientClosed(why: ReasonName = 'client-gone'): void {
     this.#letServiceGo()
-    this.#log('client-gone')
+    this.#log(why === 'client-gone' ? why : 'cut', why)
   }
 
   /** The client is gone: the service gets what it sent, to the last byte, and then sees that there is no more. */
@@ -189,6 +202,7 @@ export class Relay extends Exchange implements ServiceListener {
 
   serviceBytes(bytes: Buffer, from: number, to: number): void {
     this.#hasHeardService = true
+    this.#isHeadNew = false
     if (this.#response === RESPONSE.COMPLETE) {
       // More than the response: the request is still being sent, and this connection will serve no other.
       this.#isReusable = false
@@ -228,6 +242,7 @@ export class Relay extends Exchange implements ServiceListener {
         return -1
       }
       if (status === HEAD.INVALID) {
+        this.#request.offence = headOffence('service', bytes, at, to, head.offset)
         this.#fail(responseInvalid(head.reason), 'service')
         return -1
       }
@@ -264,6 +279,7 @@ export class Relay extends Exchange implements ServiceListener {
     this.#request.status = head.status
     this.#request.firstByteMs = performance.now()
     this.#response = RESPONSE.BODY
+    this.#isHeadNew = true
     const isServicePersistent = head.isPersistent && kind !== BODY.CLOSE
     this.#isReusable = isServicePersistent && this.#mayReuse()
     // What xapi ends with its connection ends with the client's, too: not all of its clients understand chunks.
@@ -312,6 +328,7 @@ export class Relay extends Exchange implements ServiceListener {
       if (step === STEP.DATA) this.#passData(bytes, decoder.dataStart, decoder.dataEnd)
       else if (step === STEP.INVALID) {
         wire.flush()
+        this.#request.offence = bodyOffence('service')
         this.#fail(responseInvalid(decoder.reason), 'service')
         return -1
       } else if (step === STEP.DONE) {
@@ -444,6 +461,7 @@ export class Relay extends Exchange implements ServiceListener {
       if (this.#isReusable && !service.wire.isPending) this.#shared.pool.keep(this.#errand.target, service)
       else service.close(this.#shared.limits.bodyIdleTimeoutMs)
     }
+    this.#request.isPrompt = this.#isHeadNew
     this.#log('complete')
     this.#client.done(this.#request, this.#keepsClient, this.#isLastAndShort(), false)
   }
@@ -495,7 +513,7 @@ export class Relay extends Exchange implements ServiceListener {
     }
     this.#dropService()
     this.#log('cut', 'session-ended')
-    this.#client.cut()
+    this.#client.cut('session-ended')
   }
 
   override drainTimedOut(): void {
@@ -511,8 +529,8 @@ export class Relay extends Exchange implements ServiceListener {
     if (this.#response === RESPONSE.AWAITED) {
       this.#client.refuse(refusal, this.#request)
     } else {
-      this.#log(`${side}-failed`, refusal.code)
-      this.#client.cut()
+      this.#log(`${side}-failed`, refusal.reason)
+      this.#client.cut(refusal.reason)
     }
   }
 
@@ -539,7 +557,7 @@ export class Relay extends Exchange implements ServiceListener {
     if (this.#request.entry !== null) this.#shared.touch(this.#request.entry)
   }
 
-  #log(outcome: Outcome, reason: string | null = null): void {
+  #log(outcome: Outcome, reason: ReasonName | null = null): void {
     this.#shared.journal.exchanged(this.#client.peer, this.#request, outcome, reason)
   }
 }

@@ -2,8 +2,10 @@
 // empty where text is.
 
 import { BODY, BodyDecoder, FIELD, type FieldLines, type RequestHead } from '@xengate/http1'
+import type { ServiceCounters } from '../../metrics/counters.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import { ACCEPT } from '../heads/field-ids.ts'
+import type { Offence } from '../heads/offence.ts'
 import { pathOf, taskIn } from '../heads/target.ts'
 
 /** See the head of this file. */
@@ -34,6 +36,15 @@ export class Request {
   decoder: BodyDecoder | null = null
   /** The task of the XenAPI that ends with it. */
   task: string | null = null
+
+  /** Where it is counted that a service has it; null while none does. */
+  counters: ServiceCounters | null = null
+  /** What could not be read of it, or of its response. */
+  offence: Offence | null = null
+  /** How long a connection was waited for, in milliseconds. */
+  connectMs = 0
+  /** Whether its response was complete in the turn in which its head came. */
+  isPrompt = false
 
   /** Body bytes from the client and to it, without framing. */
   bytesIn = 0

@@ -3,15 +3,19 @@
 
 import { performance } from 'node:perf_hooks'
 import { isPermitted, type Policies } from '../../model/policy.ts'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import type { ServiceConnection, ServiceListener } from '../upstream/connection.ts'
 import type { Errand } from './errand.ts'
 import type { Held } from './holds.ts'
-import { type Client, Exchange, type Outcome, type Shared } from './ports.ts'
+import { type About, type Client, Exchange, type Outcome, type Shared } from './ports.ts'
 import type { Request } from './request.ts'
 
 /** How often a quiet tunnel's peers are probed by TCP. */
 const KEEP_ALIVE_MS = 60_000
+
+const BY_CLIENT = 'tunnel-closed-by-client'
+const BY_SERVICE = 'tunnel-closed-by-service'
 
 /** As much of a status line as has the status. */
 const STATUS_BYTES = 12
@@ -20,6 +24,7 @@ const STATUS_BYTES = 12
 export class Tunnel extends Exchange implements ServiceListener, Held {
   readonly wantsBytes = true
   readonly admitsByItself = false
+  override readonly isTunnel = true
   /** The session whose end is the tunnel's; null when it has none. */
   readonly entry: SessionEntry | null
   readonly #shared: Shared
@@ -48,6 +53,8 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
     this.#client.expectWithin(Number.POSITIVE_INFINITY)
     this.#shared.holds.hold(this)
     if (this.#isSwitched) return
+    this.#request.counters = this.#service.counters
+    this.#request.counters.began()
     this.#service.take(this)
     this.#service.wire.text(this.#errand.text)
     this.#service.wire.flush()
@@ -64,12 +71,17 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
   }
 
   override clientEnded(): void {
-    if (this.#service.hasEnded) this.#close(true)
+    if (this.#service.hasEnded) this.#close(true, BY_CLIENT)
     else this.#service.wire.end()
   }
 
-  override clientClosed(): void {
-    this.#close(false)
+  override get about(): About {
+    return { request: this.#request, way: 'tunnel', channel: null }
+  }
+
+  override clientClosed(why: ReasonName = BY_CLIENT): void {
+    if (why === BY_CLIENT) this.#close(false, why)
+    else this.cut(why)
   }
 
   override clientDrained(): void {
@@ -96,23 +108,23 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
 
   serviceEnded(): void {
     if (!this.#isSwitched) {
-      this.#close(true)
+      this.#close(true, BY_SERVICE)
       return
     }
     this.#client.wire.end()
-    if (this.#client.hasEnded) this.#close(true)
+    if (this.#client.hasEnded) this.#close(true, BY_SERVICE)
   }
 
   serviceClosed(): void {
     if (this.#isSwitched) {
-      this.#close(false)
+      this.#close(false, BY_SERVICE)
     } else if (this.#isUploading) {
       // xapi has answered early and closed, which resets what it has not read: the answer is what counts.
-      this.#close(true)
+      this.#close(true, BY_SERVICE)
     } else {
       // Nobody knows whether xapi's answer was complete: an orderly end could make it look so.
-      this.#client.cut()
-      this.#close(false, 'service-failed')
+      this.#client.cut('service-died')
+      this.#close(false, 'service-died', 'service-failed')
     }
   }
 
@@ -131,7 +143,7 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
   override timedOut(): void {}
 
   override drainTimedOut(): void {
-    this.#close(false)
+    this.#close(false, 'drain-timeout')
   }
 
   isAllowed(policies: Policies): boolean {
@@ -139,26 +151,26 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
     return this.entry === null || isPermitted(policies.of(service ?? ''), method, this.entry.session.roles)
   }
 
-  cut(): void {
-    this.#close(false, 'cut')
+  cut(why: ReasonName): void {
+    this.#close(false, why, 'cut')
   }
 
   destroy(): void {
-    this.#close(false)
+    this.#close(false, 'gateway-stopped')
   }
 
   /** @param isPolite whether what is on its way still goes out */
-  #close(isPolite: boolean, outcome: Outcome = 'complete'): void {
+  #close(isPolite: boolean, why: ReasonName, outcome: Outcome = 'complete'): void {
     if (this.#isOver) return
     this.#isOver = true
     this.#shared.holds.letGo(this)
-    this.#shared.journal.exchanged(this.#client.peer, this.#request, outcome, null)
+    this.#shared.journal.exchanged(this.#client.peer, this.#request, outcome, why)
     if (isPolite) {
       this.#service.close(this.#shared.limits.bodyIdleTimeoutMs)
-      this.#client.endSoon()
+      this.#client.endSoon(why)
     } else {
       this.#service.destroy()
-      this.#client.destroy()
+      this.#client.destroy(why)
     }
   }
 

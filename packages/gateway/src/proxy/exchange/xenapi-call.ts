@@ -7,6 +7,7 @@
 //   any          OVER         refused, or the client is gone
 
 import { STEP } from '@xengate/http1'
+import { bodyOffence } from '../heads/offence.ts'
 import {
   AUTHORITY_UNAVAILABLE,
   BODY_TOO_LONG,
@@ -18,7 +19,7 @@ import {
 } from '../heads/refusals.ts'
 import type { Connected } from '../upstream/pool.ts'
 import type { Target } from '../upstream/target.ts'
-import { type Client, Exchange, type Shared } from './ports.ts'
+import { type About, type Client, Exchange, type Shared } from './ports.ts'
 import { Relay } from './relay.ts'
 import type { Request } from './request.ts'
 
@@ -89,6 +90,7 @@ export class XenApiCall extends Exchange {
       if (step === STEP.DATA) {
         if (!this.#keep(bytes, decoder.dataStart, decoder.dataEnd)) return at
       } else if (step === STEP.INVALID) {
+        this.#request.offence = bodyOffence('client')
         this.#refuse(malformed(decoder.reason))
         return to
       } else {
@@ -178,6 +180,10 @@ export class XenApiCall extends Exchange {
   override clientEnded(): void {
     if (this.#state !== STATE.GATHERING) return
     this.#refuse(malformed('body-truncated'))
+  }
+
+  override get about(): About {
+    return { request: this.#request, way: 'call', channel: null }
   }
 
   override clientClosed(): void {

@@ -1,6 +1,7 @@
 // Every answer that the gateway gives itself: one catalogue, one writer.
 
 import { REASONS, type Reason, statusOfReason } from '@xengate/http1'
+import type { ReasonName } from '../../model/reasons.ts'
 
 /** An answer of the gateway's own. */
 export interface Refusal {
@@ -10,12 +11,14 @@ export interface Refusal {
   /** What went wrong and what to do, for people. */
   readonly text: string
   /** What the log says: the code, or more than the client is told. */
-  readonly reason: string
+  readonly reason: ReasonName
+  /** Of another host of the pool, where the client is sent to. */
+  readonly host?: string
   /** Field lines of this answer alone, each with its CRLF. */
   readonly lines: string
 }
 
-function refusal(status: number, code: string, text: string, lines = ''): Refusal {
+function refusal(status: number, code: ReasonName, text: string, lines = ''): Refusal {
   return { status, code, reason: code, text, lines }
 }
 
@@ -25,6 +28,9 @@ const RETRY_SOON = 'Retry-After: 1\r\n'
 export function malformed(reason: Reason): Refusal {
   return refusal(statusOfReason(reason), reason, `The request is refused: ${REASONS[reason]}.`)
 }
+
+/** What a load balancer is told while the gateway serves. */
+export const HEALTHY: Refusal = refusal(200, 'healthy', 'ok')
 
 export const SESSION_MISSING: Refusal = refusal(
   403,
@@ -90,12 +96,11 @@ export function methodNotAllowed(allowed: readonly string[]): Refusal {
 
 /** @param location the same target on the host that has the service */
 export function elsewhere(location: string): Refusal {
-  return refusal(
-    302,
-    'service-elsewhere',
-    'The service runs on another host: follow Location.',
-    `Location: ${location}\r\n`,
-  )
+  const text = 'The service runs on another host: follow Location.'
+  return {
+    ...refusal(302, 'service-elsewhere', text, `Location: ${location}\r\n`),
+    host: URL.parse(location)?.hostname ?? '',
+  }
 }
 
 export const REQUEST_SLOW: Refusal = refusal(
@@ -179,6 +184,7 @@ export const PLAIN_ON_TLS: Refusal = refusal(
 export const DRAINING: Refusal = refusal(503, 'draining', 'The gateway is stopping: try again shortly.', RETRY_SOON)
 
 const PHRASES: Readonly<Record<number, string>> = {
+  200: 'OK',
   302: 'Found',
   400: 'Bad Request',
   403: 'Forbidden',

@@ -6,6 +6,7 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import { Counters } from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
 import type { AccessFields, ChannelFields } from '../../logging/access.ts'
 import { Policies, type PolicySetting } from '../../model/policy.ts'
@@ -105,6 +106,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     60_000,
   )
   const greetings = new Greetings('00'.repeat(32))
+  const counters = Counters.private()
   const gateway: Gateway = new Gateway({
     transport: transportOf(t),
     limits: { ...LIMITS, ...options.limits },
@@ -121,7 +123,8 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     debug: null,
     problem: options.problem ?? ((event, code) => assert.fail(`${event}: ${code}`)),
     burstOver: options.burstOver ?? (() => {}),
-    counting: () => {},
+    counters,
+    hasHealth: true,
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
     taskEnded: (ended) => endedTasks.push(ended),

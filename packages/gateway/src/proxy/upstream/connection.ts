@@ -8,6 +8,7 @@
 // While IDLE nothing may arrive: a byte, an end or an error closes the connection, so that nothing left over from one
 // response ever reaches the next. The pool looks once more, by `isQuiet`, before it gives a connection to a request.
 
+import { SERVICE_CONNECTION, type ServiceCounters } from '../../metrics/counters.ts'
 import type { Wire, WireListener } from '../../transport/transport.ts'
 
 /** What the owner of a busy connection hears. */
@@ -31,17 +32,28 @@ export class ServiceConnection implements WireListener {
   wasIdle = false
   /** While idle: since when, on the gateway's clock, in milliseconds. */
   idleSinceMs = 0
+  /** Of what it leads to. */
+  readonly counters: ServiceCounters
   readonly #closedListener: (connection: ServiceConnection) => void
   #listener: ServiceListener | null = null
   #hasEnded = false
   #isClosed = false
+  #isKept = false
 
   /**
    * @param wire whose owner this is from now on
+   * @param counters of what it leads to
    * @param closed called when the connection is closed
    */
-  constructor(wire: Wire, readsBodies: boolean, closed: (connection: ServiceConnection) => void) {
+  constructor(
+    wire: Wire,
+    readsBodies: boolean,
+    counters: ServiceCounters,
+    closed: (connection: ServiceConnection) => void,
+  ) {
     this.wire = wire
+    this.counters = counters
+    counters.connectionIs(SERVICE_CONNECTION.ACTIVE, null)
     this.readsBodies = readsBodies
     this.#closedListener = closed
     wire.listener = this
@@ -55,6 +67,13 @@ export class ServiceConnection implements WireListener {
   /** Whether the service has ended its side. */
   get hasEnded(): boolean {
     return this.#hasEnded
+  }
+
+  /** It is kept, or taken to be used. */
+  set isKept(isKept: boolean) {
+    this.#isKept = isKept
+    if (isKept) this.counters.connectionIs(SERVICE_CONNECTION.IDLE, SERVICE_CONNECTION.ACTIVE)
+    else this.counters.connectionIs(SERVICE_CONNECTION.ACTIVE, SERVICE_CONNECTION.IDLE)
   }
 
   /** Gives the connection to `listener`. */
@@ -106,6 +125,7 @@ export class ServiceConnection implements WireListener {
     this.#isClosed = true
     const listener = this.#listener
     this.#listener = null
+    this.counters.connectionIs(null, this.#isKept ? SERVICE_CONNECTION.IDLE : SERVICE_CONNECTION.ACTIVE)
     this.#closedListener(this)
     listener?.serviceClosed()
   }

@@ -6,6 +6,7 @@
 import { statSync } from 'node:fs'
 import { connectSocket, READS_BODIES_MODE } from '@xengate/channel'
 import type { LogEvent } from '../../logging/event.ts'
+import type { Counters, ServiceCounters } from '../../metrics/counters.ts'
 import { NetWire } from '../../transport/net/wire.ts'
 import type { Transport, Wire } from '../../transport/transport.ts'
 import type { Clock } from '../clock.ts'
@@ -51,6 +52,7 @@ export interface PoolOptions {
   readonly transport: Transport
   readonly connectTimeoutMs: number
   readonly clock: Clock
+  readonly counters: Counters
   /** Told of what is wrong with this process. */
   readonly problem: (event: string, code: string) => void
   /** Told of each connection; null when nobody wants to hear of them. */
@@ -100,15 +102,19 @@ export class ServicePool {
     for (let connection = idle.pop(); connection !== undefined; connection = idle.pop()) {
       if (!connection.isUsable) continue
       // What came while this process was busy has not been told yet, and may not be taken for the answer to what comes next.
+      connection.isKept = false
       if (canRetry) connection.wire.expectNothing()
-      if (canRetry || connection.wire.isQuiet()) return connection
+      if (canRetry || connection.wire.isQuiet()) {
+        connection.counters.reused()
+        return connection
+      }
       connection.destroy()
     }
     return undefined
   }
 
-  #connectNow({ places }: Target): Connected | null {
-    for (const place of places) {
+  #connectNow(target: Target): Connected | null {
+    for (const place of target.places) {
       if ('port' in place) return null
       const marked = markedFile(place.path)
       const made = connectSocket(place.path)
@@ -120,16 +126,17 @@ export class ServicePool {
       if (made.kind === 'connected') {
         // The same file before and after: a service that was exchanged in between is not judged by the other's mark.
         const readsBodies = marked !== null && markedFile(place.path) === marked
-        return this.#connected(this.#options.transport.adopt(made.fd, true), readsBodies)
+        return this.#connected(target, this.#options.transport.adopt(made.fd, true), readsBodies)
       }
       if (NOBODY_THERE.has(made.code)) continue
-      return made.code === QUEUE_FULL ? null : this.#failed(made.code)
+      return made.code === QUEUE_FULL ? null : this.#failed(target, made.code)
     }
-    return 'not-running'
+    return this.#failed(target, null)
   }
 
-  #connected(wire: Wire, readsBodies: boolean): ServiceConnection {
-    const connection = new ServiceConnection(wire, readsBodies, this.#closed)
+  #connected({ name, isService }: Target, wire: Wire, readsBodies: boolean): ServiceConnection {
+    const counters = this.#options.counters.service(isService ? name : `_${name}`)
+    const connection = new ServiceConnection(wire, readsBodies, counters, this.#closed)
     this.#open.add(connection)
     return connection
   }
@@ -138,36 +145,60 @@ export class ServicePool {
     this.#open.delete(connection)
   }
 
-  #failed(code: string): ConnectFailure {
-    if (!NO_DESCRIPTORS.has(code)) return 'unreachable'
-    this.#options.problem('descriptors-used-up', code)
-    return 'no-descriptors'
+  /** @param code the system's; null when nobody listens */
+  #failed(target: Target, code: string | null): ConnectFailure {
+    if (code !== null && NO_DESCRIPTORS.has(code)) {
+      this.#options.problem('descriptors-used-up', code)
+      this.#options.counters.count('xengate_limit_hits_total', 'descriptors')
+      return this.#countFailure(target, 'no-descriptors')
+    }
+    return this.#countFailure(target, code === null ? 'not-running' : 'unreachable')
+  }
+
+  #countFailure(target: Target, failure: ConnectFailure): ConnectFailure {
+    this.#countersOf(target).connectFailed(failure)
+    return failure
+  }
+
+  /** Anybody can name services that there are not: these get none of their own. */
+  #countersOf({ name, isService }: Target): ServiceCounters {
+    const { counters } = this.#options
+    return isService ? counters.known(name) : counters.service(`_${name}`)
   }
 
   /** Makes a connection to `target`, for as long as it takes, up to the connect timeout. `then` is called once, now or later. */
   connect(target: Target, then: (connected: Connected) => void): void {
     const [place] = target.places
-    if (place !== undefined && 'port' in place) this.#connectPort(place, then)
-    else this.#try(target, RETRY_FIRST_MS, this.#clock.nowMs + this.#options.connectTimeoutMs, then)
+    const counters = this.#countersOf(target)
+    counters.queued(1)
+    const done = (connected: Connected): void => {
+      counters.queued(-1)
+      then(connected)
+    }
+    if (place !== undefined && 'port' in place) this.#connectPort(target, place, done)
+    else this.#try(target, RETRY_FIRST_MS, this.#clock.nowMs + this.#options.connectTimeoutMs, done)
   }
 
-  #connectPort({ host, port, greeting }: Extract<Where, { port: number }>, then: (connected: Connected) => void): void {
+  #connectPort(
+    target: Target,
+    { host, port, greeting }: Extract<Where, { port: number }>,
+    then: (connected: Connected) => void,
+  ): void {
     NetWire.connect(host, port, this.#options.connectTimeoutMs, (made) => {
       const code = typeof made === 'string' ? made : null
       this.#options.debug?.({ event: 'service-connect', host, port, code })
       if (typeof made !== 'string') {
         made.keepAlive(KEEP_ALIVE_MS)
         made.text(greeting)
-        then(this.#connected(made, false))
-      } else if (NOBODY_THERE.has(made)) then('not-running')
-      else then(this.#failed(made))
+        then(this.#connected(target, made, false))
+      } else then(this.#failed(target, NOBODY_THERE.has(made) ? null : made))
     })
   }
 
   #try(target: Target, pauseMs: number, deadlineMs: number, then: (connected: Connected) => void): void {
     const connected = this.#connectNow(target)
     if (connected !== null) then(connected)
-    else if (this.#clock.nowMs >= deadlineMs) then('too-slow')
+    else if (this.#clock.nowMs >= deadlineMs) then(this.#countFailure(target, 'too-slow'))
     // The service runs, and its queue of connections is full.
     else setTimeout(() => this.#try(target, Math.min(pauseMs * 2, RETRY_LAST_MS), deadlineMs, then), pauseMs)
   }
@@ -191,6 +222,7 @@ export class ServicePool {
     }
     connection.idleSinceMs = this.#clock.nowMs
     connection.wasIdle = true
+    connection.isKept = true
     idle.push(connection)
   }
 

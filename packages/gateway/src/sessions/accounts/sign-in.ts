@@ -68,6 +68,12 @@ export interface SignInAuthority extends Pick<SessionAuthority, 'find'> {
   logoutSubject(identifier: string, exceptUuid: string): Promise<number>
   /** The record of a live session, without touching it. */
   record(id: string): Promise<SessionRecord | undefined>
+  /** All sessions, of every gateway that shares them. */
+  records(): Promise<SessionRecord[]>
+  /** How many there are. */
+  count(): Promise<number>
+  /** Ends sessions, whoever's; answers how many of these there were. */
+  endSessions(uuids: readonly string[]): Promise<number>
   /** Identifiers of the subjects that have sessions, each once; a local superuser is no subject. */
   subjectIdentifiers(): Promise<string[]>
   /**

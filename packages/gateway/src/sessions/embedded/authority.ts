@@ -134,6 +134,18 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
     return this.#ask(() => this.#rows.all().filter(({ session }) => !this.#unwritten.has(session.uuid)))
   }
 
+  async count(): Promise<number> {
+    return this.#ask(() => this.#rows.count())
+  }
+
+  /** Ends sessions, whoever's; resolves when the listener's promise has. Answers how many of these there were. */
+  async endSessions(uuids: readonly string[]): Promise<number> {
+    return this.#end(() => {
+      const live = new Set(this.#rows.all().map(({ session }) => session.uuid))
+      return uuids.filter((uuid) => live.has(uuid))
+    })
+  }
+
   touch(uuids: readonly string[]): void {
     if (this.#closed) return
     this.#activity.note(uuids)

@@ -42,6 +42,7 @@ DELETE FROM sessions WHERE seq IN (
 export class SessionRows {
   readonly #byId: StatementSync
   readonly #all: StatementSync
+  readonly #count: StatementSync
   readonly #insert: StatementSync
   readonly #touch: StatementSync
   readonly #uuidsOfUser: StatementSync
@@ -55,6 +56,7 @@ export class SessionRows {
   constructor(db: DatabaseSync) {
     this.#byId = db.prepare(`${SELECT} WHERE id_hash = ?`)
     this.#all = db.prepare(`${SELECT} ORDER BY seq`)
+    this.#count = db.prepare('SELECT count(*) AS count FROM sessions')
     this.#insert = db.prepare(
       `INSERT INTO sessions (id_hash, uuid, user_uuid, originator, client_address, created_ms, last_active_ms)
       VALUES (?, ?, ?, ?, ?, ?, ?)`,
@@ -79,6 +81,10 @@ export class SessionRows {
 
   all(): SessionRecord[] {
     return this.#all.all().map(recordOf)
+  }
+
+  count(): number {
+    return integerOf(this.#count.get() ?? {}, 'count')
   }
 
   insert({ id, uuid, userUuid, originator, clientAddress, nowMs }: NewSession): void {

@@ -186,6 +186,22 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     })
   }
 
+  async records(): Promise<SessionRecord[]> {
+    return this.#ask(() => this.#rows.all())
+  }
+
+  async count(): Promise<number> {
+    return this.#ask(() => this.#rows.count())
+  }
+
+  async endSessions(uuids: readonly string[]): Promise<number> {
+    return this.#ask(async () => {
+      const ended = await this.#rows.endAll(uuids)
+      await this.#end(uuids)
+      return ended
+    })
+  }
+
   async subjectIdentifiers(): Promise<string[]> {
     return this.#ask(async () => {
       const subjects = (await this.users.list()).filter((user) => !isLocalSuperuser(user))

@@ -102,6 +102,11 @@ export class SessionRows {
     return ended
   }
 
+  /** How many there are. */
+  async count(): Promise<number> {
+    return Number(await this.#link.run(['ZCARD', `${this.#prefix}active`]))
+  }
+
   /** Every session, those that were active last at the end. */
   async all(): Promise<SessionRecord[]> {
     const active = await this.#link.run(['ZRANGE', `${this.#prefix}active`, '0', '-1', 'WITHSCORES'])

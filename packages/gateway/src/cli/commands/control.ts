@@ -1,0 +1,264 @@
+// xengate status, services, connections, refusals, events, explain, connection end: what a running gateway tells of itself.
+
+import type { LogLevel } from '../../logging/level.ts'
+import { Readable } from '../../logging/readable.ts'
+import { type Control, type ControlOptions, openControl } from '../control.ts'
+import { EXIT } from '../errors.ts'
+import { type Io, print, say } from '../io.ts'
+import { columns, spanText, timeText } from '../table.ts'
+import { repeatedly, stopOf } from '../watch.ts'
+
+/** How an answer is shown. */
+export interface ViewOptions extends ControlOptions {
+  readonly json?: boolean
+  readonly minimal?: boolean
+  /** Shows it again and again. */
+  readonly watch?: boolean
+}
+
+type Answer = Readonly<Record<string, unknown>>
+/** A value of an answer, of which each field is looked for. */
+type Fields = Readonly<Record<string, unknown>>
+
+/** What is asked for, and how people see it. */
+interface View {
+  readonly path: string
+  /** Of what is listed, the ids. */
+  readonly ids?: (answer: Answer) => readonly string[]
+  readonly lines: (answer: Answer) => readonly string[]
+  /** What is said when there is nothing. */
+  readonly nothing?: string
+}
+
+async function show(view: View, options: ViewOptions, io: Io): Promise<number> {
+  const control = await openControl(options, io)
+  return repeatedly(options.watch === true, io, () => showOnce(view, control, options, io))
+}
+
+async function showOnce(view: View, control: Control, { json, minimal }: ViewOptions, io: Io): Promise<number> {
+  const answer = await control.ask('GET', view.path)
+  if (json === true) {
+    print(io, JSON.stringify(answer, null, 2))
+    return EXIT.ok
+  }
+  if (minimal === true && view.ids !== undefined) {
+    print(io, view.ids(answer).join(','))
+    return EXIT.ok
+  }
+  const lines = view.lines(answer)
+  if (lines.length === 0) say(io, view.nothing ?? 'nothing')
+  for (const line of lines) print(io, line)
+  return EXIT.ok
+}
+
+// ── what is shown ──
+
+const STATUS: View = {
+  path: '/status',
+  lines: (answer) => {
+    const [workers, memory, authority, registry, transport] = [
+      'workers',
+      'memoryBytes',
+      'authority',
+      'registry',
+      'transport',
+    ].map((name) => fieldsOf(answer[name]))
+    const since = String(answer['since'])
+    const rows = [
+      ['version', `${textOf(answer['version'])} (Node.js ${textOf(answer['node'])})`],
+      ['running', `since ${timeText(Date.parse(since))} UTC (${ageText(since)}), process ${textOf(answer['pid'])}`],
+      ['configuration', textOf(answer['config'])],
+      [
+        'listening',
+        listOf(answer['listen'])
+          .map((url) => textOf(url))
+          .join(', '),
+      ],
+      [
+        'workers',
+        `${textOf(workers?.['ready'])} of ${textOf(workers?.['wanted'])} ready; ${textOf(transport?.['name'])}`,
+      ],
+      ['authority', heardText(authority)],
+      ['registry', heardText(registry)],
+      ['requests', countsText(answer)],
+      ['memory', `${bytesText(memory?.['primary'])}, workers ${bytesText(memory?.['workers'])}`],
+    ]
+    const warnings = listOf(answer['warnings']).map((one) => {
+      const { event, count, last } = fieldsOf(one)
+      return ['warning', `${textOf(event)} ${textOf(count)} times, last ${ageText(last)} ago`]
+    })
+    return columns([...rows, ...warnings])
+  },
+}
+
+const SERVICES: View = {
+  path: '/services',
+  nothing: 'no services are here',
+  ids: (answer) => listOf(answer['services']).map((one) => textOf(fieldsOf(one)['name'])),
+  lines: (answer) =>
+    table(['SERVICE', 'STATE', 'REQUESTS', 'REFUSED', 'ERRORS', 'MEAN'], listOf(answer['services']), (service) => [
+      textOf(service['name']),
+      Array.isArray(service['hosts']) ? service['hosts'].join(' ') : service['accepts'] === true ? 'here' : 'down',
+      ...['requests', 'refusals', 'errors'].map((name) => textOf(service[name])),
+      typeof service['latencyMs'] === 'number' ? `${service['latencyMs']} ms` : '-',
+    ]),
+}
+
+const CONNECTIONS: View = {
+  path: '/connections',
+  nothing: 'nobody is connected',
+  ids: (answer) => listOf(answer['connections']).map((one) => textOf(fieldsOf(one)['id'])),
+  lines: (answer) =>
+    table(
+      ['ID', 'CLIENT', 'STATE', 'AGE', 'SERVICE', 'USER', 'REQUEST', 'IN', 'OUT'],
+      listOf(answer['connections']),
+      (one) => {
+        const request = fieldsOf(one['request'])
+        const what = [textOf(request['method'], ''), textOf(request['path'], '')].join(' ').trim()
+        return [
+          textOf(one['id']),
+          textOf(one['client']) === '' ? 'local' : textOf(one['client']),
+          textOf(one['state']),
+          ageText(one['since']),
+          textOf(request['service']),
+          textOf(request['user']),
+          what === '' ? '-' : what,
+          bytesText(request['bytesIn']),
+          bytesText(request['bytesOut']),
+        ]
+      },
+    ),
+}
+
+const REFUSALS: View = {
+  path: '/refusals',
+  nothing: 'nothing was refused, and nothing failed',
+  ids: (answer) => listOf(answer['refusals']).map((one) => textOf(fieldsOf(one)['requestId'])),
+  lines: (answer) =>
+    table(
+      ['TIME (UTC)', 'STATUS', 'REASON', 'BY', 'CLIENT', 'REQUEST', 'ID'],
+      listOf(answer['refusals']),
+      ({ time, status, reason, by, client, method, path, requestId }) => [
+        timeText(Date.parse(textOf(time))),
+        textOf(status),
+        textOf(reason),
+        textOf(by),
+        textOf(client),
+        `${textOf(method)} ${textOf(path)}`,
+        textOf(requestId),
+      ],
+    ),
+}
+
+function explainView(id: string): View {
+  return {
+    path: `/requests/${encodeURIComponent(id)}`,
+    lines: (answer) => {
+      const { state, connection, offence, ...request } = fieldsOf(answer['request'])
+      const under = fieldsOf(connection)
+      const fields = { ...fieldsOf(under['request']), ...request }
+      const rows = Object.entries(fields)
+        .filter(([, value]) => value !== null && value !== undefined)
+        .map(([name, value]) => [name, textOf(value)])
+      const { side, offset, text, textOffset } = fieldsOf(offence)
+      const found =
+        side === undefined
+          ? []
+          : [[`the ${textOf(side)}'s message`, offset === null ? 'in its body' : `refused at byte ${textOf(offset)}`]]
+      const shown = typeof text === 'string' && text !== '' ? [[`from byte ${textOf(textOffset)}`, text]] : []
+      return columns([['state', textOf(state)], ...rows, ...found, ...shown])
+    },
+  }
+}
+
+function table(
+  headings: readonly string[],
+  list: readonly unknown[],
+  cells: (one: Fields) => readonly string[],
+): readonly string[] {
+  return list.length === 0 ? [] : columns([headings, ...list.map((one) => cells(fieldsOf(one)).map(printable))])
+}
+
+function heardText(fields: Fields | undefined): string {
+  return `${textOf(fields?.['kind'])}${fields?.['isHeard'] === true ? '' : ', NOT HEARD'}`
+}
+
+function countsText({ requests, refusals, errors, latencyMs }: Fields): string {
+  const mean = typeof latencyMs === 'number' ? `; services answer in ${latencyMs} ms` : ''
+  return `${textOf(requests)}, refused ${textOf(refusals)}, errors ${textOf(errors)}${mean}`
+}
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {}
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}
+
+function textOf(value: unknown, none = '-'): string {
+  if (value === null || value === undefined) return none
+  return typeof value === 'string' ? value : (JSON.stringify(value) ?? none)
+}
+
+/** A client chose it: no byte of it may move the terminal's cursor. */
+function printable(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are what it is about
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, '?')
+}
+
+function ageText(since: unknown): string {
+  return spanText(Date.now() - Date.parse(textOf(since)))
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+
+function bytesText(value: unknown): string {
+  if (typeof value !== 'number') return '-'
+  const unit = value < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(value) / 10))
+  return `${Math.round(value / 1024 ** unit)} ${UNITS[unit]}`
+}
+
+// ── commands ──
+
+export function showStatus(options: ViewOptions, io: Io): Promise<number> {
+  return show(STATUS, options, io)
+}
+
+export function showServices(options: ViewOptions, io: Io): Promise<number> {
+  return show(SERVICES, options, io)
+}
+
+export function showConnections(options: ViewOptions, io: Io): Promise<number> {
+  return show(CONNECTIONS, options, io)
+}
+
+export function showRefusals(options: ViewOptions, io: Io): Promise<number> {
+  return show(REFUSALS, options, io)
+}
+
+export function explainRequest(id: string, options: ViewOptions, io: Io): Promise<number> {
+  return show(explainView(id), options, io)
+}
+
+export async function showEvents(options: ViewOptions, io: Io): Promise<number> {
+  const control = await openControl(options, io)
+  const readable = new Readable(io.stdout.isTTY === true && (io.env['NO_COLOR'] ?? '') === '')
+  await control.listen((json) => {
+    if (options.json === true) print(io, json)
+    else io.stdout.write(readableEvent(readable, json))
+  }, stopOf(io))
+  return EXIT.ok
+}
+
+function readableEvent(readable: Readable, json: string): string {
+  const { level, time, pid: _pid, ...record } = JSON.parse(json) as Fields
+  return readable.event(level as LogLevel, record, new Date(String(time)))
+}
+
+export async function endConnection(id: string, options: ControlOptions, io: Io): Promise<number> {
+  const control = await openControl(options, io)
+  await control.ask('POST', `/connections/${encodeURIComponent(id)}/end`)
+  say(io, `ended the connection ${id}`)
+  return EXIT.ok
+}

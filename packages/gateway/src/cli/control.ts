@@ -1,0 +1,135 @@
+// The control service, for commands: on the host by the daemon's control socket, elsewhere through a gateway, in a session.
+
+import { request as plainRequest, type IncomingMessage } from 'node:http'
+import { request as secureRequest } from 'node:https'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { CONTROL_SERVICE } from '../process/control/policy.ts'
+import { CONTROL_SOCKET } from '../process/control-socket.ts'
+import { CliError, type FailureCode } from './errors.ts'
+import type { Io } from './io.ts'
+import { stateDirectory, type StateOptions } from './state.ts'
+
+/** Where a command finds the gateway. */
+export interface ControlOptions extends StateOptions {
+  /** Of a gateway; without it, the one of this host. */
+  readonly url?: string
+  readonly sessionId?: string
+}
+
+/** How long an answer may take. */
+const WAIT_MS = 10_000
+/** Codes by which connecting says that no daemon is there. */
+const NOT_RUNNING: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR'])
+
+/** A gateway that can be asked. */
+export interface Control {
+  /** Answers what is at `path`. @throws {CliError} */
+  ask(method: 'GET' | 'POST', path: string): Promise<Readonly<Record<string, unknown>>>
+  /** Calls `line` with each event of the log, from now on, until `stopped` aborts or the gateway ends it. @throws {CliError} */
+  listen(line: (json: string) => void, stopped: AbortSignal): Promise<void>
+}
+
+/** The gateway that the options mean. @throws {CliError} */
+export async function openControl(options: ControlOptions, io: Io): Promise<Control> {
+  if (options.url !== undefined) return throughGateway(options.url, options.sessionId ?? io.env['XENGATE_SESSION'])
+  const stateDir = await stateDirectory(options, io)
+  return new HttpControl({ socketPath: join(stateDir, CONTROL_SOCKET) }, '/control', `the daemon with ${stateDir}`)
+}
+
+function throughGateway(url: string, sessionId: string | undefined): Control {
+  const parsed = URL.parse(url)
+  if (parsed === null || !/^https?:$/.test(parsed.protocol)) {
+    throw new CliError('url-invalid', `${url} is not the URL of a gateway`)
+  }
+  if (sessionId === undefined) throw new CliError('session-needed', `no session was given for ${url}`)
+  const { protocol, hostname, port } = parsed
+  const host = hostname.replace(/^\[(.*)\]$/, '$1')
+  const headers = { Cookie: `session_id=${sessionId}` }
+  const target: Target = { host, headers, isSecure: protocol === 'https:', ...(port !== '' && { port: Number(port) }) }
+  return new HttpControl(target, `/services/plugin/${CONTROL_SERVICE}`, url)
+}
+
+/** Where requests go. */
+interface Target {
+  readonly socketPath?: string
+  readonly host?: string
+  readonly port?: number
+  readonly headers?: Readonly<Record<string, string>>
+  readonly isSecure?: boolean
+}
+
+class HttpControl implements Control {
+  readonly #target: Target
+  readonly #prefix: string
+  /** What it is, in words. */
+  readonly #name: string
+
+  constructor(target: Target, prefix: string, name: string) {
+    this.#target = target
+    this.#prefix = prefix
+    this.#name = name
+  }
+
+  async ask(method: 'GET' | 'POST', path: string): Promise<Readonly<Record<string, unknown>>> {
+    const response = await this.#send(method, path, AbortSignal.timeout(WAIT_MS))
+    const body = await text(response)
+    if (response.statusCode === 200) return JSON.parse(body) as Readonly<Record<string, unknown>>
+    throw this.#failure(response.statusCode ?? 0, body)
+  }
+
+  async listen(line: (json: string) => void, stopped: AbortSignal): Promise<void> {
+    const response = await this.#send('GET', '/events', stopped)
+    if (response.statusCode !== 200) throw this.#failure(response.statusCode ?? 0, await text(response))
+    let rest = ''
+    try {
+      for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>) {
+        const lines = (rest + chunk).split('\n')
+        rest = lines.pop() ?? ''
+        for (const each of lines) if (each.startsWith('data: ')) line(each.slice('data: '.length))
+      }
+    } catch (error) {
+      if (!stopped.aborted) throw this.#unreachable(error)
+    }
+  }
+
+  async #send(method: string, path: string, signal: AbortSignal): Promise<IncomingMessage> {
+    const { isSecure = false, ...target } = this.#target
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+    const send = isSecure ? secureRequest : plainRequest
+    const sent = send({ ...target, method, path: this.#prefix + path, signal, agent: false })
+    sent.once('error', reject).once('response', resolve).end()
+    return promise.catch((error: unknown) => {
+      throw this.#unreachable(error)
+    })
+  }
+
+  #unreachable(cause: unknown): CliError {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+    if (this.#target.socketPath !== undefined && NOT_RUNNING.has(code)) {
+      return new CliError('daemon-absent', `${this.#name} is not running`, { cause })
+    }
+    const why = cause instanceof Error ? cause.message : String(cause)
+    return new CliError('daemon-unreachable', `cannot ask ${this.#name}: ${why}`, { cause })
+  }
+
+  #failure(status: number, body: string): CliError {
+    const { code = '', message = '' } = errorIn(body)
+    if (status === 403) return new CliError('session-needed', `${this.#name} refuses: ${message}`)
+    const known = KNOWN_FAILURES.find((one) => one === code)
+    if (known !== undefined) return new CliError(known, message)
+    return new CliError('control-failed', `${this.#name} answers ${status}${message === '' ? '' : `: ${message}`}`)
+  }
+}
+
+const KNOWN_FAILURES: readonly FailureCode[] = ['request-unknown', 'connection-unknown', 'session-unknown']
+
+/** The error that a body tells of: the control service's, or the gateway's, which is text. */
+function errorIn(body: string): { readonly code?: string; readonly message?: string } {
+  try {
+    const { error = {} } = JSON.parse(body) as { error?: { code?: string; message?: string } }
+    return error
+  } catch {
+    return { message: body.trim() }
+  }
+}

@@ -1,0 +1,85 @@
+// The commands that ask a running gateway, with their options and help.
+
+import { type Command, Option } from 'commander'
+import type { ViewOptions } from './commands/control.ts'
+import type { ControlOptions } from './control.ts'
+import type { Io } from './io.ts'
+import { examples, type OnExit, withState } from './option.ts'
+
+const WHERE =
+  'On the host it asks the daemon by its control socket, as the user that the daemon runs as; with --url a gateway elsewhere, in a session ' +
+  'with the role pool-admin: --session-id, or XENGATE_SESSION in the environment.'
+
+type Show = (options: ViewOptions, io: Io) => Promise<number>
+type Commands = typeof import('./commands/control.ts')
+
+/** Options of a command that asks a gateway. */
+export function withControl(command: Command): Command {
+  return withState(command)
+    .addOption(new Option('--url <URL>', 'of a gateway elsewhere').conflicts(['state', 'config']))
+    .option('--session-id <ID>', 'of the session at --url; better in XENGATE_SESSION')
+}
+
+function withView(command: Command, hasIds: boolean): Command {
+  const shown = withControl(command)
+    .addOption(new Option('--json', 'print the answer as JSON').conflicts('minimal'))
+    .option('--watch', 'show it again every two seconds')
+  return hasIds ? shown.option('--minimal', 'print the ids alone, in one line with commas between') : shown
+}
+
+export function addControl(program: Command, io: Io, onExit: OnExit): void {
+  const add = (name: string, summary: string, hasIds: boolean, show: (commands: Commands) => Show): void => {
+    withView(program.command(name).summary(summary), hasIds)
+      .description(`${summary[0]?.toUpperCase()}${summary.slice(1)}. ${WHERE}`)
+      .addHelpText('after', examples(`xengate ${name}`, `xengate ${name} --json`))
+      .action(async (options: ViewOptions) => {
+        onExit(await show(await import('./commands/control.ts'))(options, io))
+      })
+  }
+  add('status', 'say how the gateway does', false, ({ showStatus }) => showStatus)
+  add('services', 'list the services here and elsewhere, and how they do', true, ({ showServices }) => showServices)
+  add('connections', 'list who is connected, and what is under way', true, ({ showConnections }) => showConnections)
+  add('refusals', 'list the latest requests that were refused or failed', true, ({ showRefusals }) => showRefusals)
+  addEvents(program, io, onExit)
+  addExplain(program, io, onExit)
+  addConnection(program, io, onExit)
+}
+
+function addEvents(program: Command, io: Io, onExit: OnExit): void {
+  withControl(program.command('events').summary("show the log's events as they come"))
+    .description(`Shows the log's events as they come, until it is stopped. ${WHERE}`)
+    .option('--json', 'print lines of JSON, as the log has them')
+    .addHelpText('after', examples('xengate events', 'xengate events --json | jq -c "select(.level != \\"info\\")"'))
+    .action(async (options: ViewOptions) => {
+      const { showEvents } = await import('./commands/control.ts')
+      onExit(await showEvents(options, io))
+    })
+}
+
+function addExplain(program: Command, io: Io, onExit: OnExit): void {
+  withControl(
+    program.command('explain').argument('<REQUEST-ID>', 'X-Request-Id of the answer, or requestId in the log'),
+  )
+    .summary('say what is known of a recent request')
+    .description(
+      `Says what is known of a recent request: of one that was refused or failed why, by whom and in which phase. ${WHERE}`,
+    )
+    .option('--json', 'print the answer as JSON')
+    .addHelpText('after', examples('xengate explain 4c1f6f59c048-7'))
+    .action(async (id: string, options: ViewOptions) => {
+      const { explainRequest } = await import('./commands/control.ts')
+      onExit(await explainRequest(id, options, io))
+    })
+}
+
+function addConnection(program: Command, io: Io, onExit: OnExit): void {
+  const connection = program.command('connection').summary('end a connection').helpCommand(false)
+  connection.addHelpText('after', examples('xengate connection end 4711-2f'))
+  withControl(connection.command('end').argument('<ID>', 'what "xengate connections" shows; or the id of a channel'))
+    .description(`Ends a client's connection at once, with what is under way on it. ${WHERE}`)
+    .addHelpText('after', examples('xengate connection end 4711-2f'))
+    .action(async (id: string, options: ControlOptions) => {
+      const { endConnection } = await import('./commands/control.ts')
+      onExit(await endConnection(id, options, io))
+    })
+}

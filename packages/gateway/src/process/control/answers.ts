@@ -1,0 +1,246 @@
+// What the gateway answers of itself, and what can be ended: the same by both doors, the control socket for root on the host, and the
+// service `org.xengate.control` for sessions with the role pool-admin.
+//
+//   GET  /status                      how the daemon does
+//   GET  /services                    services here and on other hosts of the pool
+//   GET  /sessions                    who is signed in, and what runs under each session
+//   GET  /connections                 clients' connections, with what is under way on them: requests, tunnels, channels
+//   GET  /refusals                    the latest requests that were refused or failed, and what could not be read of them
+//   GET  /requests/ID                 what is known of a recent request
+//   GET  /events                      the log's events as they come (server-sent events)
+//   GET  /metrics                     as `[control] metrics` has them
+//   POST /sessions/ID/end             ends a session, by its uuid
+//   POST /connections/ID/end          ends a connection, with what is under way on it
+//   POST /channels/ID/end             ends a channel
+//
+// JSON, but for events and metrics: an object with `schema`, the version of what is in it. A later version adds fields to the same one.
+
+import { EXPOSITION_TYPE } from '../../metrics/exposition.ts'
+import { END_REASONS, type ReasonName } from '../../model/reasons.ts'
+import type { SessionRecord, SignInAuthority } from '../../sessions/accounts/sign-in.ts'
+import type { EndedRequest } from '../../proxy/recent.ts'
+import type { ConnectionRecord } from '../../proxy/records.ts'
+import { pathForLog } from '../../logging/access.ts'
+import type { EventHub } from './events.ts'
+import type { Question, Told } from './questions.ts'
+
+/** The version of all answers. */
+export const SCHEMA = 1
+/** The latest that are told. */
+const REFUSALS_MAX = 500
+
+/** What is asked for an answer. */
+export interface Watched {
+  readonly status: () => Readonly<Record<string, unknown>>
+  readonly services: () => Promise<readonly unknown[]>
+  /** Null where the gateway signs nobody in. */
+  readonly signIn: SignInAuthority | null
+  /** Asks all workers. */
+  readonly ask: <Kind extends keyof Told>(question: Question<Kind>) => Promise<readonly Told[Kind][]>
+  readonly metrics: () => Promise<string>
+  readonly events: EventHub
+  /** Logs an act of an administrator. */
+  readonly acted: (event: string, particulars: Readonly<Record<string, unknown>>) => void
+}
+
+/** An answer. `events`: those that come from now on. */
+export type ControlAnswer =
+  | { readonly kind: 'json'; readonly status: number; readonly body: unknown }
+  | { readonly kind: 'text'; readonly type: string; readonly text: string }
+  | { readonly kind: 'events' }
+
+/** Who asks, for the log. */
+export type Asker = Readonly<Record<string, unknown>>
+
+/** Answers a request. @param path without the door's own beginning, and without a query */
+export async function controlAnswer(
+  watched: Watched,
+  method: string,
+  path: string,
+  asker: Asker,
+): Promise<ControlAnswer> {
+  const [, what = '', id, verb, ...more] = path.split('/')
+  if (more.length > 0) return failure(404, 'not-found', 'nothing is here')
+  if (verb === 'end' && id !== undefined) {
+    if (method !== 'POST') return failure(405, 'method-not-allowed', 'use POST')
+    return end(watched, what, id, asker)
+  }
+  if (verb !== undefined) return failure(404, 'not-found', 'nothing is here')
+  if (method !== 'GET' && method !== 'HEAD') return failure(405, 'method-not-allowed', 'use GET')
+  return id === undefined ? read(watched, what) : readOne(watched, what, id)
+}
+
+async function read(watched: Watched, what: string): Promise<ControlAnswer> {
+  switch (what) {
+    case 'status':
+      return found(watched.status())
+    case 'services':
+      return found({ services: await watched.services() })
+    case 'sessions':
+      return found({ sessions: await sessionsOf(watched) })
+    case 'connections':
+      return found({ connections: (await watched.ask({ kind: 'connections', id: '' })).flat().map(shownConnection) })
+    case 'refusals':
+      return found({ refusals: await refusalsOf(watched) })
+    case 'metrics':
+      return { kind: 'text', type: EXPOSITION_TYPE, text: await watched.metrics() }
+    case 'events':
+      return { kind: 'events' }
+    default:
+      return failure(404, 'not-found', 'nothing is here')
+  }
+}
+
+function found(fields: Readonly<Record<string, unknown>>): ControlAnswer {
+  return { kind: 'json', status: 200, body: { schema: SCHEMA, ...fields } }
+}
+
+function failure(status: number, code: string, message: string): ControlAnswer {
+  return { kind: 'json', status, body: { schema: SCHEMA, error: { code, message } } }
+}
+
+// ── sessions ──
+
+/** What runs under a session. */
+interface Under {
+  requests: number
+  tunnels: number
+  channels: number
+}
+
+async function sessionsOf(watched: Watched): Promise<readonly unknown[]> {
+  const [records, connections] = await Promise.all([
+    knownSessions(watched),
+    watched.ask({ kind: 'connections', id: '' }),
+  ])
+  const under = new Map<string, Under>()
+  for (const { request } of connections.flat()) {
+    if (request?.session === null || request?.session === undefined) continue
+    const sums = under.get(request.session) ?? { requests: 0, tunnels: 0, channels: 0 }
+    under.set(request.session, sums)
+    if (request.way === 'tunnel') sums.tunnels++
+    else if (request.way === 'channel') sums.channels++
+    else sums.requests++
+  }
+  return records.map(({ id, ...record }) => ({
+    id,
+    ...record,
+    under: under.get(id) ?? { requests: 0, tunnels: 0, channels: 0 },
+  }))
+}
+
+interface ShownSession {
+  /** The session's uuid, which is no secret. */
+  readonly id: string
+  readonly [field: string]: unknown
+}
+
+/** Those of the authority; of one that is xapi, those that workers know. */
+async function knownSessions({ signIn, ask }: Watched): Promise<readonly ShownSession[]> {
+  if (signIn !== null) return (await signIn.records()).map(shownRecord)
+  const known = new Map<string, ShownSession>()
+  for (const { session, usedMs } of (await ask({ kind: 'sessions', id: '' })).flat()) {
+    const { uuid, user, roles, originator } = session
+    const before = known.get(uuid)
+    if (before !== undefined && String(before['lastActive']) >= timeText(usedMs)) continue
+    known.set(uuid, { id: uuid, user, roles, originator, address: null, since: null, lastActive: timeText(usedMs) })
+  }
+  return [...known.values()]
+}
+
+function shownRecord({ session, clientAddress, createdMs, lastActiveMs }: SessionRecord): ShownSession {
+  const { uuid, user, roles, originator } = session
+  return {
+    id: uuid,
+    user,
+    roles,
+    originator,
+    address: clientAddress,
+    since: timeText(createdMs),
+    lastActive: timeText(lastActiveMs),
+  }
+}
+
+// ── connections and refusals ──
+
+function shownConnection({ sinceMs, request, ...rest }: ConnectionRecord): unknown {
+  return {
+    ...rest,
+    since: timeText(sinceMs),
+    request: request === null ? null : { ...request, sinceMs: undefined, since: timeText(request.sinceMs) },
+  }
+}
+
+async function refusalsOf({ ask }: Watched): Promise<readonly unknown[]> {
+  const told = (await ask({ kind: 'refusals', id: '' })).flat()
+  return told
+    .toSorted((one, other) => other.endedMs - one.endedMs)
+    .slice(0, REFUSALS_MAX)
+    .map(({ endedMs, ...ended }) => ({ time: timeText(endedMs), ...shownRequest(ended) }))
+}
+
+/** A request that is over. */
+function shownRequest({
+  fields,
+  offence,
+}: Pick<EndedRequest, 'fields' | 'offence'>): Readonly<Record<string, unknown>> {
+  const { caller, path, reason, ttfbMs, totalMs, ...rest } = fields
+  return {
+    ...rest,
+    ttfbMs: Number(ttfbMs.toFixed(3)),
+    totalMs: Number(totalMs.toFixed(3)),
+    user: caller === null ? null : caller.session.user,
+    session: caller === null ? null : caller.session.uuid,
+    path: path === null ? null : pathForLog(path),
+    reason,
+    ...explained(reason),
+    offence,
+  }
+}
+
+/** Who ended it, in which phase, and what happened. */
+function explained(reason: string | null): Readonly<Record<string, unknown>> {
+  if (reason === null || !Object.hasOwn(END_REASONS, reason)) return { by: null, phase: null, explanation: null }
+  const { by, phase, text } = END_REASONS[reason as ReasonName]
+  return { by, phase, explanation: text }
+}
+
+async function readOne(watched: Watched, what: string, id: string): Promise<ControlAnswer> {
+  if (what !== 'requests') return failure(404, 'not-found', 'nothing is here')
+  const [ended, connections] = await Promise.all([
+    watched.ask({ kind: 'request', id }),
+    watched.ask({ kind: 'connections', id: '' }),
+  ])
+  const known = ended.find((one) => one !== null)
+  if (known !== undefined && known !== null) return found({ request: { state: 'ended', ...shownRequest(known) } })
+  const underWay = connections.flat().find(({ request }) => request?.id === id)
+  if (underWay === undefined) return failure(404, 'request-unknown', `nothing is known of a request ${id}`)
+  return found({ request: { state: 'under-way', connection: shownConnection(underWay) } })
+}
+
+// ── endings ──
+
+async function end(watched: Watched, what: string, id: string, asker: Asker): Promise<ControlAnswer> {
+  if (what === 'sessions') return endSession(watched, id, asker)
+  if (what !== 'connections' && what !== 'channels') return failure(404, 'not-found', 'nothing is here')
+  const ended = await watched.ask({ kind: 'end', id })
+  if (!ended.includes(true)) return failure(404, 'connection-unknown', `there is no ${what.slice(0, -1)} ${id}`)
+  watched.acted('connection-ended', { connection: id, ...asker })
+  return found({ ended: id })
+}
+
+async function endSession({ signIn, acted }: Watched, id: string, asker: Asker): Promise<ControlAnswer> {
+  if (signIn === null) {
+    return failure(409, 'sessions-elsewhere', 'the sessions are those of xapi: use session.logout_subject_identifier')
+  }
+  const record = (await signIn.records()).find(({ session }) => session.uuid === id)
+  if (record === undefined || (await signIn.endSessions([id])) === 0) {
+    return failure(404, 'session-unknown', 'there is no session with this id')
+  }
+  acted('sessions-ended', { user: record.session.user, sessions: [id], ...asker })
+  return found({ ended: id })
+}
+
+function timeText(ms: number): string {
+  return new Date(ms).toISOString()
+}

@@ -1,0 +1,20 @@
+// Who may use the control service.
+
+import { OPEN_POLICY, type PolicySetting } from '../../model/policy.ts'
+
+/** The service's name. */
+export const CONTROL_SERVICE = 'org.xengate.control'
+
+/**
+ * The policy of the control service: that of the configuration, if it names the service, but never open to every session, and with nothing
+ * that could be used beyond it.
+ */
+export function controlPolicy(configured: PolicySetting | undefined): PolicySetting {
+  return {
+    ...(configured ?? OPEN_POLICY),
+    roles: configured?.roles ?? ['pool-admin'],
+    stripSession: true,
+    channels: false,
+    cutTransfers: true,
+  }
+}

@@ -1,0 +1,74 @@
+// What nobody counts, and is looked at when somebody reads the metrics: the processes, the program, certificates, and sessions.
+
+import { X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { formatListenAddress } from '../config/addresses.ts'
+import type { Config } from '../config/config.ts'
+import { bootTimeMs, nodeSeries, processSeries } from '../metrics/processes.ts'
+import { type Series, seriesOf } from '../metrics/sums.ts'
+import { version } from '../version.ts'
+import type { TransportSaid } from './messages.ts'
+
+/** What is looked at. */
+export interface Looked {
+  readonly config: Config
+  readonly transport: TransportSaid | null
+  readonly workerPids: readonly number[]
+  readonly readyPids: readonly number[]
+  /** Null where nobody can tell. */
+  readonly sessions: number | null
+}
+
+/** See the head of this file. */
+export class Looks {
+  readonly #bootMs = bootTimeMs()
+  /** By process id, so that a worker keeps its name as long as it lives. */
+  readonly #slots = new Map<number, number>()
+
+  seriesOf({ config, transport, workerPids, readyPids, sessions }: Looked): readonly Series[] {
+    const { authority } = config.sessions
+    return [
+      seriesOf('xengate_build_info', 1, version(), process.version, transport?.name ?? ''),
+      seriesOf('xengate_workers', readyPids.length, 'ready'),
+      seriesOf('xengate_workers', workerPids.length - readyPids.length, 'other'),
+      ...(sessions === null ? [] : [seriesOf('xengate_sessions', sessions, authority)]),
+      ...certificateSeries(config),
+      ...processSeries(process.pid, 'primary', this.#bootMs),
+      ...this.#named(workerPids).flatMap(([pid, name]) => processSeries(pid, name, this.#bootMs)),
+      ...nodeSeries('primary'),
+    ]
+  }
+
+  /** `worker-1` and so on: the lowest number that no other live worker has. */
+  #named(pids: readonly number[]): [pid: number, name: string][] {
+    const live = new Set(pids)
+    for (const pid of this.#slots.keys()) if (!live.has(pid)) this.#slots.delete(pid)
+    const taken = new Set(this.#slots.values())
+    let slot = 1
+    for (const pid of pids) {
+      if (this.#slots.has(pid)) continue
+      while (taken.has(slot)) slot++
+      taken.add(slot)
+      this.#slots.set(pid, slot)
+    }
+    return [...this.#slots].map(([pid, number]) => [pid, `worker-${number}`])
+  }
+}
+
+function certificateSeries({ listen }: Config): readonly Series[] {
+  return listen.flatMap(({ address, tls }) => {
+    const endMs = tls === null ? undefined : certificateEndMs(tls.certificate)
+    if (endMs === undefined) return []
+    const name = formatListenAddress(address)
+    return [seriesOf('xengate_certificate_not_after_timestamp_seconds', endMs / 1000, name)]
+  })
+}
+
+/** Undefined when there is none now: it may just be exchanged. */
+function certificateEndMs(path: string): number | undefined {
+  try {
+    return new X509Certificate(readFileSync(path)).validToDate.getTime()
+  } catch {
+    return undefined
+  }
+}
