@@ -36,11 +36,8 @@ import { headOffence, type Offence } from '../heads/offence.ts'
 import { connectionLine } from '../heads/connection-line.ts'
 import { malformed, type Refusal, refusalResponse, REQUEST_SLOW } from '../heads/refusals.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
-<<<<<<< HEAD
 import { Leftover } from './leftover.ts'
-=======
 import type { ConnectionRecord, RequestRecord } from '../records.ts'
->>>>>>> operate
 
 const STATE = { IDLE: 0, HEAD: 1, EXCHANGE: 2, DISCARDING: 3, LINGERING: 4, CLOSED: 5 } as const
 type State = (typeof STATE)[keyof typeof STATE]
@@ -238,13 +235,8 @@ export class ClientConnection implements Client, WireListener {
     const bytes = this.#unread
     this.#unread = null
     if (bytes === null) this.#updateReading()
-<<<<<<< HEAD
     else this.#consume(bytes, 0, bytes.length, true)
-    if (this.#state === STATE.IDLE && this.hasEnded) this.#linger()
-=======
-    else this.#consume(bytes, 0, bytes.length)
     if (this.#state === STATE.IDLE && this.hasEnded) this.#linger('client-closed')
->>>>>>> operate
     else if (this.#state === STATE.HEAD && this.#hasEnded && !this.wire.isFull)
       this.#refuseBytes(malformed('head-truncated'))
     else if (this.#state === STATE.EXCHANGE && this.hasEnded) this.#exchange?.clientEnded()
@@ -264,14 +256,10 @@ export class ClientConnection implements Client, WireListener {
   #readHead(bytes: Buffer, from: number, to: number): number {
     const head = this.#context.requestHead
     const status = head.parse(bytes, from, to)
-<<<<<<< HEAD
-    if (status === HEAD.COMPLETE) return this.#handle(head, head.end - from) ? head.end : KEEP
-=======
     if (status === HEAD.COMPLETE) {
       if (this.#before === null) this.#headRead()
-      return this.#handle(head, bytes.subarray(from, to), head.end - from) ? head.end : KEEP
+      return this.#handle(head, head.end - from) ? head.end : KEEP
     }
->>>>>>> operate
     if (status === HEAD.INVALID) {
       this.#refuseBytes(malformed(head.reason), headOffence('client', bytes, from, to, head.offset))
       return to
@@ -284,10 +272,6 @@ export class ClientConnection implements Client, WireListener {
     return KEEP
   }
 
-<<<<<<< HEAD
-  /** @returns whether the head is done with; otherwise it is to be kept and read again */
-  #handle(head: RequestHead, headBytes: number): boolean {
-=======
   /** Counts how long a head took; most come whole. */
   #headRead(): void {
     const { counters } = this.#context
@@ -296,12 +280,8 @@ export class ClientConnection implements Client, WireListener {
     this.#headMs = 0
   }
 
-  /**
-   * @param bytes all that is there, from the head on
-   * @returns whether the head is done with; otherwise it is to be kept and read again
-   */
-  #handle(head: RequestHead, bytes: Buffer, headBytes: number): boolean {
->>>>>>> operate
+  /** @returns whether the head is done with; otherwise it is to be kept and read again */
+  #handle(head: RequestHead, headBytes: number): boolean {
     for (;;) {
       const before = this.#before
       this.#before = null
@@ -361,12 +341,8 @@ export class ClientConnection implements Client, WireListener {
   }
 
   #enterIdle(): void {
-<<<<<<< HEAD
-    this.#state = STATE.IDLE
-    this.#leftover = null
-=======
     this.#enter(STATE.IDLE)
->>>>>>> operate
+    this.#leftover = null
     const { idleTimeoutMs } = this.#context.limits
     // The rest of an answer may wait for its reader: then the grace begins when that is gone.
     const isLeaving = this.#context.isDraining && !this.wire.isPending
@@ -452,22 +428,12 @@ export class ClientConnection implements Client, WireListener {
   }
 
   #drop(count: number, next: number): number {
-<<<<<<< HEAD
     if (this.#leftover?.drop(count) === false) this.#isPaused = true
     return next
   }
 
   /** Ends our side, and reads on: a client that is still sending would otherwise lose the answer to a reset. */
-  #linger(isBodyComing: boolean = false): void {
-=======
-    this.#droppedBytes += count
-    if (this.#droppedBytes > LINGER_BYTES_MAX) this.destroy('body-unwanted')
-    return next
-  }
-
-  /** Ends our side, and reads on for a while: a client that is still sending would otherwise lose the answer to a reset. */
   #linger(why: ReasonName, isBodyComing: boolean = false): void {
->>>>>>> operate
     if (this.#state === STATE.LINGERING || this.#state === STATE.CLOSED) return
     this.#why ??= why
     this.#enter(STATE.LINGERING)
@@ -495,15 +461,10 @@ export class ClientConnection implements Client, WireListener {
     this.wire.destroy()
   }
 
-<<<<<<< HEAD
-  #close(): void {
-    this.#state = STATE.CLOSED
-    this.#leftover = null
-=======
   #close(why: ReasonName): void {
     this.#why ??= why
     this.#enter(STATE.CLOSED)
->>>>>>> operate
+    this.#leftover = null
     this.#leaveExchange()
     this.#unread = null
   }
@@ -554,7 +515,6 @@ export class ClientConnection implements Client, WireListener {
     if (nowMs >= this.#deadlineMs) this.#timedOut()
   }
 
-<<<<<<< HEAD
   /** Whether it is the client's turn to take something. */
   #isTaking(): boolean {
     if (this.wire.isPending) return true
@@ -572,7 +532,8 @@ export class ClientConnection implements Client, WireListener {
   #isHurried(): boolean {
     const isLingering = this.#state === STATE.LINGERING && !this.#isBodyComing
     return isLingering && this.#context.isStopping && !this.wire.isPending
-=======
+  }
+
   /** Names it among all connections of the gateway's workers. */
   get id(): string {
     return `${process.pid}-${this.#number.toString(36)}`
@@ -599,7 +560,6 @@ export class ClientConnection implements Client, WireListener {
     const exchange = this.#exchange
     this.cut('operator-ended')
     exchange?.clientClosed('operator-ended')
->>>>>>> operate
   }
 
   /** The session under which what is under way is cut when it ends; null when there is none. */

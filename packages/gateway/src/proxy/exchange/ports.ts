@@ -9,11 +9,8 @@ import type { SessionEntry } from '../../sessions/table.ts'
 import type { Ends, Wire } from '../../transport/transport.ts'
 import type { Clock } from '../clock.ts'
 import type { Refusal } from '../heads/refusals.ts'
-<<<<<<< HEAD
 import type { Repeated } from '../heads/repeated.ts'
-=======
 import type { RequestRecord } from '../records.ts'
->>>>>>> operate
 import type { ServicePool } from '../upstream/pool.ts'
 import type { Holds } from './holds.ts'
 import type { Request } from './request.ts'
