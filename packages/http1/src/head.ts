@@ -65,6 +65,8 @@ export abstract class Head {
 
   protected bytes: Buffer = NO_BYTES
   protected start = 0
+  /** Where the bytes that were given to `parse` end. */
+  #givenEnd = 0
   protected readonly limits: HeadLimits
   #text: string | undefined
 
@@ -78,10 +80,23 @@ export abstract class Head {
     return !this.hasClose && (this.minorVersion === 1 || this.hasKeepAlive)
   }
 
+  /** All that was given to the last `parse`, from the head on: the head, and what has come behind it. */
+  get received(): Buffer {
+    return this.bytes.subarray(this.start, this.#givenEnd)
+  }
+
   /** The part of the head from `from` to `to`, offsets as in `fields`; one character a byte. */
   slice(from: number, to: number): string {
     const text = (this.#text ??= this.bytes.toString('latin1', this.start, this.end))
     return text.slice(from - this.start, to - this.start)
+  }
+
+  /** The same, without a new string when it is one of `texts`. */
+  protected known(texts: readonly string[], from: number, to: number): string {
+    for (const text of texts) {
+      if (text.length === to - from && isText(this.bytes, from, text)) return text
+    }
+    return this.slice(from, to)
   }
 
   name(index: number): string {
@@ -108,6 +123,7 @@ export abstract class Head {
   /** Parses the head that starts at `from`; never reads at or beyond `end`. */
   parse(bytes: Buffer, from: number, end: number): HeadStatus {
     this.#reset(bytes, from)
+    this.#givenEnd = end
     const limit = Math.min(end, from + this.limits.headBytesMax)
     let at = this.parseStartLine(bytes, from, limit)
     if (at >= 0) at = this.#parseFields(bytes, at, limit)
@@ -244,6 +260,13 @@ export abstract class Head {
     if (at + 1 >= end) return NEED_MORE
     return bytes[at + 1] === LF ? at + 2 : this.refuse('bare-cr', at)
   }
+}
+
+function isText(bytes: Buffer, from: number, text: string): boolean {
+  for (let index = 0; index < text.length; index++) {
+    if (bytes[from + index] !== text.charCodeAt(index)) return false
+  }
+  return true
 }
 
 const VERSION = Buffer.from('HTTP/1.', 'latin1')

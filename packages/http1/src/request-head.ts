@@ -5,6 +5,9 @@ import { FIELD, type FieldNames } from './field-names.ts'
 import { NEED_MORE } from './field-lines.ts'
 import { BODY, type BodyKind, Head, type HeadLimits } from './head.ts'
 
+/** Those that most requests have. */
+const METHODS: readonly string[] = ['GET', 'PUT', 'POST']
+
 /** Longest method, in bytes. */
 const METHOD_BYTES_MAX = 32
 
@@ -28,7 +31,7 @@ export class RequestHead extends Head {
   }
 
   get method(): string {
-    return this.slice(this.#methodStart, this.#methodEnd)
+    return this.known(METHODS, this.#methodStart, this.#methodEnd)
   }
 
   /** The request target as received. */

@@ -4,6 +4,9 @@ import { CR, DIGIT_0, DIGIT_9, FIELD_VALUE, SP } from './bytes.ts'
 import { NEED_MORE } from './field-lines.ts'
 import { BODY, type BodyKind, Head } from './head.ts'
 
+/** Those that most responses have. */
+const PHRASES: readonly string[] = ['OK']
+
 /** A parsed response head; see `Head` for how long it holds. */
 export class ResponseHead extends Head {
   /** Status code, 100 to 599. */
@@ -13,7 +16,7 @@ export class ResponseHead extends Head {
 
   /** The reason phrase, often empty. */
   get reasonPhrase(): string {
-    return this.slice(this.#reasonStart, this.#reasonEnd)
+    return this.known(PHRASES, this.#reasonStart, this.#reasonEnd)
   }
 
   /** Whether another response to the same request follows (RFC 9110 section 15.2); 101 is the last. */

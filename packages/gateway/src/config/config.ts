@@ -94,6 +94,8 @@ export interface PoolConfig {
 export interface ControlConfig {
   /** Where metrics and health are read without a session; `null`: nowhere. */
   readonly metrics: ListenAddress | null
+  /** Whether the dashboard is served. */
+  readonly dashboard: boolean
   /** Whether every listener answers `GET /healthz`. */
   readonly health: boolean
 }

@@ -251,6 +251,9 @@ const control = z.strictObject({
       'where metrics (GET /metrics) and health (GET /healthz) are read without a session: host:port, [IPv6 address]:port or unix:/path; default: nowhere',
     example: '127.0.0.1:9090',
   }),
+  dashboard: option(z.boolean().prefault(true), {
+    description: 'whether the dashboard is served: at /, or at /xengate/ in front of xapi',
+  }),
   health: option(z.boolean().prefault(false), {
     description: 'whether listeners answer GET /healthz, too, without a session: 200, or 503 while the gateway stops',
   }),
@@ -450,6 +453,7 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
     },
     control: {
       metrics: input.control.metrics === undefined ? null : absolute(input.control.metrics, directory),
+      dashboard: input.control.dashboard,
       health: input.control.health,
     },
     log: { ...input.log, syslog: resolve(directory, input.log.syslog) },

@@ -4,7 +4,7 @@ import type { Config, ServicesConfig } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Question, Told } from './control/questions.ts'
 import type { EndedTask } from '../proxy/journal.ts'
-import type { TlsPair } from '../proxy/arrival/tls-credentials.ts'
+import type { TlsPair } from '../transport/tls-pair.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Session } from '../model/session.ts'
 

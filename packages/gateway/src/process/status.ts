@@ -34,6 +34,9 @@ interface ShownCounts {
   readonly refusals: number
   readonly errors: number
   /** Mean time to the head of a service's response, in milliseconds, since the start; null where there was none. */
+  /** Responses of services, and how long their heads took: in all, and each. */
+  readonly answers: number
+  readonly latencyTotalMs: number
   readonly latencyMs: number | null
 }
 
@@ -88,5 +91,6 @@ export function workersMemoryBytes(pids: readonly number[]): number {
 }
 
 function shown({ requests, refusals, errors, answers, latencyMs }: Counts): ShownCounts {
-  return { requests, refusals, errors, latencyMs: answers === 0 ? null : Number((latencyMs / answers).toFixed(3)) }
+  const meanMs = answers === 0 ? null : Number((latencyMs / answers).toFixed(3))
+  return { requests, refusals, errors, answers, latencyTotalMs: latencyMs, latencyMs: meanMs }
 }

@@ -3,7 +3,7 @@
 
 import { X509Certificate } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
-import { secureContextOf, type TlsPair } from '../proxy/arrival/tls-credentials.ts'
+import { secureContextOf, type TlsPair } from '../transport/tls-pair.ts'
 
 /** Paths of PEM files. */
 export interface TlsFiles {

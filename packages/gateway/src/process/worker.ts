@@ -12,7 +12,8 @@ import { mapSharedMemory } from '../metrics/shared-memory.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrival/arrival.ts'
 import { Gateway } from '../proxy/gateway.ts'
 import { Greetings } from '../proxy/heads/greetings.ts'
-import { TlsCredentials, type TlsPair } from '../proxy/arrival/tls-credentials.ts'
+import { TlsCredentials } from '../proxy/arrival/tls-credentials.ts'
+import type { TlsPair } from '../transport/tls-pair.ts'
 import { Policies } from '../model/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../model/session.ts'
@@ -145,6 +146,7 @@ class Worker {
       sessions: this.#sessions,
       front: config.front,
       xenapiPath,
+      dashboardPath: config.control.dashboard ? dashboardPathIn(config) : null,
       hasHealth: config.control.health,
       returnPath,
       greetings: this.#greetings,

@@ -99,6 +99,27 @@ test('pipelined refusals to a client that does not read are held back', DEADLINE
   await done
 })
 
+test(
+  'a client that reads nothing is soon read from no more, however many refusals it asks for',
+  DEADLINE,
+  async (t) => {
+    const { client, accessLines } = await fixture(t)
+    const peer = client()
+    peer.socket.removeAllListeners('data').pause()
+    peer.write('GET /x HTTP/1.1\r\nHost: h\r\n\r\n'.repeat(1_000_000))
+    let refused = 0
+    let sameTimes = 0
+    while (sameTimes < 5) {
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      sameTimes = refused === accessLines.count && refused > 0 ? sameTimes + 1 : 0
+      refused = accessLines.count
+    }
+    // Some 300 bytes each: what the system holds of them for one connection is a few megabytes.
+    assert.ok(refused < 100_000, `${refused} refusals`)
+    assert.ok(peer.socket.writableLength > 0)
+  },
+)
+
 for (const [what, text, status] of [
   ['before its head is complete', 'GET /x HTTP/1.1\r\nHo', 408],
   ['before its body is complete', request('PUT', '/', 'Content-Length: 6\r\n', 'abc'), 408],

@@ -1,5 +1,7 @@
 // The data plane's coarse clock and its sweep: no connection has a timer of its own.
 
+import { performance } from 'node:perf_hooks'
+
 /** Coarse monotonic time. */
 export interface Clock {
   /** Milliseconds, as of the last tick, or now where ticks are rare. */

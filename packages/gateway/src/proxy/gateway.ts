@@ -52,6 +52,8 @@ export interface GatewayOptions extends JournalOptions {
   readonly front: Front | null
   /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
   readonly xenapiPath: string | null
+  /** Unix socket of the dashboard's server; null when there is no dashboard. */
+  readonly dashboardPath: string | null
   /** Whether `GET /healthz` is answered. */
   readonly hasHealth: boolean
   /** Unix socket where services bring back what a channel must not answer. */

@@ -1,5 +1,6 @@
 // What is told of requests and channels that are over: to the access log and the audit, to the counts, and to tasks of the XenAPI.
 
+import { performance } from 'node:perf_hooks'
 import { type Counters, type ServiceCounters, WAY, XAPI } from '../metrics/counters.ts'
 import type { AccessFields, ChannelFields } from '../logging/access.ts'
 import type { ReasonName } from '../model/reasons.ts'

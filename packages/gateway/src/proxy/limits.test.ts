@@ -2,9 +2,13 @@
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { closeSync, readdirSync } from 'node:fs'
+import net from 'node:net'
 import { promisify } from 'node:util'
+import { limitDescriptors, useUpDescriptors } from '../transport/testing/limits.ts'
 import { test } from './testing/each-transport.ts'
 import { COOKIE, fixture, request, response, statusOf } from './testing/fixture.ts'
+import { Arrivals, Peer } from './testing/peer.ts'
 
 const DEADLINE = { timeout: 60_000 }
 
@@ -37,6 +41,33 @@ test('every client beyond the limit is told, however many others stay to be told
   assert.ok(texts.every((text) => statusOf(text) === 503))
   first.write('GET /x HTTP/1.1\r\nHost: h\r\n\r\n')
   assert.equal(statusOf(await first.message()), 404)
+})
+
+test('a lack of descriptors is told once in a while, and the next connection is served', DEADLINE, async (t) => {
+  const problems = new Arrivals<string>()
+  const { client, port } = await fixture(t, { problem: (event, code) => problems.push(`${event} ${code}`) })
+  const text = 'GET /x HTTP/1.1\r\nHost: h\r\n\r\n'
+  const first = client()
+  first.write(text)
+  await first.message()
+  t.after(limitDescriptors(Math.max(...readdirSync('/proc/self/fd').map(Number)) + 20))
+  const waiting = Array.from({ length: 4 }, () => new Peer(net.connect({ host: '127.0.0.1', port })))
+  t.after(() => waiting.forEach((peer) => peer.destroy()))
+  for (const peer of waiting) peer.write(text)
+  // They are connected then, and not accepted.
+  await new Promise<void>((resolve) => process.nextTick(resolve))
+  const fillers = useUpDescriptors()
+  // Libuv closes those that wait, so that this process has some again.
+  const timer = setInterval(() => fillers.push(...useUpDescriptors()), 5)
+  t.after(() => clearInterval(timer))
+  assert.equal(await problems.next(), 'accept-failed EMFILE')
+  clearInterval(timer)
+  for (const fd of fillers) closeSync(fd)
+  await Promise.all(waiting.map((peer) => peer.message().catch(() => peer.closed())))
+  const next = client()
+  next.write(text)
+  assert.equal(statusOf(await next.message()), 404)
+  assert.equal(problems.count, 0)
 })
 
 test('a 405 costs a signed-in client no connection to the service', DEADLINE, async (t) => {

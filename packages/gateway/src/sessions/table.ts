@@ -3,6 +3,7 @@
 import { hash } from 'node:crypto'
 import { identityFields } from '@xengate/channel/contract'
 import { BoundedMap } from '../bounded-map.ts'
+import type { Role } from '../model/role.ts'
 import type { Session } from '../model/session.ts'
 import { Shares } from './shares.ts'
 
@@ -16,12 +17,17 @@ const TOLD_MAX = 2000
 /** How far apart two such times may be, in milliseconds, and as much again for what comes between. */
 const TELL_MS_MAX = 2000
 
-/** A session in the table. */
+/**
+ * A session in the table. Of a million that are used by chance hardly anything is in the processor's caches, so that each object that a
+ * request looks at is waited for: what it needs is here, in as few as can be (decision 102).
+ */
 export interface SessionEntry {
   readonly session: Session
+  /** The session's, an array that is shared by all with the same roles. */
+  readonly roles: readonly Role[]
   /** The field lines that tell a service who the caller is, each with its CRLF. */
   readonly identityLines: string
-  /** When it was used last, and when its activity was told last, on the clock given to `touch`; in milliseconds. */
+  /** When it was used last, and when its activity was told last, on the clock given to `touch`; in whole milliseconds, which are no objects. */
   usedMs: number
   reportedMs: number
   /** Whether it is among those whose activity is to be told. */
@@ -50,9 +56,13 @@ export type Ask = (id: string, clientAddress: string) => void
 export class SessionTable {
   readonly #entries = new BoundedMap<string, SessionEntry>(ENTRIES_MAX, (id, entry) => this.#forget(id, entry))
   readonly #idsByUuid = new Map<string, string>()
+  readonly #roles = new Map<string, readonly Role[]>()
   readonly #questions = new Map<string, Question>()
   readonly #shares = new Shares(QUESTIONS_MAX)
+  /** Those whose activity is to be told, in turn: the rest of `#noted` from `#nextNoted` on, and after them `#notedLater`. */
   #noted: SessionEntry[] = []
+  #nextNoted = 0
+  #notedLater: SessionEntry[] = []
   #isTrusted = true
   readonly #ask: Ask
   readonly #onEnded: (uuids: readonly string[]) => void
@@ -150,9 +160,10 @@ export class SessionTable {
     if (found === 'unavailable') return 'unavailable'
     const entry: SessionEntry = {
       session: found,
+      roles: this.#sharedRoles(found.roles),
       identityLines: identityLines(found),
-      usedMs: nowMs,
-      reportedMs: nowMs,
+      usedMs: Math.floor(nowMs),
+      reportedMs: Math.floor(nowMs),
       isNoted: false,
       state: 'live',
       trackId: hash('md5', id),
@@ -161,6 +172,14 @@ export class SessionTable {
     this.#entries.set(id, entry)
     this.#idsByUuid.set(found.uuid, id)
     return entry
+  }
+
+  #sharedRoles(roles: readonly Role[]): readonly Role[] {
+    const key = roles.join()
+    const shared = this.#roles.get(key)
+    if (shared !== undefined) return shared
+    this.#roles.set(key, roles)
+    return roles
   }
 
   /** Takes the news that sessions ended: from here on no request of theirs is admitted. */
@@ -192,16 +211,34 @@ export class SessionTable {
 
   /** Notes activity of a session. @param nowMs on a clock that does not go back */
   touch(entry: SessionEntry, nowMs: number): void {
-    entry.usedMs = nowMs
+    entry.usedMs = Math.floor(nowMs)
     if (entry.isNoted) return
     entry.isNoted = true
-    this.#noted.push(entry)
-    if (this.#noted.length === 1) this.#onNoted()
+    this.#notedLater.push(entry)
+    if (this.#notedCount() === 1) this.#onNoted()
+  }
+
+  #notedCount(): number {
+    return this.#noted.length - this.#nextNoted + this.#notedLater.length
+  }
+
+  /** The next in turn; of a million others none is moved for it. */
+  #takeNoted(): SessionEntry | undefined {
+    if (this.#noted.length === 0) {
+      this.#noted = this.#notedLater
+      this.#notedLater = []
+    }
+    const entry = this.#noted[this.#nextNoted++]
+    if (this.#nextNoted >= this.#noted.length) {
+      this.#noted = []
+      this.#nextNoted = 0
+    }
+    return entry
   }
 
   /** Whether there is activity to tell of, now or later. */
   get hasNoted(): boolean {
-    return this.#noted.length > 0
+    return this.#notedCount() > 0
   }
 
   /**
@@ -210,17 +247,18 @@ export class SessionTable {
    * part that is told now, in turn, so that each is in time.
    */
   takeTouched(nowMs: number): readonly string[] {
-    const count = Math.max(TOLD_MAX, Math.ceil((this.#noted.length * TELL_MS_MAX) / this.#silenceMs))
-    const noted = this.#noted.slice(0, count)
-    this.#noted = this.#noted.slice(count)
+    const notedCount = this.#notedCount()
+    const inTimeCount = Math.ceil((notedCount * TELL_MS_MAX) / this.#silenceMs)
     const due: string[] = []
-    for (const entry of noted) {
+    for (let left = Math.min(notedCount, Math.max(TOLD_MAX, inTimeCount)); left > 0; left--) {
+      const entry = this.#takeNoted()
+      if (entry === undefined) break
       if (nowMs - entry.reportedMs < this.#tellIntervalMs) {
-        this.#noted.push(entry)
+        this.#notedLater.push(entry)
         continue
       }
       entry.isNoted = false
-      entry.reportedMs = nowMs
+      entry.reportedMs = Math.floor(nowMs)
       due.push(entry.session.uuid)
     }
     return due

@@ -309,6 +309,31 @@ for (const transport of transports()) {
       assert.equal(heard.byteCount, 0)
     })
 
+    test(
+      `${on}: of several wires, those are written to on which nothing has come in this turn`,
+      DEADLINE,
+      async (t) => {
+        for (const count of [1, 2, 8]) {
+          const pairs = await Promise.all(Array.from({ length: count }, () => pair(t, transport, kind)))
+          const saids = pairs.map(({ peer }) => new PeerHeard(peer))
+          for (let turn = 0; turn < 5; turn++) await nextTurn()
+          for (const { wire } of pairs) wire.expectNothing()
+          const isStray = (index: number): boolean => index % 2 === 0
+          for (const [index, { peer, wire }] of pairs.entries()) {
+            if (isStray(index)) peer.write('unasked')
+            wire.text(`question ${index}`)
+            wire.flush()
+          }
+          for (const [index, { heard }] of pairs.entries()) {
+            if (isStray(index)) await heard.until('closed')
+            else await until(() => saids[index]?.text === `question ${index}`, 'the question')
+            assert.equal(heard.byteCount, 0)
+            assert.equal(saids[index]?.text, isStray(index) ? '' : `question ${index}`)
+          }
+        }
+      },
+    )
+
     test(`${on}: what comes before anything was written to a quiet wire ends it`, DEADLINE, async (t) => {
       const { wire, heard, peer } = await pair(t, transport, kind)
       await nextTurn()

@@ -30,6 +30,7 @@ import {
   SESSION_INVALID,
   SESSION_MISSING,
 } from '../heads/refusals.ts'
+import type { Repeated } from '../heads/repeated.ts'
 import { presentedSession } from '../heads/session-id.ts'
 import { isForService, namesTask, pathOf, serviceNameIn, XENAPI_PATHS } from '../heads/target.ts'
 import type { ServiceConnection } from '../upstream/connection.ts'
@@ -99,6 +100,7 @@ export type Decision =
 /**
  * Decides on `request`, whose head is `head`; takes a connection out of the pool when it is to be relayed and `learned` has none.
  * @param isPassable whether the client's connection could be passed to a service
+ * @param repeated what the client has said before
  */
 export function decide(
   rules: AdmissionRules,
@@ -106,13 +108,15 @@ export function decide(
   { method, target }: Request,
   learned: Learned,
   isPassable: boolean,
+  repeated: Repeated,
 ): Decision {
   if (!isForService(target)) return decideXenapi(rules, method, target)
 
   const presented = presentedSession(head, target)
   if (presented === undefined) return refuse(SESSION_MISSING)
-  const answer = answerOn(rules.sessions, presented.id, learned, rules.clock.nowMs)
-  if (answer === undefined) return { kind: 'ask', id: presented.id }
+  const sessionId = repeated.sessionId(presented.id)
+  const answer = answerOn(rules.sessions, sessionId, learned, rules.clock.nowMs)
+  if (answer === undefined) return { kind: 'ask', id: sessionId }
   if (answer === 'nobody') return refuse(SESSION_INVALID)
   if (answer === 'unavailable') return refuse(AUTHORITY_UNAVAILABLE)
   if (answer === 'busy') return refuse(GATEWAY_BUSY)
@@ -120,7 +124,8 @@ export function decide(
   if (presented.isFromCookie && head.first(SEC_FETCH_SITE)?.toLowerCase() === 'cross-site') {
     return refuse(CROSS_SITE, null, entry)
   }
-  return decideService(rules, head, method, target, presented.id, entry, learned, isPassable)
+  const name = repeated.service(serviceNameIn(target))
+  return decideService(rules, head, method, target, name, sessionId, entry, learned, isPassable)
 }
 
 function decideService(
@@ -128,14 +133,14 @@ function decideService(
   head: RequestHead,
   method: string,
   target: string,
+  name: string,
   sessionId: string,
   entry: SessionEntry,
   learned: Learned,
   isPassable: boolean,
 ): Decision {
-  const name = serviceNameIn(target)
   const policy = rules.policies.of(name)
-  if (policy.roles !== null && !isPermitted(policy, method, entry.session.roles)) {
+  if (policy.roles !== null && !isPermitted(policy, method, entry.roles)) {
     return refuse(isOpen(policy, method) ? ROLE_INSUFFICIENT : METHOD_CLOSED, name, entry)
   }
   if (!isServiceName(name)) return refuse(name === '' ? SERVICE_UNNAMED : SERVICE_NAME_INVALID, null, entry)
@@ -179,7 +184,7 @@ function pass(
   entry: SessionEntry,
   policy: PolicySetting,
 ): Decision {
-  return { kind: 'pass', name, entry, sessionId, methods: permittedMethods(policy, methods, entry.session.roles) }
+  return { kind: 'pass', name, entry, sessionId, methods: permittedMethods(policy, methods, entry.roles) }
 }
 
 function decideXenapi(rules: AdmissionRules, method: string, target: string): Decision {

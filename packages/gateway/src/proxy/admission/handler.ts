@@ -1,5 +1,6 @@
 // From a head to its exchange: the decision, and what is made of it.
 
+import { performance } from 'node:perf_hooks'
 import type { RequestHead } from '@xengate/http1'
 import type { LogEvent } from '../../logging/event.ts'
 import type { Transport } from '../../transport/transport.ts'
@@ -13,11 +14,11 @@ import { XenApiCall } from '../exchange/xenapi-call.ts'
 import type { Greetings } from '../heads/greetings.ts'
 import { DRAINING, HEALTHY, malformed, type Refusal } from '../heads/refusals.ts'
 import { callLines, requestText } from '../heads/request-text.ts'
-import { isForService, serviceNameIn } from '../heads/target.ts'
+import { isForDashboard, isForService, serviceNameIn } from '../heads/target.ts'
 import { wantedUpgrade } from '../heads/upgrade.ts'
 import { xapiText } from '../heads/xapi-text.ts'
-import { type Front, type Target, xapiTarget, xenapiTarget } from '../upstream/target.ts'
-import { type AdmissionRules, decide, type Decision, type Learned } from './decide.ts'
+import { dashboardTarget, type Front, type Target, xapiTarget, xenapiTarget } from '../upstream/target.ts'
+import { type AdmissionRules, decide, decideDashboard, type Decision, type Learned } from './decide.ts'
 import { decideXapi, isXenApiCall, lacksHost, type XapiDecision } from './decide-xapi.ts'
 import { type Awaited, Pending } from './pending.ts'
 
@@ -31,6 +32,8 @@ export interface HandlerOptions {
   readonly front: Front | null
   /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
   readonly xenapiPath: string | null
+  /** Unix socket of the dashboard's server; null when there is no dashboard. */
+  readonly dashboardPath: string | null
   /** Unix socket where services bring back what a channel must not answer. */
   readonly returnPath: string
   /** By which they say there which client's they are. */
@@ -58,6 +61,7 @@ export class Admission implements Handler {
   readonly #shared: Shared
   readonly #options: HandlerOptions
   readonly #xenapi: Target
+  readonly #dashboard: Target | null
   /** xapi as it is for each client that has asked for it. */
   readonly #xapi = new WeakMap<Client, Target>()
   #passes = 0
@@ -67,9 +71,10 @@ export class Admission implements Handler {
     this.#options = options
     this.rules = options.rules
     this.#xenapi = xenapiTarget(options.xenapiPath ?? '')
+    this.#dashboard = options.dashboardPath === null ? null : dashboardTarget(options.dashboardPath)
   }
 
-  handle(head: RequestHead, bytes: Buffer, client: Client, before: Exchange | null): Exchange | null {
+  handle(head: RequestHead, client: Client, before: Exchange | null): Exchange | null {
     const known = before instanceof Pending || before instanceof Channel ? before.request : null
     // A request that has waited keeps its name and its start.
     const request =
@@ -83,22 +88,15 @@ export class Admission implements Handler {
     request.read(head, this.#shared.trailerLines)
     const learned = before instanceof Pending ? before.learned : NOTHING_LEARNED
     const wasDeclined = before instanceof Pending ? before.wasDeclined : before !== null
-    return this.#admit(head, bytes, client, request, learned, wasDeclined)
+    return this.#admit(head, client, request, learned, wasDeclined)
   }
 
   /** @param wasDeclined whether the service would not take the client's connection */
-  #admit(
-    head: RequestHead,
-    bytes: Buffer,
-    client: Client,
-    request: Request,
-    learned: Learned,
-    wasDeclined: boolean,
-  ): Exchange | null {
+  #admit(head: RequestHead, client: Client, request: Request, learned: Learned, wasDeclined: boolean): Exchange | null {
     const decision = this.#decide(head, request, client, learned, wasDeclined)
     // A connection that was waited for is used now or not at all.
     const { connected } = learned
-    if (decision.kind !== 'relay' && decision.kind !== 'xapi' && connected !== null && typeof connected !== 'string') {
+    if (!('connection' in decision) && connected !== null && typeof connected !== 'string') {
       connected.destroy()
     }
     switch (decision.kind) {
@@ -114,9 +112,11 @@ export class Admission implements Handler {
       case 'call':
         return this.#call(head, client, request)
       case 'pass':
-        return this.#pass(decision, client, request, bytes) ?? this.#admit(head, bytes, client, request, learned, true)
+        return this.#pass(head, decision, client, request) ?? this.#admit(head, client, request, learned, true)
       case 'relay':
         return this.#relay(head, decision, client, request)
+      case 'dashboard':
+        return this.#relayToDashboard(head, decision, client, request)
       case 'xapi':
         return this.#relayToXapi(head, decision, client, request)
     }
@@ -133,10 +133,15 @@ export class Admission implements Handler {
     if (hasHealth && request.target === HEALTH_PATH && (request.method === 'GET' || request.method === 'HEAD')) {
       return { kind: 'refuse', refusal: isDraining() ? DRAINING : HEALTHY, name: null, entry: null }
     }
+    const dashboard = this.#dashboard
+    if (dashboard !== null && isForDashboard(request.method, request.target, front !== null)) {
+      return decideDashboard(this.#shared.pool, head, request, dashboard, learned)
+    }
     if (front !== null && !isForService(request.target)) {
       return decideXapi(this.#shared.pool, head, request, this.#xapiFor(client, front), learned)
     }
-    return decide(this.rules, head, request, learned, !wasDeclined && this.#isPassable(client))
+    const isPassable = !wasDeclined && this.#isPassable(client)
+    return decide(this.rules, head, request, learned, isPassable, client.peer.repeated)
   }
 
   /** Whether the connection could be passed to a service now, as far as is known: `stop` of its wire knows. */
@@ -171,10 +176,10 @@ export class Admission implements Handler {
 
   /** Offers the connection to a service. @returns the channel whose answer is to come, or null when nobody takes it */
   #pass(
+    head: RequestHead,
     { name, entry, sessionId, methods }: Extract<Decision, { kind: 'pass' }>,
     client: Client,
     request: Request,
-    bytes: Buffer,
   ): Channel | null {
     // Nothing may be read behind the service's back.
     if (!client.stop()) return null
@@ -195,7 +200,7 @@ export class Admission implements Handler {
         gateway: returnPath,
         greeting: greetings.of(ends),
       },
-      bytes,
+      head.received,
     )
     debug?.({ event: opened === null ? 'channel-not-offered' : 'channel-offered', channel: id, service: name })
     if (opened === null) {
@@ -245,6 +250,34 @@ export class Admission implements Handler {
       cutsWithSession: policy.cutTransfers,
       isForXapi: false,
     })
+  }
+
+  #relayToDashboard(
+    head: RequestHead,
+    { connection, target }: Extract<Decision, { kind: 'dashboard' }>,
+    client: Client,
+    request: Request,
+  ): Relay {
+    request.service = target.name
+    const text = requestText(head, {
+      method: request.method,
+      target: request.target,
+      host: head.host,
+      stripSession: false,
+      callerLines: client.peer.forwardedLines,
+      requestId: request.id,
+      upgrade: undefined,
+      isLast: false,
+    })
+    const errand: Errand = {
+      target,
+      text,
+      upgrade: undefined,
+      reuse: 'always',
+      cutsWithSession: false,
+      isForXapi: false,
+    }
+    return new Relay(this.#shared, client, connection, request, errand)
   }
 
   #relayToXapi(

@@ -6,6 +6,7 @@ import type { Ends, Wire } from '../../transport/transport.ts'
 import type { Peer } from '../exchange/ports.ts'
 import type { Greetings } from '../heads/greetings.ts'
 import type { ProxyHeaderFault } from '../heads/proxy-header.ts'
+import { Repeated } from '../heads/repeated.ts'
 import type { TlsCredentials } from './tls-credentials.ts'
 
 /** What a listener makes of its connections. */
@@ -66,6 +67,7 @@ export class ArrivedPeer implements Peer {
   readonly proto: 'http' | 'https'
   readonly forwardedLines: string
   readonly canPass: boolean
+  readonly repeated: Repeated = new Repeated()
   readonly #wire: Wire
   readonly #told: Ends | null
   /** Of whom, and for which host, `#callerLines` were made last: most connections are one session's. */

@@ -1,17 +1,7 @@
 // A listener's certificate and key. New connections get what was given last.
 
-import { createSecureContext, type SecureContext } from 'node:tls'
-
-/** A certificate, followed by those that signed it, and its key, in PEM. */
-export interface TlsPair {
-  readonly certificate: string
-  readonly key: string
-}
-
-/** @throws {Error} of OpenSSL, when these are no pair */
-export function secureContextOf({ certificate, key }: TlsPair): SecureContext {
-  return createSecureContext({ cert: certificate, key, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3' })
-}
+import type { SecureContext } from 'node:tls'
+import { secureContextOf, type TlsPair } from '../../transport/tls-pair.ts'
 
 /** The credentials of one listener. */
 export class TlsCredentials {

@@ -31,6 +31,7 @@ import { malformed, type Refusal, refusalResponse, REQUEST_SLOW } from '../heads
 import type { SessionEntry } from '../../sessions/table.ts'
 import type { ConnectionRecord } from '../records.ts'
 import { CountedConnection } from './counted-connection.ts'
+import { Leftover } from './leftover.ts'
 
 const STATE = { IDLE: 0, HEAD: 1, EXCHANGE: 2, DISCARDING: 3, LINGERING: 4, CLOSED: 5 } as const
 type State = (typeof STATE)[keyof typeof STATE]
@@ -47,10 +48,7 @@ const COUNTED: readonly ClientState[] = [
 
 /** A refused request's body up to this length is read and dropped so that the connection can go on. */
 const DISCARD_BYTES_MAX = 65_536
-/** How much is read and dropped, and for how long, of a client that still sends while it is being told to stop. */
-const LINGER_BYTES_MAX = 16 * 1024 * 1024
-const LINGER_MS = 5000
-/** The same of a client that has sent its request, when the gateway stops: what it was answered is on its way. */
+/** How long a client that has sent its request is lingered for when the gateway stops: what it was answered is on its way. */
 const LINGER_STOPPING_MS = 500
 /** How long a connection is kept without a request once the gateway drains: one may be on its way. */
 const DRAIN_GRACE_MS = 1000
@@ -96,7 +94,8 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   /** Whether the exchange cannot take more now. */
   #isPaused = false
   #discarding: BodyDecoder | null = null
-  #droppedBytes = 0
+  /** While DISCARDING or LINGERING. */
+  #leftover: Leftover | null = null
   readonly #rate = new RateWatch()
   /** While LINGERING: whether the client was still sending a body. */
   #isBodyComing = false
@@ -156,17 +155,20 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   // ── bytes ──
 
   bytes(bytes: Buffer, from: number, to: number): boolean {
-    if (this.#unread === null) this.#consume(bytes, from, to)
+    if (this.#unread === null) this.#consume(bytes, from, to, false)
     else {
       const whole = Buffer.concat([this.#unread, bytes.subarray(from, to)])
       this.#unread = null
-      this.#consume(whole, 0, whole.length)
+      this.#consume(whole, 0, whole.length, true)
     }
     return this.#exchange?.wantsBytes === true
   }
 
-  /** Takes what there is, from `from` to `to`, one step after the other, and keeps the rest. */
-  #consume(bytes: Buffer, from: number, to: number): void {
+  /**
+   * Takes what there is, from `from` to `to`, one step after the other, and keeps the rest.
+   * @param isOwned whether `bytes` is the connection's
+   */
+  #consume(bytes: Buffer, from: number, to: number, isOwned: boolean): void {
     this.#isConsuming = true
     let at = from
     while (at < to) {
@@ -175,9 +177,14 @@ export class ClientConnection extends CountedConnection implements Client, WireL
       at = next
     }
     this.#isConsuming = false
-    if (at < to && this.#state !== STATE.CLOSED) this.#unread = Buffer.from(bytes.subarray(at, to))
+    if (at < to && this.#state !== STATE.CLOSED) this.#keep(bytes.subarray(at, to), isOwned)
     this.#exchange?.flush()
     this.#updateReading()
+  }
+
+  /** A rest of many requests is not copied again and again, nor is all that was there kept for the last of them. */
+  #keep(rest: Buffer, isOwned: boolean): void {
+    this.#unread = isOwned && rest.length * 2 >= rest.buffer.byteLength ? rest : Buffer.from(rest)
   }
 
   #step(bytes: Buffer, at: number, to: number): number {
@@ -202,7 +209,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     const bytes = this.#unread
     this.#unread = null
     if (bytes === null) this.#updateReading()
-    else this.#consume(bytes, 0, bytes.length)
+    else this.#consume(bytes, 0, bytes.length, true)
     if (this.#state === STATE.IDLE && this.hasEnded) this.#linger('client-closed')
     else if (this.#state === STATE.HEAD && this.#hasEnded && !this.wire.isFull)
       this.#refuseBytes(malformed('head-truncated'))
@@ -225,7 +232,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     const status = head.parse(bytes, from, to)
     if (status === HEAD.COMPLETE) {
       if (this.#before === null) this.headRead()
-      return this.#handle(head, bytes.subarray(from, to), head.end - from) ? head.end : KEEP
+      return this.#handle(head, head.end - from) ? head.end : KEEP
     }
     if (status === HEAD.INVALID) {
       this.#refuseBytes(malformed(head.reason), headOffence('client', bytes, from, to, head.offset))
@@ -239,15 +246,12 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     return KEEP
   }
 
-  /**
-   * @param bytes all that is there, from the head on
-   * @returns whether the head is done with; otherwise it is to be kept and read again
-   */
-  #handle(head: RequestHead, bytes: Buffer, headBytes: number): boolean {
+  /** @returns whether the head is done with; otherwise it is to be kept and read again */
+  #handle(head: RequestHead, headBytes: number): boolean {
     for (;;) {
       const before = this.#before
       this.#before = null
-      const exchange = this.#context.handler.handle(head, bytes, this, before)
+      const exchange = this.#context.handler.handle(head, this, before)
       if (exchange === null) return true
       if (exchange.holdsHead) this.#heldBytes = headBytes
       this.become(exchange)
@@ -304,6 +308,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
 
   #enterIdle(): void {
     this.#enter(STATE.IDLE)
+    this.#leftover = null
     const { idleTimeoutMs } = this.#context.limits
     // The rest of an answer may wait for its reader: then the grace begins when that is gone.
     const isLeaving = this.#context.isDraining && !this.wire.isPending
@@ -364,8 +369,13 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   #enterDiscarding(rest: BodyDecoder | null): void {
     this.#enter(STATE.DISCARDING)
     this.#discarding = rest
-    this.#droppedBytes = 0
-    this.expectWithin(LINGER_MS)
+    this.#expectLeftover()
+  }
+
+  #expectLeftover(): void {
+    const { limits, clock } = this.#context
+    this.#leftover = new Leftover(this.wire, limits, clock.nowMs)
+    this.expectWithin(this.#leftover.patienceMs)
   }
 
   #discard(bytes: Buffer, from: number, to: number): number {
@@ -384,22 +394,21 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   }
 
   #drop(count: number, next: number): number {
-    this.#droppedBytes += count
-    if (this.#droppedBytes > LINGER_BYTES_MAX) this.destroy('body-unwanted')
+    if (this.#leftover?.drop(count) === false) this.#isPaused = true
     return next
   }
 
-  /** Ends our side, and reads on for a while: a client that is still sending would otherwise lose the answer to a reset. */
+  /** Ends our side, and reads on: a client that is still sending would otherwise lose the answer to a reset. */
   #linger(why: ReasonName, isBodyComing: boolean = false): void {
     if (this.#state === STATE.LINGERING || this.#state === STATE.CLOSED) return
     this.endsBy(why)
     this.#enter(STATE.LINGERING)
     this.#unread = null
-    this.#droppedBytes = 0
     this.#isBodyComing = isBodyComing
-    this.expectWithin(this.#context.limits.bodyIdleTimeoutMs)
-    const lingerMs = this.#context.isStopping && !isBodyComing ? LINGER_STOPPING_MS : LINGER_MS
-    this.wire.end(() => this.expectWithin(lingerMs))
+    this.wire.end(() => {
+      if (this.#isHurried()) this.expectWithin(LINGER_STOPPING_MS)
+    })
+    this.#expectLeftover()
     this.#updateReading()
   }
 
@@ -421,6 +430,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   #close(why: ReasonName): void {
     this.endsBy(why)
     this.#enter(STATE.CLOSED)
+    this.#leftover = null
     this.#leaveExchange()
     this.#unread = null
   }
@@ -456,9 +466,9 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     const { wire } = this
     if (this.#state === STATE.EXCHANGE) this.#exchange?.swept(nowMs)
     // What was answered may still be on its way to a slow reader, whatever state it is in by then.
+    else if (this.#leftover !== null) this.#sweepLeftover(this.#leftover, nowMs)
     else if (wire.hasMoved() && wire.isPending) this.#expectOutput()
-    // What is measured is measured to its end: the kernel may have taken the rest meanwhile, and the client have none of it.
-    if (!wire.isPending && !(this.#rate.isRunning && wire.pendingBytes > 0)) this.#rate.reset()
+    if (!this.#isTaking()) this.#rate.reset()
     else if (this.#rate.isTooSlow(nowMs, wire.takenBytes, this.#context.limits.responseMinRate)) {
       if (this.#state === STATE.EXCHANGE) this.#exchange?.clientTooSlow()
       else this.cut('response-unread')
@@ -467,6 +477,25 @@ export class ClientConnection extends CountedConnection implements Client, WireL
       this.#deadlineMs = Math.min(this.#deadlineMs, nowMs + DRAIN_GRACE_MS)
     }
     if (nowMs >= this.#deadlineMs) this.#timedOut()
+  }
+
+  /** Whether it is the client's turn to take something. */
+  #isTaking(): boolean {
+    if (this.wire.isPending) return true
+    if (this.#leftover !== null) return this.#leftover.isTaking
+    // What is measured is measured to its end: the kernel may have taken the rest meanwhile, and the client have none of it.
+    return this.#rate.isRunning && this.wire.pendingBytes > 0
+  }
+
+  #sweepLeftover(leftover: Leftover, nowMs: number): void {
+    if (leftover.isTooSlow(nowMs)) this.#deadlineMs = nowMs
+    else if (leftover.hasMoved(nowMs) && !this.#isHurried()) this.expectWithin(leftover.patienceMs)
+  }
+
+  /** Whether the gateway stops, and the client has sent all and been sent all: then the kernel has the rest. */
+  #isHurried(): boolean {
+    const isLingering = this.#state === STATE.LINGERING && !this.#isBodyComing
+    return isLingering && this.#context.isStopping && !this.wire.isPending
   }
 
   /** For who asks what goes on. */
@@ -528,9 +557,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   closeIfIdle(): void {
     if (this.#state === STATE.IDLE) this.#closeIdle()
     else if (this.#state === STATE.HEAD) this.expectWithin(DRAIN_GRACE_MS)
-    else if (this.#state === STATE.LINGERING && !this.#isBodyComing && !this.wire.isPending) {
-      this.expectWithin(LINGER_STOPPING_MS)
-    }
+    else if (this.#isHurried()) this.expectWithin(LINGER_STOPPING_MS)
   }
 
   #closeIdle(): void {

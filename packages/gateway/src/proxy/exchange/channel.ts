@@ -10,6 +10,7 @@
 //
 // While OFFERED the client's connection still has every byte that was read, so that nothing is lost when it is relayed.
 
+import { performance } from 'node:perf_hooks'
 import { cutConnection, endConnection, type Report, ReportReader } from '@xengate/channel'
 import { isPermitted, type Policies } from '../../model/policy.ts'
 import type { ServiceCounters } from '../../metrics/counters.ts'

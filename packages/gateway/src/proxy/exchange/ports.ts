@@ -9,6 +9,7 @@ import type { SessionEntry } from '../../sessions/table.ts'
 import type { Ends, Wire } from '../../transport/transport.ts'
 import type { Clock } from '../clock.ts'
 import type { Refusal } from '../heads/refusals.ts'
+import type { Repeated } from '../heads/repeated.ts'
 import type { RequestRecord } from '../records.ts'
 import type { ServicePool } from '../upstream/pool.ts'
 import type { Holds } from './holds.ts'
@@ -27,6 +28,7 @@ export interface Peer {
   readonly forwardedLines: string
   /** Whether its connection may be passed to services: what is written to it is the client's own bytes, and it came by a listener. */
   readonly canPass: boolean
+  readonly repeated: Repeated
   /**
    * The lines that tell a service who calls and by which way, each with its CRLF: those of the session, and `X-Forwarded-*`.
    * @param host that the request is for, if it says
@@ -148,11 +150,10 @@ export interface Client {
 export interface Handler {
   /**
    * @param head a complete head, whose parser serves the next one after this
-   * @param bytes all that is there, from the head on; borrowed
    * @param before the exchange that held this head until now; null when it is seen for the first time
    * @returns the exchange that the connection belongs to from now on, to be started; null when the request was refused
    */
-  handle(head: RequestHead, bytes: Buffer, client: Client, before: Exchange | null): Exchange | null
+  handle(head: RequestHead, client: Client, before: Exchange | null): Exchange | null
 }
 
 /** How an exchange ended, for the access log. */

@@ -9,6 +9,7 @@
 // The exchange is over when both are done, or when either side fails: before the response's head has gone to the client
 // a failure is a refusal; after it the client's connection is cut, so that a truncated body never looks complete.
 
+import { performance } from 'node:perf_hooks'
 import {
   BODY,
   BodyDecoder,

@@ -1,6 +1,7 @@
 // A connection whose bytes pass both ways, with no framing known: after 101 Switching Protocols, each direction ended on its own;
 // or after the head of a last request to xapi, whose end is the end of both.
 
+import { performance } from 'node:perf_hooks'
 import { isPermitted, type Policies } from '../../model/policy.ts'
 import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'

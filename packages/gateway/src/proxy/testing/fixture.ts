@@ -54,6 +54,8 @@ export interface FixtureOptions {
   readonly front?: Front
   readonly listener?: Partial<ListenerTraits>
   readonly burstOver?: () => void
+  /** Told of problems, none of which is expected without it. */
+  readonly problem?: (event: string, code: string) => void
   readonly elsewhere?: Readonly<Record<string, string>>
   /** Takes a question about an id instead of answering it at once. */
   readonly onQuestion?: (id: string, answer: (found: Session | null | 'unavailable') => void) => void
@@ -115,11 +117,12 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     sessions,
     front: options.front ?? null,
     xenapiPath: join(directory, 'xenapi.sock'),
+    dashboardPath: join(directory, 'dashboard.sock'),
     returnPath: join(directory, 'gateway.sock'),
     greetings,
     idPrefix: 'test',
     debug: null,
-    problem: (event, code) => assert.fail(`${event}: ${code}`),
+    problem: options.problem ?? ((event, code) => assert.fail(`${event}: ${code}`)),
     burstOver: options.burstOver ?? (() => {}),
     counters,
     hasHealth: true,

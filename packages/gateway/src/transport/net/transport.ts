@@ -1,7 +1,6 @@
 // Wires by node:net: everywhere, and for what only Node.js has: TLS, and connecting to TCP ports.
 
 import { createServer } from 'node:net'
-import { getSystemErrorName } from 'node:util'
 import type { ListenAt, Listening, Transport } from '../transport.ts'
 import { type AcceptedHandle, acceptHandles } from './accepting.ts'
 import { NetWire } from './wire.ts'
@@ -38,7 +37,7 @@ export function listenForHandles(at: ListenAt, listener: HandleListener): Promis
     acceptHandles(
       server,
       (handle) => listener.accepted(handle),
-      (errno) => listener.failed(getSystemErrorName(errno)),
+      (code) => listener.failed(code),
     )
     const address = server.address()
     resolve({

@@ -38,8 +38,10 @@ interface WriteQueue {
 
 /** Wires that have something to send at the end of the turn. */
 let later: NetWire[] = []
-/** When so much waits for the end of the turn, no more should be read that would be written here. */
-const LATER_BYTES_MAX = 65_536
+/** When so much waits, for the end of the turn or in the stream, no more should be read that would be written here. */
+const FULL_BYTES = 16_384
+
+const SOCKET = { allowHalfOpen: true, writableHighWaterMark: FULL_BYTES } as const
 
 function sendLater(): void {
   const wires = later
@@ -100,7 +102,7 @@ export class NetWire extends Output implements Wire {
 
   static #reading(options: SocketConstructorOpts): NetWire {
     const reads = new BorrowedReads((bytes, count) => wire.#bytes(bytes, count))
-    const socket = new PatientSocket({ ...options, allowHalfOpen: true, onread: reads.onread })
+    const socket = new PatientSocket({ ...options, ...SOCKET, onread: reads.onread })
     const wire: NetWire = new NetWire(socket, socket, reads)
     return wire
   }
@@ -128,7 +130,7 @@ export class NetWire extends Output implements Wire {
    */
   static connect(host: string, port: number, timeoutMs: number, connected: (wire: NetWire | string) => void): void {
     const reads = new BorrowedReads((bytes, count) => (wire === null ? false : wire.#bytes(bytes, count)))
-    const socket = new PatientSocket({ allowHalfOpen: true, onread: reads.onread })
+    const socket = new PatientSocket({ ...SOCKET, onread: reads.onread })
     let wire: NetWire | null = null
     const failed = (error: NodeJS.ErrnoException): void => connected(error.code ?? '')
     const timedOut = (): void => {
@@ -176,7 +178,7 @@ export class NetWire extends Output implements Wire {
       later.push(this)
       if (later.length === 1) setImmediate(sendLater)
     } else this.#laterText += text
-    if (this.#laterText.length >= LATER_BYTES_MAX) this.#wasFull = true
+    if (this.#laterText.length >= FULL_BYTES) this.#wasFull = true
   }
 
   /** The turn is over: what it had to say is sent. */
@@ -224,7 +226,7 @@ export class NetWire extends Output implements Wire {
   }
 
   get isFull(): boolean {
-    if (this.#laterText.length >= LATER_BYTES_MAX) return true
+    if (this.#laterText.length >= FULL_BYTES) return true
     return this.#socket.writableNeedDrain && this.#socket.writableLength > this.queueBytesMax
   }
 

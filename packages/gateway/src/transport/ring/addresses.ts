@@ -10,6 +10,7 @@ import {
   AF_UNIX,
   getpeername,
   getsockname,
+  interfaceName,
   IPPROTO_TCP,
   setsockopt,
   SO_KEEPALIVE,
@@ -20,11 +21,12 @@ import {
   TCP_NODELAY,
 } from './system.ts'
 
-// struct sockaddr_in: family, port, address; sockaddr_in6 has a label of 4 bytes before the address.
+// struct sockaddr_in: family, port, address; sockaddr_in6 has a label of 4 bytes before the address, and the interface's number after it.
 const ADDRESS_BYTES = 128
 const PORT_AT = 2
 const IPV4_AT = 4
 const IPV6_AT = 8
+const INTERFACE_AT = 24
 const TEXT_BYTES = 64
 
 const address = pinned(ADDRESS_BYTES)
@@ -66,7 +68,19 @@ function endOf(fd: number, ask: typeof getsockname): End | null {
   const at = family === AF_INET ? IPV4_AT : IPV6_AT
   addressText(family, address.subarray(at), text, TEXT_BYTES)
   const plain = plainAddress(text.toString('latin1', 0, text.indexOf(0)))
-  return { address: plain, port: address.readUInt16BE(PORT_AT) }
+  const zone = family === AF_INET6 && isLinkLocal(address) ? `%${interfaceOf(address)}` : ''
+  return { address: plain + zone, port: address.readUInt16BE(PORT_AT) }
+}
+
+/** Whether a `struct sockaddr_in6` has an address of fe80::/10, which is told with its interface, as Node.js does. */
+function isLinkLocal(bytes: Buffer): boolean {
+  return bytes[IPV6_AT] === 0xfe && ((bytes[IPV6_AT + 1] ?? 0) & 0xc0) === 0x80
+}
+
+/** The name of the interface of a `struct sockaddr_in6`, or its number when it is gone. */
+function interfaceOf(bytes: Buffer): string {
+  const index = bytes.readUInt32LE(INTERFACE_AT)
+  return interfaceName(index, text) === 0 ? String(index) : text.toString('latin1', 0, text.indexOf(0))
 }
 
 function setOption(fd: number, level: number, name: number, value: number): void {

@@ -49,6 +49,8 @@ export class Incoming {
   #isShort = false
   /** Whether the next read into a block may wait. */
   #mayWait = false
+  /** Of the read that is armed. */
+  #ticket = 0
 
   constructor(loop: Loop, reader: Reader) {
     this.#loop = loop
@@ -67,6 +69,12 @@ export class Incoming {
   /** Whether something was read that is not told. */
   get isHolding(): boolean {
     return this.#held !== null
+  }
+
+  /** Whether a read is armed in the kernel, and nothing has come for it: then nothing is there. */
+  get isWaiting(): boolean {
+    const { ring } = this.#loop
+    return this.isArmed && !this.#isStopped && ring.hasTaken(this.#ticket) && !ring.hasNews
   }
 
   pause(): void {
@@ -111,10 +119,11 @@ export class Incoming {
       const code = OPCODE.RECV | (ENTRY_BUFFER_SELECT << 8) | (this.#isShort ? POLL_FIRST : 0)
       const at = ring.add(code, fd, slot, operation, 0, 0)
       ring.entries[at + ENTRY_BUFFER_GROUP] = BUFFER_GROUP
-      return
+    } else {
+      const at = ring.add(OPCODE.RECV, fd, slot, operation, addressOf(block.bytes), block.bytes.length)
+      if (!this.#mayWait) ring.entries[at + ENTRY_OPERATION_FLAGS] = MSG_DONTWAIT
     }
-    const at = ring.add(OPCODE.RECV, fd, slot, operation, addressOf(block.bytes), block.bytes.length)
-    if (!this.#mayWait) ring.entries[at + ENTRY_OPERATION_FLAGS] = MSG_DONTWAIT
+    this.#ticket = ring.ticket
   }
 
   #useBlock(): void {

@@ -26,6 +26,12 @@ export interface Touched {
   submit(): void
 }
 
+/** Whatever has to know what has come before it adds an entry. */
+export interface Looking {
+  /** Adds it, after the others. */
+  submitLate(): void
+}
+
 /** The part of `process` that runs ticks and promises between two callbacks of Node.js's own. It is not documented. */
 interface Ticking {
   readonly _tickCallback?: () => void
@@ -46,7 +52,9 @@ export class Loop implements Owner {
   #keepAlive: NodeJS.Timeout | null = null
   #isPolled = false
   #isUvReady = false
-  readonly #touched: Touched[] = []
+  readonly #touched: (Touched | null)[] = []
+  #touchedCount = 0
+  readonly #looking: Looking[] = []
   #tasks: (() => void)[] = []
   /** Of the call that is to come, or whose completions are told now. */
   turn = 0
@@ -74,7 +82,12 @@ export class Loop implements Owner {
 
   /** Has `touched` add its entries at the end of this turn; to be called once before that. */
   touch(touched: Touched): void {
-    this.#touched.push(touched)
+    this.#touched[this.#touchedCount++] = touched
+  }
+
+  /** The same after all others, when what they want to read is armed: called within `submit`. */
+  lookFirst(looking: Looking): void {
+    this.#looking.push(looking)
   }
 
   /** Calls `task` before the end of this turn, but not within this call. */
@@ -115,7 +128,7 @@ export class Loop implements Owner {
   }
 
   get #isNeeded(): boolean {
-    return this.#openCount > 0 || this.#tasks.length > 0 || this.#touched.length > 0 || this.ring.hasEntries
+    return this.#openCount > 0 || this.#tasks.length > 0 || this.#touchedCount > 0 || this.ring.hasEntries
   }
 
   /** @returns whether another may follow at once */
@@ -187,8 +200,19 @@ export class Loop implements Owner {
   }
 
   #submit(): void {
-    for (const touched of this.#touched) touched.submit()
-    this.#touched.length = 0
+    // An array that is made empty by its length goes the long way through the runtime.
+    for (let index = 0; index < this.#touchedCount; index++) {
+      this.#touched[index]?.submit()
+      this.#touched[index] = null
+    }
+    this.#touchedCount = 0
+    if (this.#looking.length > 0) this.#submitLate()
+  }
+
+  /** One call finds out for all of them; for one alone, a look at its connection is cheaper. */
+  #submitLate(): void {
+    if (this.#looking.length > 1) this.ring.enter(0)
+    for (let looking = this.#looking.pop(); looking !== undefined; looking = this.#looking.pop()) looking.submitLate()
   }
 }
 

@@ -14,8 +14,11 @@ const IO_URING_REGISTER = 427
 
 const SETUP_CQSIZE = 1 << 3
 const SETUP_SUBMIT_ALL = 1 << 7
+const SETUP_TASKRUN_FLAG = 1 << 9
 const SETUP_SINGLE_ISSUER = 1 << 12
 const SETUP_DEFER_TASKRUN = 1 << 13
+/** In the flags that the kernel sets: a completion may be had by the next `enter`. */
+const SQ_TASKRUN = 1 << 2
 const ENTER_GETEVENTS = 1
 const ENTER_EXT_ARG = 1 << 3
 const REGISTER_PROBE = 8
@@ -93,6 +96,7 @@ export class Ring {
   readonly #entryCount: number
   readonly #submissionHead: number
   readonly #submissionTail: number
+  readonly #submissionFlags: number
   readonly #completionHead: number
   readonly #completionTail: number
   readonly #completionMask: number
@@ -119,10 +123,11 @@ export class Ring {
     this.#arguments = mapMemory(4096)
     const params = this.#arguments.words
     params[PARAMS_CQ_ENTRIES] = completions
-    params[PARAMS_FLAGS] = SETUP_CQSIZE | SETUP_SUBMIT_ALL | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN
+    params[PARAMS_FLAGS] =
+      SETUP_CQSIZE | SETUP_SUBMIT_ALL | SETUP_TASKRUN_FLAG | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN
     this.#fd = systemCall(IO_URING_SETUP, entries, this.#arguments.address, 0, 0, 0, 0)
     if (this.#fd === -1) throw new RingError('io_uring_setup', errorNumber())
-    const [head = 0, tail = 0, , , , , array = 0] = params.subarray(PARAMS_SQ_OFFSETS)
+    const [head = 0, tail = 0, , , flags = 0, , array = 0] = params.subarray(PARAMS_SQ_OFFSETS)
     const [cqHead = 0, cqTail = 0, cqMask = 0, , , cqes = 0] = params.subarray(PARAMS_CQ_OFFSETS)
     const bytes = Math.max(array + entries * 4, cqes + completions * COMPLETION_WORDS * 4)
     this.#rings = mapShared(bytes, this.#fd, 0)
@@ -131,6 +136,7 @@ export class Ring {
     this.#entryCount = entries
     this.#submissionHead = head / 4
     this.#submissionTail = tail / 4
+    this.#submissionFlags = flags / 4
     this.#completionHead = cqHead / 4
     this.#completionTail = cqTail / 4
     this.#completions = cqes / 4
@@ -203,6 +209,21 @@ export class Ring {
   /** Whether there are entries that the kernel has not taken. */
   get hasEntries(): boolean {
     return this.#waitingEntries() > 0
+  }
+
+  /** Names the entry that was added last, for `hasTaken`. */
+  get ticket(): number {
+    return this.#tail
+  }
+
+  /** Whether the kernel has taken the entry of this ticket. */
+  hasTaken(ticket: number): boolean {
+    return (((this.#words[this.#submissionHead] ?? 0) - ticket) | 0) >= 0
+  }
+
+  /** Whether something has happened to what the kernel has taken, as far as it is not completed: seen without a call. */
+  get hasNews(): boolean {
+    return ((this.#words[this.#submissionFlags] ?? 0) & SQ_TASKRUN) !== 0
   }
 
   /** Cancels an operation. It is completed in any case, as cancelled when it could be; this is too, as `operation`. */

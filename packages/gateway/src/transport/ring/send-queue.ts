@@ -12,6 +12,8 @@ const VECTORS_MAX = 16
 const VECTORS_AT = 64
 const VECTOR_BYTES = 16
 const TEXT_AT = VECTORS_AT + VECTORS_MAX * VECTOR_BYTES
+/** When a page has so much of text, no more should be written. */
+const FULL_AT = PAGE_BYTES - 2048
 /** Pages are mapped so many at a time, which take memory only once they are used. */
 const PAGES = 64
 
@@ -70,6 +72,11 @@ export class SendQueue {
   /** Bytes that are not known to be in the kernel. */
   bytes = 0
 
+  /** Whether more text would soon need memory of its own, a piece each. */
+  get isTextFull(): boolean {
+    return this.#pageBytes >= FULL_AT
+  }
+
   /** Adds text, one byte a character. */
   addText(text: string): void {
     const { length } = text
@@ -85,10 +92,8 @@ export class SendQueue {
     this.#page.bytes.write(text, at, length, 'latin1')
     this.#pageBytes += length
     const address = this.#page.address + at
-    const last = this.#pieces[this.#end - 1]
-    const isOpen = this.#end > this.#first + this.#sendingCount
-    if (isOpen && last !== undefined && last.memory === null && last.address + last.bytes === address)
-      last.bytes += length
+    const last = this.#end > this.#first + this.#sendingCount ? this.#pieces[this.#end - 1] : undefined
+    if (last !== undefined && last.memory === null && last.address + last.bytes === address) last.bytes += length
     else this.#pieces[this.#end++] = new Piece(address, length, null, null)
   }
 

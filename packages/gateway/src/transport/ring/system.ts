@@ -31,6 +31,10 @@ export const getpeername: KoffiFunc<(fd: number, address: Uint8Array, bytes: Uin
 export const getsockname: typeof getpeername = symbols.func('int getsockname(int, void *, void *)')
 export const addressText: KoffiFunc<(family: number, address: Uint8Array, text: Uint8Array, bytes: number) => number> =
   symbols.func('int64 inet_ntop(int, void *, void *, unsigned int)')
+/** @returns 0 when there is no such interface */
+export const interfaceName: KoffiFunc<(index: number, name: Uint8Array) => number> = symbols.func(
+  'int64 if_indextoname(unsigned int, void *)',
+)
 
 const symbolNamed: KoffiFunc<(library: number, name: string) => number> = symbols.func('int64 dlsym(int64, str)')
 

@@ -23,7 +23,7 @@ import { Output } from '../output.ts'
 import { type End, type Ends, NOBODY, type Wire, type WireListener } from '../transport.ts'
 import { endsOfDescriptor, setKeepAlive, sourceOfDescriptor } from './addresses.ts'
 import { Incoming, type Reader } from './incoming.ts'
-import type { Loop, Touched } from './loop.ts'
+import type { Looking, Loop, Touched } from './loop.ts'
 import type { Owner } from './ring.ts'
 import { SendQueue } from './send-queue.ts'
 import { EAGAIN, ECANCELED, EINTR, SHUT_RDWR, SHUT_WR, shutdown } from './system.ts'
@@ -45,7 +45,7 @@ const NOTHING: ReadonlySet<number> = new Set([EAGAIN, EINTR, ECANCELED])
 const FULL_BYTES = 65_536
 
 /** See the head of this file. */
-export class RingWire extends Output implements Wire, Owner, Touched, Reader {
+export class RingWire extends Output implements Wire, Owner, Touched, Looking, Reader {
   listener: WireListener = NOBODY
   readonly #loop: Loop
   readonly #fd: number
@@ -117,23 +117,31 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   submit(): void {
     this.#isTouched = false
     if (this.#isClosing()) return
-    const { ring } = this.#loop
-    if (this.#sendingBytes === 0 && this.#queue.bytes > 0) {
-      // The turn may have been long: what has come in it is no answer to this.
-      if (this.#isUnasked && !isQuiet(this.#fd)) {
-        this.#queue.drop()
-        this.#close()
-        return
-      }
-      this.#sendingBytes = this.#queue.submit(ring, this.#fd, this.#slot, SEND)
-      this.#sentTurn = this.#loop.turn
-      this.#operationCount++
-      this.#isUnasked = false
-    }
     if (this.#incoming.isWanted) {
       this.#incoming.arm(this.#fd, this.#slot, RECEIVE)
       this.#operationCount++
     }
+    if (this.#sendingBytes > 0 || this.#queue.bytes === 0) return
+    if (this.#isUnasked && !this.#isWaiting()) this.#loop.lookFirst(this)
+    else this.#send()
+  }
+
+  /** The turn may have been long: what has come in it is no answer to what is to be sent. */
+  submitLate(): void {
+    if (this.#isClosing()) return
+    if (this.#hasNothing()) {
+      this.#send()
+      return
+    }
+    this.#queue.drop()
+    this.#close()
+  }
+
+  #send(): void {
+    this.#sendingBytes = this.#queue.submit(this.#loop.ring, this.#fd, this.#slot, SEND)
+    this.#sentTurn = this.#loop.turn
+    this.#operationCount++
+    this.#isUnasked = false
   }
 
   completed(operation: number, result: number, flags: number): void {
@@ -149,7 +157,9 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   // ── out ──
 
   protected override writeText(text: string): void {
-    if (this.#isWritable(text.length)) this.#queue.addText(text)
+    if (!this.#isWritable(text.length)) return
+    this.#queue.addText(text)
+    if (this.#queue.isTextFull) this.#wasFull = true
   }
 
   protected override writeBytes(bytes: Buffer, done: () => void): void {
@@ -224,7 +234,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   }
 
   get isFull(): boolean {
-    return this.#queue.bytes >= FULL_BYTES
+    return this.#queue.bytes >= FULL_BYTES || this.#queue.isTextFull
   }
 
   get hasUnsent(): boolean {
@@ -305,10 +315,18 @@ export class RingWire extends Output implements Wire, Owner, Touched, Reader {
   }
 
   isQuiet(): boolean {
-    const isRead = this.#incoming.isHolding || this.#loop.ring.isWaiting(this.#slot, RECEIVE)
-    if (this.#isClosing() || isRead || !isQuiet(this.#fd)) return false
+    if (this.#isClosing() || this.#incoming.isHolding || !this.#hasNothing()) return false
     this.expectNothing()
     return true
+  }
+
+  /** Whether nothing is there to be read, as far as that is known without a call. */
+  #isWaiting(): boolean {
+    return this.#incoming.isWaiting && !this.#loop.ring.isWaiting(this.#slot, RECEIVE)
+  }
+
+  #hasNothing(): boolean {
+    return this.#isWaiting() || (!this.#loop.ring.isWaiting(this.#slot, RECEIVE) && isQuiet(this.#fd))
   }
 
   expectNothing(): void {

@@ -35,6 +35,7 @@ export class Heard implements WireListener {
   readonly events: string[] = []
   /** Called within `bytes`, when those were written down. */
   onBytes: (() => void) | null = null
+  onDrained: (() => void) | null = null
   onClosed: (() => void) | null = null
   /** What `bytes` returns. */
   expectsMore = false
@@ -60,6 +61,7 @@ export class Heard implements WireListener {
 
   drained(): void {
     this.#tell('drained')
+    this.onDrained?.()
   }
 
   closed(): void {
