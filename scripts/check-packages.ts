@@ -16,12 +16,17 @@ const DOCUMENTS: readonly string[] = ['README.md', 'LICENSE']
 process.exitCode = main()
 
 function main(): number {
-  const directories = globSync('packages/*/package.json', { cwd: ROOT }).map((manifest) =>
-    join(ROOT, dirname(manifest)),
-  )
+  const directories = globSync('packages/*/package.json', { cwd: ROOT })
+    .filter((manifest) => !isPrivate(join(ROOT, manifest)))
+    .map((manifest) => join(ROOT, dirname(manifest)))
   const unfit = directories.toSorted().filter((directory) => !isPublishable(directory))
   if (unfit.length > 0) process.stderr.write(`Not fit to publish: ${unfit.join(', ')}\n`)
   return unfit.length === 0 ? 0 : 1
+}
+
+/** Whether the package is a part of another, and is not published. */
+function isPrivate(manifest: string): boolean {
+  return readFileSync(manifest, 'utf8').includes('"private": true')
 }
 
 function isPublishable(directory: string): boolean {

@@ -59,7 +59,7 @@ const DEFAULTS: Config = {
     responseMinRate: 0,
     drainTimeoutMs: 30_000,
   },
-  control: { metrics: null, health: false },
+  control: { metrics: null, dashboard: true, health: false },
   log: { level: 'info', access: true, to: 'stdout', audit: false, syslog: '/dev/log' },
   host: {
     expectedServices: [],

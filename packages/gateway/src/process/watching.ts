@@ -12,7 +12,10 @@ import { listenPrivately } from './listening-socket.ts'
 import { Looks } from './looks.ts'
 import type { TransportSaid } from './messages.ts'
 import { type Ailment, MetricsListener, type Taken } from './metrics-listener.ts'
-import { closeServer, type Parts, workerAccount } from './parts.ts'
+import { dashboardPathIn } from './dashboard/path.ts'
+import { createDashboardServer } from './dashboard/server.ts'
+import { signOutAt } from './dashboard/sign-out.ts'
+import { closeServer, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
 import { elsewhere, servicesOf } from './status.ts'
 
 /** What is asked of the primary. */
@@ -86,6 +89,18 @@ export class Watching {
     const watched = this.#watched()
     await this.#openService(watched, closers)
     await this.#openSocket(watched, closers)
+    await this.#openDashboard(closers)
+  }
+
+  /** It is there in any case, since a reload may ask for it; workers know whether it is served. */
+  async #openDashboard(closers: AsyncDisposableStack): Promise<void> {
+    const server = createDashboardServer((session) => {
+      const { front } = this.#config
+      if (front !== null) return signOutAt({ host: front.upstream.host, port: front.upstream.port }, session)
+      return signOutAt({ socketPath: xenapiPathIn(this.#config) }, session)
+    })
+    closers.defer(() => closeServer(server))
+    await listenPrivately(server, dashboardPathIn(this.#config), workerAccount(this.#config))
   }
 
   /** Listens where a newer configuration says. @throws {ListenError} with all as it was */

@@ -21,6 +21,7 @@ import { SessionTable } from '../sessions/table.ts'
 import { chooseTransport, type ChosenTransport } from '../transport/choose.ts'
 import type { Question, Told } from './control/questions.ts'
 import { CONTROL_SERVICE, controlPolicy } from './control/policy.ts'
+import { dashboardPathIn } from './dashboard/path.ts'
 import { collectGarbage } from './garbage.ts'
 import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
 

@@ -1,15 +1,25 @@
 // The custom service `org.xengate.control`: a server of the primary on a socket in the first plugin directory, which only the gateway's
 // workers may connect to. The gateway's policy lets in sessions with the role pool-admin alone.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { randomBytes } from 'node:crypto'
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import { join } from 'node:path'
 import type { Account } from '../account.ts'
 import { listenPrivately } from '../listening-socket.ts'
-import { controlAnswer, type Watched } from './answers.ts'
+import { controlAnswer, SCHEMA, type Watched } from './answers.ts'
 import { sendAnswer } from './door.ts'
 import { CONTROL_SERVICE } from './policy.ts'
 
 const PREFIX = `/services/plugin/${CONTROL_SERVICE}`
+
+/** What a page has to know to end something: another site's cannot read it. */
+const TOKEN = randomBytes(18).toString('base64url')
 
 /** Longer than workers keep a connection. */
 const KEEP_ALIVE_MS = 60_000
@@ -33,5 +43,23 @@ async function answer(watched: Watched, request: IncomingMessage, response: Serv
   // The gateway says who asks; nobody else can connect.
   const asker = { by: String(headers['x-xen-session-user'] ?? ''), client: String(headers['x-forwarded-for'] ?? '') }
   const within = path.startsWith(PREFIX) ? path.slice(PREFIX.length) : path
+  if (within === '/token' && method === 'GET') {
+    sendAnswer(
+      response,
+      { kind: 'json', status: 200, body: { schema: SCHEMA, user: asker.by, token: TOKEN } },
+      watched.events,
+    )
+    return
+  }
+  if (method !== 'GET' && isOfPage(headers) && headers['x-xengate-token'] !== TOKEN) {
+    const error = { code: 'token-missing', message: 'a page has to send the token of GET /token as X-Xengate-Token' }
+    sendAnswer(response, { kind: 'json', status: 403, body: { schema: SCHEMA, error } }, watched.events)
+    return
+  }
   sendAnswer(response, await controlAnswer(watched, method, within, asker), watched.events)
+}
+
+/** Whether a browser's page asks, rather than a program: browsers say so. */
+function isOfPage(headers: IncomingHttpHeaders): boolean {
+  return headers['sec-fetch-site'] !== undefined || headers.origin !== undefined
 }

@@ -89,6 +89,7 @@ export type Decision =
       /** Those that this session may use at this service. */
       readonly methods: readonly string[]
     }
+  | { readonly kind: 'dashboard'; readonly connection: ServiceConnection; readonly target: Target }
   | {
       readonly kind: 'relay'
       readonly connection: ServiceConnection
@@ -96,6 +97,21 @@ export type Decision =
       readonly entry: SessionEntry
       readonly policy: PolicySetting
     }
+
+/** Decides on a request for the dashboard, which needs no session: its pages say who they are for. */
+export function decideDashboard(
+  pool: ServicePool,
+  head: RequestHead,
+  { method }: Request,
+  dashboard: Target,
+  learned: Learned,
+): Decision {
+  const connected = learned.connected ?? pool.take(dashboard, isRepeatable(head, method))
+  if (connected === null) return { kind: 'connect', target: dashboard }
+  if (connected === 'no-descriptors') return refuse(GATEWAY_BUSY, dashboard.name)
+  if (typeof connected === 'string') return refuse(PATH_UNKNOWN, dashboard.name)
+  return { kind: 'dashboard', connection: connected, target: dashboard }
+}
 
 /**
  * Decides on `request`, whose head is `head`; takes a connection out of the pool when it is to be relayed and `learned` has none.

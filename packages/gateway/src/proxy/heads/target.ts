@@ -18,6 +18,19 @@ export function isForService(target: string): boolean {
   return target.startsWith(SERVICES_PREFIX) || pathOf(target) === SERVICES_PATH
 }
 
+/** Below it is what the dashboard's pages ask for, also where other paths are xapi's. */
+const DASHBOARD_PATH = '/xengate'
+
+/** Whether a request is for the dashboard. @param isFront whether the gateway stands in front of xapi, which has pages of its own */
+export function isForDashboard(method: string, target: string, isFront: boolean): boolean {
+  if (target.startsWith(DASHBOARD_PATH)) {
+    const path = pathOf(target)
+    return path === DASHBOARD_PATH || path.startsWith(`${DASHBOARD_PATH}/`)
+  }
+  if (isFront || (method !== 'GET' && method !== 'HEAD')) return false
+  return target.startsWith('/assets/') || pathOf(target) === '/'
+}
+
 /** The name of the service that a target asks for, as it stands there; empty when there is none. */
 export function serviceNameIn(target: string): string {
   const start = SERVICES_PREFIX.length

@@ -46,6 +46,11 @@ export function xenapiTarget(path: string): Target {
   return { key: '/xenapi', places: [{ path }], name: 'xenapi', isService: false }
 }
 
+/** The dashboard's server of the primary, at the Unix socket `path`. */
+export function dashboardTarget(path: string): Target {
+  return { key: '/dashboard', places: [{ path }], name: 'dashboard', isService: false }
+}
+
 /** What the gateway stands in front of. */
 export interface Front {
   readonly upstream: { readonly host: string; readonly port: number }

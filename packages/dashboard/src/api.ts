@@ -1,0 +1,226 @@
+// What the gateway is asked: the control service with the session that the browser keeps in a cookie, which no script can read, and
+// the two addresses that give and take that cookie.
+
+const CONTROL = '/services/plugin/org.xengate.control'
+/** Where the dashboard itself is, whatever path it is served at. */
+const OWN = '/xengate'
+const TIMEOUT_MS = 10_000
+
+/** The gateway has answered with something else than was asked for, or not at all: then `status` is 0. */
+export class ApiError extends Error {
+  readonly status: number
+  constructor(status: number, message: string) {
+    super(message)
+    this.status = status
+  }
+}
+
+export interface Status {
+  readonly version: string
+  readonly node: string
+  readonly since: string
+  readonly config: string | null
+  readonly listen: readonly string[]
+  readonly authority: { readonly kind: string; readonly isHeard: boolean }
+  readonly registry: { readonly kind: string; readonly isHeard: boolean }
+  readonly workers: { readonly wanted: number; readonly ready: number }
+  readonly transport: { readonly name: string; readonly reason: string } | null
+  readonly requests: number
+  readonly refusals: number
+  readonly errors: number
+  readonly answers: number
+  readonly latencyTotalMs: number
+  readonly latencyMs: number | null
+  readonly memoryBytes: { readonly primary: number; readonly workers: number }
+  readonly warnings: readonly { readonly event: string; readonly count: number; readonly last: string }[]
+}
+
+/** A service with a socket on this host, or one that other hosts have. */
+export interface Service {
+  readonly name: string
+  readonly socket?: string | null
+  readonly accepts?: boolean
+  readonly requests?: number
+  readonly refusals?: number
+  readonly errors?: number
+  readonly answers?: number
+  readonly latencyTotalMs?: number
+  readonly latencyMs?: number | null
+  readonly hosts?: readonly string[]
+}
+
+export interface Session {
+  readonly id: string
+  readonly user: string
+  readonly roles: readonly string[]
+  readonly originator: string
+  readonly address: string | null
+  readonly since: string | null
+  readonly lastActive: string
+  readonly under: { readonly requests: number; readonly tunnels: number; readonly channels: number }
+}
+
+export interface Connection {
+  readonly id: string
+  readonly listener: string
+  readonly state: string
+  readonly client: string
+  readonly port: number
+  readonly proto: string
+  readonly since: string
+  readonly request: {
+    readonly id: string
+    readonly service: string | null
+    readonly way: string
+    readonly method: string
+    readonly path: string
+    readonly user: string | null
+    readonly bytesIn: number
+    readonly bytesOut: number
+    readonly since: string
+  } | null
+}
+
+export interface Refusal {
+  readonly time: string
+  readonly requestId: string
+  readonly client: string
+  readonly service: string | null
+  readonly method: string | null
+  readonly path: string | null
+  readonly status: number
+  readonly user: string | null
+  readonly reason: string | null
+  readonly by: string | null
+  readonly phase: string | null
+  readonly explanation: string | null
+}
+
+/** A line of the log. */
+export interface LogEvent {
+  readonly level: string
+  readonly time: string
+  readonly event: string
+  readonly [field: string]: unknown
+}
+
+/** Of this sign-in, which acts have to show; told with who is signed in. */
+let token = ''
+
+async function ask(path: string, init: RequestInit = {}): Promise<Response> {
+  let response: Response
+  try {
+    response = await fetch(path, { ...init, cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) })
+  } catch {
+    throw new ApiError(0, 'The gateway does not answer.')
+  }
+  if (!response.ok) throw new ApiError(response.status, await messageOf(response))
+  return response
+}
+
+async function messageOf(response: Response): Promise<string> {
+  const text = await response.text()
+  try {
+    const { error, message } = JSON.parse(text) as { error?: { message?: string }; message?: string }
+    return error?.message ?? message ?? text
+  } catch {
+    return text.trim() || `The gateway answered ${response.status}.`
+  }
+}
+
+const json = { Accept: 'application/json' }
+
+/** Who is signed in. @throws {ApiError} 403 when nobody is, or a role is missing */
+export async function whoAmI(): Promise<string> {
+  const response = await ask(`${CONTROL}/token`, { headers: json })
+  const told = (await response.json()) as { user: string; token: string }
+  token = told.token
+  return told.user
+}
+
+/** @throws {ApiError} */
+export async function read<T>(what: string): Promise<T> {
+  return (await ask(`${CONTROL}/${what}`, { headers: json })).json() as Promise<T>
+}
+
+/** Ends something. @throws {ApiError} */
+export async function end(what: 'sessions' | 'connections', id: string): Promise<void> {
+  await ask(`${CONTROL}/${what}/${encodeURIComponent(id)}/end`, {
+    method: 'POST',
+    headers: { ...json, 'X-Xengate-Token': token },
+  })
+}
+
+/** Signs in as a user of the XenAPI. @throws {ApiError} with what the XenAPI says */
+export async function signIn(user: string, password: string): Promise<void> {
+  const call = {
+    jsonrpc: '2.0',
+    id: 1,
+    method: 'session.login_with_password',
+    params: [user, password, '1.0', 'Xengate'],
+  }
+  const headers = { 'Content-Type': 'application/json' }
+  const response = await ask('/jsonrpc', { method: 'POST', headers, body: JSON.stringify(call) }).catch(
+    (error: unknown) => {
+      if (!(error instanceof ApiError) || error.status !== 404) throw error
+      throw new ApiError(404, 'The XenAPI is not here. Sign in where Xengate stands in front of xapi.')
+    },
+  )
+  const { result, error } = (await response.json()) as { result?: string; error?: { message: string } }
+  if (typeof result !== 'string') {
+    const isWrong = error?.message === 'SESSION_AUTHENTICATION_FAILED'
+    throw new ApiError(403, isWrong ? 'User name or password is wrong.' : (error?.message ?? 'No session came.'))
+  }
+  await ask(`${OWN}/session`, { method: 'POST', headers, body: JSON.stringify({ session: result }) })
+}
+
+export async function signOut(): Promise<void> {
+  await ask(`${OWN}/sign-out`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{}' })
+}
+
+/** Hears the log's events until `signal` aborts. */
+export function listen(
+  heard: (event: LogEvent) => void,
+  broken: (isBroken: boolean) => void,
+  signal: AbortSignal,
+): void {
+  const source = new EventSource(`${CONTROL}/events`)
+  source.addEventListener('open', () => broken(false))
+  source.addEventListener('error', () => broken(true))
+  source.addEventListener('message', ({ data }) => heard(JSON.parse(data as string) as LogEvent))
+  signal.addEventListener('abort', () => source.close())
+}
+
+/** Sends a request to a service, as its clients do, and tells all of the answer. */
+export async function tryService(
+  service: string,
+  method: string,
+  path: string,
+  body: string,
+): Promise<{ readonly head: string; readonly body: string; readonly ms: number }> {
+  const began = performance.now()
+  const hasBody = method !== 'GET'
+  const response = await fetch(`/services/plugin/${service}${path}`, {
+    method,
+    cache: 'no-store',
+    redirect: 'manual',
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+    ...(hasBody ? { body } : {}),
+  })
+  if (response.type === 'opaqueredirect') {
+    return {
+      head: 'The service runs on another host of the pool: a redirect.',
+      body: '',
+      ms: performance.now() - began,
+    }
+  }
+  const text = await response.text()
+  const fields = [...response.headers].map(([name, value]) => `${name}: ${value}`)
+  return {
+    head: [`${response.status} ${response.statusText}`, ...fields].join('\n'),
+    body: text.slice(0, SHOWN_CHARACTERS),
+    ms: performance.now() - began,
+  }
+}
+
+const SHOWN_CHARACTERS = 20_000
