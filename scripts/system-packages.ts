@@ -48,6 +48,8 @@ const NEEDS: readonly Need[] = [
   { command: 'gawk', debianPackage: 'gawk' },
   { command: '/usr/bin/mawk', debianPackage: 'mawk' },
   { command: 'setfacl', debianPackage: 'acl' },
+  // The dashboard is looked at in it.
+  { command: '/usr/bin/chromium', debianPackage: 'chromium' },
 ]
 
 /** A package that brings a daemon asks this program whether it may start it; 101 is "no". */

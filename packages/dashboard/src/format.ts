@@ -19,7 +19,7 @@ export function count(value: number): string {
 export function rate(value: number | undefined): string {
   if (value === undefined) return '–'
   if (value === 0) return '0/s'
-  return value < 10 ? `${value.toFixed(1)}/s` : `${count(Math.round(value))}/s`
+  return value < 10 ? `${value.toFixed(value < 1 ? 2 : 1)}/s` : `${count(Math.round(value))}/s`
 }
 
 export function milliseconds(value: number | null | undefined): string {

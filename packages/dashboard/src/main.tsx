@@ -30,7 +30,8 @@ function App(): JSX.Element {
       if (error instanceof ApiError && error.status !== 403) setProblem(error.message)
     }
   }
-  useEffect(() => void find(), [])
+  // Whoever comes from a service's page has no session that would do.
+  useEffect(() => void (cameFor() === null ? find() : setUser(null)), [])
   if (user === undefined) return <p class="empty">…</p>
   if (user === null) return <SignIn problem={problem} done={setUser} />
   return <Board user={user} lost={() => setUser(null)} />
@@ -45,7 +46,9 @@ function SignIn({ problem, done }: { readonly problem: string; readonly done: (u
     setIsBusy(true)
     try {
       await signIn(user, password)
-      done(await whoAmI())
+      const target = cameFor()
+      if (target === null) done(await whoAmI())
+      else location.replace(target)
     } catch (error) {
       setIsBusy(false)
       setPassword('')
@@ -61,7 +64,7 @@ function SignIn({ problem, done }: { readonly problem: string; readonly done: (u
         }}
       >
         <h1>Xengate</h1>
-        <p>Sign in as a XenAPI user with the role pool-admin.</p>
+        <p>Sign in as a XenAPI user{cameFor() === null ? ' with the role pool-admin' : ''}.</p>
         <label>
           User name
           <input
@@ -90,6 +93,12 @@ function SignIn({ problem, done }: { readonly problem: string; readonly done: (u
       </form>
     </main>
   )
+}
+
+/** The page of a service that somebody wanted who had to sign in first; null when nobody did. */
+function cameFor(): string | null {
+  const target = new URLSearchParams(location.search).get('to')
+  return target?.startsWith('/services/plugin/') === true ? target : null
 }
 
 interface Known {

@@ -26,6 +26,9 @@ export function Sparkline({ values }: { readonly values: readonly (number | null
   )
 }
 
+/** How much a chart shows: as much as is kept. */
+const SHOWN_SECONDS = 300
+
 /** A chart of one value over the last minutes. */
 export function Chart({
   title,
@@ -57,7 +60,10 @@ export function Chart({
         height: 160,
         legend: { show: false },
         cursor: { show: false },
-        scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
+        scales: {
+          x: { range: (_, __, end = Date.now() / 1000) => [end - SHOWN_SECONDS, end] },
+          y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] },
+        },
         axes: [axis, { ...axis, size: 64, values: (_, splits) => splits.map((split) => show(split)) }],
         series: [{}, { stroke: style.getPropertyValue('--accent'), width: 2, spanGaps: true, points: { show: false } }],
       },

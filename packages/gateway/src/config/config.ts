@@ -65,6 +65,8 @@ export interface ServicesConfig {
 
 export interface SessionsConfig {
   readonly authority: 'embedded' | 'valkey' | 'xapi'
+  /** Whether browsers without a session are sent to the sign-in page. */
+  readonly signInPage: boolean
   readonly idleTimeoutMs: number
   readonly maxPerUser: number
   readonly maxPerOriginator: number

@@ -19,6 +19,7 @@ const DEFAULTS: Config = {
   services: { directories: ['/var/xapi/plugin'], methods: ['GET', 'PUT', 'POST'], channels: true, policy: {} },
   sessions: {
     authority: 'embedded',
+    signInPage: false,
     idleTimeoutMs: 86_400_000,
     maxPerUser: 500,
     maxPerOriginator: 500,
@@ -222,6 +223,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       },
       sessions: {
         authority: 'xapi',
+        signInPage: true,
         idleTimeoutMs: 90_000,
         maxPerUser: 1,
         maxPerOriginator: 2,
@@ -271,7 +273,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
         responseMinRate: 200,
         drainTimeoutMs: 0,
       },
-      control: { metrics: { kind: 'unix', path: join(directory, 'metrics.sock') }, health: true },
+      control: { metrics: { kind: 'unix', path: join(directory, 'metrics.sock') }, dashboard: false, health: true },
       log: { level: 'debug', access: false, to: 'syslog', audit: true, syslog: join(directory, 'log.sock') },
       host: {
         expectedServices: ['com.example.backup'],

@@ -148,6 +148,10 @@ const sessions = z.strictObject({
     description:
       'what judges sessions; embedded: users and sessions in the state directory; valkey: in Valkey, for a pool; xapi: those of the host',
   }),
+  'sign-in-page': option(z.boolean().prefault(false), {
+    description:
+      "whether a browser that asks for a service's page without a session is sent to the dashboard's sign-in page (302), and back; programs get 403 in any case",
+  }),
   'idle-timeout': option(duration(SESSION_TIMEOUT).prefault('24h'), {
     description: 'a session unused for this long is removed',
   }),
@@ -410,6 +414,7 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
     },
     sessions: {
       authority: n.authority,
+      signInPage: n['sign-in-page'],
       idleTimeoutMs: n['idle-timeout'],
       maxPerUser: n['max-per-user'],
       maxPerOriginator: n['max-per-originator'],

@@ -36,6 +36,7 @@ const OWN = {
   'service-name-invalid': ['client', 'admit', 'the name cannot be that of a service'],
   'path-unknown': ['client', 'admit', 'nothing is at the path'],
   'method-not-allowed': ['client', 'admit', 'the method may not be used'],
+  'sign-in-first': ['client', 'admit', 'no session yet: a person is sent to the sign-in page'],
   'service-elsewhere': ['gateway', 'admit', 'the service runs on another host of the pool'],
   'authority-unavailable': ['gateway', 'admit', 'the authority cannot tell whether the session is live'],
   healthy: ['gateway', 'admit', 'nothing is refused: a load balancer is told that the gateway serves'],

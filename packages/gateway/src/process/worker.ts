@@ -147,6 +147,7 @@ class Worker {
       sessions: this.#sessions,
       front: config.front,
       xenapiPath,
+      hasSignInPage: config.sessions.signInPage,
       dashboardPath: config.control.dashboard ? dashboardPathIn(config) : null,
       hasHealth: config.control.health,
       returnPath,

@@ -54,6 +54,8 @@ export interface GatewayOptions extends JournalOptions {
   readonly xenapiPath: string | null
   /** Unix socket of the dashboard's server; null when there is no dashboard. */
   readonly dashboardPath: string | null
+  /** Whether browsers without a session are sent to its sign-in page. */
+  readonly hasSignInPage: boolean
   /** Whether `GET /healthz` is answered. */
   readonly hasHealth: boolean
   /** Unix socket where services bring back what a channel must not answer. */

@@ -12,7 +12,15 @@ import { Request } from '../exchange/request.ts'
 import { Tunnel } from '../exchange/tunnel.ts'
 import { XenApiCall } from '../exchange/xenapi-call.ts'
 import type { Greetings } from '../heads/greetings.ts'
-import { DRAINING, HEALTHY, malformed, type Refusal } from '../heads/refusals.ts'
+import {
+  DRAINING,
+  HEALTHY,
+  malformed,
+  type Refusal,
+  SESSION_INVALID,
+  SESSION_MISSING,
+  signInFirst,
+} from '../heads/refusals.ts'
 import { callLines, requestText } from '../heads/request-text.ts'
 import { isForDashboard, isForService, serviceNameIn } from '../heads/target.ts'
 import { wantedUpgrade } from '../heads/upgrade.ts'
@@ -34,6 +42,8 @@ export interface HandlerOptions {
   readonly xenapiPath: string | null
   /** Unix socket of the dashboard's server; null when there is no dashboard. */
   readonly dashboardPath: string | null
+  /** Whether browsers without a session are sent to its sign-in page. */
+  readonly hasSignInPage: boolean
   /** Unix socket where services bring back what a channel must not answer. */
   readonly returnPath: string
   /** By which they say there which client's they are. */
@@ -104,7 +114,7 @@ export class Admission implements Handler {
         request.service = decision.name
         request.isForService = isForService(request.target)
         if (decision.entry !== null) request.isOf(decision.entry)
-        return this.#refuse(client, request, decision.refusal)
+        return this.#refuse(client, request, this.#forPerson(request, decision.refusal))
       case 'ask':
         return this.#wait(client, request, { session: decision.id }, NOTHING_LEARNED, wasDeclined)
       case 'connect':
@@ -155,6 +165,15 @@ export class Admission implements Handler {
     const target = xapiTarget(front, client.peer.ends)
     this.#xapi.set(client, target)
     return target
+  }
+
+  /** Somebody at a browser who has no session may sign in, where the configuration says so; a program is told that it has none. */
+  #forPerson({ method, target, accept }: Request, refused: Refusal): Refusal {
+    const { hasSignInPage, front } = this.#options
+    if (!hasSignInPage || this.#dashboard === null || (refused !== SESSION_MISSING && refused !== SESSION_INVALID))
+      return refused
+    if (method !== 'GET' || accept?.includes('text/html') !== true) return refused
+    return signInFirst(`${front === null ? '/' : '/xengate/'}?to=${encodeURIComponent(target)}`)
   }
 
   #refuse(client: Client, request: Request, refusal: Refusal): null {

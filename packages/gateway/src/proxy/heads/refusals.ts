@@ -103,6 +103,11 @@ export function elsewhere(location: string): Refusal {
   }
 }
 
+/** @param location the sign-in page, and the target to come back to */
+export function signInFirst(location: string): Refusal {
+  return refusal(302, 'sign-in-first', 'Sign in first: follow Location.', `Location: ${location}\r\n`)
+}
+
 export const REQUEST_SLOW: Refusal = refusal(
   408,
   'request-slow',

@@ -117,6 +117,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     sessions,
     front: options.front ?? null,
     xenapiPath: join(directory, 'xenapi.sock'),
+    hasSignInPage: false,
     dashboardPath: join(directory, 'dashboard.sock'),
     returnPath: join(directory, 'gateway.sock'),
     greetings,

@@ -1,0 +1,256 @@
+// The dashboard in a real browser: what a person sees and does, and what no other site can do.
+
+import assert from 'node:assert/strict'
+import { mkdirSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import { before, describe, test } from 'node:test'
+import type { Browser, Page } from 'playwright-core'
+import { accessibilityProblems, openBrowser, openPage, type PageSettings } from './harness/browser.ts'
+import { type Daemon, startDaemon, USER } from './harness/daemon.ts'
+import { until } from './harness/deadline.ts'
+import { type Scope, scopeOf, scopeOfSuite } from './harness/scope.ts'
+import { listen } from './harness/services.ts'
+
+const DEADLINE = { timeout: 110_000 }
+const NAME = 'com.example.backup'
+/** Pictures are kept where this says, to be looked at. */
+const PICTURES = process.env['XENGATE_PICTURES']
+
+const suite = scopeOfSuite()
+let daemon: Daemon
+let browser: Browser
+before(async () => {
+  daemon = await startDaemon(suite)
+  await serve(suite)
+  browser = await openBrowser(suite)
+}, DEADLINE)
+
+async function serve(scope: Scope): Promise<void> {
+  const server = createServer((request, response) => {
+    request.resume()
+    if (request.url?.endsWith('/fails') === true) response.statusCode = 500
+    response.setHeader('Content-Type', 'text/plain').end('hello from the service')
+  })
+  await listen(server, daemon.place.socket(NAME))
+  scope.defer(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+}
+
+async function signedIn(settings: PageSettings = {}): Promise<{ readonly page: Page; readonly problems: string[] }> {
+  const opened = await openPage(browser, settings)
+  await opened.page.goto(daemon.url)
+  await opened.page.getByLabel('User name').fill(USER.name)
+  await opened.page.getByLabel('Password').fill(USER.password)
+  await opened.page.getByRole('button', { name: 'Sign in' }).click()
+  await opened.page.getByRole('heading', { name: 'Overview' }).waitFor()
+  return opened
+}
+
+async function picture(page: Page, name: string): Promise<void> {
+  if (PICTURES === undefined) return
+  mkdirSync(PICTURES, { recursive: true })
+  await page.screenshot({ path: join(PICTURES, `${name}.png`), fullPage: true })
+}
+
+const ask = (session: string, path: string): Promise<Response> =>
+  fetch(`${daemon.url}/services/plugin/${path}`, { headers: { Cookie: `session_id=${session}` }, redirect: 'manual' })
+
+test('a wrong password is told, and a right one opens the overview with what runs', DEADLINE, async () => {
+  const { page, problems } = await openPage(browser)
+  await page.goto(daemon.url)
+  await picture(page, 'sign-in')
+  await page.getByLabel('User name').fill(USER.name)
+  await page.getByLabel('Password').fill('wrong')
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByText('User name or password is wrong.').waitFor()
+  await page.getByLabel('Password').fill(USER.password)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByRole('link', { name: NAME }).waitFor()
+  await picture(page, 'overview')
+  // No script can read the session.
+  assert.equal(await page.evaluate('document.cookie'), '')
+  const cookies = await page.context().cookies()
+  assert.deepEqual(
+    cookies.map(({ name, httpOnly, sameSite, secure }) => ({ name, httpOnly, sameSite, secure })),
+    [{ name: 'session_id', httpOnly: true, sameSite: 'Strict', secure: false }],
+  )
+  assert.deepEqual(problems, [])
+})
+
+test('its counts are those of the load', DEADLINE, async () => {
+  const session = await daemon.login()
+  const { page } = await signedIn()
+  const row = page.getByRole('row').filter({ has: page.getByRole('link', { name: NAME }) })
+  const countsOf = async (): Promise<readonly number[]> => {
+    const cells = await row.getByRole('cell').allInnerTexts()
+    return [cells[2], cells[4]].map((text) => Number(text?.replaceAll(',', '')))
+  }
+  const [requests = 0, errors = 0] = await countsOf()
+  for (let index = 0; index < 40; index++) await (await ask(session, `${NAME}/works`)).text()
+  for (let index = 0; index < 3; index++) await (await ask(session, `${NAME}/fails`)).text()
+  await until(async () => {
+    const [now, failed] = await countsOf()
+    return now === requests + 43 && failed === errors + 3 ? true : undefined
+  }, 'the counts to be those of the load')
+})
+
+test("a service's page shows its refusals, and tries it", DEADLINE, async () => {
+  const { page, problems } = await signedIn()
+  await page.getByRole('link', { name: NAME }).click()
+  await page.getByRole('heading', { name: NAME }).waitFor()
+  await page.getByLabel('Path and query').fill('/works?a=b')
+  await page.getByRole('button', { name: 'Send' }).click()
+  await page.getByText('hello from the service').waitFor()
+  await picture(page, 'service')
+  assert.deepEqual(problems, [])
+})
+
+test('a session is ended by two presses, and those who end something need the token', DEADLINE, async () => {
+  const session = await daemon.login()
+  assert.equal((await ask(session, NAME)).status, 200)
+  const { page } = await signedIn()
+  await page.getByRole('link', { name: 'Sessions' }).click()
+  const row = page.getByRole('row').filter({ hasText: USER.name }).first()
+  await row.waitFor()
+  await picture(page, 'sessions')
+  const mine = (await page.context().cookies())[0]?.value ?? ''
+  const { sessions } = (await (await ask(mine, 'org.xengate.control/sessions')).json()) as {
+    sessions: { id: string; originator: string }[]
+  }
+  const others = sessions.filter(({ originator }) => originator !== 'Xengate')
+  assert.ok(others.length > 0)
+  const refused = await fetch(`${daemon.url}/services/plugin/org.xengate.control/sessions/${others[0]?.id}/end`, {
+    method: 'POST',
+    headers: { Cookie: `session_id=${mine}`, Origin: daemon.url, 'Sec-Fetch-Site': 'same-origin' },
+  })
+  assert.equal(refused.status, 403)
+  assert.match(await refused.text(), /token/)
+  await page.getByRole('searchbox').fill('Xengate')
+  await page.getByRole('searchbox').fill('')
+  for (const { originator } of others) {
+    const its = page.getByRole('row').filter({ hasText: originator }).first()
+    await its.getByRole('button', { name: 'End' }).click()
+    await its.getByRole('button', { name: 'Really end' }).click()
+  }
+  await until(async () => ((await ask(session, NAME)).status === 403 ? true : undefined), 'the end of the session')
+})
+
+test('connections, refusals and events are shown as they come', DEADLINE, async () => {
+  const session = await daemon.login()
+  const { page, problems } = await signedIn()
+  await page.getByRole('link', { name: 'Connections' }).click()
+  await page.getByRole('cell', { name: '127.0.0.1' }).first().waitFor()
+  await picture(page, 'connections')
+  await page.getByRole('link', { name: 'Refused' }).click()
+  assert.equal((await ask(session, 'com.example.nothing/here')).status, 404)
+  await page.getByRole('cell', { name: 'service-unknown' }).first().waitFor()
+  await picture(page, 'refused')
+  await page.getByRole('link', { name: 'Events' }).click()
+  await page.getByRole('heading', { name: 'Events' }).waitFor()
+  await until(async () => {
+    await ask(session, 'com.example.nothing/there')
+    return (await page.getByText('/services/plugin/com.example.nothing/there').count()) > 0 ? true : undefined
+  }, 'the event')
+  await picture(page, 'events')
+  assert.deepEqual(problems, [])
+})
+
+test('signing out ends the session', DEADLINE, async () => {
+  const { page } = await signedIn()
+  const [cookie] = await page.context().cookies()
+  assert.equal((await ask(cookie?.value ?? '', NAME)).status, 200)
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByLabel('Password').waitFor()
+  assert.deepEqual(await page.context().cookies(), [])
+  assert.equal((await ask(cookie?.value ?? '', NAME)).status, 403)
+})
+
+describe('axe finds nothing wrong', () => {
+  for (const colorScheme of ['light', 'dark'] as const) {
+    test(`in ${colorScheme}, wide and on a phone`, DEADLINE, async () => {
+      for (const width of [1280, 390]) {
+        const { page } = await signedIn({ colorScheme, width })
+        await page.getByRole('link', { name: NAME }).waitFor()
+        for (const [link, heading] of [
+          [NAME, NAME],
+          ['Sessions', 'Sessions'],
+          ['Connections', 'Connections and channels'],
+          ['Refused', 'Refused and failed'],
+          ['Events', 'Events'],
+          ['Overview', 'Overview'],
+        ] as const) {
+          await page.getByRole('link', { name: link, exact: true }).click()
+          await page.getByRole('heading', { name: heading, exact: true, level: 1 }).waitFor()
+          assert.deepEqual(await accessibilityProblems(page), [], heading)
+          const isWider = await page.evaluate('document.documentElement.scrollWidth > innerWidth')
+          assert.equal(isWider, false, `${heading} fits into ${width}`)
+        }
+        await picture(page, `overview-${colorScheme}-${width}`)
+        await page.context().close()
+      }
+    })
+  }
+})
+
+test('without the gateway the page says since when it is stale', DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  const other = await startDaemon(scope)
+  const { page } = await openPage(browser)
+  await page.goto(other.url)
+  await page.getByLabel('User name').fill(USER.name)
+  await page.getByLabel('Password').fill(USER.password)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByRole('heading', { name: 'Overview' }).waitFor()
+  await other.stop()
+  await page.getByText('Stale since').waitFor()
+  await picture(page, 'stale')
+  await page.context().close()
+})
+
+test("a browser without a session signs in first, and is back at the service's page", DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  const other = await startDaemon(scope, { tables: '[sessions]\nsign-in-page = true\n' })
+  const server = createServer((request, response) => {
+    response.setHeader('Content-Type', 'text/html').end(`<h1>Page ${request.url}</h1>`)
+  })
+  await listen(server, other.place.socket(NAME))
+  scope.defer(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const path = `/services/plugin/${NAME}/page?a=1&b=%20`
+  assert.equal((await fetch(other.url + path)).status, 403)
+  const { page } = await openPage(browser)
+  await page.goto(other.url + path)
+  await page.getByLabel('User name').fill(USER.name)
+  await page.getByLabel('Password').fill(USER.password)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByRole('heading', { name: `Page ${path}` }).waitFor()
+  await page.context().close()
+  // Nobody is sent to another site.
+  const { page: lured } = await openPage(browser)
+  await lured.goto(`${other.url}/?to=${encodeURIComponent('//evil.example/services/plugin/')}`)
+  await lured.getByText('with the role pool-admin').waitFor()
+  await lured.context().close()
+})
+
+test('it is off by one line', DEADLINE, async (t) => {
+  const other = await startDaemon(scopeOf(t), { tables: '[control]\ndashboard = false\n' })
+  assert.equal((await fetch(other.url)).status, 404)
+  assert.equal((await fetch(`${other.url}/xengate/`)).status, 404)
+})
+
+test('other sites can neither frame it nor give it a session', DEADLINE, async () => {
+  const response = await fetch(daemon.url)
+  assert.match(response.headers.get('content-security-policy') ?? '', /frame-ancestors 'none'/)
+  const body = JSON.stringify({ session: 'OpaqueRef:11111111-1111-4111-8111-111111111111' })
+  const given = async (headers: Record<string, string>): Promise<number> =>
+    (await fetch(`${daemon.url}/xengate/session`, { method: 'POST', headers, body })).status
+  assert.equal(await given({ 'Content-Type': 'text/plain' }), 403)
+  assert.equal(await given({ 'Content-Type': 'application/json', 'Sec-Fetch-Site': 'cross-site' }), 403)
+  assert.equal(await given({ 'Content-Type': 'application/json', 'Sec-Fetch-Site': 'same-site' }), 403)
+  assert.equal(await given({ 'Content-Type': 'application/json' }), 204)
+})
