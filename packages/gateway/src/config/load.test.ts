@@ -130,6 +130,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       [services.policy.constructor]
       [sessions]
       authority = "xapi"
+      sign-in-page = true
       idle-timeout = "90s"
       max-per-user = 1
       max-per-originator = 2
@@ -168,6 +169,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       drain-timeout = "0s"
       [control]
       metrics = "unix:metrics.sock"
+      dashboard = false
       health = true
 
       [log]
