@@ -8,6 +8,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { connect, type TLSSocket } from 'node:tls'
 import { type StandIn, startXapi } from './harness/backends.ts'
+import { openBrowser, openPage } from './harness/browser.ts'
 import { run } from './harness/child.ts'
 import { type Daemon, Place } from './harness/daemon.ts'
 import { sampleData } from './harness/data.ts'
@@ -98,6 +99,34 @@ test("Xen Orchestra's client works through the front over TLS, and follows event
   )
   await client.disconnect()
   await daemon.event(({ service, status }) => service === 'xapi' && status === 200, 'a call in the log')
+})
+
+test('the dashboard is beside xapi, whose sessions it uses', { timeout: 110_000 }, async (t) => {
+  const scope = scopeOf(t)
+  const { daemon } = await startFront(scope, null)
+  const name = 'com.example.beside'
+  await serveHttp(scope, daemon.place.socket(name), (_, response) => response.end('here'))
+  const { page, problems } = await openPage(await openBrowser(scope))
+  await page.goto(`${daemon.url}/xengate`)
+  assert.equal(page.url(), `${daemon.url}/xengate/`)
+  await page.getByLabel('User name').fill('root')
+  await page.getByLabel('Password').fill('root-pw')
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByRole('link', { name }).waitFor()
+  const [cookie] = await page.context().cookies()
+  assert.equal(cookie?.secure, true)
+  const isAlive = (): Promise<number> =>
+    page.evaluate(async (path) => (await fetch(path)).status, `/services/plugin/${name}?session_id=${cookie?.value}`)
+  assert.equal(await isAlive(), 200)
+  assert.deepEqual(problems, [])
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByLabel('Password').waitFor()
+  await until(async () => ((await isAlive()) === 403 ? true : undefined), 'the end of the session at xapi')
+  // The page at `/` is xapi's.
+  await daemon.event(({ service, path }) => service === 'dashboard' && path === '/xengate/', 'the page in the log')
+  const { page: other } = await openPage(await openBrowser(scope))
+  await other.goto(`${daemon.url}/`)
+  await daemon.event(({ service, path }) => service === 'xapi' && path === '/', 'the page of xapi')
 })
 
 /** Speaks XML-RPC over HTTPS as XenAPI.py does, and prints what it got as JSON. */

@@ -28,7 +28,7 @@ export async function openPage(
   browser: Browser,
   { width = 1280, height = 800, colorScheme = 'light' }: PageSettings = {},
 ): Promise<{ readonly page: Page; readonly problems: string[] }> {
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme })
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme, ignoreHTTPSErrors: true })
   context.setDefaultTimeout(WAIT_MS)
   const page = await context.newPage()
   const problems: string[] = []
