@@ -26,6 +26,8 @@ export interface Gateway {
   /** Path of a service's socket. */
   readonly socket: (name: string) => string
   readonly inUse: () => InUse
+  /** Lines of its log in which one of `texts` is. */
+  readonly logged: (texts: readonly string[]) => readonly string[]
 }
 
 /** @param reusing name of the service whose connections are used again after bodies @throws when it runs on another transport */
@@ -51,6 +53,7 @@ export async function startGateway(scope: Scope, transport: 'net' | 'ring', reus
     urls: [daemon.url, `unix:${join(place.directory, 'clients.sock')}`],
     session: await daemon.login(),
     socket: (name) => place.socket(name),
+    logged: (texts) => child.stdout.split('\n').filter((line) => texts.some((text) => line.includes(text))),
     inUse: () => {
       if (daemon.workerPids.length !== 1 || child.hasEnded) {
         throw new Error(`the worker has ended:\n${child.stdout.slice(-4000)}${child.stderr.slice(-4000)}`)

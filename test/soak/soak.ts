@@ -137,7 +137,11 @@ class Traffic {
   #failed(error: Error, plan: ConnectionPlan | string, side: string): void {
     if (this.#failure !== null) return
     const { seed, transport } = this.#settings
-    const text = `${transport}, --seed ${seed}, the ${side}: ${error.message}\n${JSON.stringify(plan, null, 2)}`
+    const logged =
+      typeof plan === 'string' ? [] : this.#gateway.logged([...knownOf(plan)].map(([token]) => `/${token}"`))
+    const text =
+      `${transport}, --seed ${seed}, the ${side}: ${error.message}\n` +
+      `${JSON.stringify(plan, null, 2)}\n${logged.join('\n')}`
     this.#failure = new SoakError(text, { cause: error })
     this.#stop.abort()
   }

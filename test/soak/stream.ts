@@ -25,6 +25,8 @@ export class Stream {
   #waiting: Buffer[] = []
   #waitingBytes = 0
   #hasEnded = false
+  /** By what it ended. */
+  #how = 'in order'
   #wake: (() => void) | null = null
   /** Bytes that were written and read. */
   sentBytes = 0
@@ -33,7 +35,7 @@ export class Stream {
   constructor(socket: Socket) {
     this.socket = socket
     socket.setNoDelay(true)
-    socket.on('error', () => {}) // `close` follows
+    socket.on('error', ({ message }) => (this.#how = message)) // `close` follows
     socket.on('data', (chunk: Buffer) => {
       this.#waiting.push(chunk)
       this.#waitingBytes += chunk.length
@@ -62,7 +64,10 @@ export class Stream {
 
   /** Takes up to `count` bytes, at least one. @throws {EndedError} */
   async some(count: number): Promise<Buffer> {
-    if (!(await this.hasMore())) throw new EndedError('the connection ended')
+    if (!(await this.hasMore())) {
+      const { sentBytes, readBytes } = this
+      throw new EndedError(`the connection ended (${this.#how}), ${sentBytes} bytes written and ${readBytes} read`)
+    }
     const [first = Buffer.alloc(0)] = this.#waiting
     const taken = first.subarray(0, count)
     if (taken.length === first.length) this.#waiting.shift()

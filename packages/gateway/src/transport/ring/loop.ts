@@ -5,6 +5,7 @@
 // takes them and waits; what is completed. When libuv has something to do, the loop lets it have one round that does not wait.
 // While nothing is open it does not run, and nothing is left that would keep the process alive.
 
+import { performance } from 'node:perf_hooks'
 import { closeDescriptor } from '@xengate/channel'
 import { ReadBuffers } from './buffers.ts'
 import { mapMemory } from './memory.ts'
@@ -52,6 +53,8 @@ export class Loop implements Owner {
   #keepAlive: NodeJS.Timeout | null = null
   #isPolled = false
   #isUvReady = false
+  /** When libuv was told the time, by `performance.now`. */
+  #toldMs = 0
   readonly #touched: (Touched | null)[] = []
   #touchedCount = 0
   readonly #looking: Looking[] = []
@@ -156,7 +159,12 @@ export class Loop implements Owner {
       const at = this.ring.add(OPCODE.POLL_ADD, backendFd(loop), this.#slot, POLL, 0, 0)
       this.ring.entries[at + ENTRY_OPERATION_FLAGS] = POLLIN
     }
-    updateTime(loop) // its clock stands still between its own rounds
+    // Its clock stands still between its own rounds, and goes by milliseconds.
+    const nowMs = performance.now()
+    if (nowMs - this.#toldMs >= 1) {
+      this.#toldMs = nowMs
+      updateTime(loop)
+    }
     return backendTimeout(loop)
   }
 
@@ -174,15 +182,19 @@ export class Loop implements Owner {
 
   #runTasks(): void {
     do {
-      const tasks = this.#tasks
-      this.#tasks = []
-      try {
-        for (let task = tasks.shift(); task !== undefined; task = tasks.shift()) task()
-      } finally {
-        if (tasks.length > 0) this.#tasks = [...tasks, ...this.#tasks]
-      }
+      if (this.#tasks.length > 0) this.#runThese()
       this.#runTicks()
     } while (this.#tasks.length > 0)
+  }
+
+  #runThese(): void {
+    const tasks = this.#tasks
+    this.#tasks = []
+    try {
+      for (let task = tasks.shift(); task !== undefined; task = tasks.shift()) task()
+    } finally {
+      if (tasks.length > 0) this.#tasks = [...tasks, ...this.#tasks]
+    }
   }
 
   #runTicks(): void {
