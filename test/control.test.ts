@@ -208,7 +208,7 @@ test('the command line shows it, on the host and from elsewhere', async (t) => {
     assert.equal(code, 0, `${argv.join(' ')}: ${stderr}`)
     return stdout + stderr
   }
-  assert.match(await run('status'), /^version .*\n(?:.*\n)*workers +1 of 1 ready; net\nauthority +embedded\n/)
+  assert.match(await run('status'), /^version .*\n(?:.*\n)*workers +1 of 1 ready; (?:net|ring)\nauthority +embedded\n/)
   assert.equal((JSON.parse(await run('status', '--json')) as Fields)['pid'], daemon.child.pid)
   assert.match(await run('services'), new RegExp(`^SERVICE .*\n${NAME} +here +0`))
   assert.equal(await run('services', '--minimal'), `${NAME}\n`)

@@ -118,7 +118,8 @@ function testPackages(): void {
         encoding: 'utf8',
       })
     }
-    assert.equal(complete('xengate', 'ser'), 'serve\n')
+    assert.equal(complete('xengate', 'ser'), 'serve services\n')
+    assert.equal(complete('xengate', 'chec'), 'check-config\n')
     assert.equal(complete('xengate', 'user', 'pass'), 'passwd\n')
     assert.equal(complete('xengate', 'user', 'add', '--ro'), '--role\n')
   })

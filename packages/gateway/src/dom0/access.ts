@@ -3,6 +3,7 @@
 import { lstatSync, readdirSync, realpathSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type Account, accountOf } from '../process/account.ts'
+import { CONTROL_SERVICE } from '../model/control-service.ts'
 import { isServiceName } from '@xengate/channel/contract'
 import { bad, doubt, type Finding, ok } from './findings.ts'
 import { lastLine, runProgram } from './programs.ts'
@@ -76,7 +77,8 @@ function waysTo(path: string): string[] {
 
 function socketsIn(directory: string): string[] {
   return readdirSync(directory)
-    .filter((name) => isServiceName(name) && lstatSync(join(directory, name), { throwIfNoEntry: false })?.isSocket())
+    .filter((name) => name !== CONTROL_SERVICE && isServiceName(name))
+    .filter((name) => lstatSync(join(directory, name), { throwIfNoEntry: false })?.isSocket())
     .slice(0, SOCKETS_MAX)
     .map((name) => join(directory, name))
 }

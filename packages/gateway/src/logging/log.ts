@@ -131,9 +131,9 @@ class EventLog implements Log {
   access(fields: AccessFields): void {
     if (this.#rank > INFO_RANK) return
     const { tap } = this
-    if (tap !== null) tap(shortenLine(accessJson(fields, process.pid, Date.now())))
-    if (this.#readable === null) this.#lines.add(shortenLine(accessJson(fields, process.pid, Date.now())), 'info')
-    else this.#lines.add(cut(this.#readable.access(fields, new Date())), 'info')
+    const json = this.#readable === null || tap !== null ? shortenLine(accessJson(fields, process.pid, Date.now())) : ''
+    tap?.(json)
+    this.#lines.add(this.#readable === null ? json : cut(this.#readable.access(fields, new Date())), 'info')
   }
 
   flush(done?: () => void): void {

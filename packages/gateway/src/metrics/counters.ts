@@ -236,9 +236,9 @@ export class ServiceCounters {
     this.#cells[at]! += 1
   }
 
-  /** A response broke off after its head. */
+  /** A request ended otherwise than by its response. */
   cut(reason: string): void {
-    this.#counters.count('xengate_responses_cut_total', this.name, reason)
+    this.#counters.count('xengate_requests_cut_total', this.name, reason)
   }
 
   /** The service has told of the use of a channel. */

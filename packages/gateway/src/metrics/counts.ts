@@ -41,7 +41,7 @@ export function countsOf(series: readonly Series[]): AllCounts {
     }
     for (const each of [all, sums]) {
       if (name === 'xengate_requests_total') countRequests(each, total[0]!, code, way)
-      else if (name === 'xengate_responses_cut_total') each.errors += isError(second) ? total[0]! : 0
+      else if (name === 'xengate_requests_cut_total') each.errors += isError(second) ? total[0]! : 0
       // A call of the XenAPI that waits for events says nothing of any service.
       else if (!service.startsWith('_') || each === sums) countAnswers(each, total)
     }
@@ -51,7 +51,7 @@ export function countsOf(series: readonly Series[]): AllCounts {
 
 const COUNTED: ReadonlySet<string> = new Set([
   'xengate_requests_total',
-  'xengate_responses_cut_total',
+  'xengate_requests_cut_total',
   'xengate_time_to_first_byte_seconds',
 ])
 

@@ -40,9 +40,9 @@ const CATALOGUE = {
   xengate_queued: ['gauge', 'Requests that wait for a connection to the service now', ['service']],
   xengate_request_bytes_total: ['counter', "Bytes of requests' bodies, without framing", ['service']],
   xengate_response_bytes_total: ['counter', "Bytes of responses' bodies, without framing", ['service']],
-  xengate_responses_cut_total: [
+  xengate_requests_cut_total: [
     'counter',
-    'Responses that broke off after their head, by reason',
+    'Requests that a service had and that ended otherwise than by their response, by reason',
     ['service', 'reason'],
   ],
   xengate_connections: ['gauge', "Clients' connections now", ['listener', 'state']],

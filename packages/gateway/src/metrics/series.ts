@@ -11,6 +11,8 @@
 // A value is a double, which memory takes and gives in one piece on every processor that Node.js runs on, and which counts exactly to 2^53.
 
 const CELL_BYTES = 8
+/** Longest key: the path of a socket, or a host's name, and what is around it. */
+const KEY_BYTES_MAX = 512
 /** The first of the cells that are nobody's: enough for a histogram. */
 export const NOWHERE = 1
 const FIRST = 33
@@ -49,7 +51,7 @@ export class SeriesMemory {
     const start = this.used
     const keyBytes = Buffer.byteLength(key)
     const at = start + 1 + Math.ceil(keyBytes / CELL_BYTES)
-    if (at + count + reserved > this.cells.length) return NOWHERE
+    if (at + count + reserved > this.cells.length || keyBytes > KEY_BYTES_MAX) return NOWHERE
     this.#words[2 * start] = count
     this.#words[2 * start + 1] = keyBytes
     this.#bytes.write(key, (start + 1) * CELL_BYTES)
@@ -65,7 +67,7 @@ export class SeriesMemory {
       const [count = 0, keyBytes = 0] = this.#words.subarray(2 * start, 2 * start + 2)
       const at = start + 1 + Math.ceil(keyBytes / CELL_BYTES)
       // Whoever writes here may be another's process by now.
-      if (count <= 0 || keyBytes <= 0 || at + count > end) return
+      if (count <= 0 || keyBytes <= 0 || keyBytes > KEY_BYTES_MAX || at + count > end) return
       const keyAt = (start + 1) * CELL_BYTES
       yield { key: this.#bytes.toString('utf8', keyAt, keyAt + keyBytes), at, count }
       start = at + count

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { closeSync } from 'node:fs'
+import { closeSync, ftruncateSync } from 'node:fs'
 import { test } from 'node:test'
 import { CLIENT, Counters, ListenerCounters, WAY } from './counters.ts'
 import { countsOf } from './counts.ts'
@@ -59,6 +59,12 @@ test('a process that is killed has counted what it counted', () => {
   sums.end(source)
   unmap()
   assert.equal(sumOf(sums, REQUESTS, 'a', 'PUT', '4xx', 'refused'), 1000)
+})
+
+test('memory that is shared cannot be made shorter, which would end who reads it', () => {
+  const fd = createSharedMemory()
+  assert.throws(() => ftruncateSync(fd, 0), { code: 'EPERM' })
+  closeSync(fd)
 })
 
 test('services beyond the bound, and methods that nobody knows, are counted as others', () => {

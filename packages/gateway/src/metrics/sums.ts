@@ -95,7 +95,8 @@ export class Source {
   /** Finds the series that were added since this was called last. */
   look(): void {
     const { used } = this.#memory
-    if (used === this.#read) return
+    // It only grows.
+    if (used <= this.#read) return
     for (const { key, at, count } of this.#memory.seriesFrom(this.#read)) {
       const sum = this.#sumOf(key)
       if (sum?.total.length === count) this.#places.push({ sum, at })

@@ -1,7 +1,7 @@
 // The primary process: it owns the configuration, the listening sockets, the authority and the XenAPI endpoint, and
 // starts, replaces, reloads and drains the workers.
 //
-// Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, control socket, workers. Stop is the
+// Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, metrics and control, workers. Stop is the
 // reverse, but for what is not accepted yet, which is refused at once.
 
 import { availableParallelism } from 'node:os'

@@ -129,6 +129,7 @@ export class Watching {
       ask: (question) => groups.ask(question),
       metrics: () => statistics.text(),
       events: this.events,
+      failed: (error) => this.#log.error({ event: 'control-failed', error }),
       acted: this.#primary.acted,
     }
   }

@@ -168,8 +168,8 @@ test('the end of the session cuts a channel for both sides', DEADLINE, async (t)
   await of.control.ended()
   of.control.write('{"requests":1,"bytesIn":0,"bytesOut":5}\n')
   of.control.end()
-  const { outcome, bytesOut } = await channelLines.next()
-  assert.deepEqual([outcome, bytesOut], ['cut', 5])
+  const { outcome, reason, bytesOut } = await channelLines.next()
+  assert.deepEqual([outcome, reason, bytesOut], ['cut', 'session-ended', 5])
 })
 
 test('a session that ends while its connection is offered is not served by relay', DEADLINE, async (t) => {

@@ -128,8 +128,8 @@ for (const [who, head, sent] of [
       assert.equal(await connection.bytes(6), '\0\x01RFB\xff')
       connection.end('bye')
       assert.equal(await peer.ended(), 'bye')
-      const { path, status, service } = await accessLines.next()
-      assert.deepEqual([path, status, service], ['/console', 200, 'xapi'])
+      const { path, status, service, outcome, reason } = await accessLines.next()
+      assert.deepEqual([path, status, service, outcome, reason], ['/console', 200, 'xapi', 'complete', null])
     },
   )
 }

@@ -5,11 +5,9 @@ import { type FSWatcher, watch } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { CONTROL_SERVICE } from '../model/control-service.ts'
 import { NAMES_MAX } from './announcement.ts'
 import { isServiceName } from '@xengate/channel/contract'
-
-/** The gateway's own, which every host has: nobody is told of it, or sent elsewhere for it. */
-const OWN_SERVICE = 'org.xengate.control'
 
 /** A socket in a plugin directory. */
 export interface FoundService {
@@ -135,7 +133,7 @@ export class LocalServices {
       const entries = await readdir(directory, { withFileTypes: true })
       const sockets = entries.filter(
         (entry) =>
-          (entry.isSocket() || entry.isSymbolicLink()) && isServiceName(entry.name) && entry.name !== OWN_SERVICE,
+          (entry.isSocket() || entry.isSymbolicLink()) && isServiceName(entry.name) && entry.name !== CONTROL_SERVICE,
       )
       return sockets.slice(0, NAMES_MAX).map(({ name }) => ({ name, path: join(directory, name) }))
     } catch {

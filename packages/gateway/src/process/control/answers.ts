@@ -17,6 +17,7 @@
 
 import { EXPOSITION_TYPE } from '../../metrics/exposition.ts'
 import { END_REASONS, type ReasonName } from '../../model/reasons.ts'
+import { AuthorityUnavailableError } from '../../sessions/authority.ts'
 import type { SessionRecord, SignInAuthority } from '../../sessions/accounts/sign-in.ts'
 import type { EndedRequest } from '../../proxy/recent.ts'
 import type { ConnectionRecord } from '../../proxy/records.ts'
@@ -39,6 +40,8 @@ export interface Watched {
   readonly ask: <Kind extends keyof Told>(question: Question<Kind>) => Promise<readonly Told[Kind][]>
   readonly metrics: () => Promise<string>
   readonly events: EventHub
+  /** Logs that an answer could not be made. */
+  readonly failed: (error: unknown) => void
   /** Logs an act of an administrator. */
   readonly acted: (event: string, particulars: Readonly<Record<string, unknown>>) => void
 }
@@ -59,6 +62,18 @@ export async function controlAnswer(
   path: string,
   asker: Asker,
 ): Promise<ControlAnswer> {
+  try {
+    return await answer(watched, method, path, asker)
+  } catch (error) {
+    if (error instanceof AuthorityUnavailableError) {
+      return failure(503, 'authority-unavailable', 'sessions cannot be looked up now')
+    }
+    watched.failed(error)
+    return failure(500, 'failed', 'the gateway failed: see its log')
+  }
+}
+
+async function answer(watched: Watched, method: string, path: string, asker: Asker): Promise<ControlAnswer> {
   const [, what = '', id, verb, ...more] = path.split('/')
   if (more.length > 0) return failure(404, 'not-found', 'nothing is here')
   if (verb === 'end' && id !== undefined) {

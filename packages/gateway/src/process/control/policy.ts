@@ -2,9 +2,6 @@
 
 import { OPEN_POLICY, type PolicySetting } from '../../model/policy.ts'
 
-/** The service's name. */
-export const CONTROL_SERVICE = 'org.xengate.control'
-
 /**
  * The policy of the control service: that of the configuration, if it names the service, but never open to every session, and with nothing
  * that could be used beyond it.

@@ -10,11 +10,11 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { join } from 'node:path'
+import { CONTROL_SERVICE } from '../../model/control-service.ts'
 import type { Account } from '../account.ts'
 import { listenPrivately } from '../listening-socket.ts'
 import { controlAnswer, SCHEMA, type Watched } from './answers.ts'
 import { sendAnswer } from './door.ts'
-import { CONTROL_SERVICE } from './policy.ts'
 
 const PREFIX = `/services/plugin/${CONTROL_SERVICE}`
 

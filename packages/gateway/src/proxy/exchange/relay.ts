@@ -202,7 +202,6 @@ export class Relay extends Exchange implements ServiceListener {
 
   serviceBytes(bytes: Buffer, from: number, to: number): void {
     this.#hasHeardService = true
-    this.#isHeadNew = false
     if (this.#response === RESPONSE.COMPLETE) {
       // More than the response: the request is still being sent, and this connection will serve no other.
       this.#isReusable = false
@@ -214,6 +213,7 @@ export class Relay extends Exchange implements ServiceListener {
       this.#partialHead = null
       this.#read(whole, 0, whole.length)
     }
+    this.#isHeadNew = false
   }
 
   #read(bytes: Buffer, from: number, to: number): void {

@@ -24,7 +24,7 @@ const STATUS_BYTES = 12
 export class Tunnel extends Exchange implements ServiceListener, Held {
   readonly wantsBytes = true
   readonly admitsByItself = false
-  override readonly isTunnel = true
+  override readonly isTunnel: boolean
   /** The session whose end is the tunnel's; null when it has none. */
   readonly entry: SessionEntry | null
   readonly #shared: Shared
@@ -46,6 +46,7 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
     this.#errand = errand
     this.entry = request.entry
     this.#isSwitched = request.status === 101
+    this.isTunnel = this.#isSwitched
   }
 
   override start(): void {
@@ -76,7 +77,7 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
   }
 
   override get about(): About {
-    return { request: this.#request, way: 'tunnel', channel: null }
+    return { request: this.#request, way: this.#isSwitched ? 'tunnel' : 'relay', channel: null }
   }
 
   override clientClosed(why: ReasonName = BY_CLIENT): void {
@@ -164,13 +165,16 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
     if (this.#isOver) return
     this.#isOver = true
     this.#shared.holds.letGo(this)
-    this.#shared.journal.exchanged(this.#client.peer, this.#request, outcome, why)
+    // A last request to xapi has ended as it had to.
+    const isAsUsual = !this.#isSwitched && outcome === 'complete'
+    this.#shared.journal.exchanged(this.#client.peer, this.#request, outcome, isAsUsual ? null : why)
+    const connectionWhy = isAsUsual && why === BY_SERVICE ? 'last-request' : why
     if (isPolite) {
       this.#service.close(this.#shared.limits.bodyIdleTimeoutMs)
-      this.#client.endSoon(why)
+      this.#client.endSoon(connectionWhy)
     } else {
       this.#service.destroy()
-      this.#client.destroy(why)
+      this.#client.destroy(connectionWhy)
     }
   }
 
