@@ -129,12 +129,15 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   /** The turn may have been long: what has come in it is no answer to what is to be sent. */
   submitLate(): void {
     if (this.#isClosing()) return
-    if (this.#hasNothing()) {
+    if (this.#loop.ring.isWaiting(this.#slot, RECEIVE)) {
+      // It is told within this turn: then it has closed the wire, or was nothing.
+      this.#touch()
+    } else if (this.#incoming.isWaiting || isQuiet(this.#fd)) {
       this.#send()
-      return
+    } else {
+      this.#queue.drop()
+      this.#close()
     }
-    this.#queue.drop()
-    this.#close()
   }
 
   #send(): void {
@@ -315,7 +318,8 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   }
 
   isQuiet(): boolean {
-    if (this.#isClosing() || this.#incoming.isHolding || !this.#hasNothing()) return false
+    if (this.#isClosing() || this.#incoming.isHolding || this.#loop.ring.isWaiting(this.#slot, RECEIVE)) return false
+    if (!this.#incoming.isWaiting && !isQuiet(this.#fd)) return false
     this.expectNothing()
     return true
   }
@@ -323,10 +327,6 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   /** Whether nothing is there to be read, as far as that is known without a call. */
   #isWaiting(): boolean {
     return this.#incoming.isWaiting && !this.#loop.ring.isWaiting(this.#slot, RECEIVE)
-  }
-
-  #hasNothing(): boolean {
-    return this.#isWaiting() || (!this.#loop.ring.isWaiting(this.#slot, RECEIVE) && isQuiet(this.#fd))
   }
 
   expectNothing(): void {
