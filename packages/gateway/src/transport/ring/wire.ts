@@ -135,9 +135,14 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
     } else if (this.#incoming.isWaiting || isQuiet(this.#fd)) {
       this.#send()
     } else {
-      this.#queue.drop()
-      this.#close()
+      this.#giveUpUnasked()
     }
+  }
+
+  /** Something came that nobody asked for: what it would be an answer to is not sent. */
+  #giveUpUnasked(): void {
+    if (this.#sendingBytes === 0) this.#queue.drop()
+    this.#close()
   }
 
   #send(): void {
@@ -265,7 +270,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
 
   #received(result: number, flags: number): void {
     // Whatever it is came before what it would be taken for an answer to.
-    if (this.#isUnasked && !NOTHING.has(-result)) this.#close()
+    if (this.#isUnasked && !NOTHING.has(-result)) this.#giveUpUnasked()
     try {
       this.#incoming.completed(result, flags)
     } finally {
