@@ -48,6 +48,8 @@ export class SoakError extends Error {
   override readonly name = 'SoakError'
 }
 
+/** How late the log may be. */
+const LOG_MS = 2000
 const SAY_MS = 30_000
 
 /** Runs traffic. @throws {SoakError} */
@@ -73,6 +75,8 @@ class Traffic {
   readonly done = { connections: 0, responses: 0, bytes: 0, lost: 0 }
   #stop = new AbortController()
   #failure: SoakError | null = null
+  /** Tokens of what failed, by which the log knows it. */
+  #failedTokens: readonly string[] = []
 
   constructor(gateway: Gateway, settings: SoakSettings) {
     this.#gateway = gateway
@@ -96,7 +100,14 @@ class Traffic {
     })
     await Promise.all(clients)
     clearInterval(saying)
-    if (this.#failure !== null) throw this.#failure
+    if (this.#failure !== null) throw await this.#explained(this.#failure)
+  }
+
+  /** With what the log says, once it is written. */
+  async #explained(failure: SoakError): Promise<SoakError> {
+    await sleep(LOG_MS)
+    const logged = this.#gateway.logged(this.#failedTokens.map((token) => `/${token}"`))
+    return new SoakError(`${failure.message}\n${logged.join('\n')}`, { cause: failure.cause })
   }
 
   #say(): void {
@@ -137,11 +148,8 @@ class Traffic {
   #failed(error: Error, plan: ConnectionPlan | string, side: string): void {
     if (this.#failure !== null) return
     const { seed, transport } = this.#settings
-    const logged =
-      typeof plan === 'string' ? [] : this.#gateway.logged([...knownOf(plan)].map(([token]) => `/${token}"`))
-    const text =
-      `${transport}, --seed ${seed}, the ${side}: ${error.message}\n` +
-      `${JSON.stringify(plan, null, 2)}\n${logged.join('\n')}`
+    const text = `${transport}, --seed ${seed}, the ${side}: ${error.message}\n${JSON.stringify(plan, null, 2)}`
+    if (typeof plan !== 'string') this.#failedTokens = [...knownOf(plan)].map(([token]) => token)
     this.#failure = new SoakError(text, { cause: error })
     this.#stop.abort()
   }

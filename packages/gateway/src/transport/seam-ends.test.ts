@@ -334,6 +334,25 @@ for (const transport of transports()) {
       },
     )
 
+    test(`${on}: wires that have just read something long are written to when nothing follows`, DEADLINE, async (t) => {
+      const long = pattern(8192)
+      const pairs = await Promise.all(Array.from({ length: 8 }, () => pair(t, transport, kind)))
+      const saids = pairs.map(({ peer }) => new PeerHeard(peer))
+      for (const { wire, heard, peer } of pairs) {
+        heard.expectsMore = true
+        heard.onBytes = () => {
+          if (heard.byteCount < long.length || !wire.isQuiet()) return
+          wire.text('question')
+          wire.flush()
+        }
+        peer.write(long)
+      }
+      for (const [index, { heard }] of pairs.entries()) {
+        await until(() => saids[index]?.text === 'question', 'the question')
+        assert.deepEqual(heard.events, [])
+      }
+    })
+
     test(`${on}: what comes before anything was written to a quiet wire ends it`, DEADLINE, async (t) => {
       const { wire, heard, peer } = await pair(t, transport, kind)
       await nextTurn()

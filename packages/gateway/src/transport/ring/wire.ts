@@ -129,11 +129,19 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   /** The turn may have been long: what has come in it is no answer to what is to be sent. */
   submitLate(): void {
     if (this.#isClosing()) return
-    if (this.#hasNothing()) {
+    if (this.#loop.ring.isWaiting(this.#slot, RECEIVE)) {
+      // It is told within this turn: then it has closed the wire, or was nothing.
+      this.#touch()
+    } else if (this.#incoming.isWaiting || isQuiet(this.#fd)) {
       this.#send()
-      return
+    } else {
+      this.#giveUpUnasked()
     }
-    this.#queue.drop()
+  }
+
+  /** Something came that nobody asked for: what it would be an answer to is not sent. */
+  #giveUpUnasked(): void {
+    if (this.#sendingBytes === 0) this.#queue.drop()
     this.#close()
   }
 
@@ -262,7 +270,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
 
   #received(result: number, flags: number): void {
     // Whatever it is came before what it would be taken for an answer to.
-    if (this.#isUnasked && !NOTHING.has(-result)) this.#close()
+    if (this.#isUnasked && !NOTHING.has(-result)) this.#giveUpUnasked()
     try {
       this.#incoming.completed(result, flags)
     } finally {
@@ -315,7 +323,8 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   }
 
   isQuiet(): boolean {
-    if (this.#isClosing() || this.#incoming.isHolding || !this.#hasNothing()) return false
+    if (this.#isClosing() || this.#incoming.isHolding || this.#loop.ring.isWaiting(this.#slot, RECEIVE)) return false
+    if (!this.#incoming.isWaiting && !isQuiet(this.#fd)) return false
     this.expectNothing()
     return true
   }
@@ -323,10 +332,6 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   /** Whether nothing is there to be read, as far as that is known without a call. */
   #isWaiting(): boolean {
     return this.#incoming.isWaiting && !this.#loop.ring.isWaiting(this.#slot, RECEIVE)
-  }
-
-  #hasNothing(): boolean {
-    return this.#isWaiting() || (!this.#loop.ring.isWaiting(this.#slot, RECEIVE) && isQuiet(this.#fd))
   }
 
   expectNothing(): void {
