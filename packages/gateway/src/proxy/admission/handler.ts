@@ -92,6 +92,7 @@ export class Admission implements Handler {
         ? new Request(this.#options.nextRequestId(), performance.now())
         : new Request(known.id, known.startedMs)
     request.connectMs = known?.connectMs ?? 0
+    request.hasWaited = known !== null
     if (this.#options.front !== null && lacksHost(head)) {
       return this.#refuse(client, new Request(request.id, 0), malformed('host-missing'))
     }

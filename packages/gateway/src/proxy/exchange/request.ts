@@ -25,6 +25,8 @@ export class Request {
   /** The value of Accept, if the request had one. */
   accept: string | undefined = undefined
   minorVersion = 1
+  /** Whether its session was asked about, or its service waited for. */
+  hasWaited = false
   /** Whether the client keeps its connection open. */
   isPersistent = false
   /** Whether the client may be waiting for 100 before it sends the body (RFC 9110 section 10.1.1). */
