@@ -206,8 +206,10 @@ function* knownOf(connection: ConnectionPlan): Generator<readonly [string, Known
   }
   const { exchanges, isPipelined } = connection
   for (const plan of exchanges) {
-    // A service that leaves the body unread, and closes, has not taken all of it.
-    const isEndAllowed = vanishes(isPipelined ? exchanges.at(-1) : plan) || plan.answers === 'unread'
+    // A service that leaves the body unread, and closes, has not taken all of it. A client that has its answer early may be gone, with the
+    // rest of its body, before that has gone out.
+    const isOverlapped = isPipelined || plan.answers === 'early'
+    const isEndAllowed = vanishes(isOverlapped ? exchanges.at(-1) : plan) || plan.answers === 'unread'
     yield [plan.token, { kind: 'exchange', plan, isEndAllowed }]
   }
 }
