@@ -514,7 +514,7 @@ describe('a start that cannot be', { timeout: 300_000 }, () => {
     const url = await child.printed(({ stderr }) => /^xengate ready at (\S+)$/m.exec(stderr)?.[1], 'the ready line')
     child.process.stdout?.destroy()
     for (let count = 0; count < 50; count++) {
-      assert.equal((await exchange(url, 'GET / HTTP/1.1\r\nHost: gate\r\n\r\n')).status, 404)
+      assert.equal((await exchange(url, 'GET /nothing HTTP/1.1\r\nHost: gate\r\n\r\n')).status, 404)
     }
   })
 })

@@ -367,7 +367,7 @@ describe('503', { timeout: 300_000 }, () => {
     const small = await startDaemon(scopeOf(t), { tables: '[limits]\nconnections = 2' })
     const first = await RawClient.connect(small.url)
     const second = await RawClient.connect(small.url)
-    for (const client of [first, second]) assert.equal((await client.exchange(asked('GET', '/'))).status, 404)
+    for (const client of [first, second]) assert.equal((await client.exchange(asked('GET', '/nothing'))).status, 404)
     using third = await RawClient.connect(small.url)
     const response = await third.response()
     assertRefusal(response, 503)
@@ -376,7 +376,7 @@ describe('503', { timeout: 300_000 }, () => {
 
     first.destroy()
     // The gateway notices the free place when it sees that connection's end.
-    await until(async () => (await exchange(small.url, asked('GET', '/'))).status === 404, 'a free place')
+    await until(async () => (await exchange(small.url, asked('GET', '/nothing'))).status === 404, 'a free place')
     second.destroy()
   })
 })

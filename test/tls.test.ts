@@ -95,7 +95,7 @@ test('a reload brings TLS to a listener, and not when its certificate is missing
   daemon.child.signal('SIGHUP')
   const refused = await daemon.event(({ event }) => event === 'reload-refused', 'the refusal')
   assert.match(String(refused['problem']), /cannot read the certificate .*cert\.pem: ENOENT/)
-  assert.equal((await exchange(`http://127.0.0.1:${port}`, 'GET / HTTP/1.1\r\nHost: h\r\n\r\n')).status, 404)
+  assert.equal((await exchange(`http://127.0.0.1:${port}`, 'GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n')).status, 404)
 
   makeCertificate(directory)
   daemon.child.signal('SIGHUP')
@@ -103,7 +103,7 @@ test('a reload brings TLS to a listener, and not when its certificate is missing
   assert.deepEqual(reloaded['listen'], [`https://127.0.0.1:${port}`])
   const request = ['--cacert', join(directory, 'cert.pem'), '-o', '/dev/null', '-w', '%{http_code}']
   await until(async () => {
-    const ran = await curl(scope, [...request, `https://127.0.0.1:${port}/`])
+    const ran = await curl(scope, [...request, `https://127.0.0.1:${port}/nothing`])
     return ran.stdout === '404'
   }, 'workers that speak TLS alone')
 })
