@@ -79,6 +79,15 @@ test('the control service is for pool-admins alone, and answers what the control
   }
 })
 
+test('HEAD is answered by the head alone, of events too', async (t) => {
+  const daemon = await startDaemon(scopeOf(t), { services: 'methods = ["GET", "HEAD"]\n' })
+  const session = await daemon.login()
+  for (const path of ['/status', '/events']) {
+    const { status, text } = await ask(daemon, session, path, 'HEAD')
+    assert.deepEqual([status, text], [200, ''], path)
+  }
+})
+
 test('a policy of the configuration cannot open the control service to every session', async (t) => {
   const scope = scopeOf(t)
   const policy = '[services.policy."org.xengate.control"]\nstrip-session = false\n'

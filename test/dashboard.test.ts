@@ -1,7 +1,7 @@
 // The dashboard in a real browser: what a person sees and does, and what no other site can do.
 
 import assert from 'node:assert/strict'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readdirSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
@@ -9,6 +9,7 @@ import type { Browser, Page } from 'playwright-core'
 import { accessibilityProblems, openBrowser, openPage, type PageSettings } from './harness/browser.ts'
 import { type Daemon, startDaemon, USER } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
+import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf, scopeOfSuite } from './harness/scope.ts'
 import { listen } from './harness/services.ts'
 
@@ -254,3 +255,28 @@ test('other sites can neither frame it nor give it a session', DEADLINE, async (
   assert.equal(await given({ 'Content-Type': 'application/json', 'Sec-Fetch-Site': 'same-site' }), 403)
   assert.equal(await given({ 'Content-Type': 'application/json' }), 204)
 })
+
+test(
+  'the primary has no connection for a body that does not come, and sees none that is too long',
+  DEADLINE,
+  async (t) => {
+    const own = await startDaemon(scopeOf(t))
+    const countOpen = (): number => readdirSync(`/proc/${own.child.pid}/fd`).length
+    const begun = 'POST /xengate/session HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n'
+    const first = countOpen()
+    const clients = await Promise.all(Array.from({ length: 50 }, () => RawClient.connect(own.url)))
+    for (const client of clients) await client.send(`${begun}Content-Length: 62\r\n\r\n{`)
+    // The last is behind the others in one worker.
+    const long = await exchange(own.url, `${begun}Content-Length: 65537\r\nConnection: close\r\n\r\n`)
+    assert.equal(long.status, 413)
+    assert.ok(countOpen() < first + clients.length / 2)
+    const session = await own.login()
+    const body = JSON.stringify({ session })
+    const kept = await exchange(own.url, `${begun}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`)
+    assert.deepEqual(
+      [kept.status, kept.header('set-cookie')],
+      [204, `session_id=${session}; Path=/; HttpOnly; SameSite=Strict`],
+    )
+    for (const client of clients) client.socket.destroy()
+  },
+)

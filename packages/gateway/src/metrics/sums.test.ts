@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { closeSync, ftruncateSync } from 'node:fs'
 import { test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import { CLIENT, Counters, ListenerCounters, WAY } from './counters.ts'
 import { countsOf } from './counts.ts'
 import { exposition } from './exposition.ts'
@@ -150,4 +152,36 @@ test('counts are made of the series', () => {
     { requests: 6, refusals: 1, errors: 2, answers: 2, latencyMs: 6 },
   )
   assert.equal(services.get('a')?.requests, 5)
+})
+
+test('what is added while it is read is counted once', { timeout: 60_000 }, async () => {
+  const program = `
+    import { workerData } from 'node:worker_threads'
+    import { SeriesMemory } from ${JSON.stringify(import.meta.resolve('./series.ts'))}
+    const memory = new SeriesMemory(workerData)
+    for (let index = 0; index < 45000; index++) {
+      memory.cells[memory.add('xengate_requests_cut_total\\nservice' + index + '\\nreason', 1, 0)] += 1
+      // A service brings some at once, and then there is a pause.
+      if (index % 8 === 7) for (let pause = 0; pause < 2000; pause++) Math.sqrt(pause)
+    }`
+  for (let round = 0; round < 10; round++) {
+    const memory = new SharedArrayBuffer(COUNTERS_BYTES)
+    const sums = new Sums()
+    const source = sums.add(memory as unknown as ArrayBuffer)
+    const url = new URL(`data:text/javascript,${encodeURIComponent(program)}`)
+    const worker = new Worker(url, { workerData: memory })
+    const exited = new Promise<'over'>((resolve) => {
+      worker.once('exit', () => resolve('over'))
+    })
+    const turn = (): Promise<unknown> => Promise.race([exited, nextTurn()])
+    do {
+      for (let count = 0; count < 2000; count++) source.look()
+    } while ((await turn()) !== 'over')
+    source.look()
+    const twice = sums.all().filter(({ total }) => total[0] !== 1)
+    assert.deepEqual(
+      twice.map(({ values, total }) => `${values.join()}: ${total[0]}`),
+      [],
+    )
+  }
 })

@@ -94,14 +94,13 @@ export class Source {
 
   /** Finds the series that were added since this was called last. */
   look(): void {
-    const { used } = this.#memory
-    // It only grows.
-    if (used <= this.#read) return
+    // It only grows, also while this reads: what was found is known, and nothing else.
+    if (this.#memory.used <= this.#read) return
     for (const { key, at, count } of this.#memory.seriesFrom(this.#read)) {
       const sum = this.#sumOf(key)
       if (sum?.total.length === count) this.#places.push({ sum, at })
+      this.#read = at + count
     }
-    this.#read = used
   }
 
   /** Adds its values to those that `into` names. What no counter can be is left out: whoever writes there may be another's by now. */

@@ -76,6 +76,19 @@ for (const transport of transports()) {
       },
     )
 
+    test(`${on}: a wire that has just been ended can be reset`, DEADLINE, async (t) => {
+      for (const wait of [() => {}, () => Promise.resolve(), nextTurn]) {
+        const { wire, heard, peer } = await pair(t, transport, kind)
+        const said = new PeerHeard(peer)
+        await nextTurn()
+        wire.end()
+        await wait()
+        wire.reset()
+        await heard.until('closed')
+        await until(() => said.isEnded || said.isClosed, 'the end')
+      }
+    })
+
     test(`${on}: a reset in the callback of a read ends the wire`, DEADLINE, async (t) => {
       const { wire, heard, peer } = await pair(t, transport, kind)
       const said = new PeerHeard(peer)

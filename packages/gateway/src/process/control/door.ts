@@ -22,6 +22,10 @@ export function sendAnswer(response: ServerResponse, answer: ControlAnswer, even
 
 function sendEvents(response: ServerResponse, events: EventHub): void {
   response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' })
+  if (response.req.method === 'HEAD') {
+    response.end()
+    return
+  }
   response.write(': the events of the log, as they come\n\n')
   const listener = events.listen((line) => response.write(`data: ${line}\n\n`))
   const timer = setInterval(() => response.write(':\n\n'), SIGN_MS).unref()

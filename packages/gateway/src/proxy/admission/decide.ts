@@ -78,8 +78,8 @@ export type Decision =
   | { readonly kind: 'ask'; readonly id: string }
   /** Connect to this service, which takes a while, then decide again. */
   | { readonly kind: 'connect'; readonly target: Target }
-  /** Gather the call of the XenAPI, and send it to the primary. */
-  | { readonly kind: 'call' }
+  /** Gather the body, and send the request to the primary: to `target`, or as a call of the XenAPI where that is null. */
+  | { readonly kind: 'call'; readonly target: Target | null }
   /** Pass the client's connection to the service; if it is not taken, decide again. */
   | {
       readonly kind: 'pass'
@@ -102,10 +102,12 @@ export type Decision =
 export function decideDashboard(
   pool: ServicePool,
   head: RequestHead,
-  { method }: Request,
+  { method, decoder }: Request,
   dashboard: Target,
   learned: Learned,
 ): Decision {
+  // Whoever has no session can send one: the primary sees nothing of a body that is long, or never ends.
+  if (decoder !== null) return { kind: 'call', target: dashboard }
   const connected = learned.connected ?? pool.take(dashboard, isRepeatable(head, method))
   if (connected === null) return { kind: 'connect', target: dashboard }
   if (connected === 'no-descriptors') return refuse(GATEWAY_BUSY, dashboard.name)
@@ -208,7 +210,7 @@ function decideXenapi(rules: AdmissionRules, method: string, target: string): De
   // A page at `/` is somebody else's; only its POST is the XenAPI's.
   if (!rules.hasXenapi || !XENAPI_PATHS.has(path) || (path === '/' && method !== 'POST')) return refuse(PATH_UNKNOWN)
   if (method !== 'POST') return refuse(methodNotAllowed(['POST']))
-  return { kind: 'call' }
+  return { kind: 'call', target: null }
 }
 
 function answerOn(sessions: SessionTable, id: string, learned: Learned, nowMs: number): Answer | undefined {

@@ -121,7 +121,7 @@ export class Admission implements Handler {
       case 'connect':
         return this.#wait(client, request, { target: decision.target }, learned, wasDeclined)
       case 'call':
-        return this.#call(head, client, request)
+        return this.#call(head, decision.target ?? this.#xenapi, client, request)
       case 'pass':
         return this.#pass(head, decision, client, request) ?? this.#admit(head, client, request, learned, true)
       case 'relay':
@@ -188,10 +188,10 @@ export class Admission implements Handler {
     return new Pending(this.#shared, this.rules.sessions, client, request, awaited, learned, wasDeclined)
   }
 
-  #call(head: RequestHead, client: Client, request: Request): XenApiCall {
-    request.service = this.#xenapi.name
-    const lines = callLines(head, client.peer.forwardedLines, request.id)
-    return new XenApiCall(this.#shared, client, request, this.#xenapi, lines)
+  #call(head: RequestHead, target: Target, client: Client, request: Request): XenApiCall {
+    request.service = target.name
+    const lines = callLines(head, request.method, client.peer.forwardedLines, request.id)
+    return new XenApiCall(this.#shared, client, request, target, lines)
   }
 
   /** Offers the connection to a service. @returns the channel whose answer is to come, or null when nobody takes it */

@@ -1,5 +1,5 @@
-// A call of the XenAPI on its way to the primary: its body is gathered here, and goes there whole. Whoever has no session can make a
-// call, so that the primary sees nothing of one that is too long, comes in many pieces, or never ends.
+// A call of the XenAPI, or a request with a body for the dashboard, on its way to the primary: the body is gathered here, and goes there
+// whole. Whoever has no session can make a call, so that the primary sees nothing of one that is too long, comes in many pieces, or never ends.
 //
 //   from         to           method
 //   GATHERING    CONNECTING   #complete    the body is whole; a connection is asked for
@@ -49,7 +49,7 @@ export class XenApiCall extends Exchange {
   #bytes = 0
 
   /**
-   * @param target the XenAPI endpoint
+   * @param target the XenAPI endpoint, or the dashboard's server
    * @param headLines the head as the primary gets it, up to the fields that frame the body
    */
   constructor(shared: Shared, client: Client, request: Request, target: Target, headLines: string) {

@@ -33,3 +33,16 @@ for (const line of [
     assert.equal(text.length, `GET / HTTP/1.1\r\n${line}\r\nHost: h\r\n`.length)
   })
 }
+
+test('nothing secret is shown of lines that end in CR alone, of targets with a user, and of what is no head', () => {
+  assert.equal(
+    blackedOut('GET / HTTP/1.1\rHost: x\rAuthorization: Basic c2VjcmV0\rAccept: a\r\r'),
+    'GET / HTTP/1.1\rHost: x\rAuthorization: ***** ********\rAccept: a\r\r',
+  )
+  assert.equal(
+    blackedOut('GET http://root:hunter2@host/ HTTP/1.1\r\n\r\n'),
+    'GET http://************@host/ HTTP/1.1\r\n\r\n',
+  )
+  assert.equal(blackedOut('{"params":["root","hunter2"]}'), `{"params${'*'.repeat(21)}`)
+  assert.equal(blackedOut('\r\n<methodCall>secret</methodCall>'), `\r\n<methodC${'*'.repeat(23)}`)
+})

@@ -20,8 +20,12 @@ const HEAD_BYTES_MAX = 65_536
 
 const BLACK = '*'
 const SECRET_WORDS = /auth|cookie|token|key|secret|passw|session|credential/i
-/** A session id, or a parameter that names one or a password. */
-const SECRETS = /OpaqueRef(?::|%3a)[\w-]*|(?<=(?:session_id|passw\w*|token|key|secret)=)[^&;\s]*/gi
+/** A session id, a parameter that names one or a password, or who signs in by the authority of a target. */
+const SECRETS =
+  /OpaqueRef(?::|%3a)[\w-]*|(?<=(?:session_id|passw\w*|pwd|token|key|secret)=)[^&;\s]*|(?<=:\/\/)[^/@\s]*(?=@)/gi
+/** How a message begins; what begins otherwise may be a body whose length was told wrongly, and is not shown beyond its first bytes. */
+const START = /^[\w!#$%&'*+.^`|~-]+(?:\/\d\.\d)? /
+const STRANGE_BYTES = 8
 
 /**
  * The offence in the head from `from` to `to`.
@@ -42,9 +46,11 @@ export function bodyOffence(side: Offence['side']): Offence {
 
 /** A head without its secrets: lines that may have one lose their value, with the lines that go on with it. */
 export function blackedOut(head: string): string {
+  const [, blank = '', rest = ''] = /^([\r\n]*)(.*)$/s.exec(head) ?? []
+  if (!START.test(rest)) return blank + rest.slice(0, STRANGE_BYTES) + black(rest.slice(STRANGE_BYTES))
   let isSecret = false
   return head
-    .split(/(?<=\n)/)
+    .split(/(?<=\n|\r(?!\n))/)
     .map((line, index) => {
       const goesOn = /^[ \t]/.test(line)
       const value = line.search(/[:=]/) + 1

@@ -47,13 +47,13 @@ export function requestText(head: RequestHead, context: RequestContext): string 
   )
 }
 
-/** What is left out of a call of the XenAPI: Expect is answered here. */
+/** What is left out there: Expect is answered here. */
 const CALL_DROPS = withDrop(REQUEST_DROPS, FIELD.EXPECT)
 
-/** The head of a call of the XenAPI, up to the fields that frame its body. */
-export function callLines(head: RequestHead, forwardedLines: string, requestId: string): string {
+/** The head of a request to the primary whose body is gathered, up to the fields that frame that. */
+export function callLines(head: RequestHead, method: string, forwardedLines: string, requestId: string): string {
   return (
-    `POST ${head.originTarget} HTTP/1.1\r\nHost: ${head.host ?? HOST_UNKNOWN}\r\n` +
+    `${method} ${head.originTarget} HTTP/1.1\r\nHost: ${head.host ?? HOST_UNKNOWN}\r\n` +
     keptLines(head, CALL_DROPS) +
     `${forwardedLines}X-Request-Id: ${requestId}\r\n`
   )

@@ -3,7 +3,7 @@
 
 import { Socket, type SocketConstructorOpts } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { descriptorOf, setSendBuffer, unsentBytes } from '@xengate/channel'
+import { cutConnection, descriptorOf, setSendBuffer, unsentBytes } from '@xengate/channel'
 import { BLOCK_BYTES } from '../blocks.ts'
 import { endsOf, sourceOf } from '../ends.ts'
 import { isQuiet, sendText, TEXT_BYTES_MAX } from '../libc.ts'
@@ -306,8 +306,13 @@ export class NetWire extends Output implements Wire {
   reset(): void {
     this.sendLater()
     // A Unix socket has no reset.
-    if (this.#raw.remoteAddress === undefined) this.#socket.destroy()
-    else this.#raw.resetAndDestroy()
+    if (this.#raw.remoteAddress === undefined) {
+      this.#socket.destroy()
+      return
+    }
+    // Node.js's own reset fails while an end is being written, and leaves the socket open for ever.
+    cutConnection(descriptorOf(this.#raw))
+    this.#raw.destroy()
   }
 
   keepAlive(ms: number): void {

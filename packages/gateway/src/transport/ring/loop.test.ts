@@ -12,6 +12,7 @@ import { ENTRY_OPERATION_FLAGS, OPCODE, Ring } from './ring.ts'
 import { RING } from './transport.ts'
 
 const DEADLINE = { timeout: 30_000 }
+const POLLOUT = 4
 const probed = probeRing()
 const skip = probed.works ? false : probed.reason
 
@@ -59,6 +60,26 @@ test('a completion of an owner that is gone reaches nobody, and is counted', { .
   assert.ok(ring.strayCount > 0)
   closeRing(ring)
   assert.equal(strayCompletions(), 0)
+})
+
+test('completions that there is no room for are news, and told when there is some', { ...DEADLINE, skip }, () => {
+  const ring = new Ring(8, 8)
+  const room = 8
+  const told = new Set<number>()
+  const slots = Array.from({ length: room + 3 }, (_, index) => {
+    const slot = ring.claim({ completed: () => told.add(index) })
+    const at = ring.add(OPCODE.POLL_ADD, 1, slot, 0, 0, 0)
+    ring.entries[at + ENTRY_OPERATION_FLAGS] = POLLOUT
+    return slot
+  })
+  ring.enter(0)
+  assert.equal(slots.filter((slot) => ring.isWaiting(slot, 0)).length, room)
+  assert.deepEqual([ring.hasNews, ring.isOverfull], [true, true])
+  ring.tell()
+  ring.enter(0)
+  ring.tell()
+  assert.deepEqual([told.size, ring.hasNews, ring.isOverfull], [slots.length, false, false])
+  closeRing(ring)
 })
 
 test('why there is no ring is said in words', DEADLINE, () => {

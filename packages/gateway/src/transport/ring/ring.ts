@@ -19,6 +19,8 @@ const SETUP_SINGLE_ISSUER = 1 << 12
 const SETUP_DEFER_TASKRUN = 1 << 13
 /** In the flags that the kernel sets: a completion may be had by the next `enter`. */
 const SQ_TASKRUN = 1 << 2
+/** And there: completions wait for room, and nobody knows of which operations they are. */
+const SQ_CQ_OVERFLOW = 1 << 1
 const ENTER_GETEVENTS = 1
 const ENTER_EXT_ARG = 1 << 3
 const REGISTER_PROBE = 8
@@ -223,7 +225,12 @@ export class Ring {
 
   /** Whether something has happened to what the kernel has taken, as far as it is not completed: seen without a call. */
   get hasNews(): boolean {
-    return ((this.#words[this.#submissionFlags] ?? 0) & SQ_TASKRUN) !== 0
+    return ((this.#words[this.#submissionFlags] ?? 0) & (SQ_TASKRUN | SQ_CQ_OVERFLOW)) !== 0
+  }
+
+  /** Whether completions wait for room: then `isWaiting` does not know of all. It is over when those that are there were told. */
+  get isOverfull(): boolean {
+    return ((this.#words[this.#submissionFlags] ?? 0) & SQ_CQ_OVERFLOW) !== 0
   }
 
   /** Cancels an operation. It is completed in any case, as cancelled when it could be; this is too, as `operation`. */

@@ -129,8 +129,9 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   /** The turn may have been long: what has come in it is no answer to what is to be sent. */
   submitLate(): void {
     if (this.#isClosing()) return
-    if (this.#loop.ring.isWaiting(this.#slot, RECEIVE)) {
-      // It is told within this turn: then it has closed the wire, or was nothing.
+    const { ring } = this.#loop
+    if (ring.isWaiting(this.#slot, RECEIVE) || ring.isOverfull) {
+      // It is told within this turn, or may be: then it has closed the wire, or was nothing.
       this.#touch()
     } else if (this.#incoming.isWaiting || isQuiet(this.#fd)) {
       this.#send()
@@ -323,7 +324,10 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   }
 
   isQuiet(): boolean {
-    if (this.#isClosing() || this.#incoming.isHolding || this.#loop.ring.isWaiting(this.#slot, RECEIVE)) return false
+    const { ring } = this.#loop
+    if (this.#isClosing() || this.#incoming.isHolding || ring.isWaiting(this.#slot, RECEIVE)) return false
+    // What has come may have been read, and nobody can tell.
+    if (ring.isOverfull) return false
     if (!this.#incoming.isWaiting && !isQuiet(this.#fd)) return false
     this.expectNothing()
     return true
