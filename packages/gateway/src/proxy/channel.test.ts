@@ -450,3 +450,21 @@ test('500 channels, taken, refused and dropped, leave no descriptor behind', DEA
   while (open() > before + 5 && performance.now() < lastMs) await nextTurn()
   assert.ok(open() <= before + 5, `${before} descriptors were open, and then ${open()}`)
 })
+
+test(
+  "a browser's connection is not passed: its service could take over other pages of the gateway's",
+  DEADLINE,
+  async (t) => {
+    const { client, service, passed } = await setting(t)
+    const { connections } = await service('svc')
+    const peer = client()
+    peer.write(request('GET', '/', 'Sec-Fetch-Site: same-origin\r\n'))
+    const connection = await connections.next()
+    await connection.until('\r\n\r\n')
+    connection.write(response('relayed'))
+    await peer.until('relayed')
+    peer.write(request('GET', '/'))
+    const offered = await passed.next()
+    assert.match(offered.received, /^GET /)
+  },
+)

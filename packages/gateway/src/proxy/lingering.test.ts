@@ -80,3 +80,17 @@ test(
     )
   },
 )
+
+test('a client that goes on sending, byte by byte, is not waited for without end', DEADLINE, async (t) => {
+  const { client } = await fixture(t, { limits: { bodyIdleTimeoutMs: 1000 } })
+  const peer = client()
+  peer.write(`${REFUSED}1000000000\r\n\r\n`)
+  await peer.until('404 ')
+  const { socket } = peer
+  const trickle = setInterval(() => socket.write('x'), SLOWLY_MS)
+  t.after(() => clearInterval(trickle))
+  const closed = Promise.withResolvers<void>()
+  socket.once('close', closed.resolve)
+  socket.resume()
+  await closed.promise
+})

@@ -46,6 +46,23 @@ test('a response arrives as the service wrote it, but for hop-by-hop fields', DE
   )
 })
 
+test(
+  "a service's response gives no script of its own leave to see other pages of the gateway's",
+  DEADLINE,
+  async (t) => {
+    const { client, service } = await fixture(t)
+    const { connections } = await service('svc')
+    const peer = client()
+    peer.write(request('GET', '/worker.js'))
+    const connection = await connections.next()
+    await connection.until('\r\n\r\n')
+    connection.write(response('', 'Service-Worker-Allowed: /\r\nX-Kept: yes\r\n'))
+    const told = await peer.until('\r\n\r\n')
+    assert.match(told, /X-Kept: yes/)
+    assert.doesNotMatch(told, /service-worker-allowed/i)
+  },
+)
+
 test('pipelined requests are answered in order, over one kept connection', DEADLINE, async (t) => {
   const { client, service } = await fixture(t, { policies: { svc: { ...OPEN_POLICY, reuse: 'always' } } })
   const svc = await service('svc')

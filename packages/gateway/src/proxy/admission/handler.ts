@@ -11,6 +11,7 @@ import { Relay } from '../exchange/relay.ts'
 import { Request } from '../exchange/request.ts'
 import { Tunnel } from '../exchange/tunnel.ts'
 import { XenApiCall } from '../exchange/xenapi-call.ts'
+import { SEC_FETCH_SITE } from '../heads/field-ids.ts'
 import type { Greetings } from '../heads/greetings.ts'
 import {
   DRAINING,
@@ -151,7 +152,9 @@ export class Admission implements Handler {
     if (front !== null && !isForService(request.target)) {
       return decideXapi(this.#shared.pool, head, request, this.#xapiFor(client, front), learned)
     }
-    const isPassable = !wasDeclined && this.#isPassable(client)
+    // On a connection of its own a service could tell a browser what no response of another service's may say.
+    const isBrowser = dashboard !== null && head.first(SEC_FETCH_SITE) !== undefined
+    const isPassable = !wasDeclined && !isBrowser && this.#isPassable(client)
     return decide(this.rules, head, request, learned, isPassable, client.peer.repeated)
   }
 

@@ -10,6 +10,8 @@ import { RateWatch } from '../exchange/rate-watch.ts'
 const DROPPED_BYTES_MAX = 16 * 1024 * 1024
 /** How long a client that has taken its answers may send nothing, in milliseconds, at least. */
 const QUIET_MS = 5000
+/** How often `body-idle-timeout` fits into all the time that a client which has taken its answers may go on sending. */
+const PATIENCES_MAX = 2
 /** An end of the connection waits to be taken like a byte. */
 const END_BYTES = 1
 
@@ -66,10 +68,14 @@ export class Leftover {
     return hasTaken || hasSent
   }
 
-  /** Whether the client, which has taken all, sends more slowly than it has to. Called at each sweep. */
+  /** Whether the client, which has taken all, sends more slowly than it has to, or has sent for too long. Called at each sweep. */
   isTooSlow(nowMs: number): boolean {
-    if (!this.isTaking) return this.#rate.isTooSlow(nowMs, this.#droppedBytes, this.#limits.requestMinRate)
-    this.#rate.reset()
-    return false
+    if (this.isTaking) {
+      this.#rate.reset()
+      return false
+    }
+    const { requestMinRate, bodyIdleTimeoutMs } = this.#limits
+    if (nowMs - this.#takenMs > PATIENCES_MAX * Math.max(QUIET_MS, bodyIdleTimeoutMs)) return true
+    return this.#rate.isTooSlow(nowMs, this.#droppedBytes, requestMinRate)
   }
 }

@@ -9,8 +9,9 @@ const NAMES = ['cookie', 'accept', 'sec-fetch-site', ...IDENTITY_FIELDS, ...FORW
 export const REQUEST_FIELDS: FieldNames = new FieldNames(NAMES)
 
 /** The names in a service's response that mean something to the gateway. */
-export const RESPONSE_FIELDS: FieldNames = new FieldNames(['x-request-id'])
+export const RESPONSE_FIELDS: FieldNames = new FieldNames(['x-request-id', 'service-worker-allowed'])
 export const RESPONSE_REQUEST_ID: number = FIRST_OWN_ID
+const SERVICE_WORKER_ALLOWED = FIRST_OWN_ID + 1
 
 /** Ids of the names above. */
 export const COOKIE: number = FIRST_OWN_ID
@@ -56,11 +57,15 @@ export function withDrop(table: Uint8Array, id: number): Uint8Array {
 /** Left out of a request to xapi behind the gateway, which gets Host in front of the others. */
 export const FRONT_DROPS: Uint8Array = drops([...HOP_BY_HOP, FIELD.HOST])
 
-/** Left out of a response: hop-by-hop fields. */
-export const RESPONSE_DROPS: Uint8Array = drops(HOP_BY_HOP)
+/**
+ * Left out of a response: hop-by-hop fields, and the leave to have pages of others on this origin, as the dashboard's, pass through a
+ * script of the service's in the browser.
+ */
+const NOT_A_CLIENTS = [...HOP_BY_HOP, SERVICE_WORKER_ALLOWED]
+export const RESPONSE_DROPS: Uint8Array = drops(NOT_A_CLIENTS)
 
 /** Left out of 426, which has to say in Upgrade what it asks for (RFC 9110 section 15.5.22). */
-export const RESPONSE_DROPS_BUT_UPGRADE: Uint8Array = drops(HOP_BY_HOP.filter((id) => id !== FIELD.UPGRADE))
+export const RESPONSE_DROPS_BUT_UPGRADE: Uint8Array = drops(NOT_A_CLIENTS.filter((id) => id !== FIELD.UPGRADE))
 
 /** Left out of a response that has no body by its status (1xx, 204): its length as well (RFC 9110 section 8.6). */
-export const RESPONSE_DROPS_WITHOUT_BODY: Uint8Array = drops([...HOP_BY_HOP, FIELD.CONTENT_LENGTH])
+export const RESPONSE_DROPS_WITHOUT_BODY: Uint8Array = drops([...NOT_A_CLIENTS, FIELD.CONTENT_LENGTH])

@@ -26,7 +26,7 @@ import { Incoming, type Reader } from './incoming.ts'
 import type { Looking, Loop, Touched } from './loop.ts'
 import type { Owner } from './ring.ts'
 import { SendQueue } from './send-queue.ts'
-import { EAGAIN, ECANCELED, EINTR, SHUT_RDWR, SHUT_WR, shutdown } from './system.ts'
+import { EAGAIN, ECANCELED, EINTR, ENOBUFS, SHUT_RDWR, SHUT_WR, shutdown } from './system.ts'
 
 const LIFE = { OPEN: 0, FINISHING: 1, CLOSING: 2, CLOSED: 3 } as const
 const OUT = { OPEN: 0, ENDING: 1, ENDED: 2, BROKEN: 3 } as const
@@ -39,7 +39,7 @@ const SEND = 1
 const CANCEL = 2
 
 /** Errors by which nothing was read. */
-const NOTHING: ReadonlySet<number> = new Set([EAGAIN, EINTR, ECANCELED])
+const NOTHING: ReadonlySet<number> = new Set([EAGAIN, ECANCELED, EINTR, ENOBUFS])
 
 /** When so much waits to be sent, no more should be read: it is sent in the turn's end as a rule. */
 const FULL_BYTES = 65_536
