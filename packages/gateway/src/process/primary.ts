@@ -6,7 +6,7 @@
 
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import type { Config, LogConfig } from '../config/config.ts'
+import type { Config } from '../config/config.ts'
 import type { Sample } from '../dom0/data-sources.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import { failureOf } from '../logging/causes.ts'
@@ -23,7 +23,8 @@ import { listenPrivately } from './listening-socket.ts'
 import { privateBytes } from './memory.ts'
 import { Looks, type Looked } from './looks.ts'
 import { type Ailment, MetricsListener } from './metrics-listener.ts'
-import { checkTlsFiles, closeServer, openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
+import { closeServer, openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
+import { Reloader, type ReloadOutcome } from './reloader.ts'
 import { ServiceManager } from './service-manager.ts'
 import { takeSignals } from './signals.ts'
 import type { Statistics } from './statistics.ts'
@@ -67,8 +68,6 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   return { urls, stopped: primary.serve(closers.move()) }
 }
 
-/** Earlier configurations whose workers may still be finishing when another is taken. */
-const OTHER_GROUPS_MAX = 4
 /** What is left to write to the log when everything has stopped gets this long; a reader may have stalled. */
 const LAST_WORDS_MS = 1000
 /** One Ctrl-C can arrive twice, from the terminal and passed on by npm: within this time it is the same one. */
@@ -89,11 +88,7 @@ class Primary implements GroupListener {
     this.#log.tap = isWatched ? (line) => this.#events.publish(line) : null
     this.#parts.groups.watched(isWatched)
   })
-  /** The workers of the configuration in force. */
-  #group: WorkerGroup
-  #isReloading = false
-  /** Whether a reload was asked for while one was under way. */
-  #isToReloadAgain = false
+  readonly #reloader: Reloader
   #isStopping = false
   #exitCode = 0
 
@@ -103,7 +98,16 @@ class Primary implements GroupListener {
     this.#log.onProblem = ({ level, event, count }) => this.#statistics.own.logged(level, event, count)
     this.#parts = parts
     this.#statistics = parts.statistics
-    this.#group = this.#newGroup(options.config)
+    this.#reloader = new Reloader({
+      parts,
+      log: options.log,
+      metrics: this.#metrics,
+      read: options.reload,
+      forWorkers: (config) => this.#withinDescriptors(config),
+      newGroup: (config) => this.#newGroup(config),
+      isStopping: () => this.#isStopping,
+      done: (outcome) => this.#reloaded(outcome),
+    })
     const looks = new Looks()
     this.#statistics.onRead(async () => looks.seriesOf(await this.#looked()))
     this.#noteReload(true)
@@ -120,7 +124,7 @@ class Primary implements GroupListener {
     // What cannot be asked now is left out.
     const sessions = (await backends.xenapi?.authority.count().catch(() => null)) ?? null
     const { pids: workerPids, readyPids } = groups
-    return { config: this.#config, transport: this.#group.transport, workerPids, readyPids, sessions }
+    return { config: this.#config, transport: this.#reloader.group.transport, workerPids, readyPids, sessions }
   }
 
   /** Counts that a configuration was taken, or was not. */
@@ -149,7 +153,7 @@ class Primary implements GroupListener {
       return groups.drain()
     })
     await this.#openControl(closers)
-    await groups.start(this.#group)
+    await groups.start(this.#reloader.group)
     this.#log.info({
       event: 'started',
       listen: this.urls,
@@ -161,7 +165,7 @@ class Primary implements GroupListener {
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
     takeSignals((signal) => {
-      if (signal === 'SIGHUP') void this.#reload()
+      if (signal === 'SIGHUP') void this.#reloader.reload()
       else this.#log.info({ event: 'signal-ignored', signal })
     })
   }
@@ -241,7 +245,7 @@ class Primary implements GroupListener {
       readyPids: groups.readyPids,
       workerPids: groups.pids,
       workersWanted: workerCount(this.#config),
-      transport: this.#group.transport,
+      transport: this.#reloader.group.transport,
       isAuthorityHeard: authority,
       isRegistryHeard: registry,
       startedMs: this.#startedMs,
@@ -367,100 +371,19 @@ class Primary implements GroupListener {
     return this.#exitCode
   }
 
-  /**
-   * Takes a new configuration: new workers are started with it, and when they are ready those of the old one finish.
-   * A configuration that is not valid, or that cannot be served, changes nothing.
-   */
-  async #reload(): Promise<void> {
-    const { reload } = this.#options
-    if (this.#isReloading) {
-      // The file may have changed since it was read.
-      this.#isToReloadAgain = true
+  /** Logs and counts what became of a reload. */
+  #reloaded(outcome: ReloadOutcome): void {
+    const { own } = this.#statistics
+    if (outcome.kind === 'ignored') {
+      this.#log.warn({ event: 'reload-ignored', reason: outcome.reason })
       return
     }
-    if (reload === undefined || this.#isStopping) {
-      this.#log.warn({ event: 'reload-ignored', reason: this.#isStopping ? 'stopping' : 'no-configuration-file' })
-      return
-    }
-    this.#isReloading = true
-    try {
-      await this.#take(await reload())
-      this.#acted('reloaded', { listen: this.urls })
-      this.#noteReload(true)
-      this.#statistics.own.count('xengate_config_reloads_total', 'taken')
-    } catch (error) {
-      this.#noteReload(false)
-      this.#statistics.own.count('xengate_config_reloads_total', 'refused')
-      this.#log.error({ event: 'reload-refused', problem: error instanceof Error ? error.message : String(error) })
-    } finally {
-      this.#isReloading = false
-    }
-    if (!this.#isToReloadAgain) return
-    this.#isToReloadAgain = false
-    await this.#reload()
+    const isTaken = outcome.kind === 'taken'
+    this.#noteReload(isTaken)
+    own.count('xengate_config_reloads_total', isTaken ? 'taken' : 'refused')
+    if (isTaken) this.#acted('reloaded', { listen: this.urls, changed: outcome.changed, workers: outcome.workers })
+    else this.#log.error({ event: 'reload-refused', problem: outcome.problem })
   }
-
-  async #take(config: Config): Promise<void> {
-    const { backends, groups, inForce } = this.#parts
-    this.#checkReload(config)
-    const metrics = await this.#metrics.take(config.control.metrics)
-    backends.configure(config)
-    const group = await this.#startGroup(config).catch((error: unknown) => {
-      backends.configure(this.#config)
-      metrics.undo()
-      throw error
-    })
-    metrics.keep()
-    this.#log.level = config.log.level
-    inForce.config = config
-    const old = this.#group
-    this.#group = group
-    old.useServices(config.services)
-    void groups.retire(old).then(() => this.#closeUnusedListeners())
-  }
-
-  /** @throws when `config` cannot be taken by a running daemon, or not now */
-  #checkReload(config: Config): void {
-    if (this.#isStopping) throw new Error('the daemon is stopping')
-    for (const [key, name] of [
-      ['stateDir', 'state-dir'],
-      ['workerUser', 'worker-user'],
-    ] as const)
-      if (config[key] !== this.#config[key])
-        throw new Error(`${name} cannot be changed by a reload: restart the daemon`)
-    this.#parts.backends.checkReload(config)
-    refuseOtherLog(config.log, this.#config.log)
-    if (this.#parts.groups.size > OTHER_GROUPS_MAX) {
-      throw new Error('workers of earlier configurations are still finishing their requests: try again later')
-    }
-  }
-
-  /** Starts workers with a new configuration, beside the old ones; whatever fails, its new listeners are closed again. */
-  async #startGroup(config: Config): Promise<WorkerGroup> {
-    const { groups, listeners } = this.#parts
-    try {
-      checkTlsFiles(config)
-      await listeners.take(config)
-      const group = this.#newGroup(config)
-      await groups.start(group)
-      return group
-    } catch (error) {
-      this.#closeUnusedListeners()
-      if (!this.#isStopping) await listeners.take(this.#config)
-      throw error
-    }
-  }
-
-  /** Closes the listeners that nobody has any more. */
-  #closeUnusedListeners(): void {
-    this.#parts.listeners.keep([this.#config, ...this.#parts.groups.configs])
-  }
-}
-
-/** @throws when what is open already would have to be opened anew */
-function refuseOtherLog(log: LogConfig, before: LogConfig): void {
-  for (const key of ['to', 'audit', 'syslog'] as const)
-    if (log[key] !== before[key]) throw new Error(`log.${key} cannot be changed by a reload: restart the daemon`)
 }
 
 function workerCount(config: Config): number {

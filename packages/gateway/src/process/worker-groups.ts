@@ -55,6 +55,11 @@ export class WorkerGroups {
     for (const group of this.#groups) group.forgotten(uuids, why)
   }
 
+  /** Gives every worker what of a newer configuration it can take while it runs. Resolves when that is in force. */
+  async configure(config: Config): Promise<void> {
+    await Promise.all([...this.#groups].map((group) => group.configure(config)))
+  }
+
   /** Tells every worker of services' places that have changed. */
   placesChanged(changes: ServiceChanges): void {
     for (const group of this.#groups) group.placesChanged(changes)

@@ -6,18 +6,18 @@ import { formatListenAddress } from '../config/addresses.ts'
 import { type AccessFields, type ChannelFields, channelLine } from '../logging/access.ts'
 import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
-import type { ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/config.ts'
+import type { Config, ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/config.ts'
 import { Counters } from '../metrics/counters.ts'
 import { mapSharedMemory } from '../metrics/shared-memory.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrival/arrival.ts'
-import { Gateway } from '../proxy/gateway.ts'
+import { Gateway, type GatewaySettings } from '../proxy/gateway.ts'
 import { Greetings } from '../proxy/heads/greetings.ts'
 import { TlsCredentials } from '../proxy/arrival/tls-credentials.ts'
 import type { TlsPair } from '../transport/tls-pair.ts'
 import { Policies } from '../model/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../model/session.ts'
-import { SessionTable } from '../sessions/table.ts'
+import { type SessionTimes, SessionTable } from '../sessions/table.ts'
 import { chooseTransport, type ChosenTransport } from '../transport/choose.ts'
 import type { Question, Told } from './control/questions.ts'
 import { CONTROL_SERVICE, controlPolicy } from './control/policy.ts'
@@ -87,6 +87,12 @@ function longestSilenceMs({ authority, idleTimeoutMs, xapi }: SessionsConfig): n
   return authority === 'xapi' ? Math.min(idleMs, xapi.recheckMs / RECHECK_PARTS) : idleMs
 }
 
+function sessionTimes(sessions: SessionsConfig): SessionTimes {
+  const silenceMs = longestSilenceMs(sessions)
+  const tellIntervalMs = Math.min(TOUCH_INTERVAL_MS, silenceMs)
+  return { idleTimeoutMs: sessions.idleTimeoutMs, tellIntervalMs, silenceMs }
+}
+
 class Worker {
   readonly #gateway: Gateway
   readonly #chosen: ChosenTransport
@@ -95,15 +101,16 @@ class Worker {
   readonly #sessions: SessionTable
   readonly #whereabouts = new Whereabouts()
   readonly #log: Log
+  readonly #audit: Audit | null
   readonly #greetings: Greetings
   readonly #tell: (message: ToPrimary) => void
   /** Runs while there is activity, or something held, to tell of. */
   #touchTimer: NodeJS.Timeout | undefined
-  readonly #tellIntervalMs: number
+  #tellIntervalMs = 0
   #isDraining = false
   /** When the authority was last proved to be heard, on `monotonicMs`, and for how long that serves. */
   #provenMs = monotonicMs()
-  readonly #staleGraceMs: number
+  #staleGraceMs: number
   #trustTimer: NodeJS.Timeout | undefined
   /** Whether the authority tells of endings by itself. */
   readonly #hearsEndings: boolean
@@ -127,40 +134,61 @@ class Worker {
       () => {
         this.#touchTimer ??= setInterval(() => this.#report(), this.#tellIntervalMs)
       },
-      config.sessions.idleTimeoutMs,
-      Math.min(TOUCH_INTERVAL_MS, longestSilenceMs(config.sessions)),
-      longestSilenceMs(config.sessions),
+      sessionTimes(config.sessions),
     )
     this.#whereabouts.take(places)
-    const { services, limits } = config
-    const audit = config.log.audit ? new Audit(config.log.syslog) : null
+    this.#audit = config.log.audit ? new Audit(config.log.syslog) : null
     this.#hearsEndings = config.sessions.authority !== 'xapi'
     this.#chosen = chosen
     this.#gateway = new Gateway({
+      ...this.#settingsOf(config),
       transport: this.#chosen.transport,
-      limits,
-      methods: services.methods,
-      directories: services.directories,
-      policies: policiesOf(services),
       registry: this.#whereabouts,
       sessions: this.#sessions,
       front: config.front,
       xenapiPath,
-      hasHealth: config.control.health,
       returnPath,
       greetings: this.#greetings,
       idPrefix: randomBytes(6).toString('hex'),
       problem: (event, code) => this.#log.error({ event, code }),
-      debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
       burstOver: collectGarbage,
       counters,
-      access: requestsOf(config.log, this.#log, audit),
       taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
-      channel: channelsOf(config.log, this.#log, audit),
     })
     this.#staleGraceMs = config.sessions.staleGraceMs
     this.#judgeTrust()
     this.#tellIntervalMs = Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions))
+  }
+
+  /** What of a configuration the gateway takes while it runs. */
+  #settingsOf({ services, limits, log, control }: Config): GatewaySettings {
+    return {
+      limits,
+      methods: services.methods,
+      directories: services.directories,
+      policies: policiesOf(services),
+      hasHealth: control.health,
+      debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
+      access: requestsOf(log, this.#log, this.#audit),
+      channel: channelsOf(log, this.#log, this.#audit),
+    }
+  }
+
+  /** Takes what of a newer configuration needs no new worker. */
+  #configure({ change, config, tls, places }: Extract<ToWorker, { type: 'configure' }>): void {
+    this.#log.level = config.log.level
+    this.#whereabouts.replace(places)
+    this.#sessions.setTimes(sessionTimes(config.sessions))
+    this.#tellIntervalMs = Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions))
+    if (this.#touchTimer !== undefined) {
+      clearInterval(this.#touchTimer)
+      this.#touchTimer = setInterval(() => this.#report(), this.#tellIntervalMs)
+    }
+    this.#staleGraceMs = config.sessions.staleGraceMs
+    this.#judgeTrust()
+    for (const [index, pair] of tls.entries()) if (pair !== null) this.#credentials.get(index)?.use(pair)
+    this.#gateway.configure(this.#settingsOf(config))
+    this.#tell({ type: 'configured', change })
   }
 
   /** Trusts what the table says until `stale-grace` is over, and ends channels a moment after. */
@@ -210,8 +238,8 @@ class Worker {
         this.#sessions.ended(message.uuids)
         this.#tell({ type: 'confirmed', ending: message.ending })
         break
-      case 'services':
-        this.#gateway.useServices(policiesOf(message.services), message.services.methods)
+      case 'configure':
+        this.#configure(message)
         break
       case 'alive':
         this.#provenMs = message.provenMs

@@ -1,6 +1,7 @@
 // The data plane of one worker: its connections, and what they share.
 
-import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
+import { isDeepStrictEqual } from 'node:util'
+import { FieldLines, type HeadLimits, RequestHead, ResponseHead } from '@xengate/http1'
 import { CLIENT, type Counters, ListenerCounters } from '../metrics/counters.ts'
 import type { LimitsConfig } from '../model/limits.ts'
 import type { LogEvent } from '../logging/event.ts'
@@ -33,26 +34,32 @@ import { Request } from './exchange/request.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './heads/field-ids.ts'
 import type { Greetings } from './heads/greetings.ts'
 import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
-import { type JournalOptions, RequestJournal } from './journal.ts'
+import { type JournalOptions, type JournalSettings, RequestJournal } from './journal.ts'
 import type { ConnectionRecord } from './records.ts'
 import { ServicePool } from './upstream/pool.ts'
 import { type Front, ServiceTarget } from './upstream/target.ts'
 
-/** What a gateway is made from. */
-export interface GatewayOptions extends JournalOptions {
-  readonly transport: Transport
+/** What a gateway takes while it runs: see `configure`. */
+export interface GatewaySettings extends JournalSettings {
   readonly limits: LimitsConfig
   readonly methods: readonly string[]
   readonly directories: readonly string[]
   readonly policies: Policies
+  /** Whether `GET /healthz` is answered. */
+  readonly hasHealth: boolean
+  /** Told of what is of use only to who looks for a fault; null when nobody is. */
+  readonly debug: ((event: LogEvent) => void) | null
+}
+
+/** What a gateway is made from. */
+export interface GatewayOptions extends GatewaySettings, JournalOptions {
+  readonly transport: Transport
   readonly registry: ServiceRegistry
   readonly sessions: SessionTable
   /** xapi, when the gateway stands in front of it: then it has no XenAPI endpoint of its own. */
   readonly front: Front | null
   /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
   readonly xenapiPath: string | null
-  /** Whether `GET /healthz` is answered. */
-  readonly hasHealth: boolean
   /** Unix socket where services bring back what a channel must not answer. */
   readonly returnPath: string
   /** By which they say there which client's they are. */
@@ -61,8 +68,6 @@ export interface GatewayOptions extends JournalOptions {
   readonly idPrefix: string
   /** Told of what goes wrong outside of any request: an event's name, and the system's name of the error. */
   readonly problem: (event: string, code: string) => void
-  /** Told of what is of use only to who looks for a fault; null when nobody is. */
-  readonly debug: ((event: LogEvent) => void) | null
   /** Told that most connections of a burst are gone: a moment to give back the memory that they took. */
   readonly burstOver: () => void
   /** Takes what is counted. */
@@ -86,15 +91,15 @@ const BURST_OVER_MS = 3000
 
 /** See the head of this file. */
 export class Gateway implements ClientContext, Shared {
-  readonly limits: LimitsConfig
+  limits: LimitsConfig
   readonly sessions: SessionTable
   readonly clock: SweepClock
   readonly pool: ServicePool
   readonly holds: Holds = new Holds()
   readonly counters: Counters
   readonly journal: RequestJournal
-  readonly requestHead: RequestHead
-  readonly responseHead: ResponseHead
+  requestHead: RequestHead
+  responseHead: ResponseHead
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
   readonly #admission: Admission
   readonly #options: GatewayOptions
@@ -140,7 +145,7 @@ export class Gateway implements ClientContext, Shared {
       debug,
     })
     const channels = new ChannelSockets(
-      (name) => new ServiceTarget(name, directories).places.map(({ path }) => path),
+      (name) => new ServiceTarget(name, this.#admission.rules.directories).places.map(({ path }) => path),
       clock,
     )
     const hasXenapi = options.xenapiPath !== null
@@ -150,9 +155,8 @@ export class Gateway implements ClientContext, Shared {
       isDraining: () => this.#isDraining,
       nextRequestId: () => this.nextRequestId(),
     })
-    const headLimits = { headBytesMax: limits.headBytes, targetBytesMax: limits.targetBytes }
-    this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits, options.front === null)
-    this.responseHead = new ResponseHead(RESPONSE_FIELDS, headLimits)
+    this.requestHead = newRequestHead(options)
+    this.responseHead = newResponseHead(limits)
   }
 
   get handler(): Handler {
@@ -388,6 +392,22 @@ export class Gateway implements ClientContext, Shared {
     }
   }
 
+  /** Takes other settings: for what comes from now on, and what they no longer allow is ended. */
+  configure(settings: GatewaySettings): void {
+    const { limits, policies, methods, directories, hasHealth, debug } = settings
+    if (!isDeepStrictEqual(limits, this.limits)) {
+      this.limits = limits
+      this.requestHead = newRequestHead({ front: this.#options.front, limits })
+      this.responseHead = newResponseHead(limits)
+      this.clock.setTicks({ soonMs: tickMs(limits), laterMs: LATER_MS })
+    }
+    this.pool.configure({ connectTimeoutMs: limits.connectTimeoutMs, debug })
+    this.journal.configure(settings)
+    this.#admission.configure({ hasHealth, debug })
+    this.#admission.rules = { ...this.#admission.rules, directories }
+    this.useServices(policies, methods)
+  }
+
   /** Takes other policies: what they no longer allow is ended. */
   useServices(policies: Policies, methods: readonly string[]): void {
     this.#admission.rules = { ...this.#admission.rules, policies, methods }
@@ -467,6 +487,18 @@ export class Gateway implements ClientContext, Shared {
       this.#options.burstOver()
     }
   }
+}
+
+function newRequestHead({ front, limits }: Pick<GatewayOptions, 'front' | 'limits'>): RequestHead {
+  return new RequestHead(REQUEST_FIELDS, headLimitsOf(limits), front === null)
+}
+
+function newResponseHead(limits: LimitsConfig): ResponseHead {
+  return new ResponseHead(RESPONSE_FIELDS, headLimitsOf(limits))
+}
+
+function headLimitsOf({ headBytes, targetBytes }: LimitsConfig): HeadLimits {
+  return { headBytesMax: headBytes, targetBytesMax: targetBytes }
 }
 
 function tickMs(limits: LimitsConfig): number {

@@ -42,6 +42,10 @@ export interface HandlerOptions {
   /** Whether the gateway takes no more: then no connection is passed. */
   readonly isDraining: () => boolean
   readonly nextRequestId: () => string
+}
+
+/** What a handler takes while it runs. */
+export interface HandlerSettings {
   /** Whether `GET /healthz` is answered. */
   readonly hasHealth: boolean
   /** Told of what is of use only to who looks for a fault; null when nobody is. */
@@ -58,16 +62,22 @@ export class Admission implements Handler {
   rules: AdmissionRules
   readonly #shared: Shared
   readonly #options: HandlerOptions
+  #settings: HandlerSettings
   readonly #xenapi: Target
   /** xapi as it is for each client that has asked for it. */
   readonly #xapi = new WeakMap<Client, Target>()
   #passes = 0
 
-  constructor(shared: Shared, options: HandlerOptions) {
+  constructor(shared: Shared, options: HandlerOptions & HandlerSettings) {
     this.#shared = shared
     this.#options = options
+    this.#settings = options
     this.rules = options.rules
     this.#xenapi = xenapiTarget(options.xenapiPath ?? '')
+  }
+
+  configure(settings: HandlerSettings): void {
+    this.#settings = settings
   }
 
   handle(head: RequestHead, client: Client, before: Exchange | null): Exchange | null {
@@ -123,8 +133,12 @@ export class Admission implements Handler {
     learned: Learned,
     wasDeclined: boolean,
   ): Decision | XapiDecision {
-    const { front, hasHealth, isDraining } = this.#options
-    if (hasHealth && request.target === HEALTH_PATH && (request.method === 'GET' || request.method === 'HEAD')) {
+    const { front, isDraining } = this.#options
+    if (
+      this.#settings.hasHealth &&
+      request.target === HEALTH_PATH &&
+      (request.method === 'GET' || request.method === 'HEAD')
+    ) {
       return { kind: 'refuse', refusal: isDraining() ? DRAINING : HEALTHY, name: null, entry: null }
     }
     if (front !== null && !isForService(request.target)) {
@@ -174,7 +188,7 @@ export class Admission implements Handler {
     // Nothing may be read behind the service's back.
     if (!client.stop()) return null
     const { channels } = this.rules
-    const { idPrefix, returnPath, greetings, transport, debug } = this.#options
+    const { idPrefix, returnPath, greetings, transport } = this.#options
     const { user, subject, roles, originator } = entry.session
     const { address, port, proto, ends } = client.peer
     const id = `${idPrefix}-c${(this.#passes++).toString(36)}`
@@ -192,7 +206,11 @@ export class Admission implements Handler {
       },
       head.received,
     )
-    debug?.({ event: opened === null ? 'channel-not-offered' : 'channel-offered', channel: id, service: name })
+    this.#settings.debug?.({
+      event: opened === null ? 'channel-not-offered' : 'channel-offered',
+      channel: id,
+      service: name,
+    })
     if (opened === null) {
       client.resume()
       return null
