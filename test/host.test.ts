@@ -48,6 +48,9 @@ test('tells the service manager when it serves, that it lives, and when it stops
   await manager.printed(({ stdout }) => /(?:b'WATCHDOG=1'\n){3}/.exec(stdout) ?? undefined, 'signs of life')
   const [worker = 0] = daemon.workerPids
   assert.doesNotMatch(readFileSync(`/proc/${worker}/environ`, 'latin1'), /NOTIFY_SOCKET|WATCHDOG/)
+  daemon.child.signal('SIGHUP')
+  const reloaded = /b'RELOADING=1\\nMONOTONIC_USEC=\d+\\n[^']*'\n(?:b'WATCHDOG=1'\n)*b'READY=1\\n/
+  await manager.printed(({ stdout }) => reloaded.exec(stdout) ?? undefined, 'a reload')
   assert.equal((await daemon.stop()).code, 0)
   assert.match(manager.stdout, /b'STOPPING=1/)
 })

@@ -192,6 +192,39 @@ describe('a reload', { timeout: 120_000 }, () => {
     assert.equal(daemon.workerPids.length, 1)
   })
 
+  test('by xengate reload returns when it is in force, or says why it is not', async (t) => {
+    const daemon = await startDaemon(scopeOf(t))
+    const { place } = daemon
+    await place.configure({ tables: '[control]\nhealth = true\n' })
+    const taken = await place.command(['reload'])
+    assert.deepEqual(
+      [taken.code, taken.stdout],
+      [0, 'in force: control.health (in the workers that run)\n'],
+      taken.stderr,
+    )
+    const health = 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n'
+    assert.equal((await exchange(daemon.url, health)).status, 200)
+    assert.equal((await place.command(['reload'])).stdout, 'nothing has changed\n')
+
+    await place.configure({ tables: '[control]\nmetrics = "127.0.0.1:1"\nhealth = false\n[host]\nalerts = false\n' })
+    const refused = await place.command(['reload'])
+    assert.equal(refused.code, 1)
+    assert.match(refused.stderr, /host\.alerts cannot be changed by a reload.*\[reload-refused\]/)
+    assert.equal((await exchange(daemon.url, health)).status, 200)
+
+    await place.configure({ tables: '[limits]\nhead-bites = 3' })
+    const invalid = await place.command(['reload'])
+    assert.equal(invalid.code, 1)
+    assert.match(invalid.stderr, /head-bites/)
+    assert.equal((await exchange(daemon.url, health)).status, 200)
+
+    await place.configure({})
+    assert.equal((await daemon.stop()).code, 0)
+    const absent = await place.command(['reload'])
+    assert.equal(absent.code, 1)
+    assert.match(absent.stderr, /\[daemon-absent\]/)
+  })
+
   test('that workers cannot take starts others, and says so', async (t) => {
     const daemon = await startDaemon(scopeOf(t))
     const line = await reload(daemon, { transport: OTHER_TRANSPORT })

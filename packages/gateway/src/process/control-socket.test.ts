@@ -11,6 +11,7 @@ import { createControlServer } from './control-socket.ts'
 describe('control socket', { timeout: 300_000 }, () => {
   test('answers 404 to a target that is nothing, also one that is no URL', async (t) => {
     const server = createControlServer({
+      acts: {},
       signIn: null,
       changed: () => {},
       status: () => ({}),

@@ -17,7 +17,7 @@ import { version } from '../version.ts'
 import type { Watched } from './control/answers.ts'
 import { EventHub } from './control/events.ts'
 import { startControlService } from './control/service.ts'
-import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
+import { type ActOutcome, CONTROL_SOCKET, createControlServer } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { listenPrivately } from './listening-socket.ts'
 import { privateBytes } from './memory.ts'
@@ -165,7 +165,7 @@ class Primary implements GroupListener {
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
     takeSignals((signal) => {
-      if (signal === 'SIGHUP') void this.#reloader.reload()
+      if (signal === 'SIGHUP') void this.#reload()
       else this.#log.info({ event: 'signal-ignored', signal })
     })
   }
@@ -180,6 +180,7 @@ class Primary implements GroupListener {
       changed: ({ event, ...particulars }) => this.#acted(event, particulars),
       status: () => this.#status(),
       services: () => this.#services(),
+      acts: { '/reload': async () => actOf(await this.#reload()) },
     })
     closers.defer(() => closeServer(control))
     await listenPrivately(control, join(this.#config.stateDir, CONTROL_SOCKET), null)
@@ -371,6 +372,14 @@ class Primary implements GroupListener {
     return this.#exitCode
   }
 
+  /** Takes the configuration as it is now, and tells the service manager meanwhile. */
+  async #reload(): Promise<ReloadOutcome> {
+    this.#manager.reloading()
+    const outcome = await this.#reloader.reload()
+    if (!this.#isStopping) this.#manager.ready(this.urls)
+    return outcome
+  }
+
   /** Logs and counts what became of a reload. */
   #reloaded(outcome: ReloadOutcome): void {
     const { own } = this.#statistics
@@ -385,6 +394,23 @@ class Primary implements GroupListener {
     else this.#log.error({ event: 'reload-refused', problem: outcome.problem })
   }
 }
+
+/** What became of a reload, for who asked for it. */
+function actOf(outcome: ReloadOutcome): ActOutcome {
+  switch (outcome.kind) {
+    case 'taken':
+      return { kind: 'done', said: { changed: outcome.changed, workers: outcome.workers } }
+    case 'refused':
+      return { kind: 'failed', code: 'reload-refused', message: outcome.problem }
+    case 'ignored':
+      return { kind: 'failed', code: 'reload-refused', message: IGNORED[outcome.reason] }
+  }
+}
+
+const IGNORED = {
+  stopping: 'the daemon is stopping',
+  'no-configuration-file': 'the daemon has no configuration file',
+} as const
 
 function workerCount(config: Config): number {
   return config.workers === 'auto' ? availableParallelism() : config.workers

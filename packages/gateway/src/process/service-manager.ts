@@ -9,6 +9,7 @@ const WATCHDOG_PARTS = 4
 export class ServiceManager {
   readonly #sender: DatagramSender | null
   readonly #watchdogMs: number
+  #signs: NodeJS.Timeout | undefined
 
   /**
    * @param path of the manager's socket; null when there is none
@@ -27,11 +28,16 @@ export class ServiceManager {
     return new ServiceManager(path ?? null, isMeant ? Number(usec ?? 0) / 1000 : 0)
   }
 
-  /** The daemon serves. From now on it gives signs of life. */
+  /** The daemon serves, or serves again. From the first time on it gives signs of life. */
   ready(urls: readonly string[]): void {
     this.#say(`READY=1\nSTATUS=serving at ${urls.join(', ')}`)
     if (this.#watchdogMs === 0 || this.#sender === null) return
-    setInterval(() => this.#say('WATCHDOG=1'), this.#watchdogMs / WATCHDOG_PARTS).unref()
+    this.#signs ??= setInterval(() => this.#say('WATCHDOG=1'), this.#watchdogMs / WATCHDOG_PARTS).unref()
+  }
+
+  /** The daemon takes another configuration; `ready` follows, whatever becomes of it. */
+  reloading(): void {
+    this.#say(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}\nSTATUS=taking the configuration`)
   }
 
   /** The daemon stops; the manager waits for as long as it has been told to, with signs of life as before. */

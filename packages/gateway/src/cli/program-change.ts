@@ -1,0 +1,19 @@
+// The commands that have the running daemon of this host change, with their options and help.
+
+import type { Command } from 'commander'
+import type { Io } from './io.ts'
+import { examples, type OnExit, withState } from './option.ts'
+import type { StateOptions } from './state.ts'
+
+export function addChange(program: Command, io: Io, onExit: OnExit): void {
+  withState(program.command('reload').summary('have the daemon take its configuration as it is now'))
+    .description(
+      'Has the daemon of this host take its configuration as it is now, as SIGHUP does. Returns when that is in force in every worker; when ' +
+        'it cannot be taken it says why, exits 1, and the earlier one stays in force.',
+    )
+    .addHelpText('after', examples('xengate reload', 'xengate reload --config /etc/xengate/xengate.toml'))
+    .action(async (options: StateOptions) => {
+      const { reload } = await import('./commands/change.ts')
+      onExit(await reload(options, io))
+    })
+}
