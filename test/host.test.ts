@@ -10,6 +10,7 @@ import { test } from 'node:test'
 import { bundle } from '../packaging/bundle.ts'
 import { Child, run } from './harness/child.ts'
 import { type Daemon, Place, startDaemon, USER, XENGATE } from './harness/daemon.ts'
+import { startManager } from './harness/manager.ts'
 import { exchange } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
 import { listen, serveHttp } from './harness/services.ts'
@@ -22,26 +23,11 @@ function get(session: string, name: string = NAME): string {
   return `GET /services/plugin/${name} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\nConnection: close\r\n\r\n`
 }
 
-/** Prints each datagram that comes to the socket argv[1] as a line, in the form of Python. */
-const RECEIVER = `
-import socket, sys
-s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.bind(sys.argv[1])
-print("bound", flush=True)
-while True: print(repr(s.recv(65536)), flush=True)
-`
-
-async function receiver(scope: Scope, path: string): Promise<Child> {
-  const child = new Child(scope, 'python3', ['-c', RECEIVER, path])
-  await child.printed(({ stdout }) => (stdout.startsWith('bound') ? true : undefined), 'its socket')
-  return child
-}
-
 test('tells the service manager when it serves, that it lives, and when it stops; workers do not', async (t) => {
   const scope = scopeOf(t)
   const place = await Place.make(scope)
   const path = join(place.directory, 'notify')
-  const manager = await receiver(scope, path)
+  const manager = await startManager(scope, path)
   const env = ['env', `NOTIFY_SOCKET=${path}`, 'WATCHDOG_USEC=400000']
   const daemon = await place.start(env)
   await manager.printed(({ stdout }) => /b'READY=1\\nSTATUS=serving at http:/.exec(stdout) ?? undefined, 'READY')

@@ -13,6 +13,7 @@ export {
   REPORT_INTERVAL_MS,
 } from './offer.ts'
 export {
+  boundPath,
   closeDescriptor,
   cutConnection,
   descriptorOf,

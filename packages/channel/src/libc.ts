@@ -44,6 +44,9 @@ export const setsockopt: KoffiFunc<
 export const ioctl: KoffiFunc<(fd: number, request: number, ...argument: ['void *', Uint8Array]) => number> = libc.func(
   'int ioctl(int, unsigned long, ...)',
 )
+export const getsockname: KoffiFunc<(fd: number, address: Uint8Array, bytes: Uint8Array) => number> = libc.func(
+  'int getsockname(int, void *, void *)',
+)
 export const shutdown: KoffiFunc<(fd: number, how: number) => number> = libc.func('int shutdown(int, int)')
 
 export const AF_UNSPEC = 0

@@ -16,4 +16,15 @@ export function addChange(program: Command, io: Io, onExit: OnExit): void {
       const { reload } = await import('./commands/change.ts')
       onExit(await reload(options, io))
     })
+  withState(program.command('upgrade').summary('have the program that is on disk now take the place of the daemon'))
+    .description(
+      'Has the program that is on disk now take the place of the daemon of this host, as SIGUSR2 does: it is started beside the one that runs, gets its ' +
+        'listening sockets, and when it serves the earlier one finishes what is under way, and ends. Returns when it serves; when it does ' +
+        'not, says why, exits 1, and the earlier one serves on. Also a restart that no client notices.',
+    )
+    .addHelpText('after', examples('xengate upgrade', 'xengate upgrade --config /etc/xengate/xengate.toml'))
+    .action(async (options: StateOptions) => {
+      const { upgrade } = await import('./commands/change.ts')
+      onExit(await upgrade(options, io))
+    })
 }

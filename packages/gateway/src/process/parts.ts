@@ -2,7 +2,6 @@
 // closed in the reverse order.
 
 import { randomBytes } from 'node:crypto'
-import type { Server } from 'node:http'
 import { join } from 'node:path'
 import type { Config, PoolConfig } from '../config/config.ts'
 import { Audit } from '../logging/audit.ts'
@@ -17,11 +16,16 @@ import type { XenApiPool } from '../xenapi/records.ts'
 import { createXenApi, type XenApi } from '../xenapi/server.ts'
 import { type Account, accountOf } from './account.ts'
 import { Backends } from './backends/backends.ts'
+import type { Link } from './link.ts'
 import { Listeners } from './listeners.ts'
 import { bindListener, listenPrivately, OPEN_SOCKET_FILE, removeStaleSocket } from './listening-socket.ts'
+import type { Predecessor } from './predecessor.ts'
+import { closeServer } from './servers.ts'
 import { SessionBroker } from './session-broker.ts'
+import { sockets } from './sockets.ts'
 import { Statistics } from './statistics.ts'
 import { readTlsPair } from './tls-files.ts'
+import { joinPredecessor } from './upgrade.ts'
 import type { WorkerSockets } from './worker-group.ts'
 import { WorkerGroups } from './worker-groups.ts'
 
@@ -47,25 +51,44 @@ export interface Parts {
   readonly listeners: Listeners
   readonly returns: WorkerSockets['returns'] & { readonly close: () => void }
   readonly groups: WorkerGroups
+  /** To processes whose place this one takes, or that take its place. */
+  readonly links: Set<Link>
+  /** To the one whose place this process takes; null: nobody's. */
+  readonly predecessor: Link | null
 }
 
-/** Opens them; nothing serves clients yet. @param closers takes what closes them. @throws when something cannot be had */
-export async function openParts(config: Config, log: Log, closers: AsyncDisposableStack): Promise<Parts> {
+/**
+ * Opens them; nothing serves clients yet.
+ * @param closers takes what closes them
+ * @param predecessor whose place this process takes; null: nobody's
+ * @throws when something cannot be had
+ */
+export async function openParts(
+  config: Config,
+  log: Log,
+  closers: AsyncDisposableStack,
+  predecessor: Predecessor | null,
+): Promise<Parts> {
   const inForce: InForce = { config }
   const audit = config.log.audit ? new Audit(config.log.syslog) : null
   const groups = new WorkerGroups()
   const statistics = new Statistics()
+  const links = new Set<Link>()
   await takeStateDirectory(config.stateDir)
   if (isNarrow(config.stateDir)) log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
   const backends = await Backends.open(config, log, (changes) => groups.placesChanged(changes))
   closers.defer(() => backends.close())
   const broker = new SessionBroker(
     backends.authority,
-    (uuids) => groups.ended(uuids),
+    async (uuids) => {
+      await Promise.all([groups.ended(uuids), ...[...links].map((link) => link.ended(uuids))])
+    },
     (uuids, why) => groups.forgotten(uuids, why),
     (error) => backends.report('authority-unavailable', error),
   )
-  backends.start()
+  // Before anything ends here.
+  const link = predecessor === null ? null : joinPredecessor({ broker, groups, statistics, links }, predecessor)
+  backends.start(link !== null)
   const stopping = new AbortController()
   const signedLog = watchedLog(log, ({ event, ...particulars }) => {
     countSignIn(statistics, config, event)
@@ -77,13 +100,26 @@ export async function openParts(config: Config, log: Log, closers: AsyncDisposab
     closers.defer(() => closeServer(xenapi.server))
     await listenPrivately(xenapi.server, xenapiPathIn(config), workerAccount(config))
   }
-  const returns = await openReturns(config)
+  const returns = await openReturns(config, predecessor)
   closers.defer(() => returns.close())
   const listeners = new Listeners()
   closers.defer(() => listeners.close())
   checkTlsFiles(config)
   await listeners.take(config)
-  return { inForce, audit, backends, broker, statistics, xenapi, stopping, listeners, returns, groups }
+  return {
+    inForce,
+    audit,
+    backends,
+    broker,
+    statistics,
+    xenapi,
+    stopping,
+    listeners,
+    returns,
+    groups,
+    links,
+    predecessor: link,
+  }
 }
 
 /** The state directory cannot be used: the text says why. */
@@ -99,8 +135,10 @@ async function takeStateDirectory(path: string): Promise<void> {
   } catch (cause) {
     throw new StateDirectoryError(`cannot use the state directory ${path}: ${String(cause)}`, { cause })
   }
+  const xenapi = join(path, XENAPI_SOCKET)
+  if (sockets.isGiven(xenapi)) return
   try {
-    await removeStaleSocket(join(path, XENAPI_SOCKET))
+    await removeStaleSocket(xenapi)
   } catch (cause) {
     throw new StateDirectoryError(`cannot use the state directory ${path}: another xengate is running with it`, {
       cause,
@@ -114,10 +152,12 @@ export function xenapiPathIn({ stateDir }: Config): string {
 }
 
 /** The socket where services bring back requests, and the key by which workers recognise what they told services to say there. */
-async function openReturns({ stateDir }: Config): Promise<Parts['returns']> {
+async function openReturns({ stateDir }: Config, predecessor: Predecessor | null): Promise<Parts['returns']> {
   const path = join(stateDir, RETURN_SOCKET)
   const bound = await bindListener({ kind: 'unix', path }, OPEN_SOCKET_FILE)
-  return { fd: bound.fd, path, key: randomBytes(32).toString('hex'), close: () => bound.close() }
+  // Services have been told it for as long as their channels live.
+  const key = predecessor?.returnKey ?? randomBytes(32).toString('hex')
+  return { fd: bound.fd, path, key, close: () => bound.close() }
 }
 
 /** Not listening yet; null where clients log in elsewhere. */
@@ -180,10 +220,4 @@ export function checkTlsFiles({ listen }: Config): void {
 /** Whom workers run as; null: this process's user. */
 export function workerAccount({ workerUser }: Config): Account | null {
   return workerUser === null ? null : accountOf(workerUser)
-}
-
-/** Closes a server with all its connections. */
-export function closeServer(server: Server): void {
-  server.close()
-  server.closeAllConnections()
 }

@@ -4,6 +4,7 @@
 // Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, control socket, workers. Stop is the
 // reverse, but for what is not accepted yet, which is refused at once.
 
+import type { Server } from 'node:http'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
@@ -23,12 +24,16 @@ import { listenPrivately } from './listening-socket.ts'
 import { privateBytes } from './memory.ts'
 import { Looks, type Looked } from './looks.ts'
 import { type Ailment, MetricsListener } from './metrics-listener.ts'
-import { closeServer, openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
+import { openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
+import type { Predecessor } from './predecessor.ts'
 import { Reloader, type ReloadOutcome } from './reloader.ts'
 import { ServiceManager } from './service-manager.ts'
+import { closeServer, retireServer } from './servers.ts'
 import { takeSignals } from './signals.ts'
+import { sockets } from './sockets.ts'
 import type { Statistics } from './statistics.ts'
 import { elsewhere, servicesOf, statusOf, workersMemoryBytes } from './status.ts'
+import { startSuccessor, tellLastCounts, tellServing } from './upgrade.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
 /** What the primary is started with. */
@@ -39,6 +44,8 @@ export interface PrimaryOptions {
   readonly log: Log
   /** Reads the configuration again, at SIGHUP; rejects when it is not valid. Absent: SIGHUP is ignored. */
   readonly reload?: () => Promise<Config>
+  /** Whose place this process takes; absent: nobody's. */
+  readonly predecessor?: Predecessor | null
   /** Prints one line for people and programs that wait for it. */
   readonly print: (line: string) => void
   /** Says something to the person at the terminal; absent when there is none. */
@@ -54,13 +61,14 @@ export interface RunningPrimary {
 }
 
 /**
- * Starts everything, and serves until SIGTERM or SIGINT; a second one stops at once. SIGHUP reloads.
+ * Starts everything, and serves until SIGTERM or SIGINT; a second one stops at once. SIGHUP reloads, and at SIGUSR2 the program that is on
+ * disk by then takes the place of this process.
  * @throws with what was started stopped again, when something cannot be had
  */
 export async function startPrimary(options: PrimaryOptions): Promise<RunningPrimary> {
   await using closers = new AsyncDisposableStack()
   closers.defer(() => options.log.flush())
-  const parts = await openParts(options.config, options.log, closers)
+  const parts = await openParts(options.config, options.log, closers, options.predecessor ?? null)
   const primary = new Primary(options, parts)
   await primary.start(closers)
   const { urls } = primary
@@ -89,7 +97,14 @@ class Primary implements GroupListener {
     this.#parts.groups.watched(isWatched)
   })
   readonly #reloader: Reloader
+  /** Servers of this process that end with it. */
+  readonly #servers: Server[] = []
+  #controlService: Server | null = null
   #isStopping = false
+  #isUpgrading = false
+  /** Ends `serve`; null before it is called. */
+  #ended: ((exitCode: Promise<number>) => void) | null = null
+  #closers: AsyncDisposableStack | null = null
   #exitCode = 0
 
   constructor(options: PrimaryOptions, parts: Parts) {
@@ -105,7 +120,7 @@ class Primary implements GroupListener {
       read: options.reload,
       forWorkers: (config) => this.#withinDescriptors(config),
       newGroup: (config) => this.#newGroup(config),
-      isStopping: () => this.#isStopping,
+      hindrance: () => (this.#isStopping ? 'stopping' : this.#isUpgrading ? 'upgrading' : null),
       done: (outcome) => this.#reloaded(outcome),
     })
     const looks = new Looks()
@@ -144,7 +159,7 @@ class Primary implements GroupListener {
 
   /** @param closers takes what closes the rest. @throws when something cannot be had */
   async start(closers: AsyncDisposableStack): Promise<void> {
-    const { backends, groups } = this.#parts
+    const { backends, groups, predecessor } = this.#parts
     const config = this.#config
     closers.defer(() => this.#metrics.close())
     await this.#metrics.take(config.control.metrics)
@@ -164,8 +179,10 @@ class Primary implements GroupListener {
     backends.health?.start()
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
+    if (predecessor !== null) tellServing(predecessor, this.urls)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
+      else if (signal === 'SIGUSR2') void this.#upgrade()
       else this.#log.info({ event: 'signal-ignored', signal })
     })
   }
@@ -180,10 +197,15 @@ class Primary implements GroupListener {
       changed: ({ event, ...particulars }) => this.#acted(event, particulars),
       status: () => this.#status(),
       services: () => this.#services(),
-      acts: { '/reload': async () => actOf(await this.#reload()) },
+      acts: { '/reload': async () => actOf(await this.#reload()), '/upgrade': () => this.#upgrade() },
     })
-    closers.defer(() => closeServer(control))
+    this.#ownServer(control, closers)
     await listenPrivately(control, join(this.#config.stateDir, CONTROL_SOCKET), null)
+  }
+
+  #ownServer(server: Server, closers: AsyncDisposableStack): void {
+    this.#servers.push(server)
+    closers.defer(() => closeServer(server))
   }
 
   async #services(): Promise<readonly unknown[]> {
@@ -209,9 +231,8 @@ class Primary implements GroupListener {
     const [directory = ''] = this.#config.services.directories
     try {
       const server = await startControlService(watched, directory, workerAccount(this.#config))
-      closers.defer(() => closeServer(server))
-      // Whoever listens to events would be waited for.
-      this.#parts.stopping.signal.addEventListener('abort', () => closeServer(server))
+      this.#controlService = server
+      this.#ownServer(server, closers)
     } catch (error) {
       this.#log.warn({ event: 'control-unavailable', directory, error: failureOf(error) })
     }
@@ -232,7 +253,7 @@ class Primary implements GroupListener {
       memoryBytes: privateBytes() + workersMemoryBytes(this.#parts.groups.pids),
     })
     const sources = new DataSources(directory, sample, this.#log)
-    closers.defer(() => sources.close())
+    closers.defer(() => sources.close(sockets.areHandedOver))
     sources.start()
   }
 
@@ -341,6 +362,8 @@ class Primary implements GroupListener {
   /** Waits for signals, and keeps taking them until the process is gone. Resolves with the exit code. */
   serve(closers: AsyncDisposableStack): Promise<number> {
     const { promise, resolve } = Promise.withResolvers<number>()
+    this.#closers = closers
+    this.#ended = resolve
     let firstMs = 0
     const onStop = (signal: NodeJS.Signals): void => {
       const nowMs = performance.now()
@@ -350,7 +373,7 @@ class Primary implements GroupListener {
       firstMs = nowMs
       this.#log.info({ event: 'stopping', signal, isSecond })
       if (isSecond) this.#parts.groups.destroy()
-      else resolve(this.#stop(closers))
+      else this.#ended?.(this.#stop(closers))
     }
     process.on('SIGTERM', onStop).on('SIGINT', onStop)
     return promise
@@ -361,10 +384,16 @@ class Primary implements GroupListener {
     const { backends, groups, listeners, returns, stopping } = this.#parts
     this.#manager.stopping()
     stopping.abort()
+    // Whoever listens to events would be waited for.
+    if (this.#controlService !== null) closeServer(this.#controlService)
     backends.withdraw()
     listeners.close()
     returns.close()
     await groups.drain()
+    return this.#close(closers)
+  }
+
+  async #close(closers: AsyncDisposableStack): Promise<number> {
     await closers.disposeAsync()
     this.#log.info({ event: 'stopped' })
     this.#log.flush()
@@ -378,6 +407,54 @@ class Primary implements GroupListener {
     const outcome = await this.#reloader.reload()
     if (!this.#isStopping) this.#manager.ready(this.urls)
     return outcome
+  }
+
+  /**
+   * Has the program that is on disk now take the place of this process: it is started beside this one, and when it serves this one lets
+   * what is under way finish, and ends. When it cannot serve, this one goes on.
+   */
+  async #upgrade(): Promise<ActOutcome> {
+    const hindrance = this.#hindrance()
+    if (hindrance !== null) {
+      this.#log.warn({ event: 'upgrade-ignored', reason: hindrance })
+      return { kind: 'failed', code: 'upgrade-refused', message: IGNORED[hindrance] }
+    }
+    this.#isUpgrading = true
+    await this.#reloader.idle()
+    this.#manager.reloading()
+    const start = await startSuccessor(this.#parts, this.#parts.returns.key, this.#manager.environment)
+    if (start.kind === 'failed') {
+      this.#isUpgrading = false
+      this.#manager.ready(this.urls)
+      this.#log.error({ event: 'upgrade-refused', problem: start.problem })
+      return { kind: 'failed', code: 'upgrade-refused', message: start.problem }
+    }
+    const { pid, version: newVersion } = start
+    this.#acted('upgraded', { successor: pid, from: version(), to: newVersion })
+    this.#manager.succeededBy(pid, this.urls)
+    if (this.#closers !== null) this.#ended?.(this.#retire(this.#closers))
+    return { kind: 'done', said: { pid, version: newVersion } }
+  }
+
+  #hindrance(): keyof typeof IGNORED | null {
+    if (this.#isStopping) return 'stopping'
+    if (this.#isUpgrading) return 'upgrading'
+    return this.#options.reload === undefined ? 'no-configuration-file' : null
+  }
+
+  /** Lets what is under way finish, while another process has what comes, and stops everything. Returns the exit code. */
+  async #retire(closers: AsyncDisposableStack): Promise<number> {
+    const { backends, groups, listeners, returns, stopping, xenapi } = this.#parts
+    this.#isStopping = true
+    sockets.handedOver()
+    backends.handOver()
+    stopping.abort()
+    listeners.close()
+    returns.close()
+    const servers = xenapi === null ? this.#servers : [...this.#servers, xenapi.server]
+    await Promise.all([groups.drain(false), this.#metrics.retire(), ...servers.map((server) => retireServer(server))])
+    tellLastCounts(this.#parts)
+    return this.#close(closers)
   }
 
   /** Logs and counts what became of a reload. */
@@ -409,6 +486,7 @@ function actOf(outcome: ReloadOutcome): ActOutcome {
 
 const IGNORED = {
   stopping: 'the daemon is stopping',
+  upgrading: 'an upgrade is under way',
   'no-configuration-file': 'the daemon has no configuration file',
 } as const
 

@@ -10,6 +10,9 @@ import type { MetricsListener } from './metrics-listener.ts'
 import { checkTlsFiles, type Parts } from './parts.ts'
 import type { WorkerGroup } from './worker-group.ts'
 
+/** Why a reload is not looked at. */
+export type Hindrance = 'stopping' | 'upgrading'
+
 /** What became of the workers: nothing, or they were told, or others took their places. */
 export type WorkersAfter = 'untouched' | 'told' | 'new'
 
@@ -19,7 +22,7 @@ export type ReloadOutcome =
   /** Nothing was changed. */
   | { readonly kind: 'refused'; readonly problem: string }
   /** It was not looked at. */
-  | { readonly kind: 'ignored'; readonly reason: 'stopping' | 'no-configuration-file' }
+  | { readonly kind: 'ignored'; readonly reason: Hindrance | 'no-configuration-file' }
 
 /** What a reloader is made from. */
 export interface ReloaderOptions {
@@ -32,7 +35,8 @@ export interface ReloaderOptions {
   readonly forWorkers: (config: Config) => Config
   /** Not started yet. */
   readonly newGroup: (config: Config) => WorkerGroup
-  readonly isStopping: () => boolean
+  /** Why nothing is taken now; null when it is. */
+  readonly hindrance: () => Hindrance | null
   /** Told of each outcome. */
   readonly done: (outcome: ReloadOutcome) => void
 }
@@ -60,6 +64,11 @@ export class Reloader {
     return this.#group
   }
 
+  /** Resolves when none is under way. */
+  async idle(): Promise<void> {
+    while (this.#current !== null) await this.#current
+  }
+
   /** Resolves when the new configuration is in force in every worker, or is refused. */
   reload(): Promise<ReloadOutcome> {
     if (this.#current !== null) {
@@ -82,8 +91,9 @@ export class Reloader {
   }
 
   async #outcome(): Promise<ReloadOutcome> {
-    const { read, isStopping } = this.#options
-    if (isStopping()) return { kind: 'ignored', reason: 'stopping' }
+    const { read, hindrance } = this.#options
+    const reason = hindrance()
+    if (reason !== null) return { kind: 'ignored', reason }
     if (read === undefined) return { kind: 'ignored', reason: 'no-configuration-file' }
     try {
       const config = await read()
@@ -124,7 +134,7 @@ export class Reloader {
 
   /** @throws when `config` cannot be taken by a running daemon, or not now */
   #check(config: Config): void {
-    if (this.#options.isStopping()) throw new Error('the daemon is stopping')
+    if (this.#options.hindrance() === 'stopping') throw new Error('the daemon is stopping')
     for (const [key, name] of [
       ['stateDir', 'state-dir'],
       ['workerUser', 'worker-user'],
@@ -157,7 +167,7 @@ export class Reloader {
     }
     const group = await this.#startGroup(config).catch(async (error: unknown) => {
       this.#closeUnusedListeners()
-      if (!this.#options.isStopping()) await listeners.take(this.#config)
+      if (this.#options.hindrance() !== 'stopping') await listeners.take(this.#config)
       throw error
     })
     const old = this.#group

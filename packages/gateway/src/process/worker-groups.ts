@@ -78,9 +78,9 @@ export class WorkerGroups {
     for (const group of this.#groups) group.watched(isWatched)
   }
 
-  /** Lets all finish, with nobody to take new connections. Resolves when every worker is gone. */
-  async drain(): Promise<void> {
-    await Promise.all([...this.#groups].map((group) => group.drain(true)))
+  /** Lets all finish. Resolves when every worker is gone. @param closesIdle whether nobody else takes new connections */
+  async drain(closesIdle = true): Promise<void> {
+    await Promise.all([...this.#groups].map((group) => group.drain(closesIdle)))
   }
 
   /** Ends all workers now. */

@@ -1,4 +1,4 @@
-// xengate reload: the daemon of this host takes its configuration as it is now.
+// xengate reload, upgrade: the daemon of this host takes its configuration, or its program, as it is now.
 
 import { haveDaemon } from '../daemon.ts'
 import { CliError, EXIT } from '../errors.ts'
@@ -17,4 +17,12 @@ export async function reload(options: StateOptions, io: Io): Promise<number> {
 const WORKERS: Readonly<Record<string, string>> = {
   told: 'in the workers that run',
   new: 'with new workers',
+}
+
+/** @throws {CliError} `upgrade-refused` when the program that is there now does not serve: the earlier one serves on */
+export async function upgrade(options: StateOptions, io: Io): Promise<number> {
+  const { isDone, said } = await haveDaemon(await stateDirectory(options, io), '/upgrade')
+  if (!isDone) throw new CliError('upgrade-refused', String(said['message']))
+  print(io, `version ${String(said['version'])} serves, process ${String(said['pid'])}`)
+  return EXIT.ok
 }

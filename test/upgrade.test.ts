@@ -1,0 +1,229 @@
+// Another version takes the place of the one that runs, and nobody notices.
+
+import assert from 'node:assert/strict'
+import { readFileSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { type Daemon, type DaemonSettings, Place, startDaemon } from './harness/daemon.ts'
+import { until } from './harness/deadline.ts'
+import { Scrape } from './harness/metrics.ts'
+import { startManager } from './harness/manager.ts'
+import { exchange, RawClient } from './harness/raw.ts'
+import { type Scope, scopeOf } from './harness/scope.ts'
+import { serveHttp } from './harness/services.ts'
+import { freePort } from './harness/tls.ts'
+
+const NAME = 'com.example.work'
+const NOTHING = 'GET /nothing HTTP/1.1\r\nHost: gate\r\n\r\n'
+
+function asked(session: string, path = '', lines = ''): string {
+  return `GET /services/plugin/${NAME}${path} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n${lines}\r\n`
+}
+
+/** A daemon that upgrades may be asked of, and a service. What takes its place is ended with it. */
+async function start(
+  scope: Scope,
+  settings: DaemonSettings = {},
+): Promise<{ daemon: Daemon; session: string; held: Promise<void>; release: () => void }> {
+  const daemon = await startDaemon(scope, settings)
+  scope.defer(async () => {
+    for (const pid of upgraded(daemon)) if (isAlive(pid)) process.kill(pid, 'SIGTERM')
+    await until(() => upgraded(daemon).every((pid) => !isAlive(pid)), 'the end of all that took its place')
+  })
+  const held = Promise.withResolvers<void>()
+  const release = Promise.withResolvers<void>()
+  await serveHttp(scope, daemon.place.socket(NAME), ({ url = '' }, response) => {
+    if (!url.endsWith('/held')) {
+      response.end('done')
+      return
+    }
+    response.write('begun ')
+    held.resolve()
+    void release.promise.then(() => response.end('and done'))
+  })
+  return { daemon, session: await daemon.login(), held: held.promise, release: () => release.resolve() }
+}
+
+function upgraded({ events }: Daemon): readonly number[] {
+  return events.filter(({ event }) => event === 'upgraded').map((event) => Number(event['successor']))
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
+/** A service manager that opens two sockets, starts what follows, and lets it have them. */
+const ACTIVATE = `
+import fcntl, os, socket, sys
+port, path, names = sys.argv[1:4]
+tcp = socket.socket(); tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+tcp.bind(("127.0.0.1", int(port))); tcp.listen()
+unix = socket.socket(socket.AF_UNIX); unix.bind(path); unix.listen()
+kept = [os.dup(one.fileno()) for one in (tcp, unix)]
+low = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in kept]
+for at, fd in enumerate(low): os.dup2(fd, 3 + at, inheritable=True)
+os.environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()))
+if names: os.environ["LISTEN_FDNAMES"] = names
+os.execvp(sys.argv[4], sys.argv[4:])
+`
+
+/** Whether a process has a handler for SIGUSR2, whose default is to end it. */
+function takesSignals(pid: number): boolean {
+  const [, caught = '0'] = /^SigCgt:\s+([0-9a-f]+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
+  return (BigInt(`0x${caught}`) & 0x800n) !== 0n
+}
+
+/** Asks for an upgrade, as an operator does. @returns the process that serves then */
+async function upgrade(daemon: Daemon): Promise<number> {
+  const seen = upgraded(daemon).length
+  const { code, stdout, stderr } = await daemon.place.command(['upgrade'])
+  assert.equal(code, 0, stderr)
+  assert.match(stdout, /^version \S+ serves, process \d+\n$/)
+  return until(() => upgraded(daemon)[seen], 'the upgrade in the log')
+}
+
+describe('an upgrade', { timeout: 300_000 }, () => {
+  test('has another process serve, with the sockets and sessions that there are, and finishes what is under way', async (t) => {
+    const scope = scopeOf(t)
+    const { daemon, session, held, release } = await start(scope, {
+      workers: 2,
+      listen: ['127.0.0.1:0', 'unix:a.sock'],
+    })
+    const unix = `unix:${join(daemon.place.directory, 'a.sock')}`
+    const { ino } = statSync(join(daemon.place.directory, 'a.sock'))
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    const pid = await upgrade(daemon)
+    assert.notEqual(pid, daemon.child.pid)
+    assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
+    assert.equal((await exchange(unix, asked(session))).text, 'done')
+    assert.equal(((await daemon.place.ask('/status')) as { pid: number }).pid, pid)
+    release()
+    assert.equal((await client.response()).text, 'begun and done')
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    assert.equal(daemon.child.process.exitCode, 0)
+    // Its files are those of the process that has its place.
+    assert.equal(statSync(join(daemon.place.directory, 'a.sock')).ino, ino)
+    assert.equal((await exchange(unix, asked(session))).text, 'done')
+    await daemon.logout(session)
+    assert.equal((await exchange(daemon.url, asked(session))).status, 403)
+  })
+
+  test('by SIGUSR2 does the same, again and again', async (t) => {
+    const { daemon, session } = await start(scopeOf(t))
+    for (let round = 0; round < 2; round++) {
+      process.kill(upgraded(daemon).at(-1) ?? daemon.child.pid, 'SIGUSR2')
+      await until(() => upgraded(daemon)[round], 'the upgrade')
+      assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
+    }
+  })
+
+  test('that is asked for while the daemon starts is done when it has started', async (t) => {
+    const scope = scopeOf(t)
+    const place = await Place.make(scope)
+    const child = place.spawn()
+    await until(() => takesSignals(child.pid), 'the process to take signals')
+    child.signal('SIGUSR2')
+    const successor = await child.printed(({ stdout }) => /"successor":(\d+)/.exec(stdout)?.[1], 'the upgrade')
+    await until(() => child.hasEnded, 'the end of the first')
+    process.kill(Number(successor), 'SIGTERM')
+    assert.equal((await child.exited).code, 0)
+  })
+
+  test('to what does not serve is refused with the reason, and the one that runs serves on', async (t) => {
+    const scope = scopeOf(t)
+    const place = await Place.make(scope)
+    await place.addDefaultUser()
+    // An executable of its own, which can be exchanged.
+    const node = join(place.directory, 'node')
+    symlinkSync(process.execPath, node)
+    const daemon = await place.start(['sh', '-c', 'shift; exec ./node "$@"', 'sh'])
+    await place.configure({ tables: '[limits]\nhead-bites = 3' })
+    process.kill(daemon.child.pid, 'SIGUSR2')
+    const refused = await daemon.event(({ event }) => event === 'upgrade-refused', 'the refusal')
+    assert.match(String(refused['problem']), /head-bites/)
+    await place.configure({})
+    rmSync(node)
+    symlinkSync('/bin/false', node)
+    const broken = await place.command(['upgrade'])
+    assert.equal(broken.code, 1)
+    assert.match(broken.stderr, /it ended before it served \(exit code 1\) \[upgrade-refused\]/)
+    rmSync(node)
+    const absent = await place.command(['upgrade'])
+    assert.match(absent.stderr, /it cannot be started: .*ENOENT.* \[upgrade-refused\]/)
+    assert.equal((await exchange(daemon.url, NOTHING)).status, 404)
+    assert.equal((await daemon.stop()).code, 0)
+  })
+
+  test('ends what a session has under way in the earlier process when it ends in the later one', async (t) => {
+    const scope = scopeOf(t)
+    const { daemon, session, held } = await start(scope)
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    await client.until('begun ')
+    await upgrade(daemon)
+    await daemon.logout(session)
+    assert.doesNotMatch((await client.end()).toString(), /done/)
+  })
+
+  test('loses no count, and adds none twice', async (t) => {
+    const scope = scopeOf(t)
+    const path = join(await scope.directory(), 'metrics.sock')
+    const { daemon, session } = await start(scope, { tables: `[control]\nmetrics = "unix:${path}"\n` })
+    const requests = async (): Promise<number> => {
+      return (await Scrape.of(`unix:${path}`)).sum('xengate_requests_total', { service: NAME, code: '2xx' })
+    }
+    for (let count = 0; count < 5; count++) await exchange(daemon.url, asked(session, '', 'Connection: close\r\n'))
+    await until(async () => (await requests()) === 5, 'what was counted')
+    for (let round = 1; round <= 2; round++) {
+      await upgrade(daemon)
+      assert.equal(await requests(), 4 + round)
+      await exchange(daemon.url, asked(session, '', 'Connection: close\r\n'))
+      await until(async () => (await requests()) === 5 + round, 'one more')
+    }
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    assert.equal(await requests(), 7)
+  })
+
+  test('tells the service manager which process is the one', async (t) => {
+    const scope = scopeOf(t)
+    const place = await Place.make(scope)
+    const path = join(place.directory, 'notify')
+    const manager = await startManager(scope, path)
+    const daemon = await place.start(['env', `NOTIFY_SOCKET=${path}`, 'WATCHDOG_USEC=400000'])
+    const pid = await upgrade(daemon)
+    scope.defer(() => void process.kill(pid, 'SIGTERM'))
+    const said = /b'RELOADING=1\\nMONOTONIC_USEC=\d+\\n[^]*b'READY=1\\nMAINPID=(\d+)\\n/
+    const [, main] = await manager.printed(({ stdout }) => said.exec(stdout) ?? undefined, 'the other process')
+    assert.equal(Number(main), pid)
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    const { length } = manager.stdout
+    await manager.printed(({ stdout }) => stdout.slice(length).includes("b'WATCHDOG=1'") || undefined, 'signs of life')
+  })
+})
+
+describe('sockets of the service manager', { timeout: 300_000 }, () => {
+  for (const names of ['', 'one:two'])
+    test(`are used ${names === '' ? 'without' : 'with'} names, stay when the daemon stops, and go on in an upgrade`, async (t) => {
+      const scope = scopeOf(t)
+      const port = await freePort()
+      const place = await Place.make(scope, { listen: [`127.0.0.1:${port}`, 'unix:a.sock'] })
+      const path = join(place.directory, 'a.sock')
+      const daemon = await place.start(['python3', '-c', ACTIVATE, String(port), path, names])
+      assert.equal((await exchange(`http://127.0.0.1:${port}`, NOTHING)).status, 404)
+      assert.equal((await exchange(`unix:${path}`, NOTHING)).status, 404)
+      const pid = await upgrade(daemon)
+      await until(() => daemon.child.hasEnded, 'the end of the first')
+      assert.equal((await exchange(`unix:${path}`, NOTHING)).status, 404)
+      assert.equal((await exchange(`http://127.0.0.1:${port}`, NOTHING)).status, 404)
+      process.kill(pid, 'SIGTERM')
+      await until(() => !isAlive(pid), 'the end of the second')
+      assert.ok(statSync(path).isSocket(), 'the file is not the daemon’s')
+    })
+})
