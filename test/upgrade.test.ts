@@ -12,8 +12,10 @@ import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
 import { serveHttp } from './harness/services.ts'
 import { freePort } from './harness/tls.ts'
+import { Traffic } from './harness/traffic.ts'
 
 const NAME = 'com.example.work'
+const OTHER = 'com.example.other'
 const NOTHING = 'GET /nothing HTTP/1.1\r\nHost: gate\r\n\r\n'
 
 function asked(session: string, path = '', lines = ''): string {
@@ -206,6 +208,89 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     const { length } = manager.stdout
     await manager.printed(({ stdout }) => stdout.slice(length).includes("b'WATCHDOG=1'") || undefined, 'signs of life')
   })
+})
+
+describe('clients', { timeout: 300_000 }, () => {
+  for (const address of ['127.0.0.1:0', 'unix:gate.sock'])
+    test(`at ${address} notice nothing of reloads that need other workers, and of upgrades`, async (t) => {
+      const scope = scopeOf(t)
+      const settings = { workers: 2, listen: [address] }
+      const { daemon, session } = await start(scope, settings)
+      const traffic = new Traffic({
+        url: daemon.url,
+        request: asked(session),
+        answer: '\r\n\r\ndone',
+        kept: 60,
+        pauseMs: 20,
+        fresh: 4,
+      })
+      scope.defer(async () => void (await traffic.stop()))
+      await traffic.more(200)
+      for (let round = 1; round <= 6; round++) {
+        const isUpgrade = round % 3 === 0
+        if (isUpgrade) await upgrade(daemon)
+        else {
+          await daemon.place.configure({ ...settings, workers: 1 + (round % 3) })
+          const { code, stderr } = await daemon.place.command(['reload'])
+          assert.equal(code, 0, stderr)
+        }
+        await traffic.more(500)
+      }
+      const { answered, ...wrong } = await traffic.stop()
+      assert.deepEqual(wrong, { refused: 0, reset: 0, lost: 0, ended: 0 }, traffic.troubles.join('\n'))
+      assert.ok(answered >= 3200)
+    })
+})
+
+test('a kept connection goes on in other workers as the client that a header told of, on either transport', async (t) => {
+  const scope = scopeOf(t)
+  const listen = ['127.0.0.1:0', { address: '127.0.0.2:0', keys: 'proxy-protocol = true' }]
+  const { daemon, session } = await start(scope, { listen, transport: 'net' })
+  const settings = (transport: string): DaemonSettings => ({ listen, transport })
+  await serveHttp(scope, daemon.place.socket(OTHER), ({ headers }, response) => {
+    response.end(String(headers['x-forwarded-for']))
+  })
+  const request = asked(session).replace(NAME, OTHER)
+  using told = await RawClient.connect(daemon.urls[1] ?? '')
+  using plain = await RawClient.connect(daemon.url)
+  using unused = await RawClient.connect(daemon.url)
+  await told.send('PROXY TCP4 203.0.113.9 127.0.0.1 4444 80\r\n')
+  const serve = async (): Promise<void> => {
+    for (const [client, address] of [
+      [told, '203.0.113.9'],
+      [plain, '127.0.0.1'],
+    ] as const) {
+      const answer = await client.exchange(request)
+      assert.deepEqual([answer.text, answer.header('connection')], [address, undefined])
+    }
+  }
+  await serve()
+  for (const transport of ['ring', 'auto', 'net']) {
+    const seen = daemon.events.filter(({ event }) => event === 'worker-stopped').length
+    await daemon.place.configure(settings(transport))
+    daemon.child.signal('SIGHUP')
+    await until(
+      () => daemon.events.filter(({ event }) => event === 'worker-stopped').length > seen,
+      'the end of the earlier worker',
+    )
+    await serve()
+  }
+  await upgrade(daemon)
+  await until(() => daemon.child.hasEnded, 'the end of the first')
+  await serve()
+  assert.equal((await unused.exchange(request)).text, '127.0.0.1')
+  assert.ok(!told.hasEnded && !plain.hasEnded)
+})
+
+test('an idle connection at a listener that a reload takes away has a moment for its last request', async (t) => {
+  const { daemon, session } = await start(scopeOf(t), { listen: ['127.0.0.1:0', 'unix:a.sock'] })
+  using client = await RawClient.connect(daemon.urls[1] ?? '')
+  assert.equal((await client.exchange(asked(session))).text, 'done')
+  await daemon.place.configure({ listen: ['127.0.0.1:0'] })
+  daemon.child.signal('SIGHUP')
+  await daemon.event(({ event }) => event === 'reloaded', 'the reload')
+  const last = await client.exchange(asked(session))
+  assert.deepEqual([last.text, last.header('connection')], ['done', 'close'])
 })
 
 describe('sockets of the service manager', { timeout: 300_000 }, () => {

@@ -1,6 +1,7 @@
 // What of a configuration is different, and what that means for the workers that run.
 
 import { isDeepStrictEqual } from 'node:util'
+import { formatListenAddress } from '../config/addresses.ts'
 import type { Config, ListenConfig } from '../config/config.ts'
 
 /** The keys that differ, as the file has them: `log.level`, `limits.idle-timeout`; of `[[listen]]` only that something does. */
@@ -36,6 +37,11 @@ export function needsNewWorkers(newer: Config, before: Config): boolean {
 /** Whether the listeners are the same to workers, but for the files of their TLS. Owners and modes of files are the primary's to set. */
 export function hasSameListeners(newer: readonly ListenConfig[], before: readonly ListenConfig[]): boolean {
   return isDeepStrictEqual(newer.map(asWorkersSeeIt), before.map(asWorkersSeeIt))
+}
+
+/** Names of the listeners whose connections can be taken from other workers: what TLS has agreed on cannot go along. */
+export function plainListeners({ listen }: Config): readonly string[] {
+  return listen.filter(({ tls }) => tls === null).map(({ address }) => formatListenAddress(address))
 }
 
 function asWorkersSeeIt({ address, proxyProtocol, tls }: ListenConfig): unknown {

@@ -1,9 +1,10 @@
 // What two primaries say to each other while one takes the place of the other, over the IPC channel that Node.js makes with a process.
 //
 //   the earlier one                       the later one
-//   inherit                           →
+//   inherit                           →                the passage among the sockets
 //                                     ←   joined         from now on it may know sessions
 //                                     ←   serving, or failed
+//   given                             →                connections on which nothing is asked, which are there to be taken
 //   ended                             ↔   ended        sessions, of which no worker of the other may admit any more
 //   confirmed                         ↔   confirmed
 //                                     ←   count
@@ -20,7 +21,9 @@ export type Counted = readonly (readonly [key: string, values: readonly number[]
 export type Said =
   | { readonly type: 'inherit'; readonly sockets: readonly HeldSocket[]; readonly returnKey: string }
   | { readonly type: 'joined' }
-  | { readonly type: 'serving'; readonly version: string; readonly listen: readonly string[] }
+  /** `takes`: names of listeners whose idle connections it takes. */
+  | { readonly type: 'serving'; readonly version: string; readonly takes: readonly string[] }
+  | { readonly type: 'given'; readonly count: number }
   | { readonly type: 'failed'; readonly problem: string }
   | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
   | { readonly type: 'confirmed'; readonly ending: number }

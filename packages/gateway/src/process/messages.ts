@@ -1,5 +1,6 @@
 // What the primary and a worker say to each other, over the IPC channel that Node.js makes with the process.
 
+import type { Passage } from '@xengate/channel'
 import type { Config } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Question, Told } from './control/questions.ts'
@@ -43,6 +44,8 @@ export type ToWorker =
       readonly returnPath: string
       /** Key of what they say there of themselves, in hexadecimal digits. */
       readonly returnKey: string
+      /** Where workers give connections on which nothing is asked to newer ones, and where these take them. */
+      readonly passage: Passage
     }
   /** The answer to `find`: the session, null when there is none, `unavailable` when nobody can tell. */
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
@@ -77,7 +80,14 @@ export type ToWorker =
    * Take no more connections, finish, and exit. `closesIdle`: nobody else takes connections either, so that those on which nothing is
    * asked end at once; otherwise a request that is on its way there is still served.
    */
-  | { readonly type: 'drain'; readonly closesIdle: boolean }
+  | {
+      readonly type: 'drain'
+      readonly closesIdle: boolean
+      /** Names of listeners: newer workers take connections of these on which nothing is asked. */
+      readonly gives: readonly string[]
+    }
+  /** Earlier workers have given so many connections, one of which is there to be taken by whoever comes first. */
+  | { readonly type: 'take'; readonly count: number }
 
 /** A transport by its name, and why it is this one, in words. */
 export interface TransportSaid {
@@ -107,5 +117,7 @@ export type ToPrimary =
   | { readonly type: 'confirmed'; readonly ending: number }
   /** The configuration of this number is in force here. */
   | { readonly type: 'configured'; readonly change: number }
+  /** So many connections are given to newer workers. */
+  | { readonly type: 'given'; readonly count: number }
   /** What is still under way a moment after `drain`: connections with a request, a channel or a tunnel. */
   | { readonly type: 'draining'; readonly connections: number }

@@ -3,6 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
+import { openPassage, type Passage } from '@xengate/channel'
 import type { Config, PoolConfig } from '../config/config.ts'
 import { Audit } from '../logging/audit.ts'
 import type { LogEvent } from '../logging/event.ts'
@@ -31,6 +32,8 @@ import { WorkerGroups } from './worker-groups.ts'
 
 const XENAPI_SOCKET = 'xenapi.sock'
 const RETURN_SOCKET = 'gateway.sock'
+/** Names of the passage's ends among the sockets that go along in an upgrade. */
+const [GIVE, TAKE] = ['passage give', 'passage take']
 
 /** The configuration in force: it follows a reload. */
 export interface InForce {
@@ -53,6 +56,10 @@ export interface Parts {
   readonly groups: WorkerGroups
   /** To processes whose place this one takes, or that take its place. */
   readonly links: Set<Link>
+  /** Where workers give connections on which nothing is asked to newer ones. */
+  readonly passage: Passage
+  /** Told that workers of this process, or of the one whose place it takes, have given connections. */
+  readonly given: { to: (count: number) => void }
   /** To the one whose place this process takes; null: nobody's. */
   readonly predecessor: Link | null
 }
@@ -74,6 +81,8 @@ export async function openParts(
   const groups = new WorkerGroups()
   const statistics = new Statistics()
   const links = new Set<Link>()
+  const given: Parts['given'] = { to: () => {} }
+  const passage = openThePassage()
   await takeStateDirectory(config.stateDir)
   if (isNarrow(config.stateDir)) log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
   const backends = await Backends.open(config, log, (changes) => groups.placesChanged(changes))
@@ -87,7 +96,10 @@ export async function openParts(
     (error) => backends.report('authority-unavailable', error),
   )
   // Before anything ends here.
-  const link = predecessor === null ? null : joinPredecessor({ broker, groups, statistics, links }, predecessor)
+  const link =
+    predecessor === null
+      ? null
+      : joinPredecessor({ broker, groups, statistics, links }, predecessor, (count) => given.to(count))
   backends.start(link !== null)
   const stopping = new AbortController()
   const signedLog = watchedLog(log, ({ event, ...particulars }) => {
@@ -118,8 +130,20 @@ export async function openParts(
     returns,
     groups,
     links,
+    passage,
+    given,
     predecessor: link,
   }
+}
+
+/** The one of the process whose place this one takes goes on. */
+function openThePassage(): Passage {
+  const [give, take] = [sockets.take(GIVE), sockets.take(TAKE)]
+  const passage = give && take ? { giveFd: give.fd, takeFd: take.fd } : openPassage()
+  if (passage === null) throw new Error('cannot have a pair of sockets for connections that pass between workers')
+  sockets.hold({ key: GIVE, fd: passage.giveFd, isManagers: false })
+  sockets.hold({ key: TAKE, fd: passage.takeFd, isManagers: false })
+  return passage
 }
 
 /** The state directory cannot be used: the text says why. */

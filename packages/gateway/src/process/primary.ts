@@ -33,7 +33,7 @@ import { takeSignals } from './signals.ts'
 import { sockets } from './sockets.ts'
 import type { Statistics } from './statistics.ts'
 import { elsewhere, servicesOf, statusOf, workersMemoryBytes } from './status.ts'
-import { startSuccessor, tellLastCounts, tellServing } from './upgrade.ts'
+import { startSuccessor, tellGiven, tellLastCounts, tellServing } from './upgrade.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
 /** What the primary is started with. */
@@ -126,6 +126,7 @@ class Primary implements GroupListener {
     const looks = new Looks()
     this.#statistics.onRead(async () => looks.seriesOf(await this.#looked()))
     this.#noteReload(true)
+    parts.given.to = (count) => this.#reloader.group.take(count)
   }
 
   /** Why clients had better go elsewhere; null while they need not. */
@@ -179,7 +180,7 @@ class Primary implements GroupListener {
     backends.health?.start()
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
-    if (predecessor !== null) tellServing(predecessor, this.urls)
+    if (predecessor !== null) tellServing(predecessor, config)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
       else if (signal === 'SIGUSR2') void this.#upgrade()
@@ -296,7 +297,7 @@ class Primary implements GroupListener {
   }
 
   #newGroup(config: Config): WorkerGroup {
-    const { backends, broker, listeners, returns, xenapi } = this.#parts
+    const { backends, broker, listeners, passage, returns, xenapi } = this.#parts
     return new WorkerGroup({
       config: this.#withinDescriptors(config),
       workers: workerCount(config),
@@ -305,6 +306,7 @@ class Primary implements GroupListener {
         listenFds: () => listeners.fdsOf(config),
         xenapiPath: xenapi === null ? null : xenapiPathIn(config),
         returns,
+        passage,
       },
       sessions: broker,
       places: () => backends.places,
@@ -334,6 +336,10 @@ class Primary implements GroupListener {
 
   taskEnded({ session, reference, failure }: EndedTask): void {
     this.#parts.xenapi?.tasks.requestEnded(session, reference, failure)
+  }
+
+  given(count: number): void {
+    this.#parts.given.to(count)
   }
 
   troubled(trouble: WorkerTrouble): void {
@@ -432,7 +438,7 @@ class Primary implements GroupListener {
     const { pid, version: newVersion } = start
     this.#acted('upgraded', { successor: pid, from: version(), to: newVersion })
     this.#manager.succeededBy(pid, this.urls)
-    if (this.#closers !== null) this.#ended?.(this.#retire(this.#closers))
+    if (this.#closers !== null) this.#ended?.(this.#retire(this.#closers, start.takes))
     return { kind: 'done', said: { pid, version: newVersion } }
   }
 
@@ -443,16 +449,21 @@ class Primary implements GroupListener {
   }
 
   /** Lets what is under way finish, while another process has what comes, and stops everything. Returns the exit code. */
-  async #retire(closers: AsyncDisposableStack): Promise<number> {
+  async #retire(closers: AsyncDisposableStack, takes: readonly string[]): Promise<number> {
     const { backends, groups, listeners, returns, stopping, xenapi } = this.#parts
     this.#isStopping = true
+    this.#parts.given.to = (count) => tellGiven(this.#parts, count)
     sockets.handedOver()
     backends.handOver()
     stopping.abort()
     listeners.close()
     returns.close()
     const servers = xenapi === null ? this.#servers : [...this.#servers, xenapi.server]
-    await Promise.all([groups.drain(false), this.#metrics.retire(), ...servers.map((server) => retireServer(server))])
+    await Promise.all([
+      groups.drain(false, takes),
+      this.#metrics.retire(),
+      ...servers.map((server) => retireServer(server)),
+    ])
     tellLastCounts(this.#parts)
     return this.#close(closers)
   }

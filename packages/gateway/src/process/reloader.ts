@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Config, LogConfig } from '../config/config.ts'
 import type { Log } from '../logging/log.ts'
-import { changedKeys, needsNewWorkers } from './changes.ts'
+import { changedKeys, needsNewWorkers, plainListeners } from './changes.ts'
 import type { MetricsListener } from './metrics-listener.ts'
 import { checkTlsFiles, type Parts } from './parts.ts'
 import type { WorkerGroup } from './worker-group.ts'
@@ -173,7 +173,7 @@ export class Reloader {
     const old = this.#group
     this.#group = group
     await groups.configure(this.#options.forWorkers(config))
-    void groups.retire(old).then(() => this.#closeUnusedListeners())
+    void groups.retire(old, plainListeners(config)).then(() => this.#closeUnusedListeners())
   }
 
   async #startGroup(config: Config): Promise<WorkerGroup> {

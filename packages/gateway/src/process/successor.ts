@@ -31,7 +31,8 @@ export interface SuccessorOptions {
 
 /** What became of it. */
 export type Start =
-  | { readonly kind: 'serving'; readonly pid: number; readonly version: string }
+  /** `takes`: names of listeners whose idle connections it takes. */
+  | { readonly kind: 'serving'; readonly pid: number; readonly version: string; readonly takes: readonly string[] }
   | { readonly kind: 'failed'; readonly problem: string }
 
 /** See the head of this file. */
@@ -50,8 +51,10 @@ export class Successor {
       ...listener,
       said: (message) => {
         if (message.type === 'joined') joined()
-        else if (message.type === 'serving') this.#started.resolve({ kind: 'serving', pid, version: message.version })
-        else if (message.type === 'failed') this.#failed(message.problem)
+        else if (message.type === 'serving') {
+          const { version, takes } = message
+          this.#started.resolve({ kind: 'serving', pid, version, takes })
+        } else if (message.type === 'failed') this.#failed(message.problem)
       },
     })
     this.#child.once('error', (error) => this.#failed(`it cannot be started: ${error.message}`))

@@ -1,6 +1,8 @@
 // The program that is on disk now takes the place of this process, or of another: how the two are joined. See link.ts for what they say.
 
+import type { Config } from '../config/config.ts'
 import { version } from '../version.ts'
+import { plainListeners } from './changes.ts'
 import { Link, type LinkListener } from './link.ts'
 import type { Predecessor } from './predecessor.ts'
 import type { SessionBroker } from './session-broker.ts'
@@ -41,14 +43,18 @@ export async function startSuccessor(
   return successor.start()
 }
 
-/** Joins this process with the one whose place it takes. */
-export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor): Link {
+/**
+ * Joins this process with the one whose place it takes.
+ * @param given told how many connections that one's workers have given to workers here
+ */
+export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, given: (count: number) => void): Link {
   const { links, statistics } = parts
   const link: Link = new Link(channel, pid, {
     ...listenerOf(parts),
     count: () => [],
     said: (message) => {
       if (message.type === 'counted') statistics.inherit(message.counted)
+      else if (message.type === 'given') given(message.count)
     },
     gone: () => links.delete(link),
   })
@@ -62,9 +68,14 @@ export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor): L
 }
 
 /** This process serves in place of the other one. */
-export function tellServing(link: Link, listen: readonly string[]): void {
+export function tellServing(link: Link, config: Config): void {
   sockets.closeUnused()
-  link.tell({ type: 'serving', version: version(), listen })
+  link.tell({ type: 'serving', version: version(), takes: plainListeners(config) })
+}
+
+/** Workers of this process have given so many connections to those of its successor. */
+export function tellGiven({ links }: Pick<Joined, 'links'>, count: number): void {
+  for (const link of links) link.tell({ type: 'given', count })
 }
 
 /** No worker of this process counts any more. */

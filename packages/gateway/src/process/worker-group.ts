@@ -1,6 +1,7 @@
 // The worker processes of one configuration: as many as it asks for, each replaced when it dies.
 
 import { isDeepStrictEqual } from 'node:util'
+import type { Passage } from '@xengate/channel'
 import type { Config, ListenConfig } from '../config/config.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import { failureOf } from '../logging/causes.ts'
@@ -42,6 +43,8 @@ export interface WorkerSockets {
   readonly xenapiPath: string | null
   /** The socket where services bring back requests, and the key of what they say there of themselves. */
   readonly returns: { readonly fd: number; readonly path: string; readonly key: string }
+  /** Where workers give connections on which nothing is asked to newer ones. */
+  readonly passage: Passage
 }
 
 /** Who hears what becomes of the workers. */
@@ -52,6 +55,8 @@ export interface GroupListener {
   /** Whether somebody listens to the log's events; then what workers log is told. */
   readonly isWatched: boolean
   logged(line: string): void
+  /** Workers of a group have given so many connections to newer workers. */
+  given(count: number): void
   /** A worker died that was to serve on, or hung. */
   troubled(trouble: WorkerTrouble): void
   /** For some time no worker has served: clients wait, and would rather be refused. */
@@ -89,6 +94,7 @@ export class WorkerGroup {
   /** Connections that workers have told to be waiting for. */
   #waitedFor = 0
   #isDraining = false
+  #turn = 0
   #replaceMs = REPLACE_FIRST_MS
   #beatMs = 0
   #beats: NodeJS.Timeout | undefined
@@ -193,10 +199,10 @@ export class WorkerGroup {
 
   #spawn(): void {
     const { sockets, log, places, account } = this.#options
-    const { returns, xenapiPath } = sockets
+    const { returns, xenapiPath, passage } = sockets
     const counters = this.#openCounters()
     if (counters === null) return
-    const fds = [...sockets.listenFds(), returns.fd, counters.fd]
+    const fds = [...sockets.listenFds(), passage.giveFd, passage.takeFd, returns.fd, counters.fd]
     const worker: WorkerProcess = new WorkerProcess(fds, account, {
       said: (message) => this.#listen(worker, message),
       failed: (error) => log.error({ event: 'worker-error', worker: worker.pid, error: failureOf(error) }),
@@ -210,7 +216,7 @@ export class WorkerGroup {
     worker.tell({
       type: 'start',
       config: this.#config,
-      listenFds: worker.givenFds.slice(0, -2),
+      listenFds: worker.givenFds.slice(0, -4),
       countersFd: worker.givenFds.at(-1) ?? -1,
       tls: this.#tls.map((files) => files?.pair ?? null),
       xenapiPath,
@@ -218,6 +224,7 @@ export class WorkerGroup {
       returnFd: worker.givenFds.at(-2) ?? -1,
       returnPath: returns.path,
       returnKey: returns.key,
+      passage: { giveFd: worker.givenFds.at(-4) ?? -1, takeFd: worker.givenFds.at(-3) ?? -1 },
     })
   }
 
@@ -235,6 +242,13 @@ export class WorkerGroup {
 
   #tellAll(message: ToWorker): void {
     for (const worker of this.#workers) worker.tell(message)
+  }
+
+  /** One of the workers takes connections that others have given, each in its turn. */
+  take(count: number): void {
+    const ready = [...this.#workers].filter(({ isReady }) => isReady)
+    // One that gets ready later takes what is there.
+    ready[this.#turn++ % ready.length]?.tell({ type: 'take', count })
   }
 
   /** Tells every worker to ask about sessions again. */
@@ -297,6 +311,9 @@ export class WorkerGroup {
         break
       case 'configured':
         worker.configured(message.change)
+        break
+      case 'given':
+        this.#options.listener.given(message.count)
         break
       case 'draining':
         this.#waitsFor(message.connections)
@@ -412,21 +429,22 @@ export class WorkerGroup {
   /**
    * Lets the workers finish what is under way, and exit. Resolves when all are gone.
    * @param closesIdle whether connections on which nothing is asked end at once; may be said later, too
+   * @param gives names of listeners whose idle connections newer workers take
    */
-  drain(closesIdle: boolean): Promise<void> {
-    if (this.#drained === null) this.#drained = this.#drain(closesIdle)
-    else if (closesIdle) this.#tellAll({ type: 'drain', closesIdle })
+  drain(closesIdle: boolean, gives: readonly string[]): Promise<void> {
+    if (this.#drained === null) this.#drained = this.#drain(closesIdle, gives)
+    else if (closesIdle) this.#tellAll({ type: 'drain', closesIdle, gives: [] })
     return this.#drained
   }
 
-  async #drain(closesIdle: boolean): Promise<void> {
+  async #drain(closesIdle: boolean, gives: readonly string[]): Promise<void> {
     this.#isDraining = true
     for (const files of this.#tls) files?.close()
     if (this.#workers.size === 0) {
       this.#allGone()
       return
     }
-    this.#tellAll({ type: 'drain', closesIdle })
+    this.#tellAll({ type: 'drain', closesIdle, gives })
     const timer = setTimeout(() => this.destroy(), this.#config.limits.drainTimeoutMs + EXIT_GRACE_MS)
     await this.#gone.promise
     clearTimeout(timer)

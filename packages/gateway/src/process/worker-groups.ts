@@ -33,15 +33,18 @@ export class WorkerGroups {
     try {
       await group.start()
     } catch (error) {
-      await group.drain(true)
+      await group.drain(true, [])
       this.#groups.delete(group)
       throw error
     }
   }
 
-  /** Lets a group finish what is under way, since another takes its place. */
-  async retire(group: WorkerGroup): Promise<void> {
-    await group.drain(false)
+  /**
+   * Lets a group finish what is under way, since another takes its place.
+   * @param gives names of listeners whose idle connections that one takes
+   */
+  async retire(group: WorkerGroup, gives: readonly string[]): Promise<void> {
+    await group.drain(false, gives)
     this.#groups.delete(group)
   }
 
@@ -78,9 +81,13 @@ export class WorkerGroups {
     for (const group of this.#groups) group.watched(isWatched)
   }
 
-  /** Lets all finish. Resolves when every worker is gone. @param closesIdle whether nobody else takes new connections */
-  async drain(closesIdle = true): Promise<void> {
-    await Promise.all([...this.#groups].map((group) => group.drain(closesIdle)))
+  /**
+   * Lets all finish. Resolves when every worker is gone.
+   * @param closesIdle whether nobody else takes new connections
+   * @param gives names of listeners whose idle connections another process takes
+   */
+  async drain(closesIdle = true, gives: readonly string[] = []): Promise<void> {
+    await Promise.all([...this.#groups].map((group) => group.drain(closesIdle, gives)))
   }
 
   /** Ends all workers now. */

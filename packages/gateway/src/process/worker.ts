@@ -2,10 +2,12 @@
 
 import { randomBytes } from 'node:crypto'
 import { closeSync } from 'node:fs'
+import { type Passage, passConnection, takeConnection } from '@xengate/channel'
 import { formatListenAddress } from '../config/addresses.ts'
 import { type AccessFields, type ChannelFields, channelLine } from '../logging/access.ts'
 import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
+import type { GivenConnection } from '../proxy/client/connection.ts'
 import type { Config, ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/config.ts'
 import { Counters } from '../metrics/counters.ts'
 import { mapSharedMemory } from '../metrics/shared-memory.ts'
@@ -35,6 +37,9 @@ const RECHECK_PARTS = 4
 /** While somebody listens: how often what was logged is told, and how many lines at once. */
 const EVENTS_MS = 100
 const EVENTS_MAX = 200
+
+/** So many connections that are given are told of at once: one worker takes them. */
+const GIVEN_MAX = 32
 
 /** What metrics call the socket where services bring back requests. */
 const RETURNS = 'returned'
@@ -114,13 +119,17 @@ class Worker {
   #trustTimer: NodeJS.Timeout | undefined
   /** Whether the authority tells of endings by itself. */
   readonly #hearsEndings: boolean
+  readonly #passage: Passage
+  /** Connections that were given away and not told of yet. */
+  #givenCount = 0
 
   constructor(
-    { config, countersFd, xenapiPath, returnPath, returnKey, places }: StartMessage,
+    { config, countersFd, xenapiPath, returnPath, returnKey, places, passage }: StartMessage,
     chosen: ChosenTransport,
     tell: (message: ToPrimary) => void,
   ) {
     this.#tell = tell
+    this.#passage = passage
     this.#greetings = new Greetings(returnKey)
     const counters = countersAt(countersFd)
     this.#log = createLog(config.log)
@@ -215,6 +224,8 @@ class Worker {
         greetings: this.#greetings,
       },
     )
+    // Whoever was to take these is gone.
+    this.#take(Number.POSITIVE_INFINITY)
     const { transport, reason } = this.#chosen
     this.#tell({ type: 'ready', transport: { name: transport.name, reason } })
   }
@@ -266,7 +277,10 @@ class Worker {
         this.#whereabouts.take(message.changes)
         break
       case 'drain':
-        this.#drain(message.closesIdle)
+        this.#drain(message.closesIdle, message.gives)
+        break
+      case 'take':
+        this.#take(message.count)
         break
     }
   }
@@ -328,8 +342,11 @@ class Worker {
   }
 
   /** A second call only says that the first may end sooner. */
-  #drain(closesIdle: boolean): void {
-    const drained = this.#gateway.drain(closesIdle)
+  #drain(closesIdle: boolean, gives: readonly string[]): void {
+    const drained = this.#gateway.drain(closesIdle, {
+      listeners: new Set(gives),
+      give: (given) => this.#give(given),
+    })
     if (closesIdle)
       setTimeout(() => this.#tell({ type: 'draining', connections: this.#gateway.connections }), DRAIN_LOOK_MS).unref()
     if (this.#isDraining) return
@@ -340,7 +357,31 @@ class Worker {
     )
   }
 
+  /** Gives a connection to newer workers. @returns whether there was room for it */
+  #give({ fd, listener, told }: GivenConnection): boolean {
+    if (passConnection(this.#passage.giveFd, fd, JSON.stringify({ listener, told })) !== null) return false
+    if (this.#givenCount === 0) setImmediate(() => this.#tellGiven())
+    if (++this.#givenCount === GIVEN_MAX) this.#tellGiven()
+    return true
+  }
+
+  #tellGiven(): void {
+    if (this.#givenCount > 0) this.#tell({ type: 'given', count: this.#givenCount })
+    this.#givenCount = 0
+  }
+
+  /** Takes up to `count` connections of earlier workers. */
+  #take(count: number): void {
+    for (let left = count; left > 0; left--) {
+      const taken = takeConnection(this.#passage.takeFd)
+      if (taken === null) break
+      const { listener, told } = JSON.parse(taken.words) as Omit<GivenConnection, 'fd'>
+      this.#gateway.adopt({ fd: taken.fd, listener, told })
+    }
+  }
+
   #exit(): void {
+    this.#tellGiven()
     clearTimeout(this.#trustTimer)
     this.#report()
     this.#endReports()

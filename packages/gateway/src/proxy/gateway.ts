@@ -25,7 +25,7 @@ import { HeaderArrival } from './arrival/header-arrival.ts'
 import { LastWords } from './arrival/last-words.ts'
 import { TlsArrival } from './arrival/tls-arrival.ts'
 import type { TlsCredentials } from './arrival/tls-credentials.ts'
-import { type ClientContext, ClientConnection } from './client/connection.ts'
+import { type ClientContext, ClientConnection, type GivenConnection } from './client/connection.ts'
 import { type NextSweep, SweepClock } from './clock.ts'
 import { ChannelSockets } from './exchange/channel-sockets.ts'
 import { Holds } from './exchange/holds.ts'
@@ -74,6 +74,16 @@ export interface GatewayOptions extends GatewaySettings, JournalOptions {
   readonly counters: Counters
 }
 
+/** Connections that are given to a newer gateway when nothing is asked on them. */
+export interface Giving {
+  /** Names of the listeners whose connections it takes. */
+  readonly listeners: ReadonlySet<string>
+  /** Gives one; returns whether it could be given now. */
+  readonly give: (given: GivenConnection) => boolean
+}
+
+const GIVES_NOTHING: Giving = Object.freeze({ listeners: new Set<string>(), give: () => false })
+
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
 const TICK_MS_MAX = 500
 /** After so long it is looked again while every connection rests for longer. */
@@ -84,6 +94,10 @@ const REFUSING_MAX = 64
 const PROBLEM_INTERVAL_MS = 10_000
 /** How long what has just arrived may take when the gateway stops. */
 const ARRIVAL_STOPPING_MS = 500
+/** How often it is tried again to give connections away. */
+const GIVE_MS = 5
+/** How names of listeners on Unix sockets begin. */
+const UNIX = 'unix:'
 /** Connections that make a burst; it is over when fewer than this part of them are left, for so long, in milliseconds. */
 const BURST_CONNECTIONS = 1000
 const BURST_LEFT = 0.25
@@ -109,12 +123,16 @@ export class Gateway implements ClientContext, Shared {
   /** How many of these were refused because there were too many. */
   #refusing = 0
   readonly #listenings: Listening[] = []
+  /** By name, what is made of the connections of a listener, and where they are counted. */
+  readonly #listeners = new Map<string, { readonly traits: ListenerTraits; readonly counted: ListenerCounters }>()
   /** Most connections at one time since the last burst, and since when most of them are gone. */
   #burst = 0
   #burstFellMs = Number.POSITIVE_INFINITY
   #requests = 0
   #isDraining = false
   #isStopping = false
+  #giving: Giving = GIVES_NOTHING
+  #giveTimer: NodeJS.Timeout | undefined
   /** When a problem was reported last. */
   #problemMs = Number.NEGATIVE_INFINITY
   #whenDrained: Promise<void> | null = null
@@ -175,12 +193,22 @@ export class Gateway implements ClientContext, Shared {
     const failed = (code: string): void => this.#problem('accept-failed', code)
     const { tls } = traits
     const counted = new ListenerCounters(this.counters, traits.name)
+    this.#listeners.set(traits.name, { traits, counted })
     const listening = await (tls === null
       ? this.#options.transport.listen(at, { accepted: (wire) => this.#accept(wire, traits, counted), failed })
       : listenForHandles(at, { accepted: (handle) => this.#acceptSecure(handle, tls, traits, counted), failed }))
     this.#listenings.push(listening)
     if (this.#isDraining) listening.close()
     return listening.port
+  }
+
+  /** Takes a connection of an earlier gateway, on which nothing is asked. The descriptor is this one's. */
+  adopt({ fd, listener, told }: GivenConnection): void {
+    const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
+    const known = this.#listeners.get(listener)
+    // The listener is gone, and with it the rules by which its clients are believed.
+    if (known === undefined) wire.destroy()
+    else this.#serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
   }
 
   /** Reports a problem that comes with each connection once in a while. */
@@ -320,9 +348,11 @@ export class Gateway implements ClientContext, Shared {
    * Takes no more connections, lets requests under way finish, and then closes everything; after the drain timeout what
    * is left is ended. Resolves when nothing is left.
    * @param closesIdle whether connections on which nothing is asked end at once, after a last look; may be said later, too
+   * @param giving which of them are given to a newer gateway, as long as this one does not stop
    */
-  drain(closesIdle: boolean): Promise<void> {
+  drain(closesIdle: boolean, giving: Giving = GIVES_NOTHING): Promise<void> {
     if (closesIdle) this.#closeIdle()
+    else if (this.#whenDrained === null) this.#giving = giving
     this.#whenDrained ??= this.#drain()
     return this.#whenDrained
   }
@@ -330,6 +360,20 @@ export class Gateway implements ClientContext, Shared {
   /** Whether the gateway stops, rather than giving way to a newer one. */
   get isStopping(): boolean {
     return this.#isStopping
+  }
+
+  gives(listener: string): boolean {
+    return !this.#isStopping && this.#giving.listeners.has(listener)
+  }
+
+  /** Before the client can ask again, as a rule: the answer goes out at the end of the turn. */
+  idled(connection: ClientConnection): void {
+    setImmediate(() => connection.giveAway(this.#giving.give))
+  }
+
+  /** Gives away what it can now; the rest later, since the other side takes so many at a time. */
+  #giveAll(): void {
+    for (const connection of this.#connections) connection.giveAway(this.#giving.give)
   }
 
   /** How many connections are left: with a request, a channel or a tunnel once idle ones have been closed. */
@@ -353,6 +397,11 @@ export class Gateway implements ClientContext, Shared {
     this.clock.wake()
     for (const listening of this.#listenings) listening.close()
     for (const connection of this.#connections) connection.drain()
+    if (this.#giving.listeners.size > 0) {
+      // What has arrived by now is read before that.
+      setImmediate(() => setImmediate(() => this.#giveAll()))
+      this.#giveTimer = setInterval(() => this.#giveAll(), GIVE_MS).unref()
+    }
     if (this.#connections.size + this.#arrivals.size > 0) {
       const timer = setTimeout(() => this.#drainTimedOut(), this.limits.drainTimeoutMs)
       await new Promise<void>((resolve) => {
@@ -360,6 +409,7 @@ export class Gateway implements ClientContext, Shared {
       })
       clearTimeout(timer)
     }
+    clearInterval(this.#giveTimer)
     this.destroy()
   }
 

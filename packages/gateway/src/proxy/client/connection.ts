@@ -27,7 +27,7 @@ import {
 } from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
 import type { ReasonName } from '../../model/reasons.ts'
-import type { Wire, WireListener } from '../../transport/transport.ts'
+import type { Ends, Wire, WireListener } from '../../transport/transport.ts'
 import type { SweepClock } from '../clock.ts'
 import type { About, Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
 import { RateWatch } from '../exchange/rate-watch.ts'
@@ -65,6 +65,15 @@ let connections = 0
 /** `#step` took nothing: what is there is kept. */
 const KEEP = -1
 
+/** A connection that is given to another process. */
+export interface GivenConnection {
+  readonly fd: number
+  /** Name of the listener where it came. */
+  readonly listener: string
+  /** Both ends, where a header told them. */
+  readonly told: Ends | null
+}
+
 /** What the clients' connections of one worker share. */
 export interface ClientContext {
   readonly limits: LimitsConfig
@@ -78,6 +87,10 @@ export interface ClientContext {
   readonly isDraining: boolean
   /** Whether it stops, rather than giving way to a newer one. */
   readonly isStopping: boolean
+  /** Whether connections of this listener on which nothing is asked are given to a newer one. */
+  gives(listener: string): boolean
+  /** Nothing is asked on the connection. */
+  idled(connection: ClientConnection): void
   nextRequestId(): string
   connectionClosed(connection: ClientConnection): void
 }
@@ -115,6 +128,8 @@ export class ClientConnection implements Client, WireListener {
   #why: ReasonName | null = null
   /** When a head began that did not come whole, by `performance.now`; 0 while there is none. */
   #headMs = 0
+  /** Whether another process has it. */
+  #isGiven = false
   /** While LINGERING: whether the client was still sending a body. */
   #isBodyComing = false
 
@@ -347,6 +362,28 @@ export class ClientConnection implements Client, WireListener {
     // The rest of an answer may wait for its reader: then the grace begins when that is gone.
     const isLeaving = this.#context.isDraining && !this.wire.isPending
     this.expectWithin(isLeaving ? Math.min(DRAIN_GRACE_MS, idleTimeoutMs) : idleTimeoutMs)
+    if (this.#isGivable) this.#context.idled(this)
+  }
+
+  /** Whether it may be given to another process when nothing is asked on it: what is written to it is what the client reads. */
+  get #isGivable(): boolean {
+    return this.#context.gives(this.#listener.name) && this.peer.canPass && this.wire.fd !== -1
+  }
+
+  /**
+   * Gives the connection away, if nothing is asked on it now.
+   * @param give gives its descriptor away, of which this process keeps none; returns whether that was possible
+   */
+  giveAway(give: (given: GivenConnection) => boolean): void {
+    const { wire, peer } = this
+    if (this.#state !== STATE.IDLE || this.#unread !== null || this.#hasEnded || !this.#isGivable) return
+    if (!this.stop()) return
+    if (!give({ fd: wire.fd, listener: this.#listener.name, told: peer.told })) {
+      this.resume()
+      return
+    }
+    this.#isGiven = true
+    this.destroy('gateway-stopped')
   }
 
   // ── refusals and ends ──
@@ -393,7 +430,8 @@ export class ClientConnection implements Client, WireListener {
   }
 
   canKeep(request: Request, isBodyComing: boolean, readsOn: boolean): boolean {
-    if (!request.isPersistent || this.#context.isDraining || this.hasEnded) return false
+    if (!request.isPersistent || this.hasEnded) return false
+    if (this.#context.isDraining && !this.#isGivable) return false
     if (!isBodyComing) return true
     const isCertain = !request.expectsContinue || request.hasContinued
     const left = request.decoder?.left ?? -1
@@ -485,7 +523,7 @@ export class ClientConnection implements Client, WireListener {
     const exchange = this.#exchange
     this.#close(exchange === null ? 'client-closed' : 'client-gone')
     this.#countAs(null)
-    this.#listener.closed(this.#why ?? 'client-closed')
+    if (!this.#isGiven) this.#listener.closed(this.#why ?? 'client-closed')
     this.#context.connectionClosed(this)
     exchange?.clientClosed()
   }
