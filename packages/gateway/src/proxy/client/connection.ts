@@ -145,8 +145,8 @@ export class ClientConnection implements Client, WireListener {
     this.wire = wire
     this.peer = peer
     const { headTimeoutMs } = context.limits
-    this.expectWithin(context.isDraining ? Math.min(DRAIN_GRACE_MS, headTimeoutMs) : headTimeoutMs)
     wire.listener = this
+    this.expectWithin(this.#isLeaving ? Math.min(DRAIN_GRACE_MS, headTimeoutMs) : headTimeoutMs)
     this.#countAs(CLIENT.IDLE)
   }
 
@@ -360,7 +360,7 @@ export class ClientConnection implements Client, WireListener {
     this.#leftover = null
     const { idleTimeoutMs } = this.#context.limits
     // The rest of an answer may wait for its reader: then the grace begins when that is gone.
-    const isLeaving = this.#context.isDraining && !this.wire.isPending
+    const isLeaving = this.#isLeaving && !this.wire.isPending
     this.expectWithin(isLeaving ? Math.min(DRAIN_GRACE_MS, idleTimeoutMs) : idleTimeoutMs)
     if (this.#isGivable) this.#context.idled(this)
   }
@@ -368,6 +368,11 @@ export class ClientConnection implements Client, WireListener {
   /** Whether it may be given to another process when nothing is asked on it: what is written to it is what the client reads. */
   get #isGivable(): boolean {
     return this.#context.gives(this.#listener.name) && this.peer.canPass && this.wire.fd !== -1
+  }
+
+  /** Whether it ends with its next response, or soon: the gateway drains, and nobody takes it. */
+  get #isLeaving(): boolean {
+    return this.#context.isDraining && !this.#isGivable
   }
 
   /**
@@ -431,7 +436,7 @@ export class ClientConnection implements Client, WireListener {
 
   canKeep(request: Request, isBodyComing: boolean, readsOn: boolean): boolean {
     if (!request.isPersistent || this.hasEnded) return false
-    if (this.#context.isDraining && !this.#isGivable) return false
+    if (this.#isLeaving) return false
     if (!isBodyComing) return true
     const isCertain = !request.expectsContinue || request.hasContinued
     const left = request.decoder?.left ?? -1
@@ -547,7 +552,7 @@ export class ClientConnection implements Client, WireListener {
       if (this.#state === STATE.EXCHANGE) this.#exchange?.clientTooSlow()
       else this.cut('response-unread')
     }
-    if (this.#state === STATE.IDLE && this.#context.isDraining && !wire.isPending) {
+    if (this.#state === STATE.IDLE && this.#isLeaving && !wire.isPending) {
       this.#deadlineMs = Math.min(this.#deadlineMs, nowMs + DRAIN_GRACE_MS)
     }
     if (nowMs >= this.#deadlineMs) this.#timedOut()
