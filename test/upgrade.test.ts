@@ -174,6 +174,22 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.doesNotMatch((await client.end()).toString(), /done/)
   })
 
+  test('ends it in both when the command line ends it, whoever of them sees that first', async (t) => {
+    const { daemon, session, held } = await start(scopeOf(t))
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    await client.until('begun ')
+    await upgrade(daemon)
+    using other = await RawClient.connect(daemon.url)
+    assert.equal((await other.exchange(asked(session))).status, 200)
+    const { stdout } = await daemon.place.command(['sessions', '--minimal'])
+    const ended = await daemon.place.command(['session', 'end', stdout.trim()])
+    assert.equal(ended.code, 0, ended.stderr)
+    assert.doesNotMatch((await client.end()).toString(), /done/)
+    await until(async () => (await other.exchange(asked(session))).status === 403, 'the end in the later one')
+  })
+
   test('loses no count, and adds none twice', async (t) => {
     const scope = scopeOf(t)
     const path = join(await scope.directory(), 'metrics.sock')

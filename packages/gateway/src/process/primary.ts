@@ -100,6 +100,8 @@ class Primary implements GroupListener {
   /** Servers of this process that end with it. */
   readonly #servers: Server[] = []
   #controlService: Server | null = null
+  /** What the log was told of last that is more than descriptors allow. */
+  #wantedTooMany = 0
   #isStopping = false
   #isUpgrading = false
   /** Ends `serve`; null before it is called. */
@@ -323,7 +325,9 @@ class Primary implements GroupListener {
     const wanted = config.limits.connections
     if (wanted <= connections) return config
     const advice = 'raise the limit of open files (LimitNOFILE in systemd), or lower limits.connections'
-    this.#log.warn({ event: 'descriptors-few', descriptors, wanted, connections, advice })
+    if (wanted !== this.#wantedTooMany)
+      this.#log.warn({ event: 'descriptors-few', descriptors, wanted, connections, advice })
+    this.#wantedTooMany = wanted
     return { ...config, limits: { ...config.limits, connections } }
   }
 
