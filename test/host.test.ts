@@ -38,7 +38,10 @@ test('tells the service manager when it serves, that it lives, and when it stops
   const reloaded = /b'RELOADING=1\\nMONOTONIC_USEC=\d+\\n[^']*'\n(?:b'WATCHDOG=1'\n)*b'READY=1\\n/
   await manager.printed(({ stdout }) => reloaded.exec(stdout) ?? undefined, 'a reload')
   assert.equal((await daemon.stop()).code, 0)
-  assert.match(manager.stdout, /b'STOPPING=1/)
+  await manager.printed(
+    ({ stdout }) => /b'STOPPING=1[^']*'\n(?:b'WATCHDOG=1'\n)*b'EXTEND_TIMEOUT_USEC=10000000'/.exec(stdout) ?? undefined,
+    'that it stops, and takes its time',
+  )
 })
 
 test('a worker that hangs is killed within 10 s, and another one answers those who waited', async (t) => {

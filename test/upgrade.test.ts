@@ -1,10 +1,12 @@
 // Another version takes the place of the one that runs, and nobody notices.
 
 import assert from 'node:assert/strict'
-import { readFileSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { type Daemon, type DaemonSettings, Place, startDaemon } from './harness/daemon.ts'
+import { bundle } from '../packaging/bundle.ts'
+import { Child } from './harness/child.ts'
+import { Daemon, type DaemonSettings, Place, startDaemon } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { Scrape } from './harness/metrics.ts'
 import { startManager } from './harness/manager.ts'
@@ -28,10 +30,7 @@ async function start(
   settings: DaemonSettings = {},
 ): Promise<{ daemon: Daemon; session: string; held: Promise<void>; release: () => void }> {
   const daemon = await startDaemon(scope, settings)
-  scope.defer(async () => {
-    for (const pid of upgraded(daemon)) if (isAlive(pid)) process.kill(pid, 'SIGTERM')
-    await until(() => upgraded(daemon).every((pid) => !isAlive(pid)), 'the end of all that took its place')
-  })
+  scope.defer(() => endSuccessors(daemon))
   const held = Promise.withResolvers<void>()
   const release = Promise.withResolvers<void>()
   await serveHttp(scope, daemon.place.socket(NAME), ({ url = '' }, response) => {
@@ -44,6 +43,11 @@ async function start(
     void release.promise.then(() => response.end('and done'))
   })
   return { daemon, session: await daemon.login(), held: held.promise, release: () => release.resolve() }
+}
+
+async function endSuccessors(daemon: Daemon): Promise<void> {
+  for (const pid of upgraded(daemon)) if (isAlive(pid)) process.kill(pid, 'SIGTERM')
+  await until(() => upgraded(daemon).every((pid) => !isAlive(pid)), 'the end of all that took its place')
 }
 
 function upgraded({ events }: Daemon): readonly number[] {
@@ -160,6 +164,37 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.match(absent.stderr, /it cannot be started: .*ENOENT.* \[upgrade-refused\]/)
     assert.equal((await exchange(daemon.url, NOTHING)).status, 404)
     assert.equal((await daemon.stop()).code, 0)
+  })
+
+  test('to another version, to which a link leads by now, and back', async (t) => {
+    const scope = scopeOf(t)
+    const place = await Place.make(scope)
+    const [one, two, current] = ['one', 'two', 'current'].map((name) => join(place.directory, name))
+    assert.ok(one !== undefined && two !== undefined && current !== undefined)
+    await bundle(one)
+    cpSync(one, two, { recursive: true })
+    const manifest = join(two, 'package.json')
+    writeFileSync(manifest, readFileSync(manifest, 'utf8').replace(/"version": "[^"]*"/, '"version": "99.0.0"'))
+    const lead = (to: string): void => {
+      rmSync(current, { force: true })
+      symlinkSync(to, current)
+    }
+    lead(one)
+    const argv = [join(current, 'dist/main.js'), 'serve', '--config', place.configuration]
+    const daemon = new Daemon(place, new Child(scope, process.execPath, argv, { cwd: place.directory }))
+    await daemon.event(({ event }) => event === 'started', 'the start')
+    scope.defer(() => endSuccessors(daemon))
+    using kept = await RawClient.connect(daemon.url)
+    const version = async (): Promise<unknown> => ((await place.ask('/status')) as { version: unknown }).version
+    const before = await version()
+    lead(two)
+    await upgrade(daemon)
+    assert.equal(await version(), '99.0.0')
+    assert.equal((await kept.exchange(NOTHING)).status, 404)
+    lead(one)
+    await upgrade(daemon)
+    assert.equal(await version(), before)
+    assert.equal((await kept.exchange(NOTHING)).status, 404)
   })
 
   test('ends what a session has under way in the earlier process when it ends in the later one', async (t) => {
