@@ -295,9 +295,9 @@ describe("npm's xen-api and two gateways", { timeout: 300_000 }, () => {
     far = await place.start()
     await serveHttp(scope, far.place.socket(NAME), images.listener)
     await near.place.configure({ tables: `[pool]\nregistry = "static"\n[pool.static]\n"${NAME}" = "${far.url}"` })
-    const [old] = near.workerPids.slice(-1)
+    const seen = near.events.filter(({ event }) => event === 'reloaded').length
     near.child.signal('SIGHUP')
-    await near.event(({ event, worker }) => event === 'worker-stopped' && worker === old, 'the end of the old worker')
+    await until(() => near.events.filter(({ event }) => event === 'reloaded').length > seen, 'the reload')
     return client
   }
 

@@ -10,6 +10,7 @@ import { test } from 'node:test'
 import { bundle } from '../packaging/bundle.ts'
 import { Child, run } from './harness/child.ts'
 import { type Daemon, Place, startDaemon, USER, XENGATE } from './harness/daemon.ts'
+import { startManager } from './harness/manager.ts'
 import { exchange } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
 import { listen, serveHttp } from './harness/services.ts'
@@ -22,34 +23,25 @@ function get(session: string, name: string = NAME): string {
   return `GET /services/plugin/${name} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\nConnection: close\r\n\r\n`
 }
 
-/** Prints each datagram that comes to the socket argv[1] as a line, in the form of Python. */
-const RECEIVER = `
-import socket, sys
-s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.bind(sys.argv[1])
-print("bound", flush=True)
-while True: print(repr(s.recv(65536)), flush=True)
-`
-
-async function receiver(scope: Scope, path: string): Promise<Child> {
-  const child = new Child(scope, 'python3', ['-c', RECEIVER, path])
-  await child.printed(({ stdout }) => (stdout.startsWith('bound') ? true : undefined), 'its socket')
-  return child
-}
-
 test('tells the service manager when it serves, that it lives, and when it stops; workers do not', async (t) => {
   const scope = scopeOf(t)
   const place = await Place.make(scope)
   const path = join(place.directory, 'notify')
-  const manager = await receiver(scope, path)
+  const manager = await startManager(scope, path)
   const env = ['env', `NOTIFY_SOCKET=${path}`, 'WATCHDOG_USEC=400000']
   const daemon = await place.start(env)
   await manager.printed(({ stdout }) => /b'READY=1\\nSTATUS=serving at http:/.exec(stdout) ?? undefined, 'READY')
   await manager.printed(({ stdout }) => /(?:b'WATCHDOG=1'\n){3}/.exec(stdout) ?? undefined, 'signs of life')
   const [worker = 0] = daemon.workerPids
   assert.doesNotMatch(readFileSync(`/proc/${worker}/environ`, 'latin1'), /NOTIFY_SOCKET|WATCHDOG/)
+  daemon.child.signal('SIGHUP')
+  const reloaded = /b'RELOADING=1\\nMONOTONIC_USEC=\d+\\n[^']*'\n(?:b'WATCHDOG=1'\n)*b'READY=1\\n/
+  await manager.printed(({ stdout }) => reloaded.exec(stdout) ?? undefined, 'a reload')
   assert.equal((await daemon.stop()).code, 0)
-  assert.match(manager.stdout, /b'STOPPING=1/)
+  await manager.printed(
+    ({ stdout }) => /b'STOPPING=1[^']*'\n(?:b'WATCHDOG=1'\n)*b'EXTEND_TIMEOUT_USEC=10000000'/.exec(stdout) ?? undefined,
+    'that it stops, and takes its time',
+  )
 })
 
 test('a worker that hangs is killed within 10 s, and another one answers those who waited', async (t) => {

@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { serve } from '@xengate/service'
-import { type Daemon, type DaemonSettings, startDaemon } from './harness/daemon.ts'
+import { type Daemon, type DaemonSettings, startDaemon, OTHER_TRANSPORT } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { Scrape } from './harness/metrics.ts'
 import { exchange, RawClient } from './harness/raw.ts'
@@ -109,6 +109,7 @@ test('counts every request once, also when its worker is killed, and over reload
   await load(daemon, session)
   await expectLoads(daemon, 2, before)
 
+  await daemon.place.configure({ tables: METRICS + ELSEWHERE, transport: OTHER_TRANSPORT })
   process.kill(daemon.child.pid, 'SIGHUP')
   await daemon.event(({ event }) => event === 'worker-stopped', 'the end of the earlier worker')
   await expectLoads(daemon, 2, before)

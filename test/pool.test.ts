@@ -141,3 +141,30 @@ test(
     await until(() => sendsTo(a, c, after), 'a 302 to C again', 5000)
   },
 )
+
+test('valkey: an upgrade of the host of a service sends nobody elsewhere', DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  const { url } = await startValkey(scope)
+  const tables = `[sessions]\nauthority = "valkey"\n[valkey]\nurl = "${url}"\n`
+  const [a, b] = await startPool(scope, tables, 'valkey')
+  assert.ok(a && b)
+  const session = await a.login()
+  await run(scope, b, 'b')
+  await until(() => sendsTo(a, b, session), 'a 302 to B', 5000)
+  const statuses: number[] = []
+  const asking = new AbortController()
+  const asked = (async () => {
+    while (!asking.signal.aborted) statuses.push((await ask(a, session)).status)
+  })()
+  const { code, stdout, stderr } = await b.place.command(['upgrade'])
+  assert.equal(code, 0, stderr)
+  const [, successor = ''] = /process (\d+)/.exec(stdout) ?? []
+  scope.defer(() => void process.kill(Number(successor), 'SIGTERM'))
+  await until(() => b.child.hasEnded, 'the end of the first')
+  const seen = statuses.length
+  await until(() => statuses.length > seen + 100, 'more answers')
+  asking.abort()
+  await asked
+  assert.deepEqual([...new Set(statuses)], [302])
+  assert.equal((await ask(b, session)).header('x-host'), 'b')
+})

@@ -8,7 +8,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
-import { type Daemon, type DaemonSettings, Place, startDaemon, USER } from './harness/daemon.ts'
+import { type Daemon, type DaemonSettings, Place, startDaemon, USER, OTHER_TRANSPORT } from './harness/daemon.ts'
 import { until, within } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
@@ -249,6 +249,7 @@ describe('stopping', { timeout: 300_000 }, () => {
     using client = await RawClient.connect(daemon.url)
     await client.send(asked(session, '/held'))
     await held
+    await daemon.place.configure({ transport: OTHER_TRANSPORT })
     daemon.child.signal('SIGHUP')
     await daemon.event(({ event }) => event === 'reloaded', 'the reload')
     daemon.child.signal('SIGTERM')
@@ -320,6 +321,7 @@ describe('SIGHUP', { timeout: 300_000 }, () => {
 
   test('ends sessions on the workers of the new configuration too', async (t) => {
     const { daemon, session } = await startWork(scopeOf(t))
+    await daemon.place.configure({ transport: OTHER_TRANSPORT })
     daemon.child.signal('SIGHUP')
     await daemon.event(({ event }) => event === 'reloaded', 'the reload')
     using client = await RawClient.connect(daemon.url)

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Daemon, startDaemon } from './harness/daemon.ts'
+import { type Daemon, startDaemon, OTHER_TRANSPORT } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { exchange } from './harness/raw.ts'
 import { scopeOf } from './harness/scope.ts'
@@ -78,6 +78,7 @@ test('counts requests, refusals, errors and latency, of all and of each service,
 
   // Workers of an earlier configuration tell what they have counted before they end.
   assert.equal((await exchange(daemon.url, get(session))).text, 'done')
+  await daemon.place.configure({ tables, transport: OTHER_TRANSPORT })
   process.kill(daemon.child.pid, 'SIGHUP')
   await daemon.event(({ event }) => event === 'worker-stopped', 'the end of the earlier worker')
   await until(async () => (await statusOf(daemon)).requests === 8, 'what the earlier worker said last')

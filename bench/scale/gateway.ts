@@ -90,9 +90,7 @@ export class Gateway {
       (id) => void this.#ask(id),
       (uuids) => uuids.forEach(heard),
       () => {},
-      idleTimeoutMs,
-      TELL_MS,
-      idleTimeoutMs / 8,
+      { idleTimeoutMs, tellIntervalMs: TELL_MS, silenceMs: idleTimeoutMs / 8 },
     )
     this.#broker = new SessionBroker(
       this.#authority,

@@ -17,6 +17,8 @@ export const XENGATE: readonly string[] = [await builtApp()]
 
 /** What daemons have their connections by: `npm run test:ring` runs the same tests on the ring. */
 const TRANSPORT = process.env['XENGATE_TEST_TRANSPORT'] ?? 'auto'
+/** Another name, by which a reload needs new workers. */
+export const OTHER_TRANSPORT: string = TRANSPORT === 'auto' ? 'net' : 'auto'
 
 /** Lines of output that are shown when a test fails. */
 const LAST_LINES = 20

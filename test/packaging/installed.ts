@@ -357,7 +357,7 @@ function testDeb(): void {
     assert.deepEqual([mode & 0o777, uid], [0o400, XENGATE_ID], 'as the administrator had it')
     assert.equal(root.read('etc/xengate/xengate.toml'), edited)
     // Before systemd starts it again: a new worker is of the new version, and the old primary ends rather than have it serve.
-    await service.endsAtReload()
+    await service.endsWithAWorker()
     await service.start()
     assert.equal((await service.event('started'))['version'], NEXT_VERSION)
     await useIt(installed)

@@ -63,9 +63,9 @@ export class Service {
     await this.event('reloaded')
   }
 
-  /** Asks for new workers, and waits until the daemon has ended. */
-  async endsAtReload(): Promise<void> {
-    await this.#running.signal('SIGHUP')
+  /** Ends a worker, which has to be replaced, and waits until the daemon has ended. */
+  async endsWithAWorker(): Promise<void> {
+    process.kill((await this.pids()).at(-1) ?? 0, 'SIGKILL')
     await within(this.#running.child.exited, 'the end of the daemon')
   }
 

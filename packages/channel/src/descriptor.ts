@@ -2,11 +2,13 @@
 
 import type { Socket } from 'node:net'
 import {
+  AF_UNIX,
   AF_UNSPEC,
   close,
   connect,
   F_SETFD,
   fcntl,
+  getsockname,
   ioctl,
   FD_CLOEXEC,
   pinned,
@@ -66,6 +68,20 @@ const count = pinned(OPTION_BYTES)
 /** How many bytes wait in the socket `fd`: of TCP those that are not acknowledged, of a Unix socket those that are not read. */
 export function unsentBytes(fd: number): number {
   return fd === -1 || ioctl(fd, SIOCOUTQ, 'void *', count) === -1 ? 0 : count.readInt32LE(0)
+}
+
+/** `struct sockaddr_un`, and its size. */
+const SOCKADDR_BYTES = 110
+const PATH_AT = 2
+const name = pinned(SOCKADDR_BYTES)
+const nameBytes = pinned(4)
+
+/** The path that the Unix socket `fd` is bound to; undefined when it is none, or has none. */
+export function boundPath(fd: number): string | undefined {
+  nameBytes.writeUInt32LE(SOCKADDR_BYTES, 0)
+  if (getsockname(fd, name, nameBytes) === -1 || name.readUInt16LE(0) !== AF_UNIX) return undefined
+  const path = name.toString('utf8', PATH_AT, Math.min(nameBytes.readUInt32LE(0), SOCKADDR_BYTES)).split('\0')[0]
+  return path === '' ? undefined : path
 }
 
 /** The descriptor of a socket, -1 when it has none any more. Node.js has no public way to ask for it. */

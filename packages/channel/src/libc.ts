@@ -18,6 +18,8 @@ const libc = koffi.load(null)
 
 export const socket: KoffiFunc<(domain: number, type: number, protocol: number) => number> =
   libc.func('int socket(int, int, int)')
+export const socketpair: KoffiFunc<(domain: number, type: number, protocol: number, fds: Uint8Array) => number> =
+  libc.func('int socketpair(int, int, int, void *)')
 export const connect: KoffiFunc<(fd: number, address: Uint8Array, bytes: number) => number> = libc.func(
   'int connect(int, void *, unsigned int)',
 )
@@ -44,6 +46,9 @@ export const setsockopt: KoffiFunc<
 export const ioctl: KoffiFunc<(fd: number, request: number, ...argument: ['void *', Uint8Array]) => number> = libc.func(
   'int ioctl(int, unsigned long, ...)',
 )
+export const getsockname: KoffiFunc<(fd: number, address: Uint8Array, bytes: Uint8Array) => number> = libc.func(
+  'int getsockname(int, void *, void *)',
+)
 export const shutdown: KoffiFunc<(fd: number, how: number) => number> = libc.func('int shutdown(int, int)')
 
 export const AF_UNSPEC = 0
@@ -55,6 +60,7 @@ export const FD_CLOEXEC = 1
 export const AF_UNIX = 1
 export const SOCK_STREAM = 1
 export const SOCK_DGRAM = 2
+export const SOCK_SEQPACKET = 5
 export const SOCK_NONBLOCK = 0x800
 export const SOCK_CLOEXEC = 0x8_0000
 export const MSG_PEEK = 0x2

@@ -10,6 +10,8 @@ import { type Io, say } from './io.ts'
 
 /** How long the daemon may take to answer. */
 const WAIT_MS = 5000
+/** And may work: new workers have half a minute to get ready. */
+const ACT_WAIT_MS = 90_000
 /** Codes by which connecting says that no daemon is there. */
 const NOT_RUNNING: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR'])
 
@@ -29,6 +31,33 @@ export async function askDaemon(stateDir: string, method: string, path: string, 
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new CliError('daemon-unreachable', `cannot ask the daemon that runs with ${stateDir}: ${why}`, { cause })
   }
+}
+
+/** What the daemon says of an act. */
+export interface ActAnswer {
+  readonly isDone: boolean
+  /** Fields of its answer: with `message` where it is not done. */
+  readonly said: Readonly<Record<string, unknown>>
+}
+
+/**
+ * Has the daemon that runs with `stateDir` do something, and waits until it is done.
+ *
+ * @throws {CliError} `daemon-absent`, `daemon-unreachable`
+ */
+export async function haveDaemon(stateDir: string, path: string): Promise<ActAnswer> {
+  const answer = await exchange(join(stateDir, CONTROL_SOCKET), 'POST', path, undefined, ACT_WAIT_MS).catch(
+    (cause: unknown) => {
+      const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+      if (NOT_RUNNING.has(code)) throw new CliError('daemon-absent', `the daemon with ${stateDir} is not running`)
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw new CliError('daemon-unreachable', `cannot ask the daemon that runs with ${stateDir}: ${why}`, { cause })
+    },
+  )
+  if (answer.status !== 200 && answer.status !== 409) {
+    throw new CliError('daemon-unreachable', `the daemon that runs with ${stateDir} answers ${answer.status}`)
+  }
+  return { isDone: answer.status === 200, said: JSON.parse(answer.text) as ActAnswer['said'] }
 }
 
 /** Has the daemon log what was changed, if it is running. What has been done is not undone when it cannot be told. */
@@ -51,9 +80,10 @@ async function exchange(
   method: string,
   path: string,
   body: unknown,
+  waitMs = WAIT_MS,
 ): Promise<{ readonly status: number; readonly text: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>()
-  const sent = request({ socketPath, method, path, signal: AbortSignal.timeout(WAIT_MS), agent: false })
+  const sent = request({ socketPath, method, path, signal: AbortSignal.timeout(waitMs), agent: false })
   sent.once('error', reject)
   sent.once('response', (response) => {
     text(response).then((content) => resolve({ status: response.statusCode ?? 0, text: content }), reject)

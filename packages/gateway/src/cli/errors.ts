@@ -56,6 +56,8 @@ export type FailureCode =
   | 'host-unknown'
   | 'xapi-unavailable'
   | 'root-needed'
+  | 'reload-refused'
+  | 'upgrade-refused'
 
 interface Entry {
   readonly exit: number
@@ -124,6 +126,8 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'host-unknown': failed('run this on a XenServer or XCP-ng host'),
   'xapi-unavailable': failed('run this as root on the host; see systemctl status xapi'),
   'root-needed': failed('run this as root'),
+  'upgrade-refused': failed('see its log and standard error; the earlier version serves on'),
+  'reload-refused': failed('xengate check-config tells of files; the earlier configuration is still in force'),
 }
 
 /** A command cannot do what it was asked. */

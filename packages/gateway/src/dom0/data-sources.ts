@@ -125,14 +125,14 @@ export class DataSources {
     this.#timer = setInterval(() => this.#write(), INTERVAL_MS).unref()
   }
 
-  /** Takes the file away, by which xcp-rrdd knows that there are no more values. */
-  close(): void {
+  /** Takes the file away, by which xcp-rrdd knows that there are no more values. @param isKept whether another process writes it now */
+  close(isKept = false): void {
     clearInterval(this.#timer)
     if (this.#fd === null) return
     const own = fstatSync(this.#fd).ino
     closeSync(this.#fd)
     this.#fd = null
-    if (lstatSync(this.#path, { throwIfNoEntry: false })?.ino === own) unlinkSync(this.#path)
+    if (!isKept && lstatSync(this.#path, { throwIfNoEntry: false })?.ino === own) unlinkSync(this.#path)
   }
 
   #write(): void {

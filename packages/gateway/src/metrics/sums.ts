@@ -33,6 +33,8 @@ interface Sum extends Series {
 export class Sums {
   readonly #byKey = new Map<string, Sum>()
   readonly #sources = new Set<Source>()
+  /** What the process had counted whose place this one has taken, by its word, which is told anew as long as it lives. */
+  #inherited: readonly { readonly sum: Sum; readonly values: readonly number[] }[] = []
 
   /** Takes in what a process counts in `memory`. */
   add(memory: ArrayBuffer): Source {
@@ -57,8 +59,25 @@ export class Sums {
     // First all that is there, since a source may bring what is new.
     for (const source of this.#sources) source.look()
     for (const { total, ended } of sums()) total.set(ended)
+    for (const { sum, values } of this.#inherited) add(sum, sum.total, values)
     for (const source of this.#sources) source.addTo(({ total }) => total)
     return [...sums()]
+  }
+
+  /** All that does not fall, for another process to go on from. */
+  get counted(): [key: string, values: number[]][] {
+    this.all()
+    return [...this.#byKey]
+      .filter(([, { family }]) => family.kind !== 'gauge')
+      .map(([key, { total }]) => [key, [...total]])
+  }
+
+  /** Takes what another process had counted, in place of what it said before. */
+  inherit(counted: readonly (readonly [key: string, values: readonly number[]])[]): void {
+    this.#inherited = counted.flatMap(([key, values]) => {
+      const sum = this.#sumOf(key)
+      return sum?.total.length === values.length && sum.family.kind !== 'gauge' ? [{ sum, values }] : []
+    })
   }
 
   #sumOf(key: string): Sum | undefined {
@@ -109,14 +128,17 @@ export class Source {
     const { cells } = this.#memory
     for (const { sum, at } of this.#places) {
       const values = into(sum)
-      if (values === null) continue
-      const isLatest = sum.family.kind === 'latest'
-      for (let index = 0; index < values.length; index++) {
-        const value = cells[at + index]!
-        if (!Number.isFinite(value)) continue
-        if (isLatest) values[index] = Math.max(values[index]!, value)
-        else values[index]! += value
-      }
+      if (values !== null) add(sum, values, cells, at)
     }
+  }
+}
+
+function add({ family }: Sum, values: Float64Array, more: ArrayLike<number>, at = 0): void {
+  const isLatest = family.kind === 'latest'
+  for (let index = 0; index < values.length; index++) {
+    const value = more[at + index]!
+    if (!Number.isFinite(value)) continue
+    if (isLatest) values[index] = Math.max(values[index]!, value)
+    else values[index]! += value
   }
 }

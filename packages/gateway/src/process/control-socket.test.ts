@@ -10,6 +10,7 @@ import { EventHub } from './control/events.ts'
 import { type Controlled, createControlServer } from './control-socket.ts'
 
 const CONTROLLED: Controlled = {
+  acts: {},
   signIn: null,
   changed: () => {},
   status: () => ({}),

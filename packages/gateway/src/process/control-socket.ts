@@ -5,6 +5,7 @@
 //   POST   /changes                    logs what the command line has changed
 //   GET    /status                     how the daemon does: see status.ts
 //   GET    /services                   which services are here, and how they do
+//   POST   /reload                     takes the configuration as it is now, and answers when it is in force, or why it is not
 //   *      /control/…                  what the control service answers: see control/answers.ts
 
 import { createServer, type IncomingMessage, type Server } from 'node:http'
@@ -26,7 +27,14 @@ export interface Controlled {
   readonly status: () => unknown
   readonly services: () => Promise<unknown>
   readonly watched: Watched
+  /** Acts of the daemon that take a while, by their paths. */
+  readonly acts: Readonly<Record<string, () => Promise<ActOutcome>>>
 }
+
+/** What became of an act: what there is to say of it, or why the daemon is as it was. */
+export type ActOutcome =
+  | { readonly kind: 'done'; readonly said: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'failed'; readonly code: string; readonly message: string }
 
 /** Below it is what the control service has, too. */
 const CONTROL_PREFIX = '/control/'
@@ -77,7 +85,7 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
 }
 
 async function answer(controlled: Controlled, method: string, target: string, body: string): Promise<Answer> {
-  const { signIn, changed, status, services } = controlled
+  const { signIn, changed, status, services, acts } = controlled
   const url = URL.parse(`http://control${target}`)
   // What does not begin with "/" would be part of the host.
   if (url === null || !target.startsWith('/')) return NOT_FOUND
@@ -85,12 +93,20 @@ async function answer(controlled: Controlled, method: string, target: string, bo
   if (pathname === '/changes') return answerChange(changed, method, body)
   if (pathname === '/status') return method === 'GET' ? { status: 200, body: status() } : NOT_ALLOWED
   if (pathname === '/services') return method === 'GET' ? { status: 200, body: await services() } : NOT_ALLOWED
+  if (Object.hasOwn(acts, pathname)) return method === 'POST' ? answerAct(acts[pathname]) : NOT_ALLOWED
   if (pathname !== '/held-up' || signIn === null) return NOT_FOUND
   if (method === 'GET') return { status: 200, body: signIn.heldUp() }
   if (method !== 'DELETE') return NOT_ALLOWED
   const [name, address] = [searchParams.get('name'), searchParams.get('address')]
   signIn.clearHeldUp({ ...(name === null ? {} : { name }), ...(address === null ? {} : { address }) })
   return { status: 200, body: signIn.heldUp() }
+}
+
+async function answerAct(act: Controlled['acts'][string] | undefined): Promise<Answer> {
+  const outcome = await act?.()
+  if (outcome === undefined) return NOT_FOUND
+  if (outcome.kind === 'done') return { status: 200, body: outcome.said }
+  return { status: 409, body: { error: outcome.code, message: outcome.message } }
 }
 
 function answerChange(changed: Controlled['changed'], method: string, body: string): Answer {

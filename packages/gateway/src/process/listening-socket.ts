@@ -4,12 +4,13 @@
 import { lookup } from 'node:dns/promises'
 import { chmodSync, chownSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
 import type { Server } from 'node:http'
-import net from 'node:net'
 import { dirname } from 'node:path'
 import util from 'node:util'
 import { type Account, AccountUnknownError, idOf } from './account.ts'
 import { bindSocket, closeDescriptor, isAnswered } from '@xengate/channel'
 import type { ListenAddress } from '../config/addresses.ts'
+import { bindHandle, openHandle, type ServerHandle } from './server-handle.ts'
+import { type HeldSocket, sockets } from './sockets.ts'
 
 /** A listener cannot be had: the text says which and why. */
 export class ListenError extends Error {
@@ -26,22 +27,6 @@ export interface ListeningSocket {
   setFile(file: SocketFile): void
   /** Stops listening; the file of a Unix socket is removed if it is still this one. May be called again. */
   close(): void
-}
-
-/** The part used of Node.js's handle of a socket. */
-interface Handle {
-  readonly fd: number
-  getsockname(into: { address?: string; port?: number; family?: string }): number
-  close(): void
-}
-
-/**
- * Binds without accepting, which `net.Server` cannot do: it accepts as soon as it listens, and here that is the workers'
- * part. `node:cluster` binds with the same function; see docs/decisions.
- */
-function createServerHandle(address: string, port: number, family: 4 | 6 | -1): Handle | number {
-  const internals = net as unknown as { _createServerHandle(...of: [string, number, number]): Handle | number }
-  return internals._createServerHandle(address, port, family)
 }
 
 /** Whose a Unix socket's file is, and who may connect to it. */
@@ -62,53 +47,94 @@ export async function bindListener(address: ListenAddress, file: SocketFile): Pr
 }
 
 async function bindTcp(host: string, port: number): Promise<ListeningSocket> {
+  const { handle, socket, url } = await tcpHandle(host, port)
+  let isOpen = true
+  const close = (): void => {
+    if (!isOpen) return
+    isOpen = false
+    sockets.closed(socket)
+    if (!sockets.keep(socket)) handle.close()
+  }
+  return { fd: handle.fd, url, setFile: () => {}, close }
+}
+
+async function tcpHandle(
+  host: string,
+  port: number,
+): Promise<{ readonly handle: ServerHandle; readonly socket: HeldSocket; readonly url: string }> {
   const found = await lookup(host).catch((error: NodeJS.ErrnoException) => {
     throw new ListenError(`cannot listen on ${host}:${port}: the host name is not known (${error.code})`)
   })
-  const family = found.family === 6 ? 6 : 4
-  const handle = createServerHandle(found.address, port, family)
+  const key = `${host} ${port}`
+  const given = sockets.take(key, `${found.address} ${port}`)
+  const handle =
+    given === undefined ? bindHandle(found.address, port, found.family === 6 ? 6 : 4) : openHandle(given.fd)
   if (typeof handle === 'number') throw new ListenError(`cannot listen on ${host}:${port}: ${errorText(handle)}`)
   const name: { port?: number } = {}
-  handle.getsockname(name)
+  handle.getsockname?.(name)
   const bound = name.port ?? 0
   // An address that is in use is reported late by libuv: it shows as no port at all.
   if (bound === 0) {
     handle.close()
     throw new ListenError(`cannot listen on ${host}:${port}: the address is in use by another program`)
   }
+  const socket = { key, fd: handle.fd, isManagers: given?.isManagers ?? false }
+  sockets.hold(socket)
   const shown = host.includes(':') ? `[${host}]` : host
-  return { fd: handle.fd, url: `http://${shown}:${bound}`, setFile: () => {}, close: () => handle.close() }
+  return { handle, socket, url: `http://${shown}:${bound}` }
 }
 
-async function bindUnix(path: string, file: SocketFile): Promise<ListeningSocket> {
+async function bindUnix(path: string, file: SocketFile): Promise<ListeningSocket & UnixSocket> {
+  const given = sockets.take(path)
+  const socket = given ?? { key: path, fd: await bindPath(path), isManagers: false }
+  sockets.hold(socket)
+  const { fd, isManagers } = socket
+  const removeFile = isManagers ? () => {} : ownFile(path)
+  const setFile = (other: SocketFile): void => {
+    if (!isManagers) setSocketFile(path, other)
+  }
+  let isOpen = true
+  const forget = (): void => {
+    isOpen = false
+    removeFile()
+    sockets.closed(socket)
+  }
+  const close = (): void => {
+    // The number may be another's by now.
+    if (!isOpen) return
+    forget()
+    if (!sockets.keep(socket)) closeDescriptor(fd)
+  }
+  try {
+    // Nobody can connect before the workers listen.
+    setFile(file)
+  } catch (error) {
+    close()
+    throw error
+  }
+  return { fd, url: `unix:${path}`, setFile, close, forget }
+}
+
+/** A socket whose descriptor may be given to a server, which closes it. */
+interface UnixSocket {
+  /** It is closed already. */
+  readonly forget: () => void
+}
+
+async function bindPath(path: string): Promise<number> {
   const directory = dirname(path)
   if (!existsSync(directory)) throw new ListenError(`cannot listen on unix:${path}: there is no directory ${directory}`)
   await removeStaleSocket(path)
   const bound = bindSocket(path)
   if (bound.kind === 'failed') throw new ListenError(`cannot listen on unix:${path}: ${codeText(bound.code)}`)
-  const removeFile = ownFile(path)
-  let isOpen = true
-  const close = (): void => {
-    // The number may be another's by now.
-    if (!isOpen) return
-    isOpen = false
-    closeDescriptor(bound.fd)
-    removeFile()
-  }
-  try {
-    // Nobody can connect before the workers listen.
-    setSocketFile(path, file)
-  } catch (error) {
-    close()
-    throw error
-  }
-  return { fd: bound.fd, url: `unix:${path}`, setFile: (other) => setSocketFile(path, other), close }
+  return bound.fd
 }
 
 /** Removes the file that is at `path` now, when it is called; by then the name may be another's. */
 function ownFile(path: string): () => void {
   const own = lstatSync(path).ino
   return () => {
+    if (sockets.areHandedOver) return
     if (lstatSync(path, { throwIfNoEntry: false })?.ino === own) unlinkSync(path)
   }
 }
@@ -131,12 +157,14 @@ function setSocketFile(path: string, { mode, owner, group }: SocketFile): void {
  * @throws {ListenError}
  */
 export async function listenPrivately(server: Server, path: string, owner: Account | null): Promise<void> {
-  const { fd } = await bindUnix(path, { mode: 0o600, owner: owner?.uid ?? null, group: owner?.gid ?? null })
+  const file = { mode: 0o600, owner: owner?.uid ?? null, group: owner?.gid ?? null }
+  await listenOnUnix(server, await bindUnix(path, file))
+}
+
+/** The descriptor is the server's from now on. */
+async function listenOnUnix(server: Server, { fd, forget }: { readonly fd: number } & UnixSocket): Promise<void> {
   const listening = Promise.withResolvers<void>()
-  server.once('error', listening.reject)
-  // The descriptor is the server's from now on.
-  server.once('close', ownFile(path))
-  server.listen({ fd }, listening.resolve)
+  server.once('error', listening.reject).once('close', forget).listen({ fd }, listening.resolve)
   await listening.promise
 }
 
@@ -149,23 +177,17 @@ const UNCHANGED = -1
  * @throws {ListenError}
  */
 export async function listenAt(server: Server, address: ListenAddress, file: SocketFile): Promise<string> {
-  const listening = Promise.withResolvers<void>()
-  server.once('error', listening.reject)
   if (address.kind === 'unix') {
-    const { fd, url } = await bindUnix(address.path, file)
-    server.once('close', ownFile(address.path))
-    server.listen({ fd }, listening.resolve)
-    await listening.promise
-    return url
+    const bound = await bindUnix(address.path, file)
+    await listenOnUnix(server, bound)
+    return bound.url
   }
-  const { host, port } = address
-  server.listen({ host, port }, listening.resolve)
-  const shown = host.includes(':') ? `[${host}]` : host
-  await listening.promise.catch((cause: unknown) => {
-    throw new ListenError(`cannot listen on ${shown}:${port}: ${codeText(codeOf(cause))}`, { cause })
-  })
-  const bound = server.address()
-  return `http://${shown}:${bound !== null && typeof bound === 'object' ? bound.port : port}`
+  const { handle, socket, url } = await tcpHandle(address.host, address.port)
+  const listening = Promise.withResolvers<void>()
+  server.once('error', listening.reject).once('close', () => sockets.closed(socket))
+  server.listen(handle, listening.resolve)
+  await listening.promise
+  return url
 }
 
 /**

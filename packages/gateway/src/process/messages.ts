@@ -1,6 +1,7 @@
 // What the primary and a worker say to each other, over the IPC channel that Node.js makes with the process.
 
-import type { Config, ServicesConfig } from '../config/config.ts'
+import type { Passage } from '@xengate/channel'
+import type { Config } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Question, Told } from './control/questions.ts'
 import type { EndedTask } from '../proxy/journal.ts'
@@ -43,6 +44,8 @@ export type ToWorker =
       readonly returnPath: string
       /** Key of what they say there of themselves, in hexadecimal digits. */
       readonly returnKey: string
+      /** Where workers give connections on which nothing is asked to newer ones, and where these take them. */
+      readonly passage: Passage
     }
   /** The answer to `find`: the session, null when there is none, `unavailable` when nobody can tell. */
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
@@ -50,6 +53,17 @@ export type ToWorker =
   | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
   /** Ask about these sessions again before admitting them. */
   | { readonly type: 'forgotten'; readonly uuids: readonly string[]; readonly why: Forgetting }
+  /**
+   * What of a newer configuration is taken while the worker runs; what it no longer allows is ended. To be confirmed with the same
+   * number. `tls`: as at the start.
+   */
+  | {
+      readonly type: 'configure'
+      readonly change: number
+      readonly config: Config
+      readonly tls: readonly (TlsPair | null)[]
+      readonly places: ServiceChanges
+    }
   /** Another certificate and key for the listener at this place of the list. */
   | { readonly type: 'tls'; readonly listener: number; readonly pair: TlsPair }
   /** A sign of life is wanted: `here`. */
@@ -62,13 +76,18 @@ export type ToWorker =
   | { readonly type: 'places'; readonly changes: ServiceChanges }
   /** The primary is there, and tells of endings: of all that the authority had before this moment, on `monotonicMs`. */
   | { readonly type: 'alive'; readonly provenMs: number }
-  /** What a newer configuration says of services: what it no longer allows is ended. */
-  | { readonly type: 'services'; readonly services: ServicesConfig }
   /**
    * Take no more connections, finish, and exit. `closesIdle`: nobody else takes connections either, so that those on which nothing is
    * asked end at once; otherwise a request that is on its way there is still served.
    */
-  | { readonly type: 'drain'; readonly closesIdle: boolean }
+  | {
+      readonly type: 'drain'
+      readonly closesIdle: boolean
+      /** Names of listeners: newer workers take connections of these on which nothing is asked. */
+      readonly gives: readonly string[]
+    }
+  /** Earlier workers have given so many connections, one of which is there to be taken by whoever comes first. */
+  | { readonly type: 'take'; readonly count: number }
 
 /** A transport by its name, and why it is this one, in words. */
 export interface TransportSaid {
@@ -96,5 +115,9 @@ export type ToPrimary =
   | { readonly type: 'task-ended'; readonly ended: EndedTask }
   /** No request of the sessions of this ending is admitted any more. */
   | { readonly type: 'confirmed'; readonly ending: number }
+  /** The configuration of this number is in force here. */
+  | { readonly type: 'configured'; readonly change: number }
+  /** So many connections are given to newer workers. */
+  | { readonly type: 'given'; readonly count: number }
   /** What is still under way a moment after `drain`: connections with a request, a channel or a tunnel. */
   | { readonly type: 'draining'; readonly connections: number }

@@ -7,7 +7,7 @@ import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { ListenAddress } from '../config/addresses.ts'
 import { EXPOSITION_TYPE } from '../metrics/exposition.ts'
 import { listenAt, type SocketFile } from './listening-socket.ts'
-import { closeServer } from './parts.ts'
+import { closeServer, retireServer } from './servers.ts'
 
 /** Why the gateway is not healthy; null when it is. */
 export type Ailment = 'draining' | 'no worker serves' | null
@@ -65,6 +65,11 @@ export class MetricsListener {
         this.#url = before.url
       },
     }
+  }
+
+  /** Leaves it to another process that listens there. */
+  async retire(): Promise<void> {
+    if (this.#server !== null) await retireServer(this.#server)
   }
 
   close(): void {

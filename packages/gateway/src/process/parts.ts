@@ -2,8 +2,8 @@
 // closed in the reverse order.
 
 import { randomBytes } from 'node:crypto'
-import type { Server } from 'node:http'
 import { join } from 'node:path'
+import { openPassage, type Passage } from '@xengate/channel'
 import type { Config, PoolConfig } from '../config/config.ts'
 import { Audit } from '../logging/audit.ts'
 import type { LogEvent } from '../logging/event.ts'
@@ -17,16 +17,23 @@ import type { XenApiPool } from '../xenapi/records.ts'
 import { createXenApi, type XenApi } from '../xenapi/server.ts'
 import { type Account, accountOf } from './account.ts'
 import { Backends } from './backends/backends.ts'
+import type { Link } from './link.ts'
 import { Listeners } from './listeners.ts'
 import { bindListener, listenPrivately, OPEN_SOCKET_FILE, removeStaleSocket } from './listening-socket.ts'
+import type { Predecessor } from './predecessor.ts'
+import { closeServer } from './servers.ts'
 import { SessionBroker } from './session-broker.ts'
+import { sockets } from './sockets.ts'
 import { Statistics } from './statistics.ts'
 import { readTlsPair } from './tls-files.ts'
+import { joinPredecessor } from './upgrade.ts'
 import type { WorkerSockets } from './worker-group.ts'
 import { WorkerGroups } from './worker-groups.ts'
 
 const XENAPI_SOCKET = 'xenapi.sock'
 const RETURN_SOCKET = 'gateway.sock'
+/** Names of the passage's ends among the sockets that go along in an upgrade. */
+const [GIVE, TAKE] = ['passage give', 'passage take']
 
 /** The configuration in force: it follows a reload. */
 export interface InForce {
@@ -47,25 +54,53 @@ export interface Parts {
   readonly listeners: Listeners
   readonly returns: WorkerSockets['returns'] & { readonly close: () => void }
   readonly groups: WorkerGroups
+  /** To processes whose place this one takes, or that take its place. */
+  readonly links: Set<Link>
+  /** Where workers give connections on which nothing is asked to newer ones. */
+  readonly passage: Passage
+  /** Told that workers of this process, or of the one whose place it takes, have given connections. */
+  readonly given: { to: (count: number) => void }
+  /** To the one whose place this process takes; null: nobody's. */
+  readonly predecessor: Link | null
 }
 
-/** Opens them; nothing serves clients yet. @param closers takes what closes them. @throws when something cannot be had */
-export async function openParts(config: Config, log: Log, closers: AsyncDisposableStack): Promise<Parts> {
+/**
+ * Opens them; nothing serves clients yet.
+ * @param closers takes what closes them
+ * @param predecessor whose place this process takes; null: nobody's
+ * @throws when something cannot be had
+ */
+export async function openParts(
+  config: Config,
+  log: Log,
+  closers: AsyncDisposableStack,
+  predecessor: Predecessor | null,
+): Promise<Parts> {
   const inForce: InForce = { config }
   const audit = config.log.audit ? new Audit(config.log.syslog) : null
   const groups = new WorkerGroups()
   const statistics = new Statistics()
+  const links = new Set<Link>()
+  const given: Parts['given'] = { to: () => {} }
+  const passage = openThePassage()
   await takeStateDirectory(config.stateDir)
   if (isNarrow(config.stateDir)) log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
   const backends = await Backends.open(config, log, (changes) => groups.placesChanged(changes))
   closers.defer(() => backends.close())
   const broker = new SessionBroker(
     backends.authority,
-    (uuids) => groups.ended(uuids),
+    async (uuids) => {
+      await Promise.all([groups.ended(uuids), ...[...links].map((link) => link.ended(uuids))])
+    },
     (uuids, why) => groups.forgotten(uuids, why),
     (error) => backends.report('authority-unavailable', error),
   )
-  backends.start()
+  // Before anything ends here.
+  const link =
+    predecessor === null
+      ? null
+      : joinPredecessor({ broker, groups, statistics, links }, predecessor, (count) => given.to(count))
+  backends.start(link !== null)
   const stopping = new AbortController()
   const signedLog = watchedLog(log, ({ event, ...particulars }) => {
     countSignIn(statistics, config, event)
@@ -77,13 +112,38 @@ export async function openParts(config: Config, log: Log, closers: AsyncDisposab
     closers.defer(() => closeServer(xenapi.server))
     await listenPrivately(xenapi.server, xenapiPathIn(config), workerAccount(config))
   }
-  const returns = await openReturns(config)
+  const returns = await openReturns(config, predecessor)
   closers.defer(() => returns.close())
   const listeners = new Listeners()
   closers.defer(() => listeners.close())
   checkTlsFiles(config)
   await listeners.take(config)
-  return { inForce, audit, backends, broker, statistics, xenapi, stopping, listeners, returns, groups }
+  return {
+    inForce,
+    audit,
+    backends,
+    broker,
+    statistics,
+    xenapi,
+    stopping,
+    listeners,
+    returns,
+    groups,
+    links,
+    passage,
+    given,
+    predecessor: link,
+  }
+}
+
+/** The one of the process whose place this one takes goes on. */
+function openThePassage(): Passage {
+  const [give, take] = [sockets.take(GIVE), sockets.take(TAKE)]
+  const passage = give && take ? { giveFd: give.fd, takeFd: take.fd } : openPassage()
+  if (passage === null) throw new Error('cannot have a pair of sockets for connections that pass between workers')
+  sockets.hold({ key: GIVE, fd: passage.giveFd, isManagers: false })
+  sockets.hold({ key: TAKE, fd: passage.takeFd, isManagers: false })
+  return passage
 }
 
 /** The state directory cannot be used: the text says why. */
@@ -99,8 +159,10 @@ async function takeStateDirectory(path: string): Promise<void> {
   } catch (cause) {
     throw new StateDirectoryError(`cannot use the state directory ${path}: ${String(cause)}`, { cause })
   }
+  const xenapi = join(path, XENAPI_SOCKET)
+  if (sockets.isGiven(xenapi)) return
   try {
-    await removeStaleSocket(join(path, XENAPI_SOCKET))
+    await removeStaleSocket(xenapi)
   } catch (cause) {
     throw new StateDirectoryError(`cannot use the state directory ${path}: another xengate is running with it`, {
       cause,
@@ -114,10 +176,12 @@ export function xenapiPathIn({ stateDir }: Config): string {
 }
 
 /** The socket where services bring back requests, and the key by which workers recognise what they told services to say there. */
-async function openReturns({ stateDir }: Config): Promise<Parts['returns']> {
+async function openReturns({ stateDir }: Config, predecessor: Predecessor | null): Promise<Parts['returns']> {
   const path = join(stateDir, RETURN_SOCKET)
   const bound = await bindListener({ kind: 'unix', path }, OPEN_SOCKET_FILE)
-  return { fd: bound.fd, path, key: randomBytes(32).toString('hex'), close: () => bound.close() }
+  // Services have been told it for as long as their channels live.
+  const key = predecessor?.returnKey ?? randomBytes(32).toString('hex')
+  return { fd: bound.fd, path, key, close: () => bound.close() }
 }
 
 /** Not listening yet; null where clients log in elsewhere. */
@@ -180,10 +244,4 @@ export function checkTlsFiles({ listen }: Config): void {
 /** Whom workers run as; null: this process's user. */
 export function workerAccount({ workerUser }: Config): Account | null {
   return workerUser === null ? null : accountOf(workerUser)
-}
-
-/** Closes a server with all its connections. */
-export function closeServer(server: Server): void {
-  server.close()
-  server.closeAllConnections()
 }

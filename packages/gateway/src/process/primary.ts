@@ -1,24 +1,30 @@
 // The primary process: it owns the configuration, the listening sockets, the authority and the XenAPI endpoint, and
 // starts, replaces, reloads and drains the workers.
 //
-// Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, metrics and control, workers. Stop is the
+// Start order: state directory, authority and registry, XenAPI endpoint, listening sockets, control socket, workers. Stop is the
 // reverse, but for what is not accepted yet, which is refused at once.
 
 import { availableParallelism } from 'node:os'
-import type { Config, LogConfig } from '../config/config.ts'
+import type { Config } from '../config/config.ts'
 import type { Sample } from '../dom0/data-sources.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import { version } from '../version.ts'
+import type { ActOutcome } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { privateBytes } from './memory.ts'
-import { checkTlsFiles, openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
+import { openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
+import type { Predecessor } from './predecessor.ts'
+import { Reloader, type ReloadOutcome } from './reloader.ts'
 import { ServiceManager } from './service-manager.ts'
+import { retireServer } from './servers.ts'
 import { takeSignals } from './signals.ts'
+import { sockets } from './sockets.ts'
 import type { Statistics } from './statistics.ts'
 import { statusOf, workersMemoryBytes } from './status.ts'
+import { startSuccessor, tellGiven, tellLastCounts, tellServing } from './upgrade.ts'
 import { Watching } from './watching.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
@@ -30,6 +36,8 @@ export interface PrimaryOptions {
   readonly log: Log
   /** Reads the configuration again, at SIGHUP; rejects when it is not valid. Absent: SIGHUP is ignored. */
   readonly reload?: () => Promise<Config>
+  /** Whose place this process takes; absent: nobody's. */
+  readonly predecessor?: Predecessor | null
   /** Prints one line for people and programs that wait for it. */
   readonly print: (line: string) => void
   /** Says something to the person at the terminal; absent when there is none. */
@@ -45,13 +53,14 @@ export interface RunningPrimary {
 }
 
 /**
- * Starts everything, and serves until SIGTERM or SIGINT; a second one stops at once. SIGHUP reloads.
+ * Starts everything, and serves until SIGTERM or SIGINT; a second one stops at once. SIGHUP reloads, and at SIGUSR2 the program that is on
+ * disk by then takes the place of this process.
  * @throws with what was started stopped again, when something cannot be had
  */
 export async function startPrimary(options: PrimaryOptions): Promise<RunningPrimary> {
   await using closers = new AsyncDisposableStack()
   closers.defer(() => options.log.flush())
-  const parts = await openParts(options.config, options.log, closers)
+  const parts = await openParts(options.config, options.log, closers, options.predecessor ?? null)
   const primary = new Primary(options, parts)
   await primary.start(closers)
   const { urls } = primary
@@ -59,8 +68,6 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   return { urls, stopped: primary.serve(closers.move()) }
 }
 
-/** Earlier configurations whose workers may still be finishing when another is taken. */
-const OTHER_GROUPS_MAX = 4
 /** What is left to write to the log when everything has stopped gets this long; a reader may have stalled. */
 const LAST_WORDS_MS = 1000
 /** One Ctrl-C can arrive twice, from the terminal and passed on by npm: within this time it is the same one. */
@@ -71,15 +78,17 @@ class Primary implements GroupListener {
   readonly #log: Log
   readonly #parts: Parts
   readonly #statistics: Statistics
+  readonly #watching: Watching
   readonly #startedMs = Date.now()
   readonly #manager = ServiceManager.fromEnvironment(process.env)
-  readonly #watching: Watching
-  /** The workers of the configuration in force. */
-  #group: WorkerGroup
-  #isReloading = false
-  /** Whether a reload was asked for while one was under way. */
-  #isToReloadAgain = false
+  readonly #reloader: Reloader
+  /** What the log was told of last that is more than descriptors allow. */
+  #wantedTooMany = 0
   #isStopping = false
+  #isUpgrading = false
+  /** Ends `serve`; null before it is called. */
+  #ended: ((exitCode: Promise<number>) => void) | null = null
+  #closers: AsyncDisposableStack | null = null
   #exitCode = 0
 
   constructor(options: PrimaryOptions, parts: Parts) {
@@ -87,17 +96,28 @@ class Primary implements GroupListener {
     this.#log = options.log
     this.#parts = parts
     this.#statistics = parts.statistics
-    this.#group = this.#newGroup(options.config)
     this.#watching = new Watching(
       parts,
       {
         status: () => this.#status(),
         isStopping: () => this.#isStopping,
-        transport: () => this.#group.transport,
+        transport: () => this.#reloader.group.transport,
         acted: (event, particulars) => this.#acted(event, particulars),
+        acts: { '/reload': async () => actOf(await this.#reload()), '/upgrade': () => this.#upgrade() },
       },
       options.log,
     )
+    this.#reloader = new Reloader({
+      parts,
+      log: options.log,
+      metrics: this.#watching.metrics,
+      read: options.reload,
+      forWorkers: (config) => this.#withinDescriptors(config),
+      newGroup: (config) => this.#newGroup(config),
+      hindrance: () => (this.#isStopping ? 'stopping' : this.#isUpgrading ? 'upgrading' : null),
+      done: (outcome) => this.#reloaded(outcome),
+    })
+    parts.given.to = (count) => this.#reloader.group.take(count)
   }
 
   get #config(): Config {
@@ -110,26 +130,28 @@ class Primary implements GroupListener {
 
   /** @param closers takes what closes the rest. @throws when something cannot be had */
   async start(closers: AsyncDisposableStack): Promise<void> {
-    const { backends, groups } = this.#parts
+    const { backends, groups, predecessor } = this.#parts
     const config = this.#config
     closers.defer(() => {
       groups.destroy()
       return groups.drain()
     })
     await this.#watching.start(closers)
-    await groups.start(this.#group)
+    await groups.start(this.#reloader.group)
     this.#log.info({
       event: 'started',
       listen: this.urls,
       workers: workerCount(config),
-      metrics: this.#watching.metricsUrl,
+      metrics: this.#watching.metrics.url,
       ...this.#described,
     })
     backends.health?.start()
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
+    if (predecessor !== null) tellServing(predecessor, config)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
+      else if (signal === 'SIGUSR2') void this.#upgrade()
       else this.#log.info({ event: 'signal-ignored', signal })
     })
   }
@@ -149,7 +171,7 @@ class Primary implements GroupListener {
       memoryBytes: privateBytes() + workersMemoryBytes(this.#parts.groups.pids),
     })
     const sources = new DataSources(directory, sample, this.#log)
-    closers.defer(() => sources.close())
+    closers.defer(() => sources.close(sockets.areHandedOver))
     sources.start()
   }
 
@@ -163,7 +185,7 @@ class Primary implements GroupListener {
       readyPids: groups.readyPids,
       workerPids: groups.pids,
       workersWanted: workerCount(this.#config),
-      transport: this.#group.transport,
+      transport: this.#reloader.group.transport,
       isAuthorityHeard: authority,
       isRegistryHeard: registry,
       startedMs: this.#startedMs,
@@ -192,7 +214,7 @@ class Primary implements GroupListener {
   }
 
   #newGroup(config: Config): WorkerGroup {
-    const { backends, broker, listeners, returns, xenapi } = this.#parts
+    const { backends, broker, listeners, passage, returns, xenapi } = this.#parts
     return new WorkerGroup({
       config: this.#withinDescriptors(config),
       workers: workerCount(config),
@@ -201,6 +223,7 @@ class Primary implements GroupListener {
         listenFds: () => listeners.fdsOf(config),
         xenapiPath: xenapi === null ? null : xenapiPathIn(config),
         returns,
+        passage,
       },
       sessions: broker,
       places: () => backends.places,
@@ -217,7 +240,9 @@ class Primary implements GroupListener {
     const wanted = config.limits.connections
     if (wanted <= connections) return config
     const advice = 'raise the limit of open files (LimitNOFILE in systemd), or lower limits.connections'
-    this.#log.warn({ event: 'descriptors-few', descriptors, wanted, connections, advice })
+    if (wanted !== this.#wantedTooMany)
+      this.#log.warn({ event: 'descriptors-few', descriptors, wanted, connections, advice })
+    this.#wantedTooMany = wanted
     return { ...config, limits: { ...config.limits, connections } }
   }
 
@@ -230,6 +255,10 @@ class Primary implements GroupListener {
 
   taskEnded({ session, reference, failure }: EndedTask): void {
     this.#parts.xenapi?.tasks.requestEnded(session, reference, failure)
+  }
+
+  given(count: number): void {
+    this.#parts.given.to(count)
   }
 
   troubled(trouble: WorkerTrouble): void {
@@ -258,6 +287,8 @@ class Primary implements GroupListener {
   /** Waits for signals, and keeps taking them until the process is gone. Resolves with the exit code. */
   serve(closers: AsyncDisposableStack): Promise<number> {
     const { promise, resolve } = Promise.withResolvers<number>()
+    this.#closers = closers
+    this.#ended = resolve
     let firstMs = 0
     const onStop = (signal: NodeJS.Signals): void => {
       const nowMs = performance.now()
@@ -267,7 +298,7 @@ class Primary implements GroupListener {
       firstMs = nowMs
       this.#log.info({ event: 'stopping', signal, isSecond })
       if (isSecond) this.#parts.groups.destroy()
-      else resolve(this.#stop(closers))
+      else this.#ended?.(this.#stop(closers))
     }
     process.on('SIGTERM', onStop).on('SIGINT', onStop)
     return promise
@@ -278,10 +309,15 @@ class Primary implements GroupListener {
     const { backends, groups, listeners, returns, stopping } = this.#parts
     this.#manager.stopping()
     stopping.abort()
+    this.#watching.stopping()
     backends.withdraw()
     listeners.close()
     returns.close()
     await groups.drain()
+    return this.#close(closers)
+  }
+
+  async #close(closers: AsyncDisposableStack): Promise<number> {
     await closers.disposeAsync()
     this.#log.info({ event: 'stopped' })
     this.#log.flush()
@@ -289,99 +325,96 @@ class Primary implements GroupListener {
     return this.#exitCode
   }
 
+  /** Takes the configuration as it is now, and tells the service manager meanwhile. */
+  async #reload(): Promise<ReloadOutcome> {
+    this.#manager.reloading()
+    const outcome = await this.#reloader.reload()
+    if (!this.#isStopping) this.#manager.ready(this.urls)
+    return outcome
+  }
+
   /**
-   * Takes a new configuration: new workers are started with it, and when they are ready those of the old one finish.
-   * A configuration that is not valid, or that cannot be served, changes nothing.
+   * Has the program that is on disk now take the place of this process: it is started beside this one, and when it serves this one lets
+   * what is under way finish, and ends. When it cannot serve, this one goes on.
    */
-  async #reload(): Promise<void> {
-    const { reload } = this.#options
-    if (this.#isReloading) {
-      // The file may have changed since it was read.
-      this.#isToReloadAgain = true
+  async #upgrade(): Promise<ActOutcome> {
+    const hindrance = this.#hindrance()
+    if (hindrance !== null) {
+      this.#log.warn({ event: 'upgrade-ignored', reason: hindrance })
+      return { kind: 'failed', code: 'upgrade-refused', message: IGNORED[hindrance] }
+    }
+    this.#isUpgrading = true
+    await this.#reloader.idle()
+    this.#manager.reloading()
+    const start = await startSuccessor(this.#parts, this.#parts.returns.key, this.#manager.environment)
+    if (start.kind === 'failed') {
+      this.#isUpgrading = false
+      this.#manager.ready(this.urls)
+      this.#log.error({ event: 'upgrade-refused', problem: start.problem })
+      return { kind: 'failed', code: 'upgrade-refused', message: start.problem }
+    }
+    const { pid, version: newVersion } = start
+    this.#acted('upgraded', { successor: pid, from: version(), to: newVersion })
+    this.#manager.succeededBy(pid, this.urls)
+    if (this.#closers !== null) this.#ended?.(this.#retire(this.#closers, start.takes))
+    return { kind: 'done', said: { pid, version: newVersion } }
+  }
+
+  #hindrance(): keyof typeof IGNORED | null {
+    if (this.#isStopping) return 'stopping'
+    if (this.#isUpgrading) return 'upgrading'
+    return this.#options.reload === undefined ? 'no-configuration-file' : null
+  }
+
+  /** Lets what is under way finish, while another process has what comes, and stops everything. Returns the exit code. */
+  async #retire(closers: AsyncDisposableStack, takes: readonly string[]): Promise<number> {
+    const { backends, groups, listeners, returns, stopping, xenapi } = this.#parts
+    this.#isStopping = true
+    this.#parts.given.to = (count) => tellGiven(this.#parts, count)
+    sockets.handedOver()
+    backends.handOver()
+    stopping.abort()
+    listeners.close()
+    returns.close()
+    await Promise.all([
+      groups.drain(false, takes),
+      this.#watching.retire(),
+      xenapi === null ? null : retireServer(xenapi.server),
+    ])
+    tellLastCounts(this.#parts)
+    return this.#close(closers)
+  }
+
+  /** Logs and counts what became of a reload. */
+  #reloaded(outcome: ReloadOutcome): void {
+    if (outcome.kind === 'ignored') {
+      this.#log.warn({ event: 'reload-ignored', reason: outcome.reason })
       return
     }
-    if (reload === undefined || this.#isStopping) {
-      this.#log.warn({ event: 'reload-ignored', reason: this.#isStopping ? 'stopping' : 'no-configuration-file' })
-      return
-    }
-    this.#isReloading = true
-    try {
-      await this.#take(await reload())
-      this.#acted('reloaded', { listen: this.urls })
-      this.#watching.reloaded(true)
-    } catch (error) {
-      this.#watching.reloaded(false)
-      this.#log.error({ event: 'reload-refused', problem: error instanceof Error ? error.message : String(error) })
-    } finally {
-      this.#isReloading = false
-    }
-    if (!this.#isToReloadAgain) return
-    this.#isToReloadAgain = false
-    await this.#reload()
-  }
-
-  async #take(config: Config): Promise<void> {
-    const { backends, groups, inForce } = this.#parts
-    this.#checkReload(config)
-    const metrics = await this.#watching.take(config)
-    backends.configure(config)
-    const group = await this.#startGroup(config).catch((error: unknown) => {
-      backends.configure(this.#config)
-      metrics.undo()
-      throw error
-    })
-    metrics.keep()
-    this.#log.level = config.log.level
-    inForce.config = config
-    const old = this.#group
-    this.#group = group
-    old.useServices(config.services)
-    void groups.retire(old).then(() => this.#closeUnusedListeners())
-  }
-
-  /** @throws when `config` cannot be taken by a running daemon, or not now */
-  #checkReload(config: Config): void {
-    if (this.#isStopping) throw new Error('the daemon is stopping')
-    for (const [key, name] of [
-      ['stateDir', 'state-dir'],
-      ['workerUser', 'worker-user'],
-    ] as const)
-      if (config[key] !== this.#config[key])
-        throw new Error(`${name} cannot be changed by a reload: restart the daemon`)
-    this.#parts.backends.checkReload(config)
-    refuseOtherLog(config.log, this.#config.log)
-    if (this.#parts.groups.size > OTHER_GROUPS_MAX) {
-      throw new Error('workers of earlier configurations are still finishing their requests: try again later')
-    }
-  }
-
-  /** Starts workers with a new configuration, beside the old ones; whatever fails, its new listeners are closed again. */
-  async #startGroup(config: Config): Promise<WorkerGroup> {
-    const { groups, listeners } = this.#parts
-    try {
-      checkTlsFiles(config)
-      await listeners.take(config)
-      const group = this.#newGroup(config)
-      await groups.start(group)
-      return group
-    } catch (error) {
-      this.#closeUnusedListeners()
-      if (!this.#isStopping) await listeners.take(this.#config)
-      throw error
-    }
-  }
-
-  /** Closes the listeners that nobody has any more. */
-  #closeUnusedListeners(): void {
-    this.#parts.listeners.keep([this.#config, ...this.#parts.groups.configs])
+    const isTaken = outcome.kind === 'taken'
+    this.#watching.reloaded(isTaken)
+    if (isTaken) this.#acted('reloaded', { listen: this.urls, changed: outcome.changed, workers: outcome.workers })
+    else this.#log.error({ event: 'reload-refused', problem: outcome.problem })
   }
 }
 
-/** @throws when what is open already would have to be opened anew */
-function refuseOtherLog(log: LogConfig, before: LogConfig): void {
-  for (const key of ['to', 'audit', 'syslog'] as const)
-    if (log[key] !== before[key]) throw new Error(`log.${key} cannot be changed by a reload: restart the daemon`)
+/** What became of a reload, for who asked for it. */
+function actOf(outcome: ReloadOutcome): ActOutcome {
+  switch (outcome.kind) {
+    case 'taken':
+      return { kind: 'done', said: { changed: outcome.changed, workers: outcome.workers } }
+    case 'refused':
+      return { kind: 'failed', code: 'reload-refused', message: outcome.problem }
+    case 'ignored':
+      return { kind: 'failed', code: 'reload-refused', message: IGNORED[outcome.reason] }
+  }
 }
+
+const IGNORED = {
+  stopping: 'the daemon is stopping',
+  upgrading: 'an upgrade is under way',
+  'no-configuration-file': 'the daemon has no configuration file',
+} as const
 
 function workerCount(config: Config): number {
   return config.workers === 'auto' ? availableParallelism() : config.workers

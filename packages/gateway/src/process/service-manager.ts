@@ -4,17 +4,24 @@ import { DatagramSender } from '@xengate/channel'
 
 /** In which part of the time that the manager waits for a sign of life it gets one. */
 const WATCHDOG_PARTS = 4
+/** For so long the manager is asked to wait at a time while the daemon stops. */
+const EXTEND_MS = 10_000
 
 /** See the head of this file. */
 export class ServiceManager {
   readonly #sender: DatagramSender | null
   readonly #watchdogMs: number
+  /** For a process that takes this one's place. */
+  readonly environment: Readonly<Record<string, string>>
+  #hasSigns = false
 
   /**
    * @param path of the manager's socket; null when there is none
    * @param watchdogMs how long the manager waits for a sign of life; 0: for ever
    */
   constructor(path: string | null, watchdogMs: number) {
+    this.environment =
+      path === null ? {} : { NOTIFY_SOCKET: path, ...(watchdogMs > 0 && { WATCHDOG_USEC: String(watchdogMs * 1000) }) }
     this.#sender = path === null ? null : new DatagramSender(path)
     this.#watchdogMs = watchdogMs
   }
@@ -27,16 +34,30 @@ export class ServiceManager {
     return new ServiceManager(path ?? null, isMeant ? Number(usec ?? 0) / 1000 : 0)
   }
 
-  /** The daemon serves. From now on it gives signs of life. */
+  /** The daemon serves, or serves again. From the first time on it gives signs of life. */
   ready(urls: readonly string[]): void {
     this.#say(`READY=1\nSTATUS=serving at ${urls.join(', ')}`)
-    if (this.#watchdogMs === 0 || this.#sender === null) return
+    if (this.#watchdogMs === 0 || this.#sender === null || this.#hasSigns) return
+    this.#hasSigns = true
     setInterval(() => this.#say('WATCHDOG=1'), this.#watchdogMs / WATCHDOG_PARTS).unref()
   }
 
-  /** The daemon stops; the manager waits for as long as it has been told to, with signs of life as before. */
+  /** The daemon takes another configuration; `ready` follows, whatever becomes of it. */
+  reloading(): void {
+    this.#say(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}\nSTATUS=taking the configuration`)
+  }
+
+  /** Another process serves in place of this one: from now on the manager hears that one alone. */
+  succeededBy(pid: number, urls: readonly string[]): void {
+    this.#say(`READY=1\nMAINPID=${pid}\nSTATUS=serving at ${urls.join(', ')}`)
+  }
+
+  /** The daemon stops, and asks again and again for more time while something is under way; signs of life go on as before. */
   stopping(): void {
     this.#say('STOPPING=1\nSTATUS=finishing what is under way')
+    const extend = (): void => this.#say(`EXTEND_TIMEOUT_USEC=${EXTEND_MS * 1000}`)
+    extend()
+    setInterval(extend, EXTEND_MS / 2).unref()
   }
 
   /** What cannot be said is not said: the manager will see. */

@@ -29,10 +29,15 @@ export class SessionBroker {
     this.#authority = authority
     this.#unavailable = unavailable
     authority.onEnded((uuids) => {
-      for (const ended of this.#endedSince) for (const uuid of uuids) ended.add(uuid)
+      this.note(uuids)
       return broadcast(uuids)
     })
     authority.onForgotten(forget)
+  }
+
+  /** Sessions have ended, as somebody else has heard: no question that is under way is answered with one of them. */
+  note(uuids: readonly string[]): void {
+    for (const ended of this.#endedSince) for (const uuid of uuids) ended.add(uuid)
   }
 
   /** For how long the authority may not have heard of endings, in milliseconds. */

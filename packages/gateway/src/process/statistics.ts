@@ -7,6 +7,7 @@ import { type AllCounts, countsOf } from '../metrics/counts.ts'
 import { exposition } from '../metrics/exposition.ts'
 import { createSharedMemory, mapSharedMemory, type SharedMemory } from '../metrics/shared-memory.ts'
 import { type Series, Sums } from '../metrics/sums.ts'
+import type { Counted } from './link.ts'
 
 /** Memory that a worker counts in. */
 export interface WorkerCounters {
@@ -68,6 +69,16 @@ export class Statistics {
         if (this.#sums.end(source)) shared.unmap()
       },
     }
+  }
+
+  /** All that does not fall, for a process that takes this one's place. */
+  get counted(): Counted {
+    return this.#sums.counted
+  }
+
+  /** Goes on from what another process has counted, which it says again and again while it lives. */
+  inherit(counted: Counted): void {
+    this.#sums.inherit(counted)
   }
 
   /** Has `look` called whenever all is read for others. */

@@ -74,15 +74,15 @@ export class WatchedTlsFiles {
     this.#changed = changed
     this.#seen = stateOf(files)
     this.pair = readTlsPair(files)
-    this.#timer = setInterval(() => this.#look(), LOOK_INTERVAL_MS).unref()
+    this.#timer = setInterval(() => this.look(), LOOK_INTERVAL_MS).unref()
   }
 
   close(): void {
     clearInterval(this.#timer)
   }
 
-  /** A pair that is being written is seen twice at most: when one file is there, and when both are. */
-  #look(): void {
+  /** Looks now. A pair that is being written is seen twice at most: when one file is there, and when both are. */
+  look(): void {
     const state = stateOf(this.#files)
     if (state === this.#seen) return
     this.#seen = state

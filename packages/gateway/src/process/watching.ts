@@ -1,5 +1,6 @@
 // How the primary is watched: what is counted, metrics and health without a session, and the control service with its second door.
 
+import type { Server } from 'node:http'
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { failureOf } from '../logging/causes.ts'
@@ -7,15 +8,16 @@ import type { Log } from '../logging/log.ts'
 import type { Watched } from './control/answers.ts'
 import { EventHub } from './control/events.ts'
 import { startControlService } from './control/service.ts'
-import { CONTROL_SOCKET, createControlServer } from './control-socket.ts'
+import { CONTROL_SOCKET, type Controlled, createControlServer } from './control-socket.ts'
 import { listenPrivately } from './listening-socket.ts'
 import { Looks } from './looks.ts'
 import type { TransportSaid } from './messages.ts'
-import { type Ailment, MetricsListener, type Taken } from './metrics-listener.ts'
+import { type Ailment, MetricsListener } from './metrics-listener.ts'
 import { dashboardPathIn } from './dashboard/path.ts'
 import { createDashboardServer } from './dashboard/server.ts'
 import { signOutAt } from './dashboard/sign-out.ts'
-import { closeServer, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
+import { type Parts, workerAccount, xenapiPathIn } from './parts.ts'
+import { closeServer, retireServer } from './servers.ts'
 import { elsewhere, servicesOf } from './status.ts'
 
 /** What is asked of the primary. */
@@ -25,6 +27,8 @@ export interface WatchedPrimary {
   readonly transport: () => TransportSaid | null
   /** Logs an act of an administrator. */
   readonly acted: (event: string, particulars: Readonly<Record<string, unknown>>) => void
+  /** What can be asked of it on the control socket, by path. */
+  readonly acts: Controlled['acts']
 }
 
 /** See the head of this file. */
@@ -33,7 +37,11 @@ export class Watching {
   readonly #parts: Parts
   readonly #primary: WatchedPrimary
   readonly #log: Log
-  readonly #metrics: MetricsListener
+  /** Where metrics and health are read. */
+  readonly metrics: MetricsListener
+  /** Servers that end with this process. */
+  readonly #servers: Server[] = []
+  #service: Server | null = null
 
   constructor(parts: Parts, primary: WatchedPrimary, log: Log) {
     this.#parts = parts
@@ -45,7 +53,7 @@ export class Watching {
       log.tap = isWatched ? (line) => this.events.publish(line) : null
       groups.watched(isWatched)
     })
-    this.#metrics = new MetricsListener({ metrics: () => statistics.text(), ailment: () => this.#ailment })
+    this.metrics = new MetricsListener({ metrics: () => statistics.text(), ailment: () => this.#ailment })
     this.#lookAtProcesses()
     this.#noteConfiguration(true)
   }
@@ -71,11 +79,6 @@ export class Watching {
     return this.#parts.inForce.config
   }
 
-  /** Where metrics are read; null: nowhere. */
-  get metricsUrl(): string | null {
-    return this.#metrics.url
-  }
-
   /** Why clients had better go elsewhere; null while they need not. */
   get #ailment(): Ailment {
     if (this.#primary.isStopping()) return 'draining'
@@ -84,8 +87,8 @@ export class Watching {
 
   /** Opens the listener of metrics, and both doors. @param closers takes what closes them. @throws {ListenError} */
   async start(closers: AsyncDisposableStack): Promise<void> {
-    closers.defer(() => this.#metrics.close())
-    await this.#metrics.take(this.#config.control.metrics)
+    closers.defer(() => this.metrics.close())
+    await this.metrics.take(this.#config.control.metrics)
     const watched = this.#watched()
     await this.#openService(watched, closers)
     await this.#openSocket(watched, closers)
@@ -99,13 +102,23 @@ export class Watching {
       if (front !== null) return signOutAt({ host: front.upstream.host, port: front.upstream.port }, session)
       return signOutAt({ socketPath: xenapiPathIn(this.#config) }, session)
     })
-    closers.defer(() => closeServer(server))
+    this.#owns(server, closers)
     await listenPrivately(server, dashboardPathIn(this.#config), workerAccount(this.#config))
   }
 
-  /** Listens where a newer configuration says. @throws {ListenError} with all as it was */
-  take(config: Config): Promise<Taken> {
-    return this.#metrics.take(config.control.metrics)
+  #owns(server: Server, closers: AsyncDisposableStack): void {
+    this.#servers.push(server)
+    closers.defer(() => closeServer(server))
+  }
+
+  /** The daemon stops: whoever listens to events would be waited for. */
+  stopping(): void {
+    if (this.#service !== null) closeServer(this.#service)
+  }
+
+  /** Leaves what comes to a newer process, and answers what is asked here. */
+  async retire(): Promise<void> {
+    await Promise.all([this.metrics.retire(), ...this.#servers.map((server) => retireServer(server))])
   }
 
   /** Counts that a reload was taken, or was not. */
@@ -145,9 +158,8 @@ export class Watching {
     const [directory = ''] = this.#config.services.directories
     try {
       const server = await startControlService(watched, directory, workerAccount(this.#config))
-      closers.defer(() => closeServer(server))
-      // Whoever listens to events would be waited for.
-      this.#parts.stopping.signal.addEventListener('abort', () => closeServer(server))
+      this.#service = server
+      this.#owns(server, closers)
     } catch (error) {
       this.#log.warn({ event: 'control-unavailable', directory, error: failureOf(error) })
     }
@@ -160,8 +172,9 @@ export class Watching {
       changed: ({ event, ...particulars }) => this.#primary.acted(event, particulars),
       status: this.#primary.status,
       services: () => this.#services(),
+      acts: this.#primary.acts,
     })
-    closers.defer(() => closeServer(control))
+    this.#owns(control, closers)
     await listenPrivately(control, join(this.#config.stateDir, CONTROL_SOCKET), null)
   }
 }

@@ -1,6 +1,8 @@
 // The worker processes of one configuration: as many as it asks for, each replaced when it dies.
 
-import type { Config, ServicesConfig } from '../config/config.ts'
+import { isDeepStrictEqual } from 'node:util'
+import type { Passage } from '@xengate/channel'
+import type { Config, ListenConfig } from '../config/config.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
@@ -11,6 +13,7 @@ import type { Forgetting } from '../sessions/authority.ts'
 import { OTHER_BUILD_EXIT } from '../version.ts'
 import type { Account } from './account.ts'
 import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker, type TransportSaid } from './messages.ts'
+import { hasSameListeners } from './changes.ts'
 import type { Question, Told } from './control/questions.ts'
 import type { SessionBroker } from './session-broker.ts'
 import type { Statistics, WorkerCounters } from './statistics.ts'
@@ -40,6 +43,8 @@ export interface WorkerSockets {
   readonly xenapiPath: string | null
   /** The socket where services bring back requests, and the key of what they say there of themselves. */
   readonly returns: { readonly fd: number; readonly path: string; readonly key: string }
+  /** Where workers give connections on which nothing is asked to newer ones. */
+  readonly passage: Passage
 }
 
 /** Who hears what becomes of the workers. */
@@ -50,6 +55,8 @@ export interface GroupListener {
   /** Whether somebody listens to the log's events; then what workers log is told. */
   readonly isWatched: boolean
   logged(line: string): void
+  /** Workers of a group have given so many connections to newer workers. */
+  given(count: number): void
   /** A worker died that was to serve on, or hung. */
   troubled(trouble: WorkerTrouble): void
   /** For some time no worker has served: clients wait, and would rather be refused. */
@@ -77,19 +84,22 @@ export interface WorkerGroupOptions {
 /** See the head of this file. */
 export class WorkerGroup {
   readonly #options: WorkerGroupOptions
+  #config: Config
   readonly #workers = new Set<WorkerProcess>()
   #endings = 0
+  #changes = 0
   #hasStarted = false
   /** Beats since a worker was ready. */
   #desertedBeats = 0
   /** Connections that workers have told to be waiting for. */
   #waitedFor = 0
   #isDraining = false
+  #turn = 0
   #replaceMs = REPLACE_FIRST_MS
-  readonly #beatMs: number
-  readonly #beats: NodeJS.Timeout
+  #beatMs = 0
+  #beats: NodeJS.Timeout | undefined
   /** By place in the list of listeners; null where there is no TLS. */
-  readonly #tls: readonly (WatchedTlsFiles | null)[]
+  #tls: readonly (WatchedTlsFiles | null)[]
   #onReady: (() => void) | null = null
   #onFailed: ((problem: string) => void) | null = null
   readonly #gone = Promise.withResolvers<void>()
@@ -98,15 +108,26 @@ export class WorkerGroup {
   /** @throws {TlsFilesError} */
   constructor(options: WorkerGroupOptions) {
     this.#options = options
-    this.#tls = options.config.listen.map(({ tls }, index) =>
-      tls === null ? null : new WatchedTlsFiles(tls, (event) => this.#tlsChanged(index, event)),
-    )
-    this.#beatMs = aliveIntervalMs(options.config.sessions.staleGraceMs)
+    this.#config = options.config
+    this.#tls = options.config.listen.map((listen, index) => this.#watchTls(listen, index))
+    this.#setBeat()
+  }
+
+  #watchTls({ tls }: ListenConfig, index: number): WatchedTlsFiles | null {
+    return tls === null ? null : new WatchedTlsFiles(tls, (event) => this.#tlsChanged(index, event))
+  }
+
+  /** As often as the configuration wants it; what beats so already beats on, however often there is another configuration. */
+  #setBeat(): void {
+    const beatMs = aliveIntervalMs(this.#config.sessions.staleGraceMs)
+    if (beatMs === this.#beatMs) return
+    this.#beatMs = beatMs
+    clearInterval(this.#beats)
     this.#beats = setInterval(() => this.#beat(), this.#beatMs).unref()
   }
 
   get config(): Config {
-    return this.#options.config
+    return this.#config
   }
 
   /** Process ids of the live workers. */
@@ -156,11 +177,15 @@ export class WorkerGroup {
 
   /** Tells workers that the primary is there, and sees to it that they are. */
   #beat(): void {
-    this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.sessions.stalenessMs })
+    this.#tellAlive()
     for (const worker of this.#workers) this.#heed(worker)
     if (!this.#hasStarted || this.#isDraining) return
     this.#desertedBeats = this.readyPids.length > 0 ? 0 : this.#desertedBeats + 1
     if (this.#desertedBeats > HUNG_MS / this.#beatMs) this.#options.listener.deserted()
+  }
+
+  #tellAlive(): void {
+    this.#tellAll({ type: 'alive', provenMs: monotonicMs() - this.#options.sessions.stalenessMs })
   }
 
   #heed(worker: WorkerProcess): void {
@@ -173,11 +198,11 @@ export class WorkerGroup {
   }
 
   #spawn(): void {
-    const { config, sockets, log, places, account } = this.#options
-    const { returns, xenapiPath } = sockets
+    const { sockets, log, places, account } = this.#options
+    const { returns, xenapiPath, passage } = sockets
     const counters = this.#openCounters()
     if (counters === null) return
-    const fds = [...sockets.listenFds(), returns.fd, counters.fd]
+    const fds = [...sockets.listenFds(), passage.giveFd, passage.takeFd, returns.fd, counters.fd]
     const worker: WorkerProcess = new WorkerProcess(fds, account, {
       said: (message) => this.#listen(worker, message),
       failed: (error) => log.error({ event: 'worker-error', worker: worker.pid, error: failureOf(error) }),
@@ -190,8 +215,8 @@ export class WorkerGroup {
     this.#workers.add(worker)
     worker.tell({
       type: 'start',
-      config,
-      listenFds: worker.givenFds.slice(0, -2),
+      config: this.#config,
+      listenFds: worker.givenFds.slice(0, -4),
       countersFd: worker.givenFds.at(-1) ?? -1,
       tls: this.#tls.map((files) => files?.pair ?? null),
       xenapiPath,
@@ -199,6 +224,7 @@ export class WorkerGroup {
       returnFd: worker.givenFds.at(-2) ?? -1,
       returnPath: returns.path,
       returnKey: returns.key,
+      passage: { giveFd: worker.givenFds.at(-4) ?? -1, takeFd: worker.givenFds.at(-3) ?? -1 },
     })
   }
 
@@ -216,6 +242,13 @@ export class WorkerGroup {
 
   #tellAll(message: ToWorker): void {
     for (const worker of this.#workers) worker.tell(message)
+  }
+
+  /** One of the workers takes connections that others have given, each in its turn. */
+  take(count: number): void {
+    const ready = [...this.#workers].filter(({ isReady }) => isReady)
+    // One that gets ready later takes what is there.
+    ready[this.#turn++ % ready.length]?.tell({ type: 'take', count })
   }
 
   /** Tells every worker to ask about sessions again. */
@@ -276,6 +309,12 @@ export class WorkerGroup {
       case 'confirmed':
         worker.confirmed(message.ending)
         break
+      case 'configured':
+        worker.configured(message.change)
+        break
+      case 'given':
+        this.#options.listener.given(message.count)
+        break
       case 'draining':
         this.#waitsFor(message.connections)
         break
@@ -286,8 +325,8 @@ export class WorkerGroup {
     const startedMs = performance.now()
     const session = await this.#find(id, clientAddress)
     worker.tell({ type: 'found', id, session })
-    const { statistics, config } = this.#options
-    const { authority } = config.sessions
+    const { statistics } = this.#options
+    const { authority } = this.#config.sessions
     const result = session === null ? 'nobody' : session === 'unavailable' ? 'unavailable' : 'session'
     statistics.own.count('xengate_session_lookups_total', authority, result)
     const at = statistics.own.place('xengate_session_lookup_duration_seconds', authority)
@@ -333,8 +372,11 @@ export class WorkerGroup {
   /** Tells every worker that sessions ended. Resolves when none of them admits these any more. */
   async ended(uuids: readonly string[]): Promise<void> {
     const ending = this.#endings++
-    const silent = ({ pid }: WorkerProcess): void => this.#options.log.error({ event: 'worker-silent', worker: pid })
-    await Promise.all([...this.#workers].map((worker) => worker.ended(ending, uuids, () => silent(worker))))
+    await Promise.all([...this.#workers].map((worker) => worker.ended(ending, uuids, () => this.#silent(worker))))
+  }
+
+  #silent({ pid }: WorkerProcess): void {
+    this.#options.log.error({ event: 'worker-silent', worker: pid })
   }
 
   /** Asks every worker. Those that do not answer are left out. */
@@ -348,30 +390,62 @@ export class WorkerGroup {
     this.#tellAll({ type: 'watched', isWatched })
   }
 
-  /** Tells the workers what a newer configuration says of services. */
-  useServices(services: ServicesConfig): void {
-    this.#tellAll({ type: 'services', services })
+  /**
+   * Gives the workers what of a newer configuration they can take while they run; the rest stays as it was. Resolves when it is in force
+   * in all of them. Files of TLS that are named anew have been looked at.
+   */
+  async configure(newer: Config): Promise<void> {
+    if (this.#isDraining && this.#workers.size === 0) return
+    const { workers, transport, listen: before, front } = this.#config
+    const listen = hasSameListeners(newer.listen, before) ? newer.listen : before
+    this.#config = { ...newer, workers, transport, listen, front }
+    if (!this.#isDraining) this.#watchOtherTls(before)
+    this.#setBeat()
+    this.#tellAlive()
+    const change = this.#changes++
+    const tls = this.#tls.map((files) => files?.pair ?? null)
+    const { config } = this
+    const message = { type: 'configure', change, config, tls, places: this.#options.places() } as const
+    await Promise.all([...this.#workers].map((worker) => worker.configure(message, () => this.#silent(worker))))
+  }
+
+  /** Looks at the files of TLS now. */
+  lookAtTls(): void {
+    for (const files of this.#tls) files?.look()
+  }
+
+  #watchOtherTls(before: readonly ListenConfig[]): void {
+    this.#tls = this.#config.listen.map((listen, index) => {
+      const watched = this.#tls[index] ?? null
+      if (isDeepStrictEqual(listen.tls, before[index]?.tls)) {
+        watched?.look()
+        return watched
+      }
+      watched?.close()
+      return this.#watchTls(listen, index)
+    })
   }
 
   /**
    * Lets the workers finish what is under way, and exit. Resolves when all are gone.
    * @param closesIdle whether connections on which nothing is asked end at once; may be said later, too
+   * @param gives names of listeners whose idle connections newer workers take
    */
-  drain(closesIdle: boolean): Promise<void> {
-    if (this.#drained === null) this.#drained = this.#drain(closesIdle)
-    else if (closesIdle) this.#tellAll({ type: 'drain', closesIdle })
+  drain(closesIdle: boolean, gives: readonly string[]): Promise<void> {
+    if (this.#drained === null) this.#drained = this.#drain(closesIdle, gives)
+    else if (closesIdle) this.#tellAll({ type: 'drain', closesIdle, gives: [] })
     return this.#drained
   }
 
-  async #drain(closesIdle: boolean): Promise<void> {
+  async #drain(closesIdle: boolean, gives: readonly string[]): Promise<void> {
     this.#isDraining = true
     for (const files of this.#tls) files?.close()
     if (this.#workers.size === 0) {
       this.#allGone()
       return
     }
-    this.#tellAll({ type: 'drain', closesIdle })
-    const timer = setTimeout(() => this.destroy(), this.#options.config.limits.drainTimeoutMs + EXIT_GRACE_MS)
+    this.#tellAll({ type: 'drain', closesIdle, gives })
+    const timer = setTimeout(() => this.destroy(), this.#config.limits.drainTimeoutMs + EXIT_GRACE_MS)
     await this.#gone.promise
     clearTimeout(timer)
   }

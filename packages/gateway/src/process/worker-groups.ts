@@ -33,15 +33,18 @@ export class WorkerGroups {
     try {
       await group.start()
     } catch (error) {
-      await group.drain(true)
+      await group.drain(true, [])
       this.#groups.delete(group)
       throw error
     }
   }
 
-  /** Lets a group finish what is under way, since another takes its place. */
-  async retire(group: WorkerGroup): Promise<void> {
-    await group.drain(false)
+  /**
+   * Lets a group finish what is under way, since another takes its place.
+   * @param gives names of listeners whose idle connections that one takes
+   */
+  async retire(group: WorkerGroup, gives: readonly string[]): Promise<void> {
+    await group.drain(false, gives)
     this.#groups.delete(group)
   }
 
@@ -53,6 +56,11 @@ export class WorkerGroups {
   /** Tells every worker to ask about sessions again. */
   forgotten(uuids: readonly string[], why: Forgetting): void {
     for (const group of this.#groups) group.forgotten(uuids, why)
+  }
+
+  /** Gives every worker what of a newer configuration it can take while it runs. Resolves when that is in force. */
+  async configure(config: Config): Promise<void> {
+    await Promise.all([...this.#groups].map((group) => group.configure(config)))
   }
 
   /** Tells every worker of services' places that have changed. */
@@ -73,9 +81,13 @@ export class WorkerGroups {
     for (const group of this.#groups) group.watched(isWatched)
   }
 
-  /** Lets all finish, with nobody to take new connections. Resolves when every worker is gone. */
-  async drain(): Promise<void> {
-    await Promise.all([...this.#groups].map((group) => group.drain(true)))
+  /**
+   * Lets all finish. Resolves when every worker is gone.
+   * @param closesIdle whether nobody else takes new connections
+   * @param gives names of listeners whose idle connections another process takes
+   */
+  async drain(closesIdle = true, gives: readonly string[] = []): Promise<void> {
+    await Promise.all([...this.#groups].map((group) => group.drain(closesIdle, gives)))
   }
 
   /** Ends all workers now. */

@@ -13,7 +13,7 @@ import type { ToPrimary, ToWorker, TransportSaid } from './messages.ts'
 import { Answers, type Question, type Told } from './control/questions.ts'
 import { WITHOUT_DEBUGGER } from './signals.ts'
 
-/** A worker that does not confirm the end of sessions in this time is killed: it may still admit them. */
+/** A worker that does not confirm the end of sessions, or a configuration, in this time is killed: it may still admit what it should not. */
 const CONFIRM_TIMEOUT_MS = 2000
 
 /** Descriptors 0 to 2 are the usual ones and 3 is the channel to the primary; those that are given follow. */
@@ -40,8 +40,8 @@ export class WorkerProcess {
   /** The descriptors that it was given, by their numbers there. */
   readonly givenFds: readonly number[]
   readonly #child: ChildProcess
-  /** By the number of an ending. */
-  readonly #confirmations = new Map<number, () => void>()
+  /** By what is to be confirmed. */
+  readonly #confirmations = new Map<string, () => void>()
   readonly #answers = new Answers()
   readonly #exited: WorkerListener['exited']
 
@@ -90,17 +90,32 @@ export class WorkerProcess {
   ended(ending: number, uuids: readonly string[], silent: () => void): Promise<void> {
     // One that is still starting has asked nothing yet, so that it knows no session.
     if (!this.isReady) return Promise.resolve()
+    return this.#tellSurely({ type: 'ended', ending, uuids }, endingKey(ending), silent)
+  }
+
+  /**
+   * Gives it another configuration. Resolves when that is in force there, or the worker is gone; one that is still starting serves
+   * nobody before that.
+   * @param silent told when it does not confirm in time, and is killed
+   */
+  configure(message: Extract<ToWorker, { type: 'configure' }>, silent: () => void): Promise<void> {
+    if (this.isReady) return this.#tellSurely(message, changeKey(message.change), silent)
+    this.tell(message)
+    return Promise.resolve()
+  }
+
+  #tellSurely(message: ToWorker, key: string, silent: () => void): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const timer = setTimeout(() => {
       silent()
       this.kill()
     }, CONFIRM_TIMEOUT_MS)
-    this.#confirmations.set(ending, () => {
+    this.#confirmations.set(key, () => {
       clearTimeout(timer)
-      this.#confirmations.delete(ending)
+      this.#confirmations.delete(key)
       resolve()
     })
-    this.tell({ type: 'ended', ending, uuids })
+    this.tell(message)
     return promise
   }
 
@@ -117,7 +132,12 @@ export class WorkerProcess {
 
   /** It has said that no request of the sessions of this ending is admitted any more. */
   confirmed(ending: number): void {
-    this.#confirmations.get(ending)?.()
+    this.#confirmations.get(endingKey(ending))?.()
+  }
+
+  /** It has said that the configuration of this number is in force. */
+  configured(change: number): void {
+    this.#confirmations.get(changeKey(change))?.()
   }
 
   #gone(code: number | null, signal: NodeJS.Signals | null): void {
@@ -125,4 +145,12 @@ export class WorkerProcess {
     this.#exited(code, signal)
     for (const confirm of this.#confirmations.values()) confirm()
   }
+}
+
+function endingKey(ending: number): string {
+  return `ending ${ending}`
+}
+
+function changeKey(change: number): string {
+  return `change ${change}`
 }

@@ -2,15 +2,17 @@
 
 import { randomBytes } from 'node:crypto'
 import { closeSync } from 'node:fs'
+import { type Passage, passConnection, takeConnection } from '@xengate/channel'
 import { formatListenAddress } from '../config/addresses.ts'
 import { type AccessFields, type ChannelFields, channelLine } from '../logging/access.ts'
 import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
-import type { ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/config.ts'
+import type { GivenConnection } from '../proxy/client/connection.ts'
+import type { Config, ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/config.ts'
 import { Counters } from '../metrics/counters.ts'
 import { mapSharedMemory } from '../metrics/shared-memory.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrival/arrival.ts'
-import { Gateway } from '../proxy/gateway.ts'
+import { Gateway, type GatewaySettings } from '../proxy/gateway.ts'
 import { Greetings } from '../proxy/heads/greetings.ts'
 import { TlsCredentials } from '../proxy/arrival/tls-credentials.ts'
 import type { TlsPair } from '../transport/tls-pair.ts'
@@ -18,7 +20,7 @@ import { CONTROL_SERVICE } from '../model/control-service.ts'
 import { Policies } from '../model/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../model/session.ts'
-import { SessionTable } from '../sessions/table.ts'
+import { type SessionTimes, SessionTable } from '../sessions/table.ts'
 import { chooseTransport, type ChosenTransport } from '../transport/choose.ts'
 import type { Question, Told } from './control/questions.ts'
 import { controlPolicy } from './control/policy.ts'
@@ -37,6 +39,9 @@ const RECHECK_PARTS = 4
 /** While somebody listens: how often what was logged is told, and how many lines at once. */
 const EVENTS_MS = 100
 const EVENTS_MAX = 200
+
+/** So many connections that are given are told of at once: one worker takes them. */
+const GIVEN_MAX = 32
 
 /** What metrics call the socket where services bring back requests. */
 const RETURNS = 'returned'
@@ -89,6 +94,12 @@ function longestSilenceMs({ authority, idleTimeoutMs, xapi }: SessionsConfig): n
   return authority === 'xapi' ? Math.min(idleMs, xapi.recheckMs / RECHECK_PARTS) : idleMs
 }
 
+function sessionTimes(sessions: SessionsConfig): SessionTimes {
+  const silenceMs = longestSilenceMs(sessions)
+  const tellIntervalMs = Math.min(TOUCH_INTERVAL_MS, silenceMs)
+  return { idleTimeoutMs: sessions.idleTimeoutMs, tellIntervalMs, silenceMs }
+}
+
 class Worker {
   readonly #gateway: Gateway
   readonly #chosen: ChosenTransport
@@ -97,25 +108,30 @@ class Worker {
   readonly #sessions: SessionTable
   readonly #whereabouts = new Whereabouts()
   readonly #log: Log
+  readonly #audit: Audit | null
   readonly #greetings: Greetings
   readonly #tell: (message: ToPrimary) => void
   /** Runs while there is activity, or something held, to tell of. */
   #touchTimer: NodeJS.Timeout | undefined
-  readonly #tellIntervalMs: number
+  #tellIntervalMs = 0
   #isDraining = false
   /** When the authority was last proved to be heard, on `monotonicMs`, and for how long that serves. */
   #provenMs = monotonicMs()
-  readonly #staleGraceMs: number
+  #staleGraceMs: number
   #trustTimer: NodeJS.Timeout | undefined
   /** Whether the authority tells of endings by itself. */
   readonly #hearsEndings: boolean
+  readonly #passage: Passage
+  /** Connections that were given away and not told of yet. */
+  #givenCount = 0
 
   constructor(
-    { config, countersFd, xenapiPath, returnPath, returnKey, places }: StartMessage,
+    { config, countersFd, xenapiPath, returnPath, returnKey, places, passage }: StartMessage,
     chosen: ChosenTransport,
     tell: (message: ToPrimary) => void,
   ) {
     this.#tell = tell
+    this.#passage = passage
     this.#greetings = new Greetings(returnKey)
     const counters = countersAt(countersFd)
     this.#log = createLog(config.log)
@@ -129,42 +145,64 @@ class Worker {
       () => {
         this.#touchTimer ??= setInterval(() => this.#report(), this.#tellIntervalMs)
       },
-      config.sessions.idleTimeoutMs,
-      Math.min(TOUCH_INTERVAL_MS, longestSilenceMs(config.sessions)),
-      longestSilenceMs(config.sessions),
+      sessionTimes(config.sessions),
     )
     this.#whereabouts.take(places)
-    const { services, limits } = config
-    const audit = config.log.audit ? new Audit(config.log.syslog) : null
+    this.#audit = config.log.audit ? new Audit(config.log.syslog) : null
     this.#hearsEndings = config.sessions.authority !== 'xapi'
     this.#chosen = chosen
     this.#gateway = new Gateway({
+      ...this.#settingsOf(config),
       transport: this.#chosen.transport,
-      limits,
-      methods: services.methods,
-      directories: services.directories,
-      policies: policiesOf(services),
       registry: this.#whereabouts,
       sessions: this.#sessions,
       front: config.front,
       xenapiPath,
-      hasSignInPage: config.sessions.signInPage,
-      dashboardPath: config.control.dashboard ? dashboardPathIn(config) : null,
-      hasHealth: config.control.health,
       returnPath,
       greetings: this.#greetings,
       idPrefix: randomBytes(6).toString('hex'),
       problem: (event, code) => this.#log.error({ event, code }),
-      debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
       burstOver: collectGarbage,
       counters,
-      access: requestsOf(config.log, this.#log, audit),
       taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
-      channel: channelsOf(config.log, this.#log, audit),
     })
     this.#staleGraceMs = config.sessions.staleGraceMs
     this.#judgeTrust()
     this.#tellIntervalMs = Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions))
+  }
+
+  /** What of a configuration the gateway takes while it runs. */
+  #settingsOf(config: Config): GatewaySettings {
+    const { services, limits, log, control, sessions } = config
+    return {
+      limits,
+      methods: services.methods,
+      directories: services.directories,
+      policies: policiesOf(services),
+      dashboardPath: control.dashboard ? dashboardPathIn(config) : null,
+      hasSignInPage: sessions.signInPage,
+      hasHealth: control.health,
+      debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
+      access: requestsOf(log, this.#log, this.#audit),
+      channel: channelsOf(log, this.#log, this.#audit),
+    }
+  }
+
+  /** Takes what of a newer configuration needs no new worker. */
+  #configure({ change, config, tls, places }: Extract<ToWorker, { type: 'configure' }>): void {
+    this.#log.level = config.log.level
+    this.#whereabouts.replace(places)
+    this.#sessions.setTimes(sessionTimes(config.sessions))
+    this.#tellIntervalMs = Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions))
+    if (this.#touchTimer !== undefined) {
+      clearInterval(this.#touchTimer)
+      this.#touchTimer = setInterval(() => this.#report(), this.#tellIntervalMs)
+    }
+    this.#staleGraceMs = config.sessions.staleGraceMs
+    this.#judgeTrust()
+    for (const [index, pair] of tls.entries()) if (pair !== null) this.#credentials.get(index)?.use(pair)
+    this.#gateway.configure(this.#settingsOf(config))
+    this.#tell({ type: 'configured', change })
   }
 
   /** Trusts what the table says until `stale-grace` is over, and ends channels a moment after. */
@@ -191,6 +229,8 @@ class Worker {
         greetings: this.#greetings,
       },
     )
+    // Whoever was to take these is gone.
+    this.#take(Number.POSITIVE_INFINITY)
     const { transport, reason } = this.#chosen
     this.#tell({ type: 'ready', transport: { name: transport.name, reason } })
   }
@@ -214,8 +254,8 @@ class Worker {
         this.#sessions.ended(message.uuids)
         this.#tell({ type: 'confirmed', ending: message.ending })
         break
-      case 'services':
-        this.#gateway.useServices(policiesOf(message.services), message.services.methods)
+      case 'configure':
+        this.#configure(message)
         break
       case 'alive':
         this.#provenMs = message.provenMs
@@ -242,7 +282,10 @@ class Worker {
         this.#whereabouts.take(message.changes)
         break
       case 'drain':
-        this.#drain(message.closesIdle)
+        this.#drain(message.closesIdle, message.gives)
+        break
+      case 'take':
+        this.#take(message.count)
         break
     }
   }
@@ -304,8 +347,11 @@ class Worker {
   }
 
   /** A second call only says that the first may end sooner. */
-  #drain(closesIdle: boolean): void {
-    const drained = this.#gateway.drain(closesIdle)
+  #drain(closesIdle: boolean, gives: readonly string[]): void {
+    const drained = this.#gateway.drain(closesIdle, {
+      listeners: new Set(gives),
+      give: (given) => this.#give(given),
+    })
     if (closesIdle)
       setTimeout(() => this.#tell({ type: 'draining', connections: this.#gateway.connections }), DRAIN_LOOK_MS).unref()
     if (this.#isDraining) return
@@ -316,7 +362,31 @@ class Worker {
     )
   }
 
+  /** Gives a connection to newer workers. @returns whether there was room for it */
+  #give({ fd, listener, told }: GivenConnection): boolean {
+    if (passConnection(this.#passage.giveFd, fd, JSON.stringify({ listener, told })) !== null) return false
+    if (this.#givenCount === 0) setImmediate(() => this.#tellGiven())
+    if (++this.#givenCount === GIVEN_MAX) this.#tellGiven()
+    return true
+  }
+
+  #tellGiven(): void {
+    if (this.#givenCount > 0) this.#tell({ type: 'given', count: this.#givenCount })
+    this.#givenCount = 0
+  }
+
+  /** Takes up to `count` connections of earlier workers. */
+  #take(count: number): void {
+    for (let left = count; left > 0; left--) {
+      const taken = takeConnection(this.#passage.takeFd)
+      if (taken === null) break
+      const { listener, told } = JSON.parse(taken.words) as Omit<GivenConnection, 'fd'>
+      this.#gateway.adopt({ fd: taken.fd, listener, told })
+    }
+  }
+
   #exit(): void {
+    this.#tellGiven()
     clearTimeout(this.#trustTimer)
     this.#report()
     this.#endReports()

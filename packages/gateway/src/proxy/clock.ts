@@ -22,7 +22,7 @@ export interface Ticks {
  * all when it has no connections.
  */
 export class SweepClock implements Clock {
-  readonly ticks: Ticks
+  #ticks: Ticks
   readonly #sweep: () => NextSweep
   readonly #ticked: (lateMs: number) => void
   #tickedMs = 0
@@ -35,9 +35,19 @@ export class SweepClock implements Clock {
    * @param ticked told at each tick of a clock that ticks often how late it is: that is what the event loop did meanwhile
    */
   constructor(ticks: Ticks, sweep: () => NextSweep, ticked: (lateMs: number) => void = () => {}) {
-    this.ticks = ticks
+    this.#ticks = ticks
     this.#sweep = sweep
     this.#ticked = ticked
+  }
+
+  get ticks(): Ticks {
+    return this.#ticks
+  }
+
+  /** Ticks otherwise from now on. */
+  setTicks(ticks: Ticks): void {
+    this.#ticks = ticks
+    if (!this.#isClosed) this.#arm(this.#next)
   }
 
   get nowMs(): number {

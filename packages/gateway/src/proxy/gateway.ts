@@ -1,6 +1,7 @@
 // The data plane of one worker: its connections, and what they share.
 
-import { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
+import { isDeepStrictEqual } from 'node:util'
+import { FieldLines, type HeadLimits, RequestHead, ResponseHead } from '@xengate/http1'
 import { CLIENT, type Counters, ListenerCounters } from '../metrics/counters.ts'
 import type { LimitsConfig } from '../model/limits.ts'
 import { reasonFields } from '../logging/access.ts'
@@ -25,7 +26,7 @@ import { HeaderArrival } from './arrival/header-arrival.ts'
 import { LastWords } from './arrival/last-words.ts'
 import { TlsArrival } from './arrival/tls-arrival.ts'
 import type { TlsCredentials } from './arrival/tls-credentials.ts'
-import { type ClientContext, ClientConnection } from './client/connection.ts'
+import { type ClientContext, ClientConnection, type GivenConnection } from './client/connection.ts'
 import { type NextSweep, SweepClock } from './clock.ts'
 import { ChannelSockets } from './exchange/channel-sockets.ts'
 import { Holds } from './exchange/holds.ts'
@@ -34,30 +35,36 @@ import { Request } from './exchange/request.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './heads/field-ids.ts'
 import type { Greetings } from './heads/greetings.ts'
 import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
-import { type JournalOptions, RequestJournal } from './journal.ts'
+import { type JournalOptions, type JournalSettings, RequestJournal } from './journal.ts'
 import type { ConnectionRecord } from './records.ts'
 import { ServicePool } from './upstream/pool.ts'
 import { type Front, ServiceTarget } from './upstream/target.ts'
 
-/** What a gateway is made from. */
-export interface GatewayOptions extends JournalOptions {
-  readonly transport: Transport
+/** What a gateway takes while it runs: see `configure`. */
+export interface GatewaySettings extends JournalSettings {
   readonly limits: LimitsConfig
   readonly methods: readonly string[]
   readonly directories: readonly string[]
   readonly policies: Policies
-  readonly registry: ServiceRegistry
-  readonly sessions: SessionTable
-  /** xapi, when the gateway stands in front of it: then it has no XenAPI endpoint of its own. */
-  readonly front: Front | null
-  /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
-  readonly xenapiPath: string | null
   /** Unix socket of the dashboard's server; null when there is no dashboard. */
   readonly dashboardPath: string | null
   /** Whether browsers without a session are sent to its sign-in page. */
   readonly hasSignInPage: boolean
   /** Whether `GET /healthz` is answered. */
   readonly hasHealth: boolean
+  /** Told of what is of use only to who looks for a fault; null when nobody is. */
+  readonly debug: ((event: LogEvent) => void) | null
+}
+
+/** What a gateway is made from. */
+export interface GatewayOptions extends GatewaySettings, JournalOptions {
+  readonly transport: Transport
+  readonly registry: ServiceRegistry
+  readonly sessions: SessionTable
+  /** xapi, when the gateway stands in front of it: then it has no XenAPI endpoint of its own. */
+  readonly front: Front | null
+  /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
+  readonly xenapiPath: string | null
   /** Unix socket where services bring back what a channel must not answer. */
   readonly returnPath: string
   /** By which they say there which client's they are. */
@@ -66,13 +73,21 @@ export interface GatewayOptions extends JournalOptions {
   readonly idPrefix: string
   /** Told of what goes wrong outside of any request: an event's name, and the system's name of the error. */
   readonly problem: (event: string, code: string) => void
-  /** Told of what is of use only to who looks for a fault; null when nobody is. */
-  readonly debug: ((event: LogEvent) => void) | null
   /** Told that most connections of a burst are gone: a moment to give back the memory that they took. */
   readonly burstOver: () => void
   /** Takes what is counted. */
   readonly counters: Counters
 }
+
+/** Connections that are given to a newer gateway when nothing is asked on them. */
+export interface Giving {
+  /** Names of the listeners whose connections it takes. */
+  readonly listeners: ReadonlySet<string>
+  /** Gives one; returns whether it could be given now. */
+  readonly give: (given: GivenConnection) => boolean
+}
+
+const GIVES_NOTHING: Giving = Object.freeze({ listeners: new Set<string>(), give: () => false })
 
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
 const TICK_MS_MAX = 500
@@ -84,6 +99,10 @@ const REFUSING_MAX = 64
 const PROBLEM_INTERVAL_MS = 10_000
 /** How long what has just arrived may take when the gateway stops. */
 const ARRIVAL_STOPPING_MS = 500
+/** How often it is tried again to give connections away. */
+const GIVE_MS = 5
+/** How names of listeners on Unix sockets begin. */
+const UNIX = 'unix:'
 /** Connections that make a burst; it is over when fewer than this part of them are left, for so long, in milliseconds. */
 const BURST_CONNECTIONS = 1000
 const BURST_LEFT = 0.25
@@ -91,15 +110,15 @@ const BURST_OVER_MS = 3000
 
 /** See the head of this file. */
 export class Gateway implements ClientContext, Shared {
-  readonly limits: LimitsConfig
+  limits: LimitsConfig
   readonly sessions: SessionTable
   readonly clock: SweepClock
   readonly pool: ServicePool
   readonly holds: Holds = new Holds()
   readonly counters: Counters
   readonly journal: RequestJournal
-  readonly requestHead: RequestHead
-  readonly responseHead: ResponseHead
+  requestHead: RequestHead
+  responseHead: ResponseHead
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
   readonly #admission: Admission
   readonly #options: GatewayOptions
@@ -109,12 +128,16 @@ export class Gateway implements ClientContext, Shared {
   /** How many of these were refused because there were too many. */
   #refusing = 0
   readonly #listenings: Listening[] = []
+  /** By name, what is made of the connections of a listener, and where they are counted. */
+  readonly #listeners = new Map<string, { readonly traits: ListenerTraits; readonly counted: ListenerCounters }>()
   /** Most connections at one time since the last burst, and since when most of them are gone. */
   #burst = 0
   #burstFellMs = Number.POSITIVE_INFINITY
   #requests = 0
   #isDraining = false
   #isStopping = false
+  #giving: Giving = GIVES_NOTHING
+  #giveTimer: NodeJS.Timeout | undefined
   /** When a problem was reported last. */
   #problemMs = Number.NEGATIVE_INFINITY
   #whenDrained: Promise<void> | null = null
@@ -145,7 +168,7 @@ export class Gateway implements ClientContext, Shared {
       debug,
     })
     const channels = new ChannelSockets(
-      (name) => new ServiceTarget(name, directories).places.map(({ path }) => path),
+      (name) => new ServiceTarget(name, this.#admission.rules.directories).places.map(({ path }) => path),
       clock,
     )
     const hasXenapi = options.xenapiPath !== null
@@ -155,9 +178,8 @@ export class Gateway implements ClientContext, Shared {
       isDraining: () => this.#isDraining,
       nextRequestId: () => this.nextRequestId(),
     })
-    const headLimits = { headBytesMax: limits.headBytes, targetBytesMax: limits.targetBytes }
-    this.requestHead = new RequestHead(REQUEST_FIELDS, headLimits, options.front === null)
-    this.responseHead = new ResponseHead(RESPONSE_FIELDS, headLimits)
+    this.requestHead = newRequestHead(options)
+    this.responseHead = newResponseHead(limits)
   }
 
   get handler(): Handler {
@@ -176,12 +198,22 @@ export class Gateway implements ClientContext, Shared {
     const failed = (code: string): void => this.#problem('accept-failed', code)
     const { tls } = traits
     const counted = new ListenerCounters(this.counters, traits.name)
+    this.#listeners.set(traits.name, { traits, counted })
     const listening = await (tls === null
       ? this.#options.transport.listen(at, { accepted: (wire) => this.#accept(wire, traits, counted), failed })
       : listenForHandles(at, { accepted: (handle) => this.#acceptSecure(handle, tls, traits, counted), failed }))
     this.#listenings.push(listening)
     if (this.#isDraining) listening.close()
     return listening.port
+  }
+
+  /** Takes a connection of an earlier gateway, on which nothing is asked. The descriptor is this one's. */
+  adopt({ fd, listener, told }: GivenConnection): void {
+    const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
+    const known = this.#listeners.get(listener)
+    // The listener is gone, and with it the rules by which its clients are believed.
+    if (known === undefined) wire.destroy()
+    else this.#serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
   }
 
   /** Reports a problem that comes with each connection once in a while. */
@@ -321,9 +353,11 @@ export class Gateway implements ClientContext, Shared {
    * Takes no more connections, lets requests under way finish, and then closes everything; after the drain timeout what
    * is left is ended. Resolves when nothing is left.
    * @param closesIdle whether connections on which nothing is asked end at once, after a last look; may be said later, too
+   * @param giving which of them are given to a newer gateway, as long as this one does not stop
    */
-  drain(closesIdle: boolean): Promise<void> {
+  drain(closesIdle: boolean, giving: Giving = GIVES_NOTHING): Promise<void> {
     if (closesIdle) this.#closeIdle()
+    else if (this.#whenDrained === null) this.#giving = giving
     this.#whenDrained ??= this.#drain()
     return this.#whenDrained
   }
@@ -331,6 +365,20 @@ export class Gateway implements ClientContext, Shared {
   /** Whether the gateway stops, rather than giving way to a newer one. */
   get isStopping(): boolean {
     return this.#isStopping
+  }
+
+  gives(listener: string): boolean {
+    return !this.#isStopping && this.#giving.listeners.has(listener)
+  }
+
+  /** Before the client can ask again, as a rule: the answer goes out at the end of the turn. */
+  idled(connection: ClientConnection): void {
+    setImmediate(() => connection.giveAway(this.#giving.give))
+  }
+
+  /** Gives away what it can now; the rest later, since the other side takes so many at a time. */
+  #giveAll(): void {
+    for (const connection of this.#connections) connection.giveAway(this.#giving.give)
   }
 
   /** How many connections are left: with a request, a channel or a tunnel once idle ones have been closed. */
@@ -354,6 +402,11 @@ export class Gateway implements ClientContext, Shared {
     this.clock.wake()
     for (const listening of this.#listenings) listening.close()
     for (const connection of this.#connections) connection.drain()
+    if (this.#giving.listeners.size > 0) {
+      // What has arrived by now is read before that.
+      setImmediate(() => setImmediate(() => this.#giveAll()))
+      this.#giveTimer = setInterval(() => this.#giveAll(), GIVE_MS).unref()
+    }
     if (this.#connections.size + this.#arrivals.size > 0) {
       const timer = setTimeout(() => this.#drainTimedOut(), this.limits.drainTimeoutMs)
       await new Promise<void>((resolve) => {
@@ -361,6 +414,7 @@ export class Gateway implements ClientContext, Shared {
       })
       clearTimeout(timer)
     }
+    clearInterval(this.#giveTimer)
     this.destroy()
   }
 
@@ -391,6 +445,22 @@ export class Gateway implements ClientContext, Shared {
     for (const connection of this.#connections) {
       if (ended.has(connection.cutsWith?.session.uuid ?? '')) connection.cutWithSession()
     }
+  }
+
+  /** Takes other settings: for what comes from now on, and what they no longer allow is ended. */
+  configure(settings: GatewaySettings): void {
+    const { limits, policies, methods, directories, debug } = settings
+    if (!isDeepStrictEqual(limits, this.limits)) {
+      this.limits = limits
+      this.requestHead = newRequestHead({ front: this.#options.front, limits })
+      this.responseHead = newResponseHead(limits)
+      this.clock.setTicks({ soonMs: tickMs(limits), laterMs: LATER_MS })
+    }
+    this.pool.configure({ connectTimeoutMs: limits.connectTimeoutMs, debug })
+    this.journal.configure(settings)
+    this.#admission.configure(settings)
+    this.#admission.rules = { ...this.#admission.rules, directories }
+    this.useServices(policies, methods)
   }
 
   /** Takes other policies: what they no longer allow is ended. */
@@ -477,6 +547,18 @@ export class Gateway implements ClientContext, Shared {
       this.#options.burstOver()
     }
   }
+}
+
+function newRequestHead({ front, limits }: Pick<GatewayOptions, 'front' | 'limits'>): RequestHead {
+  return new RequestHead(REQUEST_FIELDS, headLimitsOf(limits), front === null)
+}
+
+function newResponseHead(limits: LimitsConfig): ResponseHead {
+  return new ResponseHead(RESPONSE_FIELDS, headLimitsOf(limits))
+}
+
+function headLimitsOf({ headBytes, targetBytes }: LimitsConfig): HeadLimits {
+  return { headBytesMax: headBytes, targetBytesMax: targetBytes }
 }
 
 function tickMs(limits: LimitsConfig): number {

@@ -19,12 +19,16 @@ export interface EndedTask {
   readonly failure: readonly string[] | null
 }
 
-/** Who is told. */
-export interface JournalOptions {
+/** What is logged. */
+export interface JournalSettings {
   /** Takes a line for each request; null when access is not logged. */
   readonly access: ((line: AccessFields) => void) | null
   /** Takes a line for each channel, at its end; null when access is not logged. */
   readonly channel: ((line: ChannelFields) => void) | null
+}
+
+/** Who is told. */
+export interface JournalOptions extends JournalSettings {
   /** Told of tasks whose request is over; null when the gateway has no XenAPI. */
   readonly taskEnded: ((ended: EndedTask) => void) | null
 }
@@ -37,18 +41,24 @@ const RELAYS_TIMED = 16
 
 /** See the head of this file. */
 export class RequestJournal implements Journal {
-  readonly #options: JournalOptions
+  #settings: JournalSettings
+  readonly #taskEnded: JournalOptions['taskEnded']
   readonly recent: Recent = new Recent()
   readonly #counters: Counters
   #untimed = 0
 
   constructor(counters: Counters, options: JournalOptions) {
     this.#counters = counters
-    this.#options = options
+    this.#settings = options
+    this.#taskEnded = options.taskEnded
+  }
+
+  configure(settings: JournalSettings): void {
+    this.#settings = settings
   }
 
   exchanged(peer: Peer, request: Request, outcome: Outcome, reason: ReasonName | null): void {
-    const { access } = this.#options
+    const { access } = this.#settings
     const { id, status, firstByteMs, startedMs } = request
     if (request.task !== null) this.#endTask(request, status, outcome, reason)
     const ttfbMs = firstByteMs === 0 ? 0 : firstByteMs - startedMs
@@ -81,7 +91,7 @@ export class RequestJournal implements Journal {
    * turn in which its head came is taken to have ended there, but for one in `RELAYS_TIMED`.
    */
   #endOf({ isPrompt, firstByteMs }: Request): number {
-    if (!isPrompt || this.#options.access !== null) return performance.now()
+    if (!isPrompt || this.#settings.access !== null) return performance.now()
     return this.#untimed++ % RELAYS_TIMED === 0 ? performance.now() : firstByteMs
   }
 
@@ -104,7 +114,7 @@ export class RequestJournal implements Journal {
     refusal: Pick<Refusal, 'status' | 'code' | 'reason' | 'host'>,
     bytesOut: number,
   ): void {
-    const { access } = this.#options
+    const { access } = this.#settings
     if (refusal.status === 200) {
       this.#counters.none.answered(request.method, refusal.status, WAY.OWN)
       return
@@ -152,7 +162,7 @@ export class RequestJournal implements Journal {
   }
 
   channelled(peer: Peer, { id, entry, startedMs, ...rest }: ChannelRecord): void {
-    this.#options.channel?.({
+    this.#settings.channel?.({
       channel: id,
       client: peer.address,
       caller: entry,
@@ -164,7 +174,7 @@ export class RequestJournal implements Journal {
   #endTask({ task, entry }: Request, status: number, outcome: Outcome, reason: string | null): void {
     const failure = taskFailure(status, outcome, reason)
     if (task === null || entry === null || failure === undefined) return
-    this.#options.taskEnded?.({ session: entry.session, reference: task, failure })
+    this.#taskEnded?.({ session: entry.session, reference: task, failure })
   }
 }
 

@@ -26,13 +26,13 @@ export interface RegistryTimes {
  *   is gone. It never fails: what cannot be said now is said when it can be.
  * - The listener of `onChanged` is told of every service whose places change, from the start on. No place is ever this host.
  * - A host that others can no longer hear of is forgotten, and so are all others when nothing can be heard here.
- * - `close` takes back what was announced, if that is possible.
+ * - `close` takes back what was announced, if that is possible, unless `withdraws` is false: another process has it announced.
  */
 export interface PoolRegistry {
   start(): void
   announce(names: readonly string[]): void
   onChanged(listener: (changes: ServiceChanges) => void): void
-  close(): Promise<void>
+  close(withdraws?: boolean): Promise<void>
 }
 
 /**

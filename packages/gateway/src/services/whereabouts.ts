@@ -13,6 +13,12 @@ export class Whereabouts implements ServiceRegistry {
     }
   }
 
+  /** Forgets all but these. */
+  replace(all: ServiceChanges): void {
+    this.#origins.clear()
+    this.take(all)
+  }
+
   /** All that was taken, as it is now. */
   get all(): ServiceChanges {
     return [...this.#origins]

@@ -15,7 +15,7 @@ import type { Session } from '../model/session.ts'
  * - `start` begins expiry and background work; `close` ends both, after which every method rejects or does nothing.
  */
 export interface SessionAuthority {
-  start(): void
+  start(hasPredecessor?: boolean): void
   /** @param clientAddress who asks, so that one client's guesses do not take the turns of others; empty when nobody can tell */
   find(id: string, clientAddress?: string): Promise<Session | undefined>
   touch(uuids: readonly string[]): void

@@ -52,6 +52,16 @@ interface Question {
 /** Asks the primary about `id`; the primary's answer is given to `SessionTable.answered`. */
 export type Ask = (id: string, clientAddress: string) => void
 
+/** In milliseconds. */
+export interface SessionTimes {
+  /** After so long without use here the primary is asked again. */
+  readonly idleTimeoutMs: number
+  /** How often activity of one session is told. */
+  readonly tellIntervalMs: number
+  /** By when it has to be told, and in which time all of them are, however many. */
+  readonly silenceMs: number
+}
+
 /** The sessions of one worker. */
 export class SessionTable {
   readonly #entries = new BoundedMap<string, SessionEntry>(ENTRIES_MAX, (id, entry) => this.#forget(id, entry))
@@ -67,32 +77,22 @@ export class SessionTable {
   readonly #ask: Ask
   readonly #onEnded: (uuids: readonly string[]) => void
   readonly #onNoted: () => void
-  readonly #idleTimeoutMs: number
-  readonly #tellIntervalMs: number
-  readonly #silenceMs: number
+  #times: SessionTimes
 
   /**
    * @param ask sends a question to the primary
    * @param onEnded told of sessions that have ended, whether the table has them or not
    * @param onNoted called when there is activity to tell of: see `takeTouched`
-   * @param idleTimeoutMs after so long without use here the primary is asked again
-   * @param tellIntervalMs how often activity of one session is told
-   * @param silenceMs by when it has to be told, and in which time all of them are, however many
    */
-  constructor(
-    ask: Ask,
-    onEnded: (uuids: readonly string[]) => void,
-    onNoted: () => void,
-    idleTimeoutMs: number,
-    tellIntervalMs: number,
-    silenceMs: number,
-  ) {
+  constructor(ask: Ask, onEnded: (uuids: readonly string[]) => void, onNoted: () => void, times: SessionTimes) {
     this.#ask = ask
     this.#onEnded = onEnded
     this.#onNoted = onNoted
-    this.#idleTimeoutMs = idleTimeoutMs
-    this.#tellIntervalMs = tellIntervalMs
-    this.#silenceMs = silenceMs
+    this.#times = times
+  }
+
+  setTimes(times: SessionTimes): void {
+    this.#times = times
   }
 
   /** Whether what the table says still holds; not when the primary has been silent for too long, and endings with it. */
@@ -112,7 +112,7 @@ export class SessionTable {
   /** The live session with this id, if the table has it and it was used within the idle timeout. */
   find(id: string, nowMs: number): SessionEntry | undefined {
     const entry = this.#entries.get(id)
-    if (entry === undefined || nowMs - entry.usedMs < this.#idleTimeoutMs) return entry
+    if (entry === undefined || nowMs - entry.usedMs < this.#times.idleTimeoutMs) return entry
     // It may have been used elsewhere: the primary knows.
     this.#forget(id, entry)
     return undefined
@@ -248,12 +248,12 @@ export class SessionTable {
    */
   takeTouched(nowMs: number): readonly string[] {
     const notedCount = this.#notedCount()
-    const inTimeCount = Math.ceil((notedCount * TELL_MS_MAX) / this.#silenceMs)
+    const inTimeCount = Math.ceil((notedCount * TELL_MS_MAX) / this.#times.silenceMs)
     const due: string[] = []
     for (let left = Math.min(notedCount, Math.max(TOLD_MAX, inTimeCount)); left > 0; left--) {
       const entry = this.#takeNoted()
       if (entry === undefined) break
-      if (nowMs - entry.reportedMs < this.#tellIntervalMs) {
+      if (nowMs - entry.reportedMs < this.#times.tellIntervalMs) {
         this.#notedLater.push(entry)
         continue
       }

@@ -3,11 +3,28 @@
 import type { ConfigProblem } from '../../config/load.ts'
 import type { Config } from '../../config/config.ts'
 import { createLog, type Log } from '../../logging/log.ts'
+import { Predecessor } from '../../process/predecessor.ts'
 import { startPrimary } from '../../process/primary.ts'
+import { sockets } from '../../process/sockets.ts'
 import { configPath, loadChecked } from '../checked-config.ts'
 import { type Io, print, say, sayer } from '../io.ts'
 
 export async function serve(options: { readonly config?: string }, io: Io): Promise<number> {
+  sockets.giveFromManager(process.env)
+  const predecessor = await Predecessor.of(process)
+  try {
+    return await serveAs(predecessor, options, io)
+  } catch (error) {
+    await predecessor?.failed(error)
+    throw error
+  }
+}
+
+async function serveAs(
+  predecessor: Predecessor | null,
+  options: { readonly config?: string },
+  io: Io,
+): Promise<number> {
   const path = configPath(options.config, io)
   const { config, doubts } = await loadChecked(path)
   const log = createLog(config.log)
@@ -19,7 +36,7 @@ export async function serve(options: { readonly config?: string }, io: Io): Prom
   }
   // What is no terminal gets the log alone, which is JSON from its first line; `started` has the same in it.
   const ready = (line: string): void => (io.stdout.isTTY === true ? print(io, line) : say(io, line))
-  const primary = await startPrimary({ config, configPath: path, log, reload, print: ready, ...sayer(io) })
+  const primary = await startPrimary({ config, configPath: path, log, reload, predecessor, print: ready, ...sayer(io) })
   return primary.stopped
 }
 

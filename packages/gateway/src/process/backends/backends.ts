@@ -79,6 +79,7 @@ export class Backends {
   /** What the registry in force says, for workers that start later. */
   #places = new Whereabouts()
   #local: LocalServices | null = null
+  #isHandedOver = false
   /** Services that the log has told of. */
   #running: ReadonlySet<string> = new Set()
 
@@ -138,8 +139,9 @@ export class Backends {
     return (await this.#local?.all()) ?? []
   }
 
-  start(): void {
-    this.#opened.authority.start()
+  /** @param hasPredecessor whether this process takes the place of another one, which still serves */
+  start(hasPredecessor: boolean): void {
+    this.#opened.authority.start(hasPredecessor)
     this.#registry.registry.start()
     this.#link?.start()
     this.#watchServices()
@@ -206,6 +208,12 @@ export class Backends {
     this.#registry.registry.start()
   }
 
+  /** Another process has this one's place: what was told of this host is that one's to tell. */
+  handOver(): void {
+    this.#isHandedOver = true
+    this.#local?.close()
+  }
+
   /** Has nobody sent here any more: what is under way may take a while. */
   withdraw(): void {
     this.#health?.stopping()
@@ -214,9 +222,9 @@ export class Backends {
   }
 
   async close(): Promise<void> {
-    this.withdraw()
+    if (!this.#isHandedOver) this.withdraw()
     await this.#health?.close()
-    await this.#registry.registry.close()
+    await this.#registry.registry.close(!this.#isHandedOver)
     await this.#opened.close()
     await this.#link?.close()
   }

@@ -41,10 +41,6 @@ export interface HandlerOptions {
   readonly front: Front | null
   /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
   readonly xenapiPath: string | null
-  /** Unix socket of the dashboard's server; null when there is no dashboard. */
-  readonly dashboardPath: string | null
-  /** Whether browsers without a session are sent to its sign-in page. */
-  readonly hasSignInPage: boolean
   /** Unix socket where services bring back what a channel must not answer. */
   readonly returnPath: string
   /** By which they say there which client's they are. */
@@ -55,10 +51,22 @@ export interface HandlerOptions {
   /** Whether the gateway takes no more: then no connection is passed. */
   readonly isDraining: () => boolean
   readonly nextRequestId: () => string
+}
+
+/** What a handler takes while it runs. */
+export interface HandlerSettings {
+  /** Unix socket of the dashboard's server; null when there is no dashboard. */
+  readonly dashboardPath: string | null
+  /** Whether browsers without a session are sent to its sign-in page. */
+  readonly hasSignInPage: boolean
   /** Whether `GET /healthz` is answered. */
   readonly hasHealth: boolean
   /** Told of what is of use only to who looks for a fault; null when nobody is. */
   readonly debug: ((event: LogEvent) => void) | null
+}
+
+function dashboardOf({ dashboardPath }: HandlerSettings): Target | null {
+  return dashboardPath === null ? null : dashboardTarget(dashboardPath)
 }
 
 /** Where load balancers look. */
@@ -71,18 +79,25 @@ export class Admission implements Handler {
   rules: AdmissionRules
   readonly #shared: Shared
   readonly #options: HandlerOptions
+  #settings: HandlerSettings
   readonly #xenapi: Target
-  readonly #dashboard: Target | null
+  #dashboard: Target | null
   /** xapi as it is for each client that has asked for it. */
   readonly #xapi = new WeakMap<Client, Target>()
   #passes = 0
 
-  constructor(shared: Shared, options: HandlerOptions) {
+  constructor(shared: Shared, options: HandlerOptions & HandlerSettings) {
     this.#shared = shared
     this.#options = options
+    this.#settings = options
     this.rules = options.rules
     this.#xenapi = xenapiTarget(options.xenapiPath ?? '')
-    this.#dashboard = options.dashboardPath === null ? null : dashboardTarget(options.dashboardPath)
+    this.#dashboard = dashboardOf(options)
+  }
+
+  configure(settings: HandlerSettings): void {
+    this.#settings = settings
+    this.#dashboard = dashboardOf(settings)
   }
 
   handle(head: RequestHead, client: Client, before: Exchange | null): Exchange | null {
@@ -141,8 +156,12 @@ export class Admission implements Handler {
     learned: Learned,
     wasDeclined: boolean,
   ): Decision | XapiDecision {
-    const { front, hasHealth, isDraining } = this.#options
-    if (hasHealth && request.target === HEALTH_PATH && (request.method === 'GET' || request.method === 'HEAD')) {
+    const { front, isDraining } = this.#options
+    if (
+      this.#settings.hasHealth &&
+      request.target === HEALTH_PATH &&
+      (request.method === 'GET' || request.method === 'HEAD')
+    ) {
       return { kind: 'refuse', refusal: isDraining() ? DRAINING : HEALTHY, name: null, entry: null }
     }
     const dashboard = this.#dashboard
@@ -173,8 +192,12 @@ export class Admission implements Handler {
 
   /** Somebody at a browser who has no session may sign in, where the configuration says so; a program is told that it has none. */
   #forPerson({ method, target, accept }: Request, refused: Refusal): Refusal {
-    const { hasSignInPage, front } = this.#options
-    if (!hasSignInPage || this.#dashboard === null || (refused !== SESSION_MISSING && refused !== SESSION_INVALID))
+    const { front } = this.#options
+    if (
+      !this.#settings.hasSignInPage ||
+      this.#dashboard === null ||
+      (refused !== SESSION_MISSING && refused !== SESSION_INVALID)
+    )
       return refused
     if (method !== 'GET' || accept?.includes('text/html') !== true) return refused
     return signInFirst(`${front === null ? '/' : '/xengate/'}?to=${encodeURIComponent(target)}`)
@@ -207,7 +230,7 @@ export class Admission implements Handler {
     // Nothing may be read behind the service's back.
     if (!client.stop()) return null
     const { channels } = this.rules
-    const { idPrefix, returnPath, greetings, transport, debug } = this.#options
+    const { idPrefix, returnPath, greetings, transport } = this.#options
     const { user, subject, roles, originator } = entry.session
     const { address, port, proto, ends } = client.peer
     const id = `${idPrefix}-c${(this.#passes++).toString(36)}`
@@ -225,7 +248,11 @@ export class Admission implements Handler {
       },
       head.received,
     )
-    debug?.({ event: opened === null ? 'channel-not-offered' : 'channel-offered', channel: id, service: name })
+    this.#settings.debug?.({
+      event: opened === null ? 'channel-not-offered' : 'channel-offered',
+      channel: id,
+      service: name,
+    })
     if (opened === null) {
       client.resume()
       return null

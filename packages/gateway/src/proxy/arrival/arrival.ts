@@ -69,7 +69,7 @@ export class ArrivedPeer implements Peer {
   readonly canPass: boolean
   readonly repeated: Repeated = new Repeated()
   readonly #wire: Wire
-  readonly #told: Ends | null
+  readonly told: Ends | null
   /** Of whom, and for which host, `#callerLines` were made last: most connections are one session's. */
   #caller: SessionEntry | null = null
   #host: string | undefined
@@ -82,7 +82,7 @@ export class ArrivedPeer implements Peer {
   constructor(wire: Wire, told: Ends | null, isSecure: boolean, canPass: boolean) {
     const source = told === null ? wire.source : told.source
     this.#wire = wire
-    this.#told = told
+    this.told = told
     this.address = source?.address ?? ''
     this.port = source?.port ?? 0
     this.proto = isSecure || told?.destination.port === HTTPS_PORT ? 'https' : 'http'
@@ -92,7 +92,7 @@ export class ArrivedPeer implements Peer {
   }
 
   get ends(): Ends | null {
-    return this.#told ?? this.#wire.ends
+    return this.told ?? this.#wire.ends
   }
 
   callerLines(entry: SessionEntry, host: string | undefined): string {

@@ -20,7 +20,7 @@ import { type BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
 import { CLIENT, type ClientState, type Counters, type ListenerCounters } from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
 import type { ReasonName } from '../../model/reasons.ts'
-import type { Wire, WireListener } from '../../transport/transport.ts'
+import type { Ends, Wire, WireListener } from '../../transport/transport.ts'
 import type { SweepClock } from '../clock.ts'
 import type { Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
 import { RateWatch } from '../exchange/rate-watch.ts'
@@ -56,6 +56,15 @@ const DRAIN_GRACE_MS = 1000
 /** `#step` took nothing: what is there is kept. */
 const KEEP = -1
 
+/** A connection that is given to another process. */
+export interface GivenConnection {
+  readonly fd: number
+  /** Name of the listener where it came. */
+  readonly listener: string
+  /** Both ends, where a header told them. */
+  readonly told: Ends | null
+}
+
 /** What the clients' connections of one worker share. */
 export interface ClientContext {
   readonly limits: LimitsConfig
@@ -69,6 +78,10 @@ export interface ClientContext {
   readonly isDraining: boolean
   /** Whether it stops, rather than giving way to a newer one. */
   readonly isStopping: boolean
+  /** Whether connections of this listener on which nothing is asked are given to a newer one. */
+  gives(listener: string): boolean
+  /** Nothing is asked on the connection. */
+  idled(connection: ClientConnection): void
   nextRequestId(): string
   connectionClosed(connection: ClientConnection, why: ReasonName): void
 }
@@ -97,6 +110,8 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   /** While DISCARDING or LINGERING. */
   #leftover: Leftover | null = null
   readonly #rate = new RateWatch()
+  /** Whether another process has it. */
+  #isGiven = false
   /** While LINGERING: whether the client was still sending a body. */
   #isBodyComing = false
 
@@ -110,8 +125,8 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     this.wire = wire
     this.peer = peer
     const { headTimeoutMs } = context.limits
-    this.expectWithin(context.isDraining ? Math.min(DRAIN_GRACE_MS, headTimeoutMs) : headTimeoutMs)
     wire.listener = this
+    this.expectWithin(this.#isLeaving ? Math.min(DRAIN_GRACE_MS, headTimeoutMs) : headTimeoutMs)
   }
 
   #enter(state: State): void {
@@ -311,8 +326,35 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     this.#leftover = null
     const { idleTimeoutMs } = this.#context.limits
     // The rest of an answer may wait for its reader: then the grace begins when that is gone.
-    const isLeaving = this.#context.isDraining && !this.wire.isPending
+    const isLeaving = this.#isLeaving && !this.wire.isPending
     this.expectWithin(isLeaving ? Math.min(DRAIN_GRACE_MS, idleTimeoutMs) : idleTimeoutMs)
+    if (this.#isGivable) this.#context.idled(this)
+  }
+
+  /** Whether it may be given to another process when nothing is asked on it: what is written to it is what the client reads. */
+  get #isGivable(): boolean {
+    return this.#context.gives(this.listenerName) && this.peer.canPass && this.wire.fd !== -1
+  }
+
+  /** Whether it ends with its next response, or soon: the gateway drains, and nobody takes it. */
+  get #isLeaving(): boolean {
+    return this.#context.isDraining && !this.#isGivable
+  }
+
+  /**
+   * Gives the connection away, if nothing is asked on it now.
+   * @param give gives its descriptor away, of which this process keeps none; returns whether that was possible
+   */
+  giveAway(give: (given: GivenConnection) => boolean): void {
+    const { wire, peer } = this
+    if (this.#state !== STATE.IDLE || this.#unread !== null || this.#hasEnded || !this.#isGivable) return
+    if (!this.stop()) return
+    if (!give({ fd: wire.fd, listener: this.listenerName, told: peer.told })) {
+      this.resume()
+      return
+    }
+    this.#isGiven = true
+    this.destroy('gateway-stopped')
   }
 
   // ── refusals and ends ──
@@ -359,7 +401,8 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   }
 
   canKeep(request: Request, isBodyComing: boolean, readsOn: boolean): boolean {
-    if (!request.isPersistent || this.#context.isDraining || this.hasEnded) return false
+    if (!request.isPersistent || this.hasEnded) return false
+    if (this.#isLeaving) return false
     if (!isBodyComing) return true
     const isCertain = !request.expectsContinue || request.hasContinued
     const left = request.decoder?.left ?? -1
@@ -450,7 +493,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   closed(): void {
     const exchange = this.#exchange
     this.#close(exchange === null ? 'client-closed' : 'client-gone')
-    this.#context.connectionClosed(this, this.countEnd())
+    this.#context.connectionClosed(this, this.countEnd(this.#isGiven))
     exchange?.clientClosed()
   }
 
@@ -473,7 +516,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
       if (this.#state === STATE.EXCHANGE) this.#exchange?.clientTooSlow()
       else this.cut('response-unread')
     }
-    if (this.#state === STATE.IDLE && this.#context.isDraining && !wire.isPending) {
+    if (this.#state === STATE.IDLE && this.#isLeaving && !wire.isPending) {
       this.#deadlineMs = Math.min(this.#deadlineMs, nowMs + DRAIN_GRACE_MS)
     }
     if (nowMs >= this.#deadlineMs) this.#timedOut()

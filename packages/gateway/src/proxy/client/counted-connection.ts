@@ -46,11 +46,16 @@ export abstract class CountedConnection {
     this.#why ??= why
   }
 
-  /** The connection has ended. @returns what ended it */
-  protected countEnd(): ReasonName {
+  /** Name of the listener that it came by. */
+  protected get listenerName(): string {
+    return this.#listener.name
+  }
+
+  /** The connection has ended. @param isGiven whether another process has it: then it goes on. @returns what ended it */
+  protected countEnd(isGiven: boolean): ReasonName {
     this.countAs(null)
     const why = this.#why ?? 'client-closed'
-    this.#listener.closed(why)
+    if (!isGiven) this.#listener.closed(why)
     return why
   }
 

@@ -22,6 +22,8 @@ export interface Peer {
   readonly port: number
   /** Both ends of its connection, where they are known. */
   readonly ends: Ends | null
+  /** The same, where a header told them. */
+  readonly told: Ends | null
   /** By what the client came. */
   readonly proto: 'http' | 'https'
   /** `X-Forwarded-For` and `X-Forwarded-Proto`, each with its CRLF. */

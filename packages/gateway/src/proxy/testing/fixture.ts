@@ -101,9 +101,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     (id) => onQuestion(id, (found) => sessions.answered(id, found, gateway.clock.nowMs)),
     (uuids) => gateway.sessionsEnded(uuids),
     () => {},
-    60_000,
-    1000,
-    60_000,
+    { idleTimeoutMs: 60_000, tellIntervalMs: 1000, silenceMs: 60_000 },
   )
   const greetings = new Greetings('00'.repeat(32))
   const counters = Counters.private()

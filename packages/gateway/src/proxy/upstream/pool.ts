@@ -47,16 +47,20 @@ const QUEUE_FULL = 'EAGAIN'
 /** Codes by which connecting says that this process, or the system, may open nothing more. */
 const NO_DESCRIPTORS = new Set(['EMFILE', 'ENFILE'])
 
-/** What a pool is made from. */
-export interface PoolOptions {
-  readonly transport: Transport
+/** What a pool takes while it runs. */
+export interface PoolSettings {
   readonly connectTimeoutMs: number
+  /** Told of each connection; null when nobody wants to hear of them. */
+  readonly debug: ((event: LogEvent) => void) | null
+}
+
+/** What a pool is made from. */
+export interface PoolOptions extends PoolSettings {
+  readonly transport: Transport
   readonly clock: Clock
   readonly counters: Counters
   /** Told of what is wrong with this process. */
   readonly problem: (event: string, code: string) => void
-  /** Told of each connection; null when nobody wants to hear of them. */
-  readonly debug: ((event: LogEvent) => void) | null
 }
 
 /** How often a quiet TCP connection is probed. */
@@ -66,12 +70,16 @@ const KEEP_ALIVE_MS = 60_000
 export class ServicePool {
   readonly #idle = new Map<string, ServiceConnection[]>()
   readonly #open = new Set<ServiceConnection>()
-  readonly #options: PoolOptions
+  #options: PoolOptions
   readonly #clock: Clock
 
   constructor(options: PoolOptions) {
     this.#options = options
     this.#clock = options.clock
+  }
+
+  configure(settings: PoolSettings): void {
+    this.#options = { ...this.#options, ...settings }
   }
 
   /**

@@ -75,11 +75,11 @@ export class ValkeyRegistry implements PoolRegistry, ValkeyConsumer {
     this.#listener = listener
   }
 
-  async close(): Promise<void> {
+  async close(withdraws = true): Promise<void> {
     this.#isClosed = true
     for (const timer of this.#timers) clearInterval(timer)
     // Without a connection the lease ends by itself.
-    await this.#script(WITHDRAW, this.#own.host).catch(() => {})
+    if (withdraws) await this.#script(WITHDRAW, this.#own.host).catch(() => {})
   }
 
   async connected(): Promise<void> {

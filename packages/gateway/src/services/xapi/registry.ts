@@ -91,9 +91,9 @@ export class XapiRegistry implements PoolRegistry {
     this.#listener = listener
   }
 
-  async close(): Promise<void> {
+  async close(withdraws = true): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer)
-    this.announce([])
+    if (withdraws) this.announce([])
     this.#closing.abort()
     await this.#writing
     await this.#client.close()

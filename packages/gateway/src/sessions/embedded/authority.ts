@@ -83,12 +83,13 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
     db.exec('PRAGMA busy_timeout = 0')
   }
 
-  /** Begins expiry, and watching for what other processes do. Endings from before are nobody's: no worker knew them. */
-  start(): void {
+  /** Begins expiry, and watching for what other processes do. Endings from before are nobody's: no worker knew them. @param hasPredecessor but those of a process whose place this one takes */
+  start(hasPredecessor = false): void {
     if (this.#started || this.#closed) return
     this.#started = true
     this.#dataVersion = this.#readDataVersion()
-    this.#rows.takeEndings()
+    const uuids = this.#rows.takeEndings()
+    if (hasPredecessor) this.#tell(uuids).catch(this.#report)
     this.#arm()
   }
 

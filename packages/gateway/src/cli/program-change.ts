@@ -1,0 +1,30 @@
+// The commands that have the running daemon of this host change, with their options and help.
+
+import type { Command } from 'commander'
+import type { Io } from './io.ts'
+import { examples, type OnExit, withState } from './option.ts'
+import type { StateOptions } from './state.ts'
+
+export function addChange(program: Command, io: Io, onExit: OnExit): void {
+  withState(program.command('reload').summary('have the daemon take its configuration as it is now'))
+    .description(
+      'Has the daemon of this host take its configuration as it is now, as SIGHUP does. Returns when that is in force in every worker; when ' +
+        'it cannot be taken it says why, exits 1, and the earlier one stays in force.',
+    )
+    .addHelpText('after', examples('xengate reload', 'xengate reload --config /etc/xengate/xengate.toml'))
+    .action(async (options: StateOptions) => {
+      const { reload } = await import('./commands/change.ts')
+      onExit(await reload(options, io))
+    })
+  withState(program.command('upgrade').summary('have the program that is on disk now take the place of the daemon'))
+    .description(
+      'Has the program that is on disk now take the place of the daemon of this host, as SIGUSR2 does: it is started beside the one that runs, gets its ' +
+        'listening sockets, and when it serves the earlier one finishes what is under way, and ends. Returns when it serves; when it does ' +
+        'not, says why, exits 1, and the earlier one serves on. Also a restart that no client notices.',
+    )
+    .addHelpText('after', examples('xengate upgrade', 'xengate upgrade --config /etc/xengate/xengate.toml'))
+    .action(async (options: StateOptions) => {
+      const { upgrade } = await import('./commands/change.ts')
+      onExit(await upgrade(options, io))
+    })
+}

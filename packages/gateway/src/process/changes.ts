@@ -1,0 +1,49 @@
+// What of a configuration is different, and what that means for the workers that run.
+
+import { isDeepStrictEqual } from 'node:util'
+import { formatListenAddress } from '../config/addresses.ts'
+import type { Config, ListenConfig } from '../config/config.ts'
+
+/** The keys that differ, as the file has them: `log.level`, `limits.idle-timeout`; of `[[listen]]` only that something does. */
+export function changedKeys(newer: Config, before: Config): readonly string[] {
+  return (Object.keys(newer) as (keyof Config)[]).flatMap((name) => {
+    const [one, other] = [newer[name], before[name]]
+    if (isDeepStrictEqual(one, other)) return []
+    if (!isTable(one) || !isTable(other)) return [keyText(name)]
+    const keys = Object.keys(one).filter((key) => !isDeepStrictEqual(one[key], other[key]))
+    return keys.map((key) => `${keyText(name)}.${keyText(key)}`)
+  })
+}
+
+function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** `idleTimeoutMs` as the file has it. */
+function keyText(key: string): string {
+  return key.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+/** Whether workers that run cannot take `newer`: it has another number of them, other listeners, or is in front of something else. */
+export function needsNewWorkers(newer: Config, before: Config): boolean {
+  const isSame =
+    newer.workers === before.workers &&
+    newer.transport === before.transport &&
+    isDeepStrictEqual(newer.front, before.front) &&
+    hasSameListeners(newer.listen, before.listen)
+  return !isSame
+}
+
+/** Whether the listeners are the same to workers, but for the files of their TLS. Owners and modes of files are the primary's to set. */
+export function hasSameListeners(newer: readonly ListenConfig[], before: readonly ListenConfig[]): boolean {
+  return isDeepStrictEqual(newer.map(asWorkersSeeIt), before.map(asWorkersSeeIt))
+}
+
+/** Names of the listeners whose connections can be taken from other workers: what TLS has agreed on cannot go along. */
+export function plainListeners({ listen }: Config): readonly string[] {
+  return listen.filter(({ tls }) => tls === null).map(({ address }) => formatListenAddress(address))
+}
+
+function asWorkersSeeIt({ address, proxyProtocol, tls }: ListenConfig): unknown {
+  return { address, proxyProtocol, isSecure: tls !== null }
+}

@@ -1,0 +1,134 @@
+// What two primaries say to each other while one takes the place of the other, over the IPC channel that Node.js makes with a process.
+//
+//   the earlier one                       the later one
+//   inherit                           →                the passage among the sockets
+//                                     ←   joined         from now on it may know sessions
+//                                     ←   serving, or failed
+//   given                             →                connections on which nothing is asked, which are there to be taken
+//   ended                             ↔   ended        sessions, of which no worker of the other may admit any more
+//   confirmed                         ↔   confirmed
+//                                     ←   count
+//   counted                           →                what the earlier one has counted so far; the last time of its own accord
+//
+// They are of different versions: what one does not know of the other it passes over.
+
+import type { HeldSocket } from './sockets.ts'
+
+/** A counter's key, and its values. */
+export type Counted = readonly (readonly [key: string, values: readonly number[]])[]
+
+/** See the head of this file. */
+export type Said =
+  | { readonly type: 'inherit'; readonly sockets: readonly HeldSocket[]; readonly returnKey: string }
+  | { readonly type: 'joined' }
+  /** `takes`: names of listeners whose idle connections it takes. */
+  | { readonly type: 'serving'; readonly version: string; readonly takes: readonly string[] }
+  | { readonly type: 'given'; readonly count: number }
+  | { readonly type: 'failed'; readonly problem: string }
+  | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
+  | { readonly type: 'confirmed'; readonly ending: number }
+  | { readonly type: 'count'; readonly question: number }
+  | { readonly type: 'counted'; readonly question: number; readonly counted: Counted }
+
+/** The part used of a child process, and of this one. */
+export interface Channel {
+  readonly connected: boolean
+  readonly pid?: number | undefined
+  send?(message: Said, sent: (error: Error | null) => void): boolean
+  on(name: 'message', listener: (message: Said) => void): unknown
+  once(name: 'disconnect', listener: () => void): unknown
+}
+
+/** Who hears what the other one says of itself. */
+export interface LinkListener {
+  /** These sessions have ended. Resolves when no worker here admits them. */
+  readonly ended: (uuids: readonly string[]) => Promise<void>
+  readonly count: () => Counted
+  readonly said: (message: Said) => void
+  readonly gone: () => void
+}
+
+/** Beyond it one that does not confirm the end of sessions is ended: its workers may still admit them, and go with it. */
+const CONFIRM_TIMEOUT_MS = 5000
+/** How long what it has counted is waited for. */
+const COUNT_TIMEOUT_MS = 2000
+
+/** See the head of this file. */
+export class Link {
+  readonly #channel: Channel
+  readonly #pid: number
+  readonly #listener: LinkListener
+  #number = 0
+  /** By number: what is to be confirmed, or answered. */
+  readonly #waiting = new Map<number, (answer: Counted | null) => void>()
+
+  /** @param pid of the other process */
+  constructor(channel: Channel, pid: number, listener: LinkListener) {
+    this.#channel = channel
+    this.#pid = pid
+    this.#listener = listener
+    channel.on('message', (message) => this.#heard(message))
+    channel.once('disconnect', () => this.#gone())
+  }
+
+  tell(message: Said): void {
+    // An error means that the other one is gone, which is told as well.
+    if (this.#channel.connected) this.#channel.send?.(message, () => {})
+  }
+
+  /** Sessions have ended here. Resolves when no worker of the other one admits them. */
+  async ended(uuids: readonly string[]): Promise<void> {
+    const ending = this.#number++
+    await this.#answer(ending, { type: 'ended', ending, uuids }, CONFIRM_TIMEOUT_MS, () => {
+      process.kill(this.#pid, 'SIGKILL')
+    })
+  }
+
+  /** What the other one has counted; null when it does not say. */
+  async counted(): Promise<Counted | null> {
+    const question = this.#number++
+    return this.#answer(question, { type: 'count', question }, COUNT_TIMEOUT_MS, () => {})
+  }
+
+  /** Resolves with what is answered; null when the other one is gone, or silent for so long. */
+  #answer(number: number, message: Said, ms: number, silent: () => void): Promise<Counted | null> {
+    if (!this.#channel.connected) return Promise.resolve(null)
+    const { promise, resolve } = Promise.withResolvers<Counted | null>()
+    const timer = setTimeout(() => {
+      silent()
+      this.#waiting.get(number)?.(null)
+    }, ms)
+    this.#waiting.set(number, (answer) => {
+      clearTimeout(timer)
+      this.#waiting.delete(number)
+      resolve(answer)
+    })
+    this.tell(message)
+    return promise
+  }
+
+  #heard(message: Said): void {
+    switch (message.type) {
+      case 'ended':
+        void this.#listener.ended(message.uuids).then(() => this.tell({ type: 'confirmed', ending: message.ending }))
+        break
+      case 'confirmed':
+        this.#waiting.get(message.ending)?.([])
+        break
+      case 'count':
+        this.tell({ type: 'counted', question: message.question, counted: this.#listener.count() })
+        break
+      case 'counted':
+        this.#waiting.get(message.question)?.(message.counted)
+        this.#listener.said(message)
+        break
+      default:
+        this.#listener.said(message)
+    }
+  }
+
+  #gone(): void {
+    for (const answer of this.#waiting.values()) answer(null)
+    this.#listener.gone()
+  }
+}

@@ -1,0 +1,111 @@
+// The listening sockets that this process has, by where they are: those that it bound, and those that it was given, by the service manager
+// or by the process whose place it takes. Whoever wants to listen somewhere looks here first, and at an upgrade all are handed on.
+
+import { unlinkSync } from 'node:fs'
+import { boundPath, closeDescriptor } from '@xengate/channel'
+import { openHandle } from './server-handle.ts'
+
+/** A listening socket. */
+export interface HeldSocket {
+  /** Path of a Unix socket, or host and port with a blank between, as whoever listens there names them. */
+  readonly key: string
+  readonly fd: number
+  /** Whether it is the service manager's, who has made its file, and listens on when nobody else does. */
+  readonly isManagers: boolean
+}
+
+/** The first descriptor that a service manager gives (sd_listen_fds(3)). */
+const FIRST_MANAGERS_FD = 3
+
+/** See the head of this file. */
+class Sockets {
+  readonly #given = new Map<string, HeldSocket>()
+  readonly #held = new Map<string, HeldSocket>()
+  #areHandedOver = false
+
+  /** Whether another process has them as well: then their files are its own, and stay. */
+  get areHandedOver(): boolean {
+    return this.#areHandedOver
+  }
+
+  /** All of them, to be handed on. */
+  get all(): readonly HeldSocket[] {
+    return [...this.#held.values(), ...this.#given.values()]
+  }
+
+  /** Another process has them as well. */
+  handedOver(): void {
+    this.#areHandedOver = true
+  }
+
+  /** Takes what this process was given. */
+  give(sockets: readonly HeldSocket[]): void {
+    for (const socket of sockets) this.#given.set(socket.key, socket)
+  }
+
+  /** Takes those that the service manager has opened. Their names are taken out of `env`: they are meant for this process alone. */
+  giveFromManager(env: NodeJS.ProcessEnv): void {
+    const { LISTEN_FDS: count, LISTEN_PID: pid } = env
+    for (const name of ['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES']) delete env[name]
+    if (Number(pid) !== process.pid) return
+    for (let fd = FIRST_MANAGERS_FD; fd < FIRST_MANAGERS_FD + Number(count ?? 0); fd++) {
+      const key = boundKey(fd)
+      if (key !== undefined) this.give([{ key, fd, isManagers: true }])
+    }
+  }
+
+  isGiven(key: string): boolean {
+    return this.#given.has(key)
+  }
+
+  /** The one at `key` that this process was given and nobody uses yet; it is the caller's. */
+  take(...keys: readonly string[]): HeldSocket | undefined {
+    const key = keys.find((one) => this.#given.has(one))
+    const socket = key === undefined ? undefined : this.#given.get(key)
+    this.#given.delete(key ?? '')
+    return socket
+  }
+
+  /** Somebody listens on it now. */
+  hold(socket: HeldSocket): void {
+    this.#held.set(socket.key, socket)
+  }
+
+  /** Nobody does any more. */
+  closed(socket: HeldSocket): void {
+    if (this.#held.get(socket.key)?.fd === socket.fd) this.#held.delete(socket.key)
+  }
+
+  /** Keeps the service manager's for another time. @returns whether it is such a one; others are to be closed */
+  keep(socket: HeldSocket): boolean {
+    if (!socket.isManagers || this.#areHandedOver) return false
+    this.#given.set(socket.key, socket)
+    return true
+  }
+
+  /** Closes what this process was given and nobody wants, but for the service manager's. */
+  closeUnused(): void {
+    for (const { key, fd, isManagers } of this.#given.values()) {
+      if (isManagers) continue
+      this.#given.delete(key)
+      closeDescriptor(fd)
+      if (key.startsWith('/')) unlinkSync(key)
+    }
+  }
+}
+
+/** Those of this process. */
+export const sockets: Sockets = new Sockets()
+
+/** Where a socket is bound; undefined when it is none that can be listened on. */
+function boundKey(fd: number): string | undefined {
+  const path = boundPath(fd)
+  if (path !== undefined) return path
+  const name: { address?: string; port?: number } = {}
+  try {
+    openHandle(fd).getsockname?.(name)
+  } catch {
+    return undefined
+  }
+  return name.address === undefined ? undefined : `${name.address} ${name.port ?? 0}`
+}

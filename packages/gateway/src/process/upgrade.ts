@@ -1,0 +1,94 @@
+// The program that is on disk now takes the place of this process, or of another: how the two are joined. See link.ts for what they say.
+
+import type { Config } from '../config/config.ts'
+import { version } from '../version.ts'
+import { plainListeners } from './changes.ts'
+import { Link, type LinkListener } from './link.ts'
+import type { Predecessor } from './predecessor.ts'
+import type { SessionBroker } from './session-broker.ts'
+import { sockets } from './sockets.ts'
+import type { Statistics } from './statistics.ts'
+import { type Start, Successor } from './successor.ts'
+import type { WorkerGroups } from './worker-groups.ts'
+
+/** What of a primary is joined. */
+export interface Joined {
+  readonly broker: SessionBroker
+  readonly groups: WorkerGroups
+  readonly statistics: Statistics
+  readonly links: Set<Link>
+}
+
+/** Says to a successor what was counted last: nobody has asked. */
+const UNASKED = -1
+
+/**
+ * Starts a successor beside this process, with the sockets that this one has. Resolves when it serves, or is gone.
+ * @param returnKey by which services bring back requests
+ * @param env variables of its environment beside those of this process
+ */
+export async function startSuccessor(
+  parts: Joined,
+  returnKey: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Start> {
+  const { links } = parts
+  const successor: Successor = new Successor({
+    sockets: sockets.all,
+    returnKey,
+    env,
+    listener: { ...listenerOf(parts), count: () => parts.statistics.counted, gone: () => links.delete(successor.link) },
+    joined: () => links.add(successor.link),
+  })
+  return successor.start()
+}
+
+/**
+ * Joins this process with the one whose place it takes.
+ * @param given told how many connections that one's workers have given to workers here
+ */
+export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, given: (count: number) => void): Link {
+  const { links, statistics } = parts
+  const link: Link = new Link(channel, pid, {
+    ...listenerOf(parts),
+    count: () => [],
+    said: (message) => {
+      if (message.type === 'counted') statistics.inherit(message.counted)
+      else if (message.type === 'given') given(message.count)
+    },
+    gone: () => links.delete(link),
+  })
+  links.add(link)
+  statistics.onRead(async () => {
+    await link.counted()
+    return []
+  })
+  link.tell({ type: 'joined' })
+  return link
+}
+
+/** This process serves in place of the other one. */
+export function tellServing(link: Link, config: Config): void {
+  sockets.closeUnused()
+  link.tell({ type: 'serving', version: version(), takes: plainListeners(config) })
+}
+
+/** Workers of this process have given so many connections to those of its successor. */
+export function tellGiven({ links }: Pick<Joined, 'links'>, count: number): void {
+  for (const link of links) link.tell({ type: 'given', count })
+}
+
+/** No worker of this process counts any more. */
+export function tellLastCounts({ links, statistics }: Pick<Joined, 'links' | 'statistics'>): void {
+  const { counted } = statistics
+  for (const link of links) link.tell({ type: 'counted', question: UNASKED, counted })
+}
+
+function listenerOf({ broker, groups }: Joined): Pick<LinkListener, 'ended'> {
+  return {
+    ended: (uuids) => {
+      broker.note(uuids)
+      return groups.ended(uuids)
+    },
+  }
+}

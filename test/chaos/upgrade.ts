@@ -1,0 +1,124 @@
+// Many clients through reloads that need other workers, and upgrades: everything that goes wrong is counted. The clients are processes of
+// their own, so that they keep up with the gateway.
+
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { type Daemon, OTHER_TRANSPORT, Place, USER } from '../harness/daemon.ts'
+import { until } from '../harness/deadline.ts'
+import type { Scope } from '../harness/scope.ts'
+import { serveHttp } from '../harness/services.ts'
+import type { Count, TrafficOptions } from '../harness/traffic.ts'
+
+/** How much of everything. */
+export interface UpgradePlan {
+  readonly transport: string
+  readonly reloads: number
+  readonly upgrades: number
+  /** Clients that keep their connection. */
+  readonly kept: number
+  /** Clients that connect for each request, one after the other. */
+  readonly fresh: number
+  /** Processes that the clients are in. */
+  readonly processes: number
+  readonly say: (line: string) => void
+}
+
+/** What came of it. */
+export interface UpgradeReport {
+  readonly count: Count
+  readonly troubles: readonly string[]
+  readonly seconds: number
+}
+
+/** What a process of clients says at its end. */
+export interface ClientsReport {
+  readonly count: Count
+  readonly troubles: readonly string[]
+}
+
+const NAME = 'com.example.chaos'
+/** Between two changes. */
+const PAUSE_MS = 1000
+
+/** Runs it. @throws when a change is refused, or something does not come about */
+export async function chaosOfUpgrades(scope: Scope, plan: UpgradePlan): Promise<UpgradeReport> {
+  const { transport, reloads, upgrades, say } = plan
+  const tables = '[log]\naccess = false\n'
+  const place = await Place.make(scope, { workers: 2, transport, tables })
+  await place.addUser(USER.name, USER.password, USER.role)
+  const daemon = await place.start()
+  scope.defer(() => endAll(daemon))
+  await serveHttp(scope, place.socket(NAME), (_, response) => void response.end('done'))
+  const clients = startClients(scope, plan, daemon.url, await daemon.login())
+  const startedMs = performance.now()
+  const every = Math.max(1, Math.round(reloads / Math.max(1, upgrades)))
+  for (let round = 1; round <= Math.max(reloads, upgrades * every); round++) {
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+    if (round <= reloads) {
+      // Another transport and back is a change that no worker can take.
+      const other = round % 2 === 1 ? OTHER_TRANSPORT : transport
+      await place.configure({ workers: 1 + (round % 3), transport: transport === 'ring' ? transport : other, tables })
+      await change(daemon, 'reload')
+    }
+    if (round % every === 0 && round / every <= upgrades) await change(daemon, 'upgrade')
+    say(`round ${round}`)
+  }
+  await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+  const seconds = (performance.now() - startedMs) / 1000
+  return { ...sumOf(await clients.stop()), seconds }
+}
+
+async function change({ place }: Daemon, what: 'reload' | 'upgrade'): Promise<void> {
+  const { code, stderr } = await place.command([what])
+  if (code !== 0) throw new Error(`${what}: ${stderr}`)
+}
+
+function startClients(
+  scope: Scope,
+  { kept, fresh, processes }: UpgradePlan,
+  url: string,
+  session: string,
+): { readonly stop: () => Promise<readonly ClientsReport[]> } {
+  const options: TrafficOptions = {
+    url,
+    request: `GET /services/plugin/${NAME} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n\r\n`,
+    answer: '\r\n\r\ndone',
+    kept: Math.ceil(kept / processes),
+    pauseMs: 1000,
+    fresh: Math.ceil(fresh / processes),
+  }
+  const children = Array.from({ length: processes }, () => {
+    const child = fork(new URL('clients.ts', import.meta.url), [JSON.stringify(options)])
+    scope.defer(() => void child.kill('SIGKILL'))
+    return child
+  })
+  const stop = async (): Promise<readonly ClientsReport[]> => {
+    const reports = children.map(async (child) => {
+      const [report] = (await once(child, 'message')) as [ClientsReport]
+      return report
+    })
+    for (const child of children) child.send('stop')
+    return Promise.all(reports)
+  }
+  return { stop }
+}
+
+function sumOf(reports: readonly ClientsReport[]): ClientsReport {
+  const count: Count = { answered: 0, refused: 0, reset: 0, lost: 0, ended: 0 }
+  for (const { count: one } of reports) for (const key of Object.keys(count) as (keyof Count)[]) count[key] += one[key]
+  return { count, troubles: reports.flatMap(({ troubles }) => troubles) }
+}
+
+async function endAll({ events }: Daemon): Promise<void> {
+  const pids = events.filter(({ event }) => event === 'upgraded').map((event) => Number(event['successor']))
+  for (const pid of pids) if (isThere(pid)) process.kill(pid, 'SIGTERM')
+  await until(() => pids.every((pid) => !isThere(pid)), 'the end of all processes')
+}
+
+function isThere(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,234 @@
+// A reload touches only what changed: whatever it does not concern lives on, in the workers that run.
+
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { WebSocket, WebSocketServer } from 'ws'
+import { Child } from './harness/child.ts'
+import { type Daemon, type DaemonSettings, type LogEvent, OTHER_TRANSPORT, startDaemon } from './harness/daemon.ts'
+import { until, within } from './harness/deadline.ts'
+import { exchange, RawClient } from './harness/raw.ts'
+import { type Scope, scopeOf } from './harness/scope.ts'
+import { listen, serveHttp } from './harness/services.ts'
+
+const NAME = 'com.example.work'
+const SOCKET = 'com.example.socket'
+const [ONE, TWO] = ['com.example.one', 'com.example.two']
+const SERVICE = join(import.meta.dirname, 'services/node_service.ts')
+
+function asked(session: string, name = NAME, path = '', lines = ''): string {
+  return `GET /services/plugin/${name}${path} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n${lines}\r\n`
+}
+
+/** Reloads, and answers what the log says of it. */
+async function reload(daemon: Daemon, settings: DaemonSettings): Promise<LogEvent> {
+  await daemon.place.configure(settings)
+  const seen = reloads(daemon).length
+  daemon.child.signal('SIGHUP')
+  return until(() => reloads(daemon)[seen], 'the reload')
+}
+
+function reloads(daemon: Daemon): readonly LogEvent[] {
+  return daemon.events.filter(({ event }) => event === 'reloaded' || event === 'reload-refused')
+}
+
+/** A service whose answer to `/long` goes on as long as it is told to, and to all else is `done`. */
+async function serveWork(scope: Scope, daemon: Daemon): Promise<{ write: (text: string) => void; end: () => void }> {
+  const long = Promise.withResolvers<{ write: (text: string) => void; end: () => void }>()
+  await serveHttp(scope, daemon.place.socket(NAME), ({ url = '' }, response) => {
+    if (!url.endsWith('/long')) {
+      response.end('done')
+      return
+    }
+    response.flushHeaders()
+    long.resolve({ write: (text) => void response.write(text), end: () => void response.end() })
+  })
+  return {
+    write: (text) => void long.promise.then(({ write }) => write(text)),
+    end: () => void long.promise.then(({ end }) => end()),
+  }
+}
+
+async function openWebSocket(scope: Scope, daemon: Daemon, session: string): Promise<WebSocket> {
+  const server = createServer()
+  const webSockets = new WebSocketServer({ server })
+  webSockets.on('connection', (socket) => socket.on('message', (data) => socket.send(data, { binary: false })))
+  await listen(server, daemon.place.socket(SOCKET))
+  scope.defer(() => {
+    for (const socket of webSockets.clients) socket.terminate()
+    server.close()
+  })
+  const headers = { Cookie: `session_id=${session}` }
+  const socket = new WebSocket(`${daemon.url.replace('http:', 'ws:')}/services/plugin/${SOCKET}`, { headers })
+  scope.defer(() => socket.terminate())
+  await within(once(socket, 'open'), 'the WebSocket to open')
+  return socket
+}
+
+/** Services that take channels, in a process of their own. */
+async function startChannelServices(scope: Scope, daemon: Daemon): Promise<void> {
+  const argv = ['-C', '@xengate/source', SERVICE, daemon.place.plugin, ONE, TWO]
+  const service = new Child(scope, process.execPath, argv)
+  await service.printed(({ stdout }) => (stdout.includes('ready\n') ? true : undefined), 'the services to start')
+}
+
+/** A connection that the service `name` has. */
+async function openChannel(scope: Scope, daemon: Daemon, session: string, name: string): Promise<RawClient> {
+  const client = await RawClient.connect(daemon.url)
+  scope.defer(() => client.destroy())
+  await expectChannel(client, session, name)
+  return client
+}
+
+async function expectChannel(client: RawClient, session: string, name: string): Promise<void> {
+  const { text } = await client.exchange(asked(session, name, '/who'))
+  assert.equal((JSON.parse(text) as { channel: boolean }).channel, true)
+}
+
+/** Keys that concern nothing of what runs, each round others. */
+function unrelated(round: number): DaemonSettings {
+  const tables = `
+[services.policy."com.example.rest${round % 7}"]
+roles = ["pool-admin"]
+strip-session = ${round % 2 === 0}
+[limits]
+head-bytes = ${16_384 + round}
+connections = ${10_000 - round}
+response-timeout = "${300 + round}s"
+[log]
+level = "${round % 2 === 0 ? 'info' : 'debug'}"
+access = ${round % 3 === 0}
+[sessions]
+idle-timeout = "${24 + round}h"
+stale-grace = "${5 + (round % 3)}s"
+[control]
+health = ${round % 2 === 0}
+[pool]
+registry = "static"
+[pool.static]
+"com.example.far${round % 5}" = "https://far.example"
+`
+  const methods = round % 2 === 0 ? '["GET", "PUT", "POST"]' : '["GET", "PUT", "POST", "DELETE"]'
+  return { workers: 2, tables, services: `methods = ${methods}` }
+}
+
+const ROUNDS = 100
+
+describe('a reload', { timeout: 120_000 }, () => {
+  test('to an equal configuration touches nothing, and says so', async (t) => {
+    const daemon = await startDaemon(scopeOf(t), { workers: 2 })
+    const line = await reload(daemon, { workers: 2 })
+    assert.deepEqual([line['changed'], line['workers']], [[], 'untouched'])
+    assert.equal(daemon.workerPids.length, 2)
+  })
+
+  test(`of what does not concern them leaves a download, a WebSocket, channels and requests alone, ${ROUNDS} times`, async (t) => {
+    const scope = scopeOf(t)
+    const daemon = await startDaemon(scope, { workers: 2 })
+    const session = await daemon.login()
+    const work = await serveWork(scope, daemon)
+    await startChannelServices(scope, daemon)
+    const webSocket = await openWebSocket(scope, daemon, session)
+    using channel = await openChannel(scope, daemon, session, ONE)
+    using download = await RawClient.connect(daemon.url)
+    await download.send(asked(session, NAME, '/long'))
+    await download.until('\r\n\r\n')
+    using kept = await RawClient.connect(daemon.url)
+    for (let round = 1; round <= ROUNDS; round++) {
+      const line = await reload(daemon, unrelated(round))
+      assert.equal(line.event, 'reloaded', JSON.stringify(line))
+      assert.equal(line['workers'], 'told')
+      const answer = await kept.exchange(asked(session))
+      assert.deepEqual([answer.text, answer.header('connection')], ['done', undefined])
+      assert.equal((await exchange(daemon.url, asked(session, NAME, '', 'Connection: close\r\n'))).text, 'done')
+      await expectChannel(channel, session, ONE)
+      webSocket.send(`round ${round}`)
+      const [data] = (await within(once(webSocket, 'message'), 'an echo')) as [Buffer]
+      assert.equal(data.toString(), `round ${round}`)
+      work.write(`round ${round};`)
+      await download.until(`round ${round};`)
+    }
+    work.end()
+    await download.until('0\r\n\r\n')
+    assert.equal(daemon.workerPids.length, 2)
+  })
+
+  test('that forbids channels for one service ends those, and no others', async (t) => {
+    const scope = scopeOf(t)
+    const daemon = await startDaemon(scope)
+    const session = await daemon.login()
+    await startChannelServices(scope, daemon)
+    const [one, two] = [await openChannel(scope, daemon, session, ONE), await openChannel(scope, daemon, session, TWO)]
+    const over = new Promise((resolve) => one.socket.once('close', resolve))
+    const line = await reload(daemon, { tables: `[services.policy."${ONE}"]\nchannels = false\n` })
+    assert.deepEqual([line['changed'], line['workers']], [['services.policy'], 'told'])
+    await within(over, 'the end of the channel')
+    await expectChannel(two, session, TWO)
+  })
+
+  test('puts limits, methods, directories, health and the log in force in the workers that run', async (t) => {
+    const scope = scopeOf(t)
+    const daemon = await startDaemon(scope)
+    const session = await daemon.login()
+    await serveWork(scope, daemon)
+    using kept = await RawClient.connect(daemon.url)
+    const long = asked(session, NAME, '', `X-Long: ${'x'.repeat(3000)}\r\n`)
+    const health = 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n'
+    assert.equal((await kept.exchange(long)).status, 200)
+    assert.equal((await kept.exchange(health)).status, 404)
+    const tables = '[control]\nhealth = true\n[log]\naccess = false\n[limits]\nidle-timeout = "300ms"\n'
+    await reload(daemon, { services: 'methods = ["PUT"]', tables })
+    assert.equal((await kept.exchange(health)).status, 200)
+    assert.equal((await kept.exchange(asked(session))).status, 405)
+    await within(kept.end(), 'the end of a connection that is idle')
+    await reload(daemon, { tables: '[limits]\nhead-bytes = 2000\n[log]\nlevel = "debug"' })
+    assert.equal((await exchange(daemon.url, long)).status, 431)
+    assert.equal((await exchange(daemon.url, asked(session, 'com.example.none'))).status, 404)
+    await daemon.event(({ event }) => event === 'service-connect', 'an event of the level debug')
+    const statuses = daemon.events.filter(({ event }) => event === 'request').map(({ status }) => status)
+    assert.deepEqual(statuses.slice(-3), [404, 431, 404])
+    assert.equal(daemon.workerPids.length, 1)
+  })
+
+  test('by xengate reload returns when it is in force, or says why it is not', async (t) => {
+    const daemon = await startDaemon(scopeOf(t))
+    const { place } = daemon
+    await place.configure({ tables: '[control]\nhealth = true\n' })
+    const taken = await place.command(['reload'])
+    assert.deepEqual(
+      [taken.code, taken.stdout],
+      [0, 'in force: control.health (in the workers that run)\n'],
+      taken.stderr,
+    )
+    const health = 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n'
+    assert.equal((await exchange(daemon.url, health)).status, 200)
+    assert.equal((await place.command(['reload'])).stdout, 'nothing has changed\n')
+
+    await place.configure({ tables: '[control]\nmetrics = "127.0.0.1:1"\nhealth = false\n[host]\nalerts = false\n' })
+    const refused = await place.command(['reload'])
+    assert.equal(refused.code, 1)
+    assert.match(refused.stderr, /host\.alerts cannot be changed by a reload.*\[reload-refused\]/)
+    assert.equal((await exchange(daemon.url, health)).status, 200)
+
+    await place.configure({ tables: '[limits]\nhead-bites = 3' })
+    const invalid = await place.command(['reload'])
+    assert.equal(invalid.code, 1)
+    assert.match(invalid.stderr, /head-bites/)
+    assert.equal((await exchange(daemon.url, health)).status, 200)
+
+    await place.configure({})
+    assert.equal((await daemon.stop()).code, 0)
+    const absent = await place.command(['reload'])
+    assert.equal(absent.code, 1)
+    assert.match(absent.stderr, /\[daemon-absent\]/)
+  })
+
+  test('that workers cannot take starts others, and says so', async (t) => {
+    const daemon = await startDaemon(scopeOf(t))
+    const line = await reload(daemon, { transport: OTHER_TRANSPORT })
+    assert.deepEqual([line['changed'], line['workers']], [['transport'], 'new'])
+    assert.equal(daemon.workerPids.length, 2)
+  })
+})

@@ -1,0 +1,365 @@
+// Another version takes the place of the one that runs, and nobody notices.
+
+import assert from 'node:assert/strict'
+import { cpSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { bundle } from '../packaging/bundle.ts'
+import { Child } from './harness/child.ts'
+import { Daemon, type DaemonSettings, Place, startDaemon } from './harness/daemon.ts'
+import { until } from './harness/deadline.ts'
+import { Scrape } from './harness/metrics.ts'
+import { startManager } from './harness/manager.ts'
+import { exchange, RawClient } from './harness/raw.ts'
+import { type Scope, scopeOf } from './harness/scope.ts'
+import { serveHttp } from './harness/services.ts'
+import { freePort } from './harness/tls.ts'
+import { Traffic } from './harness/traffic.ts'
+
+const NAME = 'com.example.work'
+const OTHER = 'com.example.other'
+const NOTHING = 'GET /nothing HTTP/1.1\r\nHost: gate\r\n\r\n'
+
+function asked(session: string, path = '', lines = ''): string {
+  return `GET /services/plugin/${NAME}${path} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n${lines}\r\n`
+}
+
+/** A daemon that upgrades may be asked of, and a service. What takes its place is ended with it. */
+async function start(
+  scope: Scope,
+  settings: DaemonSettings = {},
+): Promise<{ daemon: Daemon; session: string; held: Promise<void>; release: () => void }> {
+  const daemon = await startDaemon(scope, settings)
+  scope.defer(() => endSuccessors(daemon))
+  const held = Promise.withResolvers<void>()
+  const release = Promise.withResolvers<void>()
+  await serveHttp(scope, daemon.place.socket(NAME), ({ url = '' }, response) => {
+    if (!url.endsWith('/held')) {
+      response.end('done')
+      return
+    }
+    response.write('begun ')
+    held.resolve()
+    void release.promise.then(() => response.end('and done'))
+  })
+  return { daemon, session: await daemon.login(), held: held.promise, release: () => release.resolve() }
+}
+
+async function endSuccessors(daemon: Daemon): Promise<void> {
+  for (const pid of upgraded(daemon)) if (isAlive(pid)) process.kill(pid, 'SIGTERM')
+  await until(() => upgraded(daemon).every((pid) => !isAlive(pid)), 'the end of all that took its place')
+}
+
+function upgraded({ events }: Daemon): readonly number[] {
+  return events.filter(({ event }) => event === 'upgraded').map((event) => Number(event['successor']))
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
+/** A service manager that opens two sockets, starts what follows, and lets it have them. */
+const ACTIVATE = `
+import fcntl, os, socket, sys
+port, path, names = sys.argv[1:4]
+tcp = socket.socket(); tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+tcp.bind(("127.0.0.1", int(port))); tcp.listen()
+unix = socket.socket(socket.AF_UNIX); unix.bind(path); unix.listen()
+kept = [os.dup(one.fileno()) for one in (tcp, unix)]
+low = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in kept]
+for at, fd in enumerate(low): os.dup2(fd, 3 + at, inheritable=True)
+os.environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()))
+if names: os.environ["LISTEN_FDNAMES"] = names
+os.execvp(sys.argv[4], sys.argv[4:])
+`
+
+/** Whether a process has a handler for SIGUSR2, whose default is to end it. */
+function takesSignals(pid: number): boolean {
+  const [, caught = '0'] = /^SigCgt:\s+([0-9a-f]+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
+  return (BigInt(`0x${caught}`) & 0x800n) !== 0n
+}
+
+/** Asks for an upgrade, as an operator does. @returns the process that serves then */
+async function upgrade(daemon: Daemon): Promise<number> {
+  const seen = upgraded(daemon).length
+  const { code, stdout, stderr } = await daemon.place.command(['upgrade'])
+  assert.equal(code, 0, stderr)
+  assert.match(stdout, /^version \S+ serves, process \d+\n$/)
+  return until(() => upgraded(daemon)[seen], 'the upgrade in the log')
+}
+
+describe('an upgrade', { timeout: 300_000 }, () => {
+  test('has another process serve, with the sockets and sessions that there are, and finishes what is under way', async (t) => {
+    const scope = scopeOf(t)
+    const { daemon, session, held, release } = await start(scope, {
+      workers: 2,
+      listen: ['127.0.0.1:0', 'unix:a.sock'],
+    })
+    const unix = `unix:${join(daemon.place.directory, 'a.sock')}`
+    const { ino } = statSync(join(daemon.place.directory, 'a.sock'))
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    const pid = await upgrade(daemon)
+    assert.notEqual(pid, daemon.child.pid)
+    assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
+    assert.equal((await exchange(unix, asked(session))).text, 'done')
+    assert.equal(((await daemon.place.ask('/status')) as { pid: number }).pid, pid)
+    release()
+    assert.equal((await client.response()).text, 'begun and done')
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    assert.equal(daemon.child.process.exitCode, 0)
+    // Its files are those of the process that has its place.
+    assert.equal(statSync(join(daemon.place.directory, 'a.sock')).ino, ino)
+    assert.equal((await exchange(unix, asked(session))).text, 'done')
+    await daemon.logout(session)
+    assert.equal((await exchange(daemon.url, asked(session))).status, 403)
+  })
+
+  test('by SIGUSR2 does the same, again and again', async (t) => {
+    const { daemon, session } = await start(scopeOf(t))
+    for (let round = 0; round < 2; round++) {
+      process.kill(upgraded(daemon).at(-1) ?? daemon.child.pid, 'SIGUSR2')
+      await until(() => upgraded(daemon)[round], 'the upgrade')
+      assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
+    }
+  })
+
+  test('that is asked for while the daemon starts is done when it has started', async (t) => {
+    const scope = scopeOf(t)
+    const place = await Place.make(scope)
+    const child = place.spawn()
+    await until(() => takesSignals(child.pid), 'the process to take signals')
+    child.signal('SIGUSR2')
+    const successor = await child.printed(({ stdout }) => /"successor":(\d+)/.exec(stdout)?.[1], 'the upgrade')
+    await until(() => child.hasEnded, 'the end of the first')
+    process.kill(Number(successor), 'SIGTERM')
+    assert.equal((await child.exited).code, 0)
+  })
+
+  test('to what does not serve is refused with the reason, and the one that runs serves on', async (t) => {
+    const scope = scopeOf(t)
+    const place = await Place.make(scope)
+    await place.addDefaultUser()
+    // An executable of its own, which can be exchanged.
+    const node = join(place.directory, 'node')
+    symlinkSync(process.execPath, node)
+    const daemon = await place.start(['sh', '-c', 'shift; exec ./node "$@"', 'sh'])
+    await place.configure({ tables: '[limits]\nhead-bites = 3' })
+    process.kill(daemon.child.pid, 'SIGUSR2')
+    const refused = await daemon.event(({ event }) => event === 'upgrade-refused', 'the refusal')
+    assert.match(String(refused['problem']), /head-bites/)
+    await place.configure({})
+    rmSync(node)
+    symlinkSync('/bin/false', node)
+    const broken = await place.command(['upgrade'])
+    assert.equal(broken.code, 1)
+    assert.match(broken.stderr, /it ended before it served \(exit code 1\) \[upgrade-refused\]/)
+    rmSync(node)
+    const absent = await place.command(['upgrade'])
+    assert.match(absent.stderr, /it cannot be started: .*ENOENT.* \[upgrade-refused\]/)
+    assert.equal((await exchange(daemon.url, NOTHING)).status, 404)
+    assert.equal((await daemon.stop()).code, 0)
+  })
+
+  test('to another version, to which a link leads by now, and back', async (t) => {
+    const scope = scopeOf(t)
+    const place = await Place.make(scope)
+    const [one, two, current] = ['one', 'two', 'current'].map((name) => join(place.directory, name))
+    assert.ok(one !== undefined && two !== undefined && current !== undefined)
+    await bundle(one)
+    cpSync(one, two, { recursive: true })
+    const manifest = join(two, 'package.json')
+    writeFileSync(manifest, readFileSync(manifest, 'utf8').replace(/"version": "[^"]*"/, '"version": "99.0.0"'))
+    const lead = (to: string): void => {
+      rmSync(current, { force: true })
+      symlinkSync(to, current)
+    }
+    lead(one)
+    const argv = [join(current, 'dist/main.js'), 'serve', '--config', place.configuration]
+    const daemon = new Daemon(place, new Child(scope, process.execPath, argv, { cwd: place.directory }))
+    await daemon.event(({ event }) => event === 'started', 'the start')
+    scope.defer(() => endSuccessors(daemon))
+    using kept = await RawClient.connect(daemon.url)
+    const version = async (): Promise<unknown> => ((await place.ask('/status')) as { version: unknown }).version
+    const before = await version()
+    lead(two)
+    await upgrade(daemon)
+    assert.equal(await version(), '99.0.0')
+    assert.equal((await kept.exchange(NOTHING)).status, 404)
+    lead(one)
+    await upgrade(daemon)
+    assert.equal(await version(), before)
+    assert.equal((await kept.exchange(NOTHING)).status, 404)
+  })
+
+  test('ends what a session has under way in the earlier process when it ends in the later one', async (t) => {
+    const scope = scopeOf(t)
+    const { daemon, session, held } = await start(scope)
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    await client.until('begun ')
+    await upgrade(daemon)
+    await daemon.logout(session)
+    assert.doesNotMatch((await client.end()).toString(), /done/)
+  })
+
+  test('ends it in both when the command line ends it, whoever of them sees that first', async (t) => {
+    const { daemon, session, held } = await start(scopeOf(t))
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    await client.until('begun ')
+    await upgrade(daemon)
+    using other = await RawClient.connect(daemon.url)
+    assert.equal((await other.exchange(asked(session))).status, 200)
+    const { stdout } = await daemon.place.command(['sessions', '--minimal'])
+    const ended = await daemon.place.command(['session', 'end', stdout.trim()])
+    assert.equal(ended.code, 0, ended.stderr)
+    assert.doesNotMatch((await client.end()).toString(), /done/)
+    await until(async () => (await other.exchange(asked(session))).status === 403, 'the end in the later one')
+  })
+
+  test('loses no count, and adds none twice', async (t) => {
+    const scope = scopeOf(t)
+    const path = join(await scope.directory(), 'metrics.sock')
+    const { daemon, session } = await start(scope, { tables: `[control]\nmetrics = "unix:${path}"\n` })
+    const requests = async (): Promise<number> => {
+      return (await Scrape.of(`unix:${path}`)).sum('xengate_requests_total', { service: NAME, code: '2xx' })
+    }
+    for (let count = 0; count < 5; count++) await exchange(daemon.url, asked(session, '', 'Connection: close\r\n'))
+    await until(async () => (await requests()) === 5, 'what was counted')
+    for (let round = 1; round <= 2; round++) {
+      await upgrade(daemon)
+      assert.equal(await requests(), 4 + round)
+      await exchange(daemon.url, asked(session, '', 'Connection: close\r\n'))
+      await until(async () => (await requests()) === 5 + round, 'one more')
+    }
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    assert.equal(await requests(), 7)
+  })
+
+  test('tells the service manager which process is the one', async (t) => {
+    const scope = scopeOf(t)
+    const place = await Place.make(scope)
+    const path = join(place.directory, 'notify')
+    const manager = await startManager(scope, path)
+    const daemon = await place.start(['env', `NOTIFY_SOCKET=${path}`, 'WATCHDOG_USEC=400000'])
+    const pid = await upgrade(daemon)
+    scope.defer(() => void process.kill(pid, 'SIGTERM'))
+    const said = /b'RELOADING=1\\nMONOTONIC_USEC=\d+\\n[^]*b'READY=1\\nMAINPID=(\d+)\\n/
+    const [, main] = await manager.printed(({ stdout }) => said.exec(stdout) ?? undefined, 'the other process')
+    assert.equal(Number(main), pid)
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    const { length } = manager.stdout
+    await manager.printed(({ stdout }) => stdout.slice(length).includes("b'WATCHDOG=1'") || undefined, 'signs of life')
+  })
+})
+
+describe('clients', { timeout: 300_000 }, () => {
+  for (const address of ['127.0.0.1:0', 'unix:gate.sock'])
+    test(`at ${address} notice nothing of reloads that need other workers, and of upgrades`, async (t) => {
+      const scope = scopeOf(t)
+      const settings = { workers: 2, listen: [address] }
+      const { daemon, session } = await start(scope, settings)
+      const traffic = new Traffic({
+        url: daemon.url,
+        request: asked(session),
+        answer: '\r\n\r\ndone',
+        kept: 60,
+        pauseMs: 20,
+        fresh: 4,
+      })
+      scope.defer(async () => void (await traffic.stop()))
+      await traffic.more(200)
+      for (let round = 1; round <= 6; round++) {
+        const isUpgrade = round % 3 === 0
+        if (isUpgrade) await upgrade(daemon)
+        else {
+          await daemon.place.configure({ ...settings, workers: 1 + (round % 3) })
+          const { code, stderr } = await daemon.place.command(['reload'])
+          assert.equal(code, 0, stderr)
+        }
+        await traffic.more(500)
+      }
+      const { answered, ...wrong } = await traffic.stop()
+      assert.deepEqual(wrong, { refused: 0, reset: 0, lost: 0, ended: 0 }, traffic.troubles.join('\n'))
+      assert.ok(answered >= 3200)
+    })
+})
+
+test('a kept connection goes on in other workers as the client that a header told of, on either transport', async (t) => {
+  const scope = scopeOf(t)
+  const listen = ['127.0.0.1:0', { address: '127.0.0.2:0', keys: 'proxy-protocol = true' }]
+  const { daemon, session } = await start(scope, { listen, transport: 'net' })
+  const settings = (transport: string): DaemonSettings => ({ listen, transport })
+  await serveHttp(scope, daemon.place.socket(OTHER), ({ headers }, response) => {
+    response.end(String(headers['x-forwarded-for']))
+  })
+  const request = asked(session).replace(NAME, OTHER)
+  using told = await RawClient.connect(daemon.urls[1] ?? '')
+  using plain = await RawClient.connect(daemon.url)
+  using unused = await RawClient.connect(daemon.url)
+  await told.send('PROXY TCP4 203.0.113.9 127.0.0.1 4444 80\r\n')
+  const serve = async (): Promise<void> => {
+    for (const [client, address] of [
+      [told, '203.0.113.9'],
+      [plain, '127.0.0.1'],
+    ] as const) {
+      const answer = await client.exchange(request)
+      assert.deepEqual([answer.text, answer.header('connection')], [address, undefined])
+    }
+  }
+  await serve()
+  for (const transport of ['ring', 'auto', 'net']) {
+    const seen = daemon.events.filter(({ event }) => event === 'worker-stopped').length
+    await daemon.place.configure(settings(transport))
+    daemon.child.signal('SIGHUP')
+    await until(
+      () => daemon.events.filter(({ event }) => event === 'worker-stopped').length > seen,
+      'the end of the earlier worker',
+    )
+    await serve()
+  }
+  await upgrade(daemon)
+  await until(() => daemon.child.hasEnded, 'the end of the first')
+  await serve()
+  assert.equal((await unused.exchange(request)).text, '127.0.0.1')
+  assert.ok(!told.hasEnded && !plain.hasEnded)
+})
+
+test('an idle connection at a listener that a reload takes away has a moment for its last request', async (t) => {
+  const { daemon, session } = await start(scopeOf(t), { listen: ['127.0.0.1:0', 'unix:a.sock'] })
+  using client = await RawClient.connect(daemon.urls[1] ?? '')
+  assert.equal((await client.exchange(asked(session))).text, 'done')
+  await daemon.place.configure({ listen: ['127.0.0.1:0'] })
+  daemon.child.signal('SIGHUP')
+  await daemon.event(({ event }) => event === 'reloaded', 'the reload')
+  const last = await client.exchange(asked(session))
+  assert.deepEqual([last.text, last.header('connection')], ['done', 'close'])
+})
+
+describe('sockets of the service manager', { timeout: 300_000 }, () => {
+  for (const names of ['', 'one:two'])
+    test(`are used ${names === '' ? 'without' : 'with'} names, stay when the daemon stops, and go on in an upgrade`, async (t) => {
+      const scope = scopeOf(t)
+      const port = await freePort()
+      const place = await Place.make(scope, { listen: [`127.0.0.1:${port}`, 'unix:a.sock'] })
+      const path = join(place.directory, 'a.sock')
+      const daemon = await place.start(['python3', '-c', ACTIVATE, String(port), path, names])
+      assert.equal((await exchange(`http://127.0.0.1:${port}`, NOTHING)).status, 404)
+      assert.equal((await exchange(`unix:${path}`, NOTHING)).status, 404)
+      const pid = await upgrade(daemon)
+      await until(() => daemon.child.hasEnded, 'the end of the first')
+      assert.equal((await exchange(`unix:${path}`, NOTHING)).status, 404)
+      assert.equal((await exchange(`http://127.0.0.1:${port}`, NOTHING)).status, 404)
+      process.kill(pid, 'SIGTERM')
+      await until(() => !isAlive(pid), 'the end of the second')
+      assert.ok(statSync(path).isSocket(), 'the file is not the daemon’s')
+    })
+})
