@@ -93,6 +93,26 @@ async function upgrade(daemon: Daemon): Promise<number> {
 }
 
 describe('an upgrade', { timeout: 300_000 }, () => {
+  test('goes on with the dashboard, which a reload takes away and brings back', async (t) => {
+    const scope = scopeOf(t)
+    const { daemon } = await start(scope)
+    const isThere = async (): Promise<boolean> => {
+      const { status, text } = await exchange(daemon.url, 'GET / HTTP/1.1\r\nHost: gate\r\n\r\n')
+      return status === 200 && text.includes('<title>Xengate</title>')
+    }
+    assert.equal(await isThere(), true)
+    const before = daemon.child.pid
+    await upgrade(daemon)
+    await until(() => !isAlive(before), 'the end of the process that was')
+    assert.equal(await isThere(), true)
+    for (const hasDashboard of [false, true]) {
+      await daemon.place.configure({ tables: `[control]\ndashboard = ${hasDashboard}\n` })
+      const { code, stderr } = await daemon.place.command(['reload'])
+      assert.equal(code, 0, stderr)
+      assert.equal(await isThere(), hasDashboard)
+    }
+  })
+
   test('has another process serve, with the sockets and sessions that there are, and finishes what is under way', async (t) => {
     const scope = scopeOf(t)
     const { daemon, session, held, release } = await start(scope, {
