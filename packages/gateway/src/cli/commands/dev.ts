@@ -100,6 +100,8 @@ function linesToPaste(url: string, user: DevUser, io: Io): string[] {
     '',
     `User ${DEV_USER}, password ${password}`,
     '',
+    `See what runs, and who is there: sign in at ${url}/`,
+    '',
     'Log in, and keep the session id:',
     `  session=$(curl -s -H 'Content-Type: application/json' -d '${login}' ${url}/jsonrpc | ${id})`,
     'Ask the demo service who you are:',
