@@ -172,7 +172,20 @@ export async function signIn(user: string, password: string): Promise<void> {
     throw new ApiError(403, isWrong ? 'User name or password is wrong.' : (error?.message ?? 'No session came.'))
   }
   await ask(`${OWN}/session`, { method: 'POST', headers, body: JSON.stringify({ session: result }) })
+  localStorage.setItem(SIGNED_IN, 'yes')
 }
+
+/** Whether somebody has signed in with this browser, and not out: else nothing need be asked. */
+export function hasSignedIn(): boolean {
+  return localStorage.getItem(SIGNED_IN) !== null
+}
+
+/** Forgets that somebody has signed in. */
+export function forgetSignIn(): void {
+  localStorage.removeItem(SIGNED_IN)
+}
+
+const SIGNED_IN = 'xengate-signed-in'
 
 export async function signOut(): Promise<void> {
   await ask(`${OWN}/sign-out`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{}' })
@@ -191,36 +204,51 @@ export function listen(
   signal.addEventListener('abort', () => source.close())
 }
 
-/** Sends a request to a service, as its clients do, and tells all of the answer. */
+/** What has come of an answer. */
+export interface TriedAnswer {
+  /** Status line and fields. */
+  readonly head: string
+  readonly body: string
+  /** To the head. */
+  readonly ms: number
+}
+
+/** As much of a body is shown. */
+const SHOWN_CHARACTERS = 20_000
+
+/** Sends a request to a service, as its clients do, and tells what comes as it comes. @param path with its query */
 export async function tryService(
   service: string,
   method: string,
   path: string,
   body: string,
-): Promise<{ readonly head: string; readonly body: string; readonly ms: number }> {
+  signal: AbortSignal,
+  told: (answer: TriedAnswer) => void,
+): Promise<void> {
   const began = performance.now()
-  const hasBody = method !== 'GET'
-  const response = await fetch(`/services/plugin/${service}${path}`, {
+  const within = path === '' || path.startsWith('/') || path.startsWith('?') ? path : `/${path}`
+  const response = await fetch(`/services/plugin/${service}${within}`, {
     method,
     cache: 'no-store',
     redirect: 'manual',
-    signal: AbortSignal.timeout(TIMEOUT_MS),
-    ...(hasBody ? { body } : {}),
+    signal,
+    ...(method === 'GET' ? {} : { body }),
   })
+  const ms = performance.now() - began
   if (response.type === 'opaqueredirect') {
-    return {
-      head: 'The service runs on another host of the pool: a redirect.',
-      body: '',
-      ms: performance.now() - began,
-    }
+    told({ head: 'The service runs on another host of the pool: a redirect.', body: '', ms })
+    return
   }
-  const text = await response.text()
   const fields = [...response.headers].map(([name, value]) => `${name}: ${value}`)
-  return {
-    head: [`${response.status} ${response.statusText}`, ...fields].join('\n'),
-    body: text.slice(0, SHOWN_CHARACTERS),
-    ms: performance.now() - began,
+  const head = [`${response.status} ${response.statusText}`, ...fields].join('\n')
+  let text = ''
+  told({ head, body: text, ms })
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
+  for (let part = await reader?.read(); part?.done === false; part = await reader?.read()) {
+    text += part.value
+    told({ head, body: text.slice(0, SHOWN_CHARACTERS), ms })
+    if (text.length < SHOWN_CHARACTERS) continue
+    await reader?.cancel()
+    return
   }
 }
-
-const SHOWN_CHARACTERS = 20_000

@@ -4,7 +4,7 @@ import { type JSX, render } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import 'uplot/dist/uPlot.min.css'
 import './style.css'
-import { ApiError, read, type Service, signIn, signOut, type Status, whoAmI } from './api.ts'
+import { ApiError, forgetSignIn, hasSignedIn, read, type Service, signIn, signOut, type Status, whoAmI } from './api.ts'
 import { History } from './history.ts'
 import { Connections, Events, Overview, type PageProps, Refusals, ServicePage, Sessions } from './pages.tsx'
 import { Stale } from './parts.tsx'
@@ -31,10 +31,18 @@ function App(): JSX.Element {
     }
   }
   // Whoever comes from a service's page has no session that would do.
-  useEffect(() => void (cameFor() === null ? find() : setUser(null)), [])
+  useEffect(() => void (cameFor() === null && hasSignedIn() ? find() : setUser(null)), [])
   if (user === undefined) return <p class="empty">…</p>
   if (user === null) return <SignIn problem={problem} done={setUser} />
-  return <Board user={user} lost={() => setUser(null)} />
+  return (
+    <Board
+      user={user}
+      lost={() => {
+        forgetSignIn()
+        setUser(null)
+      }}
+    />
+  )
 }
 
 function SignIn({ problem, done }: { readonly problem: string; readonly done: (user: string) => void }): JSX.Element {
@@ -47,7 +55,7 @@ function SignIn({ problem, done }: { readonly problem: string; readonly done: (u
     try {
       await signIn(user, password)
       const target = cameFor()
-      if (target === null) done(await whoAmI())
+      if (target === null) done(await administrator())
       else location.replace(target)
     } catch (error) {
       setIsBusy(false)
@@ -93,6 +101,18 @@ function SignIn({ problem, done }: { readonly problem: string; readonly done: (u
       </form>
     </main>
   )
+}
+
+/** Who has signed in. Whoever may not see the dashboard is signed out again. @throws {ApiError} */
+async function administrator(): Promise<string> {
+  try {
+    return await whoAmI()
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 403) throw error
+    await signOut().catch(() => undefined)
+    forgetSignIn()
+    throw new ApiError(403, 'This user may not see the dashboard: it takes the role pool-admin.')
+  }
 }
 
 /** The page of a service that somebody wanted who had to sign in first; null when nobody did. */

@@ -12,6 +12,7 @@ import {
   type Service,
   type Session,
   type Status,
+  type TriedAnswer,
   tryService,
 } from './api.ts'
 import { age, bytes, clock, count, milliseconds, rate } from './format.ts'
@@ -209,16 +210,22 @@ function TryIt({ name }: { readonly name: string }): JSX.Element {
   const [method, setMethod] = useState('GET')
   const [path, setPath] = useState('/')
   const [body, setBody] = useState('')
-  const [answer, setAnswer] = useState<Awaited<ReturnType<typeof tryService>> | null>(null)
+  const [answer, setAnswer] = useState<TriedAnswer | null>(null)
   const [problem, setProblem] = useState('')
+  const [sending, setSending] = useState<AbortController | null>(null)
+  // Whoever leaves the page waits for nothing.
+  useEffect(() => () => sending?.abort(), [sending])
   const send = async (): Promise<void> => {
+    const stop = new AbortController()
+    setSending(stop)
     setProblem('')
+    setAnswer(null)
     try {
-      setAnswer(await tryService(name, method, path, body))
+      await tryService(name, method, path, body, stop.signal, setAnswer)
     } catch (error) {
-      setAnswer(null)
-      setProblem(error instanceof Error ? error.message : String(error))
+      if (!stop.signal.aborted) setProblem(error instanceof Error ? error.message : String(error))
     }
+    setSending(null)
   }
   return (
     <form
@@ -242,7 +249,13 @@ function TryIt({ name }: { readonly name: string }): JSX.Element {
           Path and query
           <input value={path} onInput={(event) => setPath(event.currentTarget.value)} spellcheck={false} />
         </label>
-        <button type="submit">Send</button>
+        {sending === null ? (
+          <button type="submit">Send</button>
+        ) : (
+          <button type="button" onClick={() => sending.abort()}>
+            Stop
+          </button>
+        )}
       </div>
       {method !== 'GET' && (
         <label>
@@ -254,7 +267,10 @@ function TryIt({ name }: { readonly name: string }): JSX.Element {
         {problem !== '' && <p class="stale">{problem}</p>}
         {answer !== null && (
           <>
-            <p>Answered in {milliseconds(answer.ms)}.</p>
+            <p>
+              Answered in {milliseconds(answer.ms)}
+              {sending === null ? '.' : '; more is coming.'}
+            </p>
             <pre tabindex={0}>{`${answer.head}\n\n${answer.body}`}</pre>
           </>
         )}
@@ -327,6 +343,7 @@ export function Connections({ lost }: PageProps): JSX.Element {
     {
       title: 'Request',
       isExtra: true,
+      isLong: true,
       cell: ({ request }) => (request === null ? '–' : `${request.method} ${request.path}`),
     },
     {
@@ -367,9 +384,10 @@ function RefusalTable({ refusals }: { readonly refusals: readonly Refusal[] }): 
     { title: 'Status', by: ({ status }) => status, cell: ({ status }) => (status === 0 ? '–' : status) },
     { title: 'Client', isExtra: true, by: ({ client }) => client, cell: ({ client }) => client || '–' },
     { title: 'User', isExtra: true, by: ({ user }) => user ?? '', cell: ({ user }) => user ?? '–' },
-    { title: 'Request', cell: ({ method, path }) => (method === null ? '–' : `${method} ${path ?? ''}`) },
+    { title: 'Request', isLong: true, cell: ({ method, path }) => (method === null ? '–' : `${method} ${path ?? ''}`) },
     {
       title: 'Why',
+      isLong: true,
       by: ({ reason }) => reason ?? '',
       cell: ({ reason, explanation, by, phase }) => (
         <>
@@ -410,6 +428,7 @@ export function Refusals({ lost }: PageProps): JSX.Element {
 }
 
 const EVENTS_MAX = 500
+const CONTROL_SERVICE = 'org.xengate.control'
 const TOLD_ELSEWHERE: ReadonlySet<string> = new Set(['level', 'time', 'event', 'pid'])
 
 export function Events(): JSX.Element {
@@ -421,7 +440,11 @@ export function Events(): JSX.Element {
     const stop = new AbortController()
     let number = Date.now()
     listen(
-      (event) => setEvents((before) => [{ ...event, key: number++ }, ...before].slice(0, EVENTS_MAX)),
+      (event) => {
+        // What this page asks for itself is no news.
+        if (event['service'] !== CONTROL_SERVICE)
+          setEvents((before) => [{ ...event, key: number++ }, ...before].slice(0, EVENTS_MAX))
+      },
       setIsBroken,
       stop.signal,
     )
@@ -433,9 +456,10 @@ export function Events(): JSX.Element {
     { title: 'Event', cell: ({ event }) => <code>{event}</code> },
     {
       title: 'What',
+      isLong: true,
       cell: (event) =>
         Object.entries(event)
-          .filter(([name]) => !TOLD_ELSEWHERE.has(name) && name !== 'key')
+          .filter(([name, value]) => !TOLD_ELSEWHERE.has(name) && name !== 'key' && value !== null)
           .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
           .join(' · '),
     },
@@ -450,7 +474,7 @@ export function Events(): JSX.Element {
       )}
       <p>
         <button type="button" onClick={() => setIsHeld(!isHeld)}>
-          {isHeld ? 'Go on' : 'Hold'}
+          {isHeld ? 'Resume' : 'Pause'}
         </button>
       </p>
       <Table

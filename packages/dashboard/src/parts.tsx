@@ -61,7 +61,7 @@ export function Chart({
         legend: { show: false },
         cursor: { show: false },
         scales: {
-          x: { range: (_, __, end = Date.now() / 1000) => [end - SHOWN_SECONDS, end] },
+          x: { auto: false },
           y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] },
         },
         axes: [axis, { ...axis, size: 64, values: (_, splits) => splits.map((split) => show(split)) }],
@@ -78,7 +78,23 @@ export function Chart({
       made.destroy()
     }
   }, [])
-  useEffect(() => chart.current?.setData([series.times, [...values]]))
+  useEffect(() => {
+    const made = chart.current
+    if (made === null) return
+    const end = series.times.at(-1) ?? Date.now() / 1000
+    const start = end - SHOWN_SECONDS
+    // Before there is anything, the empty minutes are shown.
+    made.setData(
+      series.times.length === 0
+        ? [
+            [start, end],
+            [null, null],
+          ]
+        : [series.times, [...values]],
+      false,
+    )
+    made.setScale('x', { min: start, max: end })
+  })
   const said = last === null ? 'nothing yet' : show(last)
   return (
     <figure class="chart">
@@ -98,6 +114,12 @@ export interface Column<Row> {
   readonly isNumber?: boolean
   /** Left out on narrow screens. */
   readonly isExtra?: boolean
+  /** Broken into lines wherever it has to be; the others stay whole. */
+  readonly isLong?: boolean
+}
+
+function classOf({ isNumber, isExtra, isLong }: Pick<Column<never>, 'isNumber' | 'isExtra' | 'isLong'>): string {
+  return `${isNumber === true ? 'number' : ''} ${isExtra === true ? 'extra' : ''} ${isLong === true ? 'long' : ''}`
 }
 
 const ROWS_FIRST = 100
@@ -148,12 +170,11 @@ export function Table<Row>({
         <table>
           <thead>
             <tr>
-              {columns.map(({ title, by: canOrder, isNumber, isExtra }, index) => {
+              {columns.map(({ title, by: canOrder, ...column }, index) => {
                 const isOrdered = order?.column === index
                 const sort = isOrdered ? (order.isDown ? 'descending' : 'ascending') : undefined
-                const classes = `${isNumber === true ? 'number' : ''} ${isExtra === true ? 'extra' : ''}`
                 return (
-                  <th scope="col" class={classes} {...(sort === undefined ? {} : { 'aria-sort': sort })}>
+                  <th scope="col" class={classOf(column)} {...(sort === undefined ? {} : { 'aria-sort': sort })}>
                     {canOrder === undefined ? (
                       title === '' ? (
                         <span class="hidden">Acts</span>
@@ -164,7 +185,7 @@ export function Table<Row>({
                       <button
                         type="button"
                         onClick={() =>
-                          setOrder({ column: index, isDown: isOrdered ? !order.isDown : isNumber === true })
+                          setOrder({ column: index, isDown: isOrdered ? !order.isDown : column.isNumber === true })
                         }
                       >
                         {title}
@@ -179,8 +200,8 @@ export function Table<Row>({
           <tbody>
             {shown.map((row) => (
               <tr key={keyOf(row)}>
-                {columns.map(({ cell, isNumber, isExtra }) => (
-                  <td class={`${isNumber === true ? 'number' : ''} ${isExtra === true ? 'extra' : ''}`}>{cell(row)}</td>
+                {columns.map(({ cell, ...column }) => (
+                  <td class={classOf(column)}>{cell(row)}</td>
                 ))}
               </tr>
             ))}

@@ -89,7 +89,9 @@ class HttpControl implements Control {
         for (const each of lines) if (each.startsWith('data: ')) line(each.slice('data: '.length))
       }
     } catch (error) {
-      if (!stopped.aborted) throw this.#unreachable(error)
+      if (stopped.aborted) return
+      const why = `${this.#name} has stopped, or was upgraded: it tells of no more events`
+      throw new CliError('daemon-absent', why, { cause: error })
     }
   }
 
