@@ -33,10 +33,10 @@ interface ShownCounts {
   readonly requests: number
   readonly refusals: number
   readonly errors: number
-  /** Mean time to the head of a service's response, in milliseconds, since the start; null where there was none. */
-  /** Responses of services, and how long their heads took: in all, and each. */
+  /** Responses of services, and how long their heads took in all, in milliseconds, since the start. */
   readonly answers: number
   readonly latencyTotalMs: number
+  /** The mean of that; null where there was none. */
   readonly latencyMs: number | null
 }
 

@@ -139,7 +139,10 @@ export class Admission implements Handler {
       case 'call':
         return this.#call(head, decision.target ?? this.#xenapi, client, request)
       case 'pass':
-        return this.#pass(head, decision, client, request) ?? this.#admit(head, client, request, learned, true)
+        return (
+          (this.#isBrowser(head) ? null : this.#pass(head, decision, client, request)) ??
+          this.#admit(head, client, request, learned, true)
+        )
       case 'relay':
         return this.#relay(head, decision, client, request)
       case 'dashboard':
@@ -156,25 +159,30 @@ export class Admission implements Handler {
     learned: Learned,
     wasDeclined: boolean,
   ): Decision | XapiDecision {
+    if (!isForService(request.target)) {
+      const decision = this.#decideOther(head, request, client, learned)
+      if (decision !== null) return decision
+    }
+    return decide(this.rules, head, request, learned, !wasDeclined && this.#isPassable(client), client.peer.repeated)
+  }
+
+  /** Decides on what is for no service; null when it is for the XenAPI, or for nobody. */
+  #decideOther(head: RequestHead, request: Request, client: Client, learned: Learned): Decision | XapiDecision | null {
     const { front, isDraining } = this.#options
-    if (
-      this.#settings.hasHealth &&
-      request.target === HEALTH_PATH &&
-      (request.method === 'GET' || request.method === 'HEAD')
-    ) {
+    const { method, target } = request
+    if (this.#settings.hasHealth && target === HEALTH_PATH && (method === 'GET' || method === 'HEAD')) {
       return { kind: 'refuse', refusal: isDraining() ? DRAINING : HEALTHY, name: null, entry: null }
     }
-    const dashboard = this.#dashboard
-    if (dashboard !== null && isForDashboard(request.method, request.target, front !== null)) {
-      return decideDashboard(this.#shared.pool, head, request, dashboard, learned)
+    const { pool } = this.#shared
+    if (this.#dashboard !== null && isForDashboard(method, target, front !== null)) {
+      return decideDashboard(pool, head, request, this.#dashboard, learned)
     }
-    if (front !== null && !isForService(request.target)) {
-      return decideXapi(this.#shared.pool, head, request, this.#xapiFor(client, front), learned)
-    }
-    // On a connection of its own a service could tell a browser what no response of another service's may say.
-    const isBrowser = dashboard !== null && head.first(SEC_FETCH_SITE) !== undefined
-    const isPassable = !wasDeclined && !isBrowser && this.#isPassable(client)
-    return decide(this.rules, head, request, learned, isPassable, client.peer.repeated)
+    return front === null ? null : decideXapi(pool, head, request, this.#xapiFor(client, front), learned)
+  }
+
+  /** Whether a browser asks, where there is a dashboard: on a connection of its own a service could tell it what no response may say. */
+  #isBrowser(head: RequestHead): boolean {
+    return this.#dashboard !== null && head.first(SEC_FETCH_SITE) !== undefined
   }
 
   /** Whether the connection could be passed to a service now, as far as is known: `stop` of its wire knows. */
