@@ -70,6 +70,8 @@ const KEEP_ALIVE_MS = 60_000
 export class ServicePool {
   readonly #idle = new Map<string, ServiceConnection[]>()
   readonly #open = new Set<ServiceConnection>()
+  /** Sockets that had no mark when a connection was made: they are not looked at again until the next sweep. */
+  readonly #unmarked = new Set<string>()
   #options: PoolOptions
   readonly #clock: Clock
 
@@ -124,7 +126,7 @@ export class ServicePool {
   #connectNow(target: Target): Connected | null {
     for (const place of target.places) {
       if ('port' in place) return null
-      const marked = markedFile(place.path)
+      const marked = this.#unmarked.has(place.path) ? null : markedFile(place.path)
       const made = connectSocket(place.path)
       this.#options.debug?.({
         event: 'service-connect',
@@ -134,6 +136,7 @@ export class ServicePool {
       if (made.kind === 'connected') {
         // The same file before and after: a service that was exchanged in between is not judged by the other's mark.
         const readsBodies = marked !== null && markedFile(place.path) === marked
+        if (!readsBodies) this.#unmarked.add(place.path)
         return this.#connected(target, this.#options.transport.adopt(made.fd, true), readsBodies)
       }
       if (NOBODY_THERE.has(made.code)) continue
@@ -241,6 +244,7 @@ export class ServicePool {
 
   /** Closes connections that have been idle for too long; called now and then. */
   sweep(): void {
+    this.#unmarked.clear()
     const oldestMs = this.#clock.nowMs - IDLE_TIMEOUT_MS
     for (const [key, idle] of this.#idle) {
       const kept = idle.filter((connection) => {

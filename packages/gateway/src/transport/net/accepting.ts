@@ -22,11 +22,14 @@ interface ListeningHandle {
   /** Negative once it is closed: the number may be another descriptor's then. */
   readonly fd: number
   onconnection: (status: number, handle: AcceptedHandle | undefined) => void
-  readonly constructor: new (type: number) => AcceptedHandle & { open(fd: number): number; close(): void }
+  readonly constructor: NewHandle
 }
 
+/** Makes a handle of Node.js's; `open` gives it its descriptor. */
+export type NewHandle = new (type: number) => AcceptedHandle & { open(fd: number): number }
+
 /** The type of a handle that is a connection, for Node.js's TCP and Unix sockets alike. */
-const CONNECTION = 0
+export const CONNECTION = 0
 /** As many are accepted at one time, so that other workers get their part, and what was accepted is served in between. */
 const ACCEPTED_MAX = 64
 /** After so many reads it is looked whether somebody waits: a look takes 0.5 µs. */

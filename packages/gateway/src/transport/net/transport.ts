@@ -16,7 +16,7 @@ export const NET: Transport = {
       accepted: (handle) => listener.accepted(NetWire.ofHandle(handle)),
       failed: (code) => listener.failed(code),
     }),
-  adopt: (fd) => NetWire.ofDescriptor(fd),
+  adopt: (fd, isUnix) => NetWire.ofDescriptor(fd, isUnix),
 }
 
 /** Hears what a listening socket brings, before it is a wire. */

@@ -9,7 +9,7 @@ import { endsOf, sourceOf } from '../ends.ts'
 import { isQuiet, sendText, TEXT_BYTES_MAX } from '../libc.ts'
 import { Output } from '../output.ts'
 import { type End, type Ends, NOBODY, type Wire, type WireListener } from '../transport.ts'
-import type { AcceptedHandle } from './accepting.ts'
+import { type AcceptedHandle, CONNECTION, type NewHandle } from './accepting.ts'
 import { BorrowedReads } from './reads.ts'
 
 /**
@@ -35,6 +35,9 @@ interface WriteQueue {
   readonly bytesWritten: number
   readonly writeQueueSize: number
 }
+
+/** Node.js's handle of Unix sockets, as its first was made: it asks the system by four calls of each descriptor what that is. */
+let newUnixHandle: NewHandle | null = null
 
 /** Wires that have something to send at the end of the turn. */
 let later: NetWire[] = []
@@ -92,12 +95,24 @@ export class NetWire extends Output implements Wire {
   /** Of a connection that was accepted; it is read from now on. */
   static ofHandle(handle: AcceptedHandle): NetWire {
     handle.setNoDelay?.(true)
+    return NetWire.#ofHandle(handle)
+  }
+
+  static #ofHandle(handle: AcceptedHandle): NetWire {
     return NetWire.#reading({ handle } as SocketConstructorOpts)
   }
 
   /** Of a connected descriptor, which is the wire's. */
-  static ofDescriptor(fd: number): NetWire {
-    return NetWire.#reading({ fd })
+  static ofDescriptor(fd: number, isUnix: boolean): NetWire {
+    if (!isUnix) return NetWire.#reading({ fd })
+    if (newUnixHandle !== null) {
+      const handle = new newUnixHandle(CONNECTION)
+      handle.open(fd)
+      return NetWire.#ofHandle(handle)
+    }
+    const wire = NetWire.#reading({ fd })
+    newUnixHandle = (wire.#socket as Socket & { readonly _handle: AcceptedHandle })._handle.constructor as NewHandle
+    return wire
   }
 
   static #reading(options: SocketConstructorOpts): NetWire {
