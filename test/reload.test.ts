@@ -216,6 +216,8 @@ describe('a reload', { timeout: 120_000 }, () => {
     const invalid = await place.command(['reload'])
     assert.equal(invalid.code, 1)
     assert.match(invalid.stderr, /head-bites/)
+    const status = await place.command(['status'])
+    assert.equal(status.code, 0, 'the daemon that runs is asked all the same')
     assert.equal((await exchange(daemon.url, health)).status, 200)
 
     await place.configure({})

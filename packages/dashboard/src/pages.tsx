@@ -280,7 +280,7 @@ function TryIt({ name }: { readonly name: string }): JSX.Element {
 }
 
 export function Sessions({ lost }: PageProps): JSX.Element {
-  const watched = useWatched(() => read<{ sessions: Session[] }>('sessions'), lost, 'sessions')
+  const watched = useWatched(() => read<{ sessions: Session[]; count: number }>('sessions'), lost, 'sessions')
   const columns: readonly Column<Session>[] = [
     { title: 'User', by: ({ user }) => user, cell: ({ user }) => user },
     { title: 'Roles', isExtra: true, cell: ({ roles }) => roles.join(', ') },
@@ -292,6 +292,7 @@ export function Sessions({ lost }: PageProps): JSX.Element {
     },
     { title: 'From', by: ({ address }) => address ?? '', cell: ({ address }) => address || '–' },
     { title: 'Signed in', isExtra: true, by: ({ since }) => since ?? '', cell: ({ since }) => `${age(since)} ago` },
+    { title: 'Id', isExtra: true, by: ({ id }) => id, cell: ({ id }) => <code>{id}</code> },
     { title: 'Idle', by: ({ lastActive }) => lastActive, cell: ({ lastActive }) => age(lastActive) },
     {
       title: 'Under way',
@@ -308,18 +309,26 @@ export function Sessions({ lost }: PageProps): JSX.Element {
       ),
     },
   ]
+  const { sessions, count: total } = watched.value ?? { sessions: [], count: 0 }
   return (
     <>
       <h1>Sessions</h1>
       <Stale watched={watched} />
       <Table
         label="sessions"
-        rows={watched.value?.sessions ?? []}
+        rows={sessions}
         columns={columns}
         keyOf={({ id }) => id}
-        textOf={({ user, originator, address, roles }) => `${user} ${originator} ${address ?? ''} ${roles.join(' ')}`}
+        textOf={({ id, user, originator, address, roles }) =>
+          `${id} ${user} ${originator} ${address ?? ''} ${roles.join(' ')}`
+        }
         empty="Nobody is signed in."
       />
+      {total > sessions.length && (
+        <p>
+          These are the {count(sessions.length)} sessions that were used last, of {count(total)}.
+        </p>
+      )}
     </>
   )
 }

@@ -59,7 +59,7 @@ async function withDatabase<Result>(stateDir: string, use: Use<Result>): Promise
   try {
     const rows = new SessionRows(db)
     const sessions: Accounts['sessions'] = {
-      list: () => Promise.resolve(rows.all()),
+      list: () => Promise.resolve(rows.latest()),
       end: (uuids) =>
         whenFree(() => rows.delete(uuids)).catch((error: unknown) => {
           throw troubleOf('end sessions', error) ?? error
@@ -79,7 +79,7 @@ async function withPool<Result>({ valkey, pool }: Config, use: Use<Result>): Pro
   try {
     await link.whenCurrent(VALKEY_WAIT_MS)
     const rows = new ValkeySessionRows(link, pool.name)
-    const sessions = { list: () => rows.all(), end: (uuids: readonly string[]) => rows.endAll(uuids) }
+    const sessions = { list: () => rows.latest(), end: (uuids: readonly string[]) => rows.endAll(uuids) }
     return await use({ users: new Users(new ValkeyUserRows(link, pool.name)), sessions })
   } catch (cause) {
     if (!(cause instanceof ValkeyUnavailableError)) throw cause

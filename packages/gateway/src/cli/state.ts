@@ -2,7 +2,7 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { loadConfig } from '../config/load.ts'
+import { loadConfig, loadStateDirectory } from '../config/load.ts'
 import type { Config } from '../config/config.ts'
 import { configPath } from './checked-config.ts'
 import { CliError } from './errors.ts'
@@ -30,15 +30,21 @@ export type AccountPlace =
  * @throws {ConfigError} when the configuration is not valid.
  */
 export async function accountPlace(options: StateOptions, io: Io): Promise<AccountPlace> {
-  if (options.state !== undefined) return { kind: 'embedded', stateDir: resolve(io.cwd, options.state) }
-  const dev = join(io.cwd, DEV_STATE)
-  if (options.config === undefined && existsSync(dev)) return { kind: 'embedded', stateDir: dev }
-  if (options.config === undefined && isAbsent(io.defaultConfig)) {
-    const none = `there is neither a ${DEV_STATE} directory here nor ${io.defaultConfig}`
-    throw new CliError('state-missing', `neither --config nor --state was given, and ${none}`)
-  }
+  const stateDir = developing(options, io)
+  if (stateDir !== null) return { kind: 'embedded', stateDir }
   const { config } = await loadConfig(configPath(options.config, io))
   return placeOf(config)
+}
+
+/** The state directory, where the options mean one of `xengate dev`; null where they mean a configuration. */
+function developing(options: StateOptions, io: Io): string | null {
+  if (options.state !== undefined) return resolve(io.cwd, options.state)
+  const dev = join(io.cwd, DEV_STATE)
+  if (options.config !== undefined) return null
+  if (existsSync(dev)) return dev
+  if (!isAbsent(io.defaultConfig)) return null
+  const none = `there is neither a ${DEV_STATE} directory here nor ${io.defaultConfig}`
+  throw new CliError('state-missing', `neither --config nor --state was given, and ${none}`)
 }
 
 /** Whether there is no such file; one that this user may not see is none. */
@@ -52,17 +58,13 @@ function isAbsent(path: string): boolean {
 }
 
 /**
- * The state directory that the options mean, in the same order: of whatever authority.
+ * The state directory that the options mean, in the same order: of whatever authority. What else stands in the configuration may be wrong:
+ * the daemon runs with an earlier one.
  *
- * @throws {CliError} `state-missing`. @throws {ConfigError} when the configuration is not valid.
+ * @throws {CliError} `state-missing`. @throws {ConfigError} when the configuration is not TOML, or its state directory is none.
  */
 export async function stateDirectory(options: StateOptions, io: Io): Promise<string> {
-  try {
-    return (await accountPlace(options, io)).stateDir
-  } catch (error) {
-    if (!(error instanceof CliError) || error.code !== 'users-elsewhere') throw error
-    return (await loadConfig(configPath(options.config, io))).config.stateDir
-  }
+  return developing(options, io) ?? loadStateDirectory(configPath(options.config, io))
 }
 
 function placeOf(config: Config): AccountPlace {

@@ -63,6 +63,17 @@ export async function loadConfig(path: string): Promise<LoadedConfig> {
   throw new ConfigError(path, located(explainIssues(parsed.issues, input)))
 }
 
+/**
+ * The state directory of the configuration at `path`, whatever else is wrong with that.
+ *
+ * @throws {ConfigError} when the file cannot be read, is not TOML, or that cannot be one.
+ */
+export async function loadStateDirectory(path: string): Promise<string> {
+  const input = parseToml(path, await readText(path))
+  const parsed = parseConfig('state-dir' in input ? { 'state-dir': input['state-dir'] } : {}, dirname(resolve(path)))
+  return parsed.ok ? parsed.config.stateDir : (await loadConfig(path)).config.stateDir
+}
+
 async function readText(path: string): Promise<string> {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path))
@@ -83,7 +94,7 @@ function reasonOf(cause: unknown): string {
   return REASONS[code] ?? String(cause)
 }
 
-function parseToml(path: string, text: string): unknown {
+function parseToml(path: string, text: string): Readonly<Record<string, unknown>> {
   try {
     return parse(text)
   } catch (cause) {

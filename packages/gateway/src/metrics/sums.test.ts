@@ -95,6 +95,22 @@ test('a service that there is no room for is counted as another', () => {
   assert.ok(others > 100 && others < 1000, `${others}`)
 })
 
+test('whatever names processes write, there are only so many series', () => {
+  const memory = new ArrayBuffer(2 ** 24)
+  const written = new SeriesMemory(memory)
+  const write = (...key: readonly string[]): void => {
+    written.cells[written.add(key.join('\n'), 1, 0)] = 1
+  }
+  for (let index = 0; index < 150_000; index++) write('xengate_refused_total', `reason-${index}`)
+  for (let index = 0; index < 70_000; index++) write('xengate_log_events_total', '_other', `event-${index}`)
+  const sums = new Sums()
+  sums.add(memory)
+  assert.ok(sums.all().length <= 100_010, `${sums.all().length}`)
+  assert.equal(sumOf(sums, 'xengate_refused_total'), 150_000)
+  assert.equal(sumOf(sums, 'xengate_log_events_total'), 70_000)
+  assert.ok(sumOf(sums, 'xengate_log_events_total', '_other', '_other') > 0)
+})
+
 test('memory that another has written to is read without harm', () => {
   const memory = new ArrayBuffer(4096)
   const sums = new Sums()

@@ -6,7 +6,10 @@ import { FAMILIES, type Family, type FamilyName, HISTOGRAM_VALUES, parseKey } fr
 import { OTHER } from './counters.ts'
 import { SeriesMemory } from './series.ts'
 
-/** Series of all processes that ever were, of which each has a bound of its own; beyond it those of services are `_other`. */
+/**
+ * Series of all processes that ever were, of which each has a bound of its own; beyond it those of services are `_other`, and beyond twice
+ * as many, which no worker in its right mind comes to, all labels are.
+ */
 const SERIES_MAX = 50_000
 
 /** A series, with what it comes to. */
@@ -88,13 +91,19 @@ export class Sums {
     const { family: name, values } = parsed
     const family = FAMILIES[name]
     if (values.length !== family.labels.length) return undefined
-    if (this.#byKey.size >= SERIES_MAX && values.length > 0 && !values.includes(OTHER)) {
-      return this.#sumOf([name, ...values.map((value, index) => (index === 0 ? OTHER : value))].join('\n'))
-    }
+    const bounded = this.#bounded(values)
+    if (bounded.some((value, index) => value !== values[index])) return this.#sumOf([name, ...bounded].join('\n'))
     const count = family.kind === 'histogram' ? HISTOGRAM_VALUES : 1
     const sum = { name, family, values, total: new Float64Array(count), ended: new Float64Array(count) }
     this.#byKey.set(key, sum)
     return sum
+  }
+
+  /** The values of a new series' labels, as far as there is room for more. */
+  #bounded(values: readonly string[]): readonly string[] {
+    const { size } = this.#byKey
+    if (size >= 2 * SERIES_MAX) return values.map(() => OTHER)
+    return size < SERIES_MAX || values.length === 0 || values.includes(OTHER) ? values : values.with(0, OTHER)
   }
 }
 

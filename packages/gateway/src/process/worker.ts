@@ -22,6 +22,7 @@ import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../model/session.ts'
 import { type SessionTimes, SessionTable } from '../sessions/table.ts'
 import { chooseTransport, type ChosenTransport } from '../transport/choose.ts'
+import { eventsLost } from './control/events.ts'
 import type { Question, Told } from './control/questions.ts'
 import { controlPolicy } from './control/policy.ts'
 import { dashboardPathIn } from './dashboard/path.ts'
@@ -314,17 +315,21 @@ class Worker {
     }
   }
 
-  /** Tells what is logged, some lines at once, while somebody listens; what is too much is left out. */
+  /** Tells what is logged, some lines at once, while somebody listens; what is too much is counted. */
   #watch(isWatched: boolean): void {
     let lines: string[] = []
+    let lost = 0
     const tellLines = (): void => {
+      if (lost > 0) lines.push(eventsLost(lost))
       this.#tell({ type: 'logged', lines })
       lines = []
+      lost = 0
     }
     this.#log.tap = isWatched
       ? (line) => {
           if (lines.length === 0) setTimeout(tellLines, EVENTS_MS)
           if (lines.length < EVENTS_MAX) lines.push(line)
+          else lost++
         }
       : null
   }

@@ -41,7 +41,7 @@ class Ring<Value> {
 /** See the head of this file. */
 export class Recent {
   readonly #failed = new Ring<EndedRequest>(FAILED_MAX)
-  readonly #last = new Ring<AccessFields>(LAST_MAX)
+  readonly #last = new Ring<EndedRequest>(LAST_MAX)
 
   /** A request was refused, or failed. */
   failed(fields: AccessFields, offence: Offence | null): void {
@@ -50,7 +50,7 @@ export class Recent {
 
   /** One was answered. */
   answered(fields: AccessFields): void {
-    this.#last.add(fields)
+    this.#last.add({ endedMs: Date.now(), fields, offence: null })
   }
 
   /** Those that were refused or failed, the latest first. */
@@ -59,10 +59,7 @@ export class Recent {
   }
 
   /** What is known of the request with this id. */
-  find(requestId: string): { readonly fields: AccessFields; readonly offence: Offence | null } | undefined {
-    const failed = this.#failed.all.find(({ fields }) => fields.requestId === requestId)
-    if (failed !== undefined) return failed
-    const fields = this.#last.all.find((one) => one.requestId === requestId)
-    return fields && { fields, offence: null }
+  find(requestId: string): EndedRequest | undefined {
+    return [...this.#failed.all, ...this.#last.all].find(({ fields }) => fields.requestId === requestId)
   }
 }

@@ -159,7 +159,7 @@ function explainView(id: string): View {
       const fields = { ...fieldsOf(under['request']), ...request }
       const rows = Object.entries(fields)
         .filter(([, value]) => value !== null && value !== undefined)
-        .map(([name, value]) => [name, textOf(value)])
+        .map(([name, value]) => explainedRow(name, value))
       const { side, offset, text, textOffset } = fieldsOf(offence)
       const found =
         side === undefined
@@ -169,6 +169,24 @@ function explainView(id: string): View {
       return columns([['state', textOf(state)], ...rows, ...found, ...shown])
     },
   }
+}
+
+/** What a person reads of a request's fields, where their names do not say it. */
+const EXPLAINED: Readonly<Record<string, readonly [label: string, text: (value: unknown) => string]>> = {
+  time: ['ended (UTC)', (time) => timeText(Date.parse(textOf(time)))],
+  since: ['began (UTC)', (time) => timeText(Date.parse(textOf(time)))],
+  requestId: ['request', textOf],
+  id: ['request', textOf],
+  by: ['ended by', textOf],
+  bytesIn: ['body in', bytesText],
+  bytesOut: ['body out', bytesText],
+  ttfbMs: ['first byte', (ms) => `after ${textOf(ms)} ms`],
+  totalMs: ['took', (ms) => `${textOf(ms)} ms`],
+}
+
+function explainedRow(name: string, value: unknown): readonly string[] {
+  const [label, text] = EXPLAINED[name] ?? [name, textOf]
+  return [label, text(value)]
 }
 
 function table(

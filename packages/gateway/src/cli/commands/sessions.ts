@@ -45,11 +45,17 @@ interface ToldSession {
   readonly under: Readonly<Record<'requests' | 'tunnels' | 'channels', number>>
 }
 
+interface ToldSessions {
+  readonly sessions: readonly ToldSession[]
+  /** How many there are; those used last are told. */
+  readonly count: number
+}
+
 /** What the running gateway tells; null where none runs here, or it may not be asked: then the store is read. */
-async function toldSessions(options: SessionsOptions, io: Io): Promise<readonly ToldSession[] | null> {
+async function toldSessions(options: SessionsOptions, io: Io): Promise<ToldSessions | null> {
   try {
     const control = await openControl(options, io)
-    return (await control.ask('GET', '/sessions'))['sessions'] as readonly ToldSession[]
+    return (await control.ask('GET', '/sessions')) as unknown as ToldSessions
   } catch (error) {
     const isElsewhere = options.url !== undefined
     if (isElsewhere || !(error instanceof CliError) || !/^(?:daemon|state|control)-/.test(error.code)) throw error
@@ -57,7 +63,7 @@ async function toldSessions(options: SessionsOptions, io: Io): Promise<readonly 
   }
 }
 
-function showTold(told: readonly ToldSession[], { json, minimal }: SessionsOptions, io: Io): number {
+function showTold({ sessions: told, count }: ToldSessions, { json, minimal }: SessionsOptions, io: Io): number {
   const isUsed = told.some(({ under }) => under.requests + under.tunnels + under.channels > 0)
   const headings = isUsed ? [...HEADINGS, 'RUNS'] : HEADINGS
   const cells = told.map(({ id, user, originator, address, since, lastActive, under }) => [
@@ -73,6 +79,7 @@ function showTold(told: readonly ToldSession[], { json, minimal }: SessionsOptio
   else if (minimal === true) print(io, told.map(({ id }) => id).join(','))
   else if (told.length === 0) say(io, 'nobody is signed in')
   else for (const line of columns([headings, ...cells])) print(io, line)
+  if (count > told.length) say(io, `these are the ${told.length} sessions that were used last, of ${count}`)
   return EXIT.ok
 }
 
@@ -117,7 +124,11 @@ export async function endSession(id: string, options: ControlOptions, io: Io): P
   return EXIT.ok
 }
 
+/** Fewer characters of an id are a slip of the hand rather than a choice. */
+const ID_MIN = 4
+
 function only(id: string, records: readonly SessionRecord[]): SessionRecord['session'] {
+  if (id.length < ID_MIN) throw new CliError('session-ambiguous', `${id} is too short to name a session`)
   const found = records.filter(({ session }) => session.uuid.startsWith(id.toLowerCase()))
   if (found.length > 1)
     throw new CliError('session-ambiguous', `${found.length} sessions have ids that begin with ${id}`)

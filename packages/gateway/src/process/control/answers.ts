@@ -29,6 +29,7 @@ import type { Question, Told } from './questions.ts'
 export const SCHEMA = 1
 /** The latest that are told. */
 const REFUSALS_MAX = 500
+const SESSIONS_MAX = 1000
 
 /** What is asked for an answer. */
 export interface Watched {
@@ -92,7 +93,7 @@ async function read(watched: Watched, what: string): Promise<ControlAnswer> {
     case 'services':
       return found({ services: await watched.services() })
     case 'sessions':
-      return found({ sessions: await sessionsOf(watched) })
+      return found(await sessionsOf(watched))
     case 'connections':
       return found({ connections: (await watched.ask({ kind: 'connections', id: '' })).flat().map(shownConnection) })
     case 'refusals':
@@ -123,8 +124,9 @@ interface Under {
   channels: number
 }
 
-async function sessionsOf(watched: Watched): Promise<readonly unknown[]> {
-  const [records, connections] = await Promise.all([
+/** Sessions are told with how many there are in all. */
+async function sessionsOf(watched: Watched): Promise<Readonly<Record<string, unknown>>> {
+  const [{ records, count }, connections] = await Promise.all([
     knownSessions(watched),
     watched.ask({ kind: 'connections', id: '' }),
   ])
@@ -137,11 +139,12 @@ async function sessionsOf(watched: Watched): Promise<readonly unknown[]> {
     else if (request.way === 'channel') sums.channels++
     else sums.requests++
   }
-  return records.map(({ id, ...record }) => ({
+  const sessions = records.map(({ id, ...record }) => ({
     id,
     ...record,
     under: under.get(id) ?? { requests: 0, tunnels: 0, channels: 0 },
   }))
+  return { count, sessions }
 }
 
 interface ShownSession {
@@ -150,9 +153,17 @@ interface ShownSession {
   readonly [field: string]: unknown
 }
 
-/** Those of the authority; of one that is xapi, those that workers know. */
-async function knownSessions({ signIn, ask }: Watched): Promise<readonly ShownSession[]> {
-  if (signIn !== null) return (await signIn.records()).map(shownRecord)
+interface KnownSessions {
+  readonly records: readonly ShownSession[]
+  readonly count: number
+}
+
+/** Those of the authority that were used last; of one that is xapi, those that workers know. */
+async function knownSessions({ signIn, ask }: Watched): Promise<KnownSessions> {
+  if (signIn !== null) {
+    const [records, count] = await Promise.all([signIn.records(SESSIONS_MAX), signIn.count()])
+    return { records: records.map(shownRecord), count }
+  }
   const known = new Map<string, ShownSession>()
   for (const { session, usedMs } of (await ask({ kind: 'sessions', id: '' })).flat()) {
     const { uuid, user, roles, originator } = session
@@ -160,7 +171,7 @@ async function knownSessions({ signIn, ask }: Watched): Promise<readonly ShownSe
     if (before !== undefined && String(before['lastActive']) >= timeText(usedMs)) continue
     known.set(uuid, { id: uuid, user, roles, originator, address: null, since: null, lastActive: timeText(usedMs) })
   }
-  return [...known.values()]
+  return { records: [...known.values()].slice(0, SESSIONS_MAX), count: known.size }
 }
 
 function shownRecord({ session, clientAddress, createdMs, lastActiveMs }: SessionRecord): ShownSession {
@@ -191,16 +202,14 @@ async function refusalsOf({ ask }: Watched): Promise<readonly unknown[]> {
   return told
     .toSorted((one, other) => other.endedMs - one.endedMs)
     .slice(0, REFUSALS_MAX)
-    .map(({ endedMs, ...ended }) => ({ time: timeText(endedMs), ...shownRequest(ended) }))
+    .map(shownRequest)
 }
 
 /** A request that is over. */
-function shownRequest({
-  fields,
-  offence,
-}: Pick<EndedRequest, 'fields' | 'offence'>): Readonly<Record<string, unknown>> {
+function shownRequest({ endedMs, fields, offence }: EndedRequest): Readonly<Record<string, unknown>> {
   const { caller, path, reason, ttfbMs, totalMs, ...rest } = fields
   return {
+    time: timeText(endedMs),
     ...rest,
     ttfbMs: Number(ttfbMs.toFixed(3)),
     totalMs: Number(totalMs.toFixed(3)),
@@ -248,7 +257,7 @@ async function endSession({ signIn, acted }: Watched, id: string, asker: Asker):
   if (signIn === null) {
     return failure(409, 'sessions-elsewhere', 'the sessions are those of xapi: use session.logout_subject_identifier')
   }
-  const record = (await signIn.records()).find(({ session }) => session.uuid === id)
+  const record = await signIn.recordOf(id)
   if (record === undefined || (await signIn.endSessions([id])) === 0) {
     return failure(404, 'session-unknown', 'there is no session with this id')
   }

@@ -6,6 +6,11 @@ const WAITING_MAX = 1000
 /** Takes events, each a line of JSON without its line break. @returns whether more can be taken now */
 export type EventSink = (line: string) => boolean
 
+/** Tells of events that were too many to be told. */
+export function eventsLost(lines: number): string {
+  return JSON.stringify({ level: 'warn', time: new Date().toISOString(), event: 'events-lost', lines })
+}
+
 /** See the head of this file. */
 export class EventHub {
   readonly #listeners = new Set<EventListener>()
@@ -65,7 +70,7 @@ export class EventListener {
     if (this.#isFull || this.#lost === 0) return
     const lost = this.#lost
     this.#lost = 0
-    this.add(JSON.stringify({ level: 'warn', time: new Date().toISOString(), event: 'events-lost', lines: lost }))
+    this.add(eventsLost(lost))
   }
 
   end(): void {

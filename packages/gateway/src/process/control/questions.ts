@@ -26,7 +26,7 @@ export interface Told {
   readonly refusals: readonly EndedRequest[]
   readonly sessions: readonly KnownSession[]
   /** Null when it does not know the request. */
-  readonly request: Pick<EndedRequest, 'fields' | 'offence'> | null
+  readonly request: EndedRequest | null
   /** Ends a connection or a channel. Whether there was one. */
   readonly end: boolean
 }

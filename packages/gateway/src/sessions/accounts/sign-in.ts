@@ -68,8 +68,10 @@ export interface SignInAuthority extends Pick<SessionAuthority, 'find'> {
   logoutSubject(identifier: string, exceptUuid: string): Promise<number>
   /** The record of a live session, without touching it. */
   record(id: string): Promise<SessionRecord | undefined>
-  /** All sessions, of every gateway that shares them. */
-  records(): Promise<SessionRecord[]>
+  /** Sessions of every gateway that shares them: those used last. @param max how many; default: all */
+  records(max?: number): Promise<SessionRecord[]>
+  /** The record of the session with this uuid. */
+  recordOf(uuid: string): Promise<SessionRecord | undefined>
   /** How many there are. */
   count(): Promise<number>
   /** Ends sessions, whoever's; answers how many of these there were. */

@@ -172,7 +172,15 @@ describe('embedded authority', { timeout: 300_000 }, () => {
     )
     await one.authority.find(id)
     assert.equal((await one.authority.record(id))?.lastActiveMs, one.clock.nowMs)
-    assert.equal((await one.authority.records()).length, 1)
+    const other = await signIn(one)
+    const uuids = async (max?: number): Promise<string[]> =>
+      (await one.authority.records(max)).map((each) => each.session.uuid)
+    assert.deepEqual(await uuids(), [record?.session.uuid, other.session.uuid])
+    one.clock.nowMs += 70_000
+    await one.authority.find(id)
+    assert.deepEqual(await uuids(1), [record?.session.uuid])
+    assert.deepEqual(await one.authority.recordOf(other.session.uuid), await one.authority.record(other.id))
+    assert.equal(await one.authority.recordOf(other.id), undefined)
   })
 
   test('ends the least recently active session of a user beyond the limit', async (t) => {

@@ -130,9 +130,13 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
     return this.#ask(() => this.#live(id))
   }
 
-  /** Records of all sessions, oldest first. @throws {AuthorityUnavailableError} */
-  async records(): Promise<SessionRecord[]> {
-    return this.#ask(() => this.#rows.all().filter(({ session }) => !this.#unwritten.has(session.uuid)))
+  /** Records of the sessions used last, oldest first. @throws {AuthorityUnavailableError} */
+  async records(max?: number): Promise<SessionRecord[]> {
+    return this.#ask(() => this.#rows.latest(max).filter(({ session }) => !this.#unwritten.has(session.uuid)))
+  }
+
+  async recordOf(uuid: string): Promise<SessionRecord | undefined> {
+    return this.#ask(() => (this.#unwritten.has(uuid) ? undefined : this.#rows.byUuid(uuid)))
   }
 
   async count(): Promise<number> {
@@ -141,10 +145,7 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
 
   /** Ends sessions, whoever's; resolves when the listener's promise has. Answers how many of these there were. */
   async endSessions(uuids: readonly string[]): Promise<number> {
-    return this.#end(() => {
-      const live = new Set(this.#rows.all().map(({ session }) => session.uuid))
-      return uuids.filter((uuid) => live.has(uuid))
-    })
+    return this.#end(() => uuids.filter((uuid) => this.#rows.byUuid(uuid) !== undefined))
   }
 
   touch(uuids: readonly string[]): void {

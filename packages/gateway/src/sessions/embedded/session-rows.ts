@@ -41,7 +41,8 @@ DELETE FROM sessions WHERE seq IN (
 /** Sessions in the database. Every method is one statement. */
 export class SessionRows {
   readonly #byId: StatementSync
-  readonly #all: StatementSync
+  readonly #byUuid: StatementSync
+  readonly #latest: StatementSync
   readonly #count: StatementSync
   readonly #insert: StatementSync
   readonly #touch: StatementSync
@@ -55,7 +56,9 @@ export class SessionRows {
 
   constructor(db: DatabaseSync) {
     this.#byId = db.prepare(`${SELECT} WHERE id_hash = ?`)
-    this.#all = db.prepare(`${SELECT} ORDER BY seq`)
+    this.#byUuid = db.prepare(`${SELECT} WHERE sessions.uuid = ?`)
+    this.#latest = db.prepare(`${SELECT}
+      WHERE seq IN (SELECT seq FROM sessions ORDER BY last_active_ms DESC, seq DESC LIMIT ?) ORDER BY seq`)
     this.#count = db.prepare('SELECT count(*) AS count FROM sessions')
     this.#insert = db.prepare(
       `INSERT INTO sessions (id_hash, uuid, user_uuid, originator, client_address, created_ms, last_active_ms)
@@ -79,8 +82,14 @@ export class SessionRows {
     return row && recordOf(row)
   }
 
-  all(): SessionRecord[] {
-    return this.#all.all().map(recordOf)
+  byUuid(uuid: string): SessionRecord | undefined {
+    const row = this.#byUuid.get(uuid)
+    return row && recordOf(row)
+  }
+
+  /** Those that were active last, oldest first. @param max how many; default: all */
+  latest(max: number = -1): SessionRecord[] {
+    return this.#latest.all(max).map(recordOf)
   }
 
   count(): number {

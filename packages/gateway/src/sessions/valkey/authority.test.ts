@@ -226,6 +226,10 @@ describe('authority valkey', { timeout: 300_000 }, () => {
     assert.equal(record?.clientAddress, '192.0.2.1')
     assert.ok(Math.abs(record.createdMs - Date.now()) < 5000 && record.lastActiveMs >= record.createdMs)
     assert.deepEqual(await b.subjectIdentifiers(), [record.userUuid])
+    assert.equal((await b.records()).length, 2)
+    assert.equal((await b.records(1)).length, 1)
+    assert.deepEqual(await b.recordOf(record.session.uuid), record)
+    assert.equal(await b.recordOf(id), undefined)
     const second = await signIn(b, 'olga')
     const { uuid } = (await b.find(second)) ?? { uuid: '' }
     assert.equal(await a.logoutSubject(record.userUuid, uuid), 1)

@@ -186,8 +186,12 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
     })
   }
 
-  async records(): Promise<SessionRecord[]> {
-    return this.#ask(() => this.#rows.all())
+  async records(max?: number): Promise<SessionRecord[]> {
+    return this.#ask(() => this.#rows.latest(max))
+  }
+
+  async recordOf(uuid: string): Promise<SessionRecord | undefined> {
+    return this.#ask(() => this.#rows.byUuid(uuid))
   }
 
   async count(): Promise<number> {

@@ -107,9 +107,19 @@ export class SessionRows {
     return Number(await this.#link.run(['ZCARD', `${this.#prefix}active`]))
   }
 
-  /** Every session, those that were active last at the end. */
-  async all(): Promise<SessionRecord[]> {
-    const active = await this.#link.run(['ZRANGE', `${this.#prefix}active`, '0', '-1', 'WITHSCORES'])
+  /** The session with this uuid. */
+  async byUuid(uuid: string): Promise<SessionRecord | undefined> {
+    const [row, active] = await Promise.all([
+      this.#link.run(['HMGET', this.#key(uuid), ...FIELDS]),
+      this.#link.run(['ZSCORE', `${this.#prefix}active`, uuid]),
+    ])
+    if (!Array.isArray(row) || row[0] === null || active === null) return undefined
+    return recordOf(uuid, row.map(String), Number(active))
+  }
+
+  /** Those that were active last, the very last at the end. @param max how many; default: all */
+  async latest(max: number = 0): Promise<SessionRecord[]> {
+    const active = await this.#link.run(['ZREVRANGE', `${this.#prefix}active`, '0', String(max - 1), 'WITHSCORES'])
     const records: SessionRecord[] = []
     const pairs = Array.isArray(active) ? (active as [unknown, unknown][]) : []
     for (let from = 0; from < pairs.length; from += KEYS_MAX) {
@@ -123,7 +133,7 @@ export class SessionRows {
           records.push(recordOf(String(uuid), row.map(String), Number(lastActiveMs)))
       }
     }
-    return records
+    return records.toReversed()
   }
 
   async endOfSubject(userUuid: string, exceptUuid: string): Promise<string[]> {
