@@ -29,6 +29,8 @@ export interface Config {
   readonly valkey: ValkeySettings
   readonly limits: LimitsConfig
   readonly control: ControlConfig
+  /** Where traces go; `null`: nowhere. */
+  readonly traces: TracesConfig | null
   readonly log: LogConfig
   readonly host: HostConfig
 }
@@ -43,6 +45,13 @@ export interface ListenConfig {
   readonly group: string | number | null
   /** Files in PEM; `null` for plain HTTP. */
   readonly tls: { readonly certificate: string; readonly key: string } | null
+}
+
+export interface TracesConfig {
+  /** URL of a collector that takes OTLP over HTTP. */
+  readonly endpoint: string
+  /** The part of requests that is traced, of those that come without a traceparent: 0 to 1. */
+  readonly sample: number
 }
 
 /** What is behind the gateway, and gets all that is not for a service. */

@@ -61,6 +61,7 @@ const DEFAULTS: Config = {
     drainTimeoutMs: 30_000,
   },
   control: { metrics: null, dashboard: true, health: false },
+  traces: null,
   log: { level: 'info', access: true, to: 'stdout', audit: false, syslog: '/dev/log' },
   host: {
     expectedServices: [],
@@ -171,6 +172,9 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       metrics = "unix:metrics.sock"
       dashboard = false
       health = true
+      [traces]
+      endpoint = "https://collector.example/v1/traces"
+      sample = 0.25
 
       [log]
       level = "debug"
@@ -276,6 +280,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
         drainTimeoutMs: 0,
       },
       control: { metrics: { kind: 'unix', path: join(directory, 'metrics.sock') }, dashboard: false, health: true },
+      traces: { endpoint: 'https://collector.example/v1/traces', sample: 0.25 },
       log: { level: 'debug', access: false, to: 'syslog', audit: true, syslog: join(directory, 'log.sock') },
       host: {
         expectedServices: ['com.example.backup'],
@@ -404,6 +409,9 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ],
   ['[control]\nmetrics = "127.0.0.1:8080"', 'control.metrics', 2, /must not be the address of a listener/],
   ['[control]\nhealth = 1', 'control.health', 2, /must be true or false; it is 1/],
+  ['[traces]\nendpoint = "http://127.0.0.1:4318"', 'traces.endpoint', 2, /must be http:.*\/v1\/traces/],
+  ['[traces]\nendpoint = "http://u:secret@h/v1/traces"', 'traces.endpoint', 2, /^(?!.*secret).*without a password/],
+  ['[traces]\nsample = 2', 'traces.sample', 2, /at most 1/],
   ['[limits]\nhead-timeout = "0s"', 'limits.head-timeout', 2, /must be between 1ms and 24h; it is "0s"/],
   ['[limits]\nhead-bytes = 2000000', 'limits.head-bytes', 2, /must be at most 1048576; it is 2000000/],
   ['[log]\nlevel = "loud"', 'log.level', 2, /must be "trace", .* or "error"; it is "loud"/],

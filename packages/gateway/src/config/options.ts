@@ -68,6 +68,15 @@ export function xapiAddress(): z.ZodType<XapiAddress, string> {
   return parsed(parseXapiAddress, 'must be unix:/path or https://host[:port], without a path')
 }
 
+/** Where something takes what is sent to it over HTTP: a URL with a path, and without secrets. */
+export function httpUrl(): z.ZodType<string, string> {
+  return parsed((text) => {
+    const url = URL.parse(text)
+    if (url === null || !/^https?:$/.test(url.protocol) || url.pathname === '/') return undefined
+    return url.username === '' && url.password === '' ? url.href : undefined
+  }, 'must be http://host[:port]/path or https://host[:port]/path, such as "http://127.0.0.1:4318/v1/traces", without a password')
+}
+
 /** Where Valkey is. */
 export function valkeyUrl(): z.ZodType<ValkeyUrl, string> {
   const forms = 'redis://[user:password@]host[:port][/database], rediss://…, unix:/path'

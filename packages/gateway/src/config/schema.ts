@@ -16,6 +16,7 @@ import {
   duration,
   fileMode,
   filePath,
+  httpUrl,
   listenAddress,
   methodName,
   option,
@@ -263,6 +264,18 @@ const control = z.strictObject({
   }),
 })
 
+const traces = z.strictObject({
+  endpoint: option(httpUrl().optional(), {
+    description:
+      'where spans of requests for services are sent by OTLP over HTTP, as http:// or https:// URL with its path; default: nowhere. OTEL_EXPORTER_OTLP_HEADERS in the environment adds fields to what is sent',
+    example: 'http://127.0.0.1:4318/v1/traces',
+  }),
+  sample: option(z.number().min(0).max(1).prefault(1), {
+    description:
+      'the part of requests that is traced, from 0 to 1, of those that come without a traceparent; one that comes with it is traced when that says so',
+  }),
+})
+
 const log = z.strictObject({
   level: option(z.enum(LOG_LEVELS).prefault('info'), {
     description: 'the least important level that is logged: trace, debug, info, warn or error',
@@ -342,6 +355,7 @@ const file = z
     valkey: option(valkey.prefault({}), { description: 'for the authority and the registry valkey' }),
     limits: option(limits.prefault({}), { description: 'what is bounded, and by how much' }),
     control: option(control.prefault({}), { description: 'how the gateway is watched' }),
+    traces: option(traces.prefault({}), { description: 'spans of requests, for OpenTelemetry' }),
     log: option(log.prefault({}), { description: 'the log, on standard output' }),
     host: option(host.prefault({}), { description: 'what a XenServer or XCP-ng host is told' }),
   })
@@ -461,6 +475,8 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       dashboard: input.control.dashboard,
       health: input.control.health,
     },
+    traces:
+      input.traces.endpoint === undefined ? null : { endpoint: input.traces.endpoint, sample: input.traces.sample },
     log: { ...input.log, syslog: resolve(directory, input.log.syslog) },
     host: {
       expectedServices: [...new Set(h['expected-services'])],

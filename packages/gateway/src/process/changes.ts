@@ -24,12 +24,14 @@ function keyText(key: string): string {
   return key.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 }
 
-/** Whether workers that run cannot take `newer`: it has another number of them, other listeners, or is in front of something else. */
+/** Whether workers that run cannot take `newer`: it has another number of them, other listeners, is in front of something else, or
+ * sends traces elsewhere. */
 export function needsNewWorkers(newer: Config, before: Config): boolean {
   const isSame =
     newer.workers === before.workers &&
     newer.transport === before.transport &&
     isDeepStrictEqual(newer.front, before.front) &&
+    isDeepStrictEqual(newer.traces, before.traces) &&
     hasSameListeners(newer.listen, before.listen)
   return !isSame
 }

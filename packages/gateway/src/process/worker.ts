@@ -8,7 +8,8 @@ import { type AccessFields, type ChannelFields, channelLine } from '../logging/a
 import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
 import type { GivenConnection } from '../proxy/client/connection.ts'
-import type { Config, ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/config.ts'
+import type { Config, ListenConfig, LogConfig, ServicesConfig, SessionsConfig, TracesConfig } from '../config/config.ts'
+import { failureOf } from '../logging/causes.ts'
 import { Counters } from '../metrics/counters.ts'
 import { mapSharedMemory } from '../metrics/shared-memory.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../proxy/arrival/arrival.ts'
@@ -23,6 +24,7 @@ import type { Session } from '../model/session.ts'
 import { type SessionTimes, SessionTable } from '../sessions/table.ts'
 import { chooseTransport, type ChosenTransport } from '../transport/choose.ts'
 import { eventsLost } from './control/events.ts'
+import type { Spans } from '../tracing/spans.ts'
 import type { Question, Told } from './control/questions.ts'
 import { controlPolicy } from './control/policy.ts'
 import { dashboardPathIn } from './dashboard/path.ts'
@@ -53,10 +55,20 @@ const SIGNS_READ_MS = 100
 /** When it is told what a stop waits for: idle connections are closed by then. */
 const DRAIN_LOOK_MS = 100
 
+/** It is logged so often that spans cannot be sent, in milliseconds. */
+const TRACES_FAILED_MS = 60_000
+
 /** What comes again and again, and is not worth a line. */
 const UNSAID: ReadonlySet<ToWorker['type']> = new Set<ToWorker['type']>(['alive', 'are-you-there'])
 
 type StartMessage = Extract<ToWorker, { type: 'start' }>
+
+/** The tracing of requests is loaded where it is asked for. */
+async function spansOf(traces: TracesConfig | null, failed: (error: unknown) => void): Promise<Spans | null> {
+  if (traces === null) return null
+  const { Spans: Loaded } = await import('../tracing/spans.ts')
+  return new Loaded(traces, failed)
+}
 
 /** Serves until the primary says otherwise, or is gone. */
 export function runWorker(self: NodeJS.Process): void {
@@ -75,7 +87,9 @@ export function runWorker(self: NodeJS.Process): void {
   /** What is said before there is one. */
   const early: Exclude<ToWorker, StartMessage>[] = []
   const start = async (message: StartMessage): Promise<void> => {
-    worker = new Worker(message, await chooseTransport(message.config.transport), tell)
+    const { transport, traces } = message.config
+    const spans = await spansOf(traces, (error) => worker?.tracesFailed(error))
+    worker = new Worker(message, await chooseTransport(transport), spans, tell)
     for (const said of early) worker.take(said)
     await worker.start(message)
   }
@@ -123,15 +137,20 @@ class Worker {
   /** Whether the authority tells of endings by itself. */
   readonly #hearsEndings: boolean
   readonly #passage: Passage
+  readonly #spans: Spans | null
+  /** When it was last logged that spans could not be sent, on `monotonicMs`. */
+  #tracesFailedMs = Number.NEGATIVE_INFINITY
   /** Connections that were given away and not told of yet. */
   #givenCount = 0
 
   constructor(
     { config, countersFd, xenapiPath, returnPath, returnKey, places, passage }: StartMessage,
     chosen: ChosenTransport,
+    spans: Spans | null,
     tell: (message: ToPrimary) => void,
   ) {
     this.#tell = tell
+    this.#spans = spans
     this.#passage = passage
     this.#greetings = new Greetings(returnKey)
     const counters = countersAt(countersFd)
@@ -183,6 +202,7 @@ class Worker {
       dashboardPath: control.dashboard ? dashboardPathIn(config) : null,
       hasSignInPage: sessions.signInPage,
       hasHealth: control.health,
+      beginSpan: this.#spans?.begin ?? null,
       debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
       access: requestsOf(log, this.#log, this.#audit),
       channel: channelsOf(log, this.#log, this.#audit),
@@ -291,6 +311,14 @@ class Worker {
     }
   }
 
+  /** Spans could not be sent. */
+  tracesFailed(error: unknown): void {
+    const nowMs = monotonicMs()
+    if (nowMs - this.#tracesFailedMs < TRACES_FAILED_MS) return
+    this.#tracesFailedMs = nowMs
+    this.#log.warn({ event: 'traces-failed', error: failureOf(error) })
+  }
+
   #logAnswer(session: Session | null | 'unavailable'): void {
     const known = session === null || session === 'unavailable' ? {} : { session: session.uuid, user: session.user }
     const answer = session === null ? 'nobody' : session === 'unavailable' ? 'unavailable' : 'session'
@@ -361,7 +389,8 @@ class Worker {
       setTimeout(() => this.#tell({ type: 'draining', connections: this.#gateway.connections }), DRAIN_LOOK_MS).unref()
     if (this.#isDraining) return
     this.#isDraining = true
-    drained.then(
+    const isOver = drained.then(() => this.#spans?.close())
+    isOver.then(
       () => this.#exit(),
       (error: unknown) => this.#fail(error),
     )

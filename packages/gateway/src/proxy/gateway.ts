@@ -5,7 +5,6 @@ import { FieldLines, type HeadLimits, RequestHead, ResponseHead } from '@xengate
 import { CLIENT, type Counters, ListenerCounters } from '../metrics/counters.ts'
 import type { LimitsConfig } from '../model/limits.ts'
 import { reasonFields } from '../logging/access.ts'
-import type { LogEvent } from '../logging/event.ts'
 import type { Policies } from '../model/policy.ts'
 import type { ReasonName } from '../model/reasons.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
@@ -13,7 +12,7 @@ import type { SessionEntry, SessionTable } from '../sessions/table.ts'
 import type { AcceptedHandle } from '../transport/net/accepting.ts'
 import { listenForHandles } from '../transport/net/transport.ts'
 import type { ListenAt, Listening, Transport, Wire } from '../transport/transport.ts'
-import { Admission } from './admission/handler.ts'
+import { Admission, type HandlerSettings } from './admission/handler.ts'
 import {
   type Arrival,
   type ArrivalFault,
@@ -41,19 +40,11 @@ import { ServicePool } from './upstream/pool.ts'
 import { type Front, ServiceTarget } from './upstream/target.ts'
 
 /** What a gateway takes while it runs: see `configure`. */
-export interface GatewaySettings extends JournalSettings {
+export interface GatewaySettings extends JournalSettings, HandlerSettings {
   readonly limits: LimitsConfig
   readonly methods: readonly string[]
   readonly directories: readonly string[]
   readonly policies: Policies
-  /** Unix socket of the dashboard's server; null when there is no dashboard. */
-  readonly dashboardPath: string | null
-  /** Whether browsers without a session are sent to its sign-in page. */
-  readonly hasSignInPage: boolean
-  /** Whether `GET /healthz` is answered. */
-  readonly hasHealth: boolean
-  /** Told of what is of use only to who looks for a fault; null when nobody is. */
-  readonly debug: ((event: LogEvent) => void) | null
 }
 
 /** What a gateway is made from. */

@@ -64,6 +64,7 @@ export class RequestJournal implements Journal {
     const ttfbMs = firstByteMs === 0 ? 0 : firstByteMs - startedMs
     const nowMs = this.#endOf(request)
     this.#count(request, outcome, reason, nowMs)
+    endSpan(request, reason, nowMs)
     const hasFailed = outcome !== 'complete'
     if (access === null && !hasFailed) return
     const fields: AccessFields = {
@@ -125,7 +126,10 @@ export class RequestJournal implements Journal {
     if (refusal.status !== 0) this.#countRefused(request, refusal.status)
     this.#counters.refused(refusal.reason)
     if (refusal.host !== undefined) this.#counters.count('xengate_redirects_total', refusal.host)
-    const elapsedMs = startedMs === 0 ? 0 : performance.now() - startedMs
+    const nowMs = performance.now()
+    const elapsedMs = startedMs === 0 ? 0 : nowMs - startedMs
+    request.status = refusal.status
+    endSpan(request, refusal.reason, nowMs)
     const fields: AccessFields = {
       requestId: request.id,
       client: address,
@@ -176,6 +180,14 @@ export class RequestJournal implements Journal {
     if (task === null || entry === null || failure === undefined) return
     this.#taskEnded?.({ session: entry.session, reference: task, failure })
   }
+}
+
+function endSpan(
+  { span, status, bytesIn, bytesOut, firstByteMs }: Request,
+  reason: string | null,
+  endedMs: number,
+): void {
+  span?.end({ status, reason, bytesIn, bytesOut, firstByteMs, endedMs })
 }
 
 function known(text: string): string | null {

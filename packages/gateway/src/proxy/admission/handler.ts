@@ -9,9 +9,10 @@ import type { Errand } from '../exchange/errand.ts'
 import type { Client, Exchange, Handler, Shared } from '../exchange/ports.ts'
 import { Relay } from '../exchange/relay.ts'
 import { Request } from '../exchange/request.ts'
+import type { BeginSpan } from '../exchange/span.ts'
 import { Tunnel } from '../exchange/tunnel.ts'
 import { XenApiCall } from '../exchange/xenapi-call.ts'
-import { SEC_FETCH_SITE } from '../heads/field-ids.ts'
+import { SEC_FETCH_SITE, TRACEPARENT } from '../heads/field-ids.ts'
 import type { Greetings } from '../heads/greetings.ts'
 import {
   DRAINING,
@@ -61,6 +62,8 @@ export interface HandlerSettings {
   readonly hasSignInPage: boolean
   /** Whether `GET /healthz` is answered. */
   readonly hasHealth: boolean
+  /** Begins the span of a request for a service; null where requests are not traced. */
+  readonly beginSpan: BeginSpan | null
   /** Told of what is of use only to who looks for a fault; null when nobody is. */
   readonly debug: ((event: LogEvent) => void) | null
 }
@@ -131,6 +134,7 @@ export class Admission implements Handler {
         request.service = decision.name
         request.isForService = isForService(request.target)
         if (decision.entry !== null) request.isOf(decision.entry)
+        if (request.isForService) this.#trace(head, client, request)
         return this.#refuse(client, request, this.#forPerson(request, decision.refusal))
       case 'ask':
         return this.#wait(client, request, { session: decision.id }, NOTHING_LEARNED, wasDeclined)
@@ -278,6 +282,16 @@ export class Admission implements Handler {
     return new Channel(this.#shared, channels, client, control, { id, service: name, entry, methods, request })
   }
 
+  /** Begins its span, where requests are traced. */
+  #trace(head: RequestHead, { peer }: Client, request: Request): void {
+    const { beginSpan } = this.#settings
+    if (beginSpan === null) return
+    const { id: requestId, method, service, path, startedMs } = request
+    const traceparent = head.first(TRACEPARENT)
+    const { proto: scheme, address: client } = peer
+    request.span = beginSpan({ requestId, method, service, path, scheme, client, startedMs, traceparent })
+  }
+
   #relay(
     head: RequestHead,
     { connection, target, entry, policy }: Extract<Decision, { kind: 'relay' }>,
@@ -287,6 +301,7 @@ export class Admission implements Handler {
     request.service = target.name
     request.isForService = true
     request.isOf(entry)
+    this.#trace(head, client, request)
     const upgrade = wantedUpgrade(head)
     const { host } = head
     const isReused = request.decoder === null || policy.reuse === 'always' || connection.readsBodies
@@ -297,6 +312,7 @@ export class Admission implements Handler {
       stripSession: policy.stripSession,
       callerLines: client.peer.callerLines(entry, host),
       requestId: request.id,
+      traceparent: request.span?.traceparent ?? null,
       upgrade,
       isLast: !isReused,
     })
@@ -324,6 +340,7 @@ export class Admission implements Handler {
       stripSession: false,
       callerLines: client.peer.forwardedLines,
       requestId: request.id,
+      traceparent: null,
       upgrade: undefined,
       isLast: false,
     })

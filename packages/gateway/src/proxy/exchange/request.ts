@@ -7,6 +7,7 @@ import type { SessionEntry } from '../../sessions/table.ts'
 import { ACCEPT } from '../heads/field-ids.ts'
 import type { Offence } from '../heads/offence.ts'
 import { pathOf, taskIn } from '../heads/target.ts'
+import type { RequestSpan } from './span.ts'
 
 /** See the head of this file. */
 export class Request {
@@ -41,6 +42,8 @@ export class Request {
 
   /** Where it is counted that a service has it; null while none does. */
   counters: ServiceCounters | null = null
+  /** Its part of a trace; null where it is not traced. */
+  span: RequestSpan | null = null
   /** What could not be read of it, or of its response. */
   offence: Offence | null = null
   /** How long a connection was waited for, in milliseconds. */

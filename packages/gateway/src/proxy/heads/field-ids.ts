@@ -3,7 +3,7 @@
 import { FORWARDED_FIELDS, IDENTITY_FIELDS } from '@xengate/channel/contract'
 import { FIELD, FIRST_OWN_ID, FieldNames } from '@xengate/http1'
 
-const NAMES = ['cookie', 'accept', 'sec-fetch-site', ...IDENTITY_FIELDS, ...FORWARDED_FIELDS] as const
+const NAMES = ['cookie', 'accept', 'sec-fetch-site', 'traceparent', ...IDENTITY_FIELDS, ...FORWARDED_FIELDS] as const
 
 /** The names in a client's request that mean something to the gateway. */
 export const REQUEST_FIELDS: FieldNames = new FieldNames(NAMES)
@@ -17,7 +17,8 @@ const SERVICE_WORKER_ALLOWED = FIRST_OWN_ID + 1
 export const COOKIE: number = FIRST_OWN_ID
 export const ACCEPT: number = FIRST_OWN_ID + 1
 export const SEC_FETCH_SITE: number = FIRST_OWN_ID + 2
-const FIRST_IDENTITY_ID = FIRST_OWN_ID + 3
+export const TRACEPARENT: number = FIRST_OWN_ID + 3
+const FIRST_IDENTITY_ID = FIRST_OWN_ID + 4
 
 const HOP_BY_HOP = [
   FIELD.CONNECTION,

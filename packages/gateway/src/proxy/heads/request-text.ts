@@ -2,7 +2,7 @@
 
 import { targetWithoutSession } from '@xengate/channel/contract'
 import { FIELD, type RequestHead } from '@xengate/http1'
-import { COOKIE, REQUEST_DROPS, withDrop } from './field-ids.ts'
+import { COOKIE, REQUEST_DROPS, TRACEPARENT, withDrop } from './field-ids.ts'
 import { framingLine, keptLines } from './kept-lines.ts'
 import { cookieLineWithoutSession } from './session-id.ts'
 
@@ -17,6 +17,8 @@ export interface RequestContext {
   /** Who calls, and by which way: see `Peer.callerLines`. */
   readonly callerLines: string
   readonly requestId: string
+  /** What is told in place of the client's traceparent; null: that. */
+  readonly traceparent: string | null
   /** Value of Upgrade to pass on, if any. */
   readonly upgrade: string | undefined
   /** Whether the service is told that its connection will not be used again. */
@@ -26,20 +28,30 @@ export interface RequestContext {
 /** Host of a request that came without one, in HTTP/1.0: HTTP/1.1 asks for some. */
 const HOST_UNKNOWN = 'localhost'
 
-/** What is left out, by the minor version: an HTTP/1.0 client cannot be sent the 100 that Expect would ask for. */
-const DROPS = [withDrop(REQUEST_DROPS, FIELD.EXPECT), REQUEST_DROPS] as const
-/** The same with Cookie, which is then written without the session id. */
-const DROPS_WITH_COOKIE = [withDrop(DROPS[0], COOKIE), withDrop(DROPS[1], COOKIE)] as const
+/** Why fields are left out: an HTTP/1.0 client cannot be sent the 100 that Expect would ask for; others are written anew. */
+const IS_HTTP_10 = 1
+const STRIPS_SESSION = 2
+const IS_TRACED = 4
+/** What is left out, by the sum of these. */
+const DROPS = Array.from({ length: 8 }, (_, why) => {
+  const drops = (why & IS_HTTP_10) === 0 ? REQUEST_DROPS : withDrop(REQUEST_DROPS, FIELD.EXPECT)
+  const session = (why & STRIPS_SESSION) === 0 ? drops : withDrop(drops, COOKIE)
+  return (why & IS_TRACED) === 0 ? session : withDrop(session, TRACEPARENT)
+})
 
 /** The head as text, up to and with its empty line. */
 export function requestText(head: RequestHead, context: RequestContext): string {
-  const { method, stripSession, host } = context
+  const { method, stripSession, host, traceparent } = context
   const target = stripSession ? targetWithoutSession(context.target) : context.target
-  const [dropsOfHttp10, dropsOfHttp11] = stripSession ? DROPS_WITH_COOKIE : DROPS
+  const why =
+    (head.minorVersion === 0 ? IS_HTTP_10 : 0) |
+    (stripSession ? STRIPS_SESSION : 0) |
+    (traceparent === null ? 0 : IS_TRACED)
   return (
     `${method} ${target} HTTP/1.1\r\nHost: ${host ?? HOST_UNKNOWN}\r\n` +
-    keptLines(head, head.minorVersion === 0 ? dropsOfHttp10 : dropsOfHttp11) +
+    keptLines(head, DROPS[why]!) +
     (stripSession ? cookieLineWithoutSession(head) : '') +
+    (traceparent === null ? '' : `traceparent: ${traceparent}\r\n`) +
     `${context.callerLines}X-Request-Id: ${context.requestId}\r\n` +
     framingLine(head.bodyKind, head.contentLength) +
     connectionLines(context) +

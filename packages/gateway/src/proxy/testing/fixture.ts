@@ -125,6 +125,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     burstOver: options.burstOver ?? (() => {}),
     counters,
     hasHealth: true,
+    beginSpan: null,
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
     taskEnded: (ended) => endedTasks.push(ended),
