@@ -204,7 +204,7 @@ test('refusals are text that says what to do, or JSON when Accept prefers it', D
   const text = await ask(under, get('/services/plugin/x'))
   assert.match(
     text,
-    /\r\nContent-Type: text\/plain; charset=utf-8\r\n.*\r\nX-Request-Id: test-0\r\n\r\nNo session_id: log in /s,
+    /\r\nContent-Type: text\/plain; charset=utf-8\r\n.*\r\nX-Request-Id: test-0\r\nProxy-Status: xengate; error=http_request_denied; details="session-missing"\r\n\r\nNo session_id: log in /s,
   )
   for (const [accept, isJson] of [
     ['application/json', true],

@@ -229,9 +229,26 @@ export function refusalResponse(refused: Refusal, context: RefusalContext): stri
     `Content-Type: ${isJson ? 'application/json' : 'text/plain; charset=utf-8'}\r\n` +
     `Content-Length: ${body.length}\r\n` +
     'Cache-Control: no-store\r\n' +
-    `X-Request-Id: ${context.requestId}\r\n${refused.lines}${context.connectionLine}\r\n` +
+    `X-Request-Id: ${context.requestId}\r\n${proxyStatusLine(refused)}${refused.lines}${context.connectionLine}\r\n` +
     (context.isToHead ? '' : body)
   )
+}
+
+/** Error types of RFC 9209 section 2.3, by the status of the refusal; others are `http_request_error`. */
+const PROXY_ERRORS: Readonly<Record<number, string>> = {
+  403: 'http_request_denied',
+  404: 'destination_not_found',
+  500: 'proxy_internal_error',
+  502: 'http_protocol_error',
+  503: 'proxy_internal_error',
+  504: 'http_response_timeout',
+}
+
+/** Says that the answer is the gateway's, and why, for programs that ask for no JSON (RFC 9209). */
+function proxyStatusLine({ status, code }: Refusal): string {
+  if (status < 300) return ''
+  const error = status < 400 ? '' : `; error=${PROXY_ERRORS[status] ?? 'http_request_error'}`
+  return `Proxy-Status: xengate${error}; details="${code}"\r\n`
 }
 
 /** Whether Accept ranks JSON above plain text (RFC 9110 section 12.5.1). */
