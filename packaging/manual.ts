@@ -36,9 +36,11 @@ function commandPage(program: Command, identity: Identity): string {
     ...entry('0', 'done'),
     ...entry('1', 'it failed; standard error says why'),
     ...entry('2', 'used wrongly; standard error has the help'),
+    ...entry('4', 'a sign-in is needed, or was refused'),
     '.SH FILES',
     ...entry('/etc/xengate/xengate.toml', 'the configuration, see xengate.toml(5)'),
     ...entry('/var/lib/xengate', 'users and sessions'),
+    ...entry('$XDG_CONFIG_HOME/xengate/session.json', 'the session of xengate login'),
     '.SH SEE ALSO',
     'xengate.toml(5)',
   ]

@@ -243,7 +243,7 @@ test('the command line shows it, on the host and from elsewhere', async (t) => {
   assert.equal((await remote.exited).code, 0, remote.stderr)
   const refused = elsewhere(['status'], 'OpaqueRef:nobody')
   assert.equal((await refused.exited).code, 4)
-  assert.match(refused.stderr, /\[session-needed\]\ntry: log in/)
+  assert.match(refused.stderr, /\[session-needed\]\ntry: sign in/)
 
   const watch = elsewhere(['status', '--watch', '--json'], session)
   await until(() => watch.stdout.split('"schema": 1').length > 2, 'the status to be shown again')

@@ -8,7 +8,9 @@ import { CONTROL_SERVICE } from '../model/control-service.ts'
 import { CONTROL_SOCKET } from '../process/control-socket.ts'
 import { CliError, type FailureCode } from './errors.ts'
 import type { Io } from './io.ts'
+import { keptSession, trustOf } from './session-file.ts'
 import { stateDirectory, type StateOptions } from './state.ts'
+import { trust } from './trust.ts'
 
 /** Where a command finds the gateway. */
 export interface ControlOptions extends StateOptions {
@@ -30,19 +32,29 @@ export interface Control {
   listen(line: (json: string) => void, stopped: AbortSignal): Promise<void>
 }
 
-/** The gateway that the options mean. @throws {CliError} */
+/** The gateway that the options mean: one elsewhere, the one of this host, or where there is none that of `xengate login`. @throws {CliError} */
 export async function openControl(options: ControlOptions, io: Io): Promise<Control> {
-  if (options.url !== undefined) return throughGateway(options.url, options.sessionId ?? io.env['XENGATE_SESSION'])
-  const stateDir = await stateDirectory(options, io)
-  return new HttpControl({ socketPath: join(stateDir, CONTROL_SOCKET) }, '/control', `the daemon with ${stateDir}`)
+  if (options.url !== undefined) return throughGateway(options.url, options.sessionId ?? io.env['XENGATE_SESSION'], io)
+  try {
+    const stateDir = await stateDirectory(options, io)
+    return new HttpControl({ socketPath: join(stateDir, CONTROL_SOCKET) }, '/control', `the daemon with ${stateDir}`)
+  } catch (error) {
+    const kept = error instanceof CliError && error.code === 'state-missing' ? keptSession(io) : null
+    if (kept === null) throw error
+    return throughGateway(kept.url, undefined, io)
+  }
 }
 
-function throughGateway(url: string, sessionId: string | undefined): Control {
+/** In the session that is given, or else in that of `xengate login` at the same gateway. */
+function throughGateway(url: string, given: string | undefined, io: Io): Control {
   const parsed = URL.parse(url)
   if (parsed === null || !/^https?:$/.test(parsed.protocol)) {
     throw new CliError('url-invalid', `${url} is not the URL of a gateway`)
   }
-  if (sessionId === undefined) throw new CliError('session-needed', `no session was given for ${url}`)
+  const kept = given === undefined ? keptSession(io) : null
+  if (kept?.url === parsed.origin) trust(trustOf(kept), io)
+  const sessionId = given ?? (kept?.url === parsed.origin ? kept.id : undefined)
+  if (sessionId === undefined) throw new CliError('session-needed', `nobody is signed in at ${url}`)
   const { protocol, hostname, port } = parsed
   const host = hostname.replace(/^\[(.*)\]$/, '$1')
   const headers = { Cookie: `session_id=${sessionId}` }

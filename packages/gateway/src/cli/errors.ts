@@ -36,6 +36,18 @@ export type FailureCode =
   | 'daemon-unreachable'
   | 'daemon-absent'
   | 'session-needed'
+  | 'session-file-unusable'
+  | 'session-left'
+  | 'sign-in-refused'
+  | 'user-missing'
+  | 'ca-unusable'
+  | 'certificate-unknown'
+  | 'gateway-unreachable'
+  | 'service-name-invalid'
+  | 'header-invalid'
+  | 'file-unreadable'
+  | 'call-failed'
+  | 'transfer-broken'
   | 'url-invalid'
   | 'control-failed'
   | 'request-unknown'
@@ -104,8 +116,26 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'daemon-absent': failed('start it; --config FILE or --state DIR says which one is meant'),
   'session-needed': {
     exit: EXIT.signIn,
-    advice: 'log in as a user with the role pool-admin, and give the session id in XENGATE_SESSION',
+    advice: 'sign in with xengate login URL, or give the id of a session in XENGATE_SESSION',
   },
+  'session-file-unusable': failed('remove it, and sign in with xengate login URL'),
+  'session-left': failed('it ends by itself when it is unused; an administrator can end it with xengate session end'),
+  'sign-in-refused': {
+    exit: EXIT.signIn,
+    advice: 'check the name and the password; after many wrong ones, wait a moment',
+  },
+  'user-missing': { exit: EXIT.usage, advice: 'give --user NAME' },
+  'ca-unusable': failed('give --ca a file of certificates in PEM'),
+  'certificate-unknown': failed('give --ca FILE with the certificate of who has signed it'),
+  'gateway-unreachable': failed('see that the gateway runs, and that the URL leads to it'),
+  'service-name-invalid': {
+    exit: EXIT.usage,
+    advice: 'give SERVICE[/PATH][?QUERY], such as com.example.backup/images/1',
+  },
+  'header-invalid': { exit: EXIT.usage, advice: 'write it as "Name: value"' },
+  'file-unreadable': failed('give a file that you may read'),
+  'call-failed': failed(''),
+  'transfer-broken': failed('try again; what had come is removed'),
   'url-invalid': { exit: EXIT.usage, advice: 'give http://host[:port] or https://host[:port]' },
   'control-failed': failed('see its log'),
   'request-unknown': failed('only the latest are remembered; the log has them all, under requestId'),

@@ -1,6 +1,7 @@
 // Passwords come from standard input or are typed without being shown; never from an argument, which every user of the
 // machine could read in the list of processes.
 
+import { createInterface } from 'node:readline'
 import { CliError } from './errors.ts'
 import type { Io } from './io.ts'
 
@@ -25,6 +26,23 @@ export async function readNewPassword(isFromStdin: boolean, io: Io): Promise<str
   const password = await ask('Password: ', io)
   if ((await ask('Again: ', io)) !== password) throw new CliError('password-differs', 'the two passwords differ')
   return password
+}
+
+/** Reads a password that there is: all of standard input without its last line break, or typed at a terminal. @throws as above */
+export async function readPassword(isFromStdin: boolean, question: string, io: Io): Promise<string> {
+  if (isFromStdin) return readAll(io)
+  if (io.stdin.isTTY !== true || io.stdin.setRawMode === undefined) {
+    throw new CliError('password-unreadable', 'cannot ask for the password: standard input is not a terminal')
+  }
+  return ask(question, io)
+}
+
+/** Asks at the terminal for a line that is shown as it is typed. */
+export async function askLine(question: string, io: Io): Promise<string> {
+  io.stderr.write(question)
+  const lines = createInterface({ input: io.stdin })
+  for await (const line of lines) return line
+  throw givenUp()
 }
 
 /** Asks for a yes at the terminal; anything else is a no. */
@@ -56,8 +74,9 @@ function decode(bytes: Buffer): string {
 
 /** Asks at the terminal, in raw mode: what is typed is not shown. */
 async function ask(question: string, io: Io): Promise<string> {
-  io.stderr.write(question)
+  // Before the question: who answers at once is not shown either.
   io.stdin.setRawMode?.(true)
+  io.stderr.write(question)
   try {
     return await typedLine(io)
   } finally {

@@ -8,7 +8,7 @@ import { examples, type OnExit, withState } from './option.ts'
 
 const WHERE =
   'On the host it asks the daemon by its control socket, as the user that the daemon runs as; with --url a gateway elsewhere, in a session ' +
-  'with the role pool-admin: --session-id, or XENGATE_SESSION in the environment.'
+  'with the role pool-admin: that of "xengate login", --session-id, or XENGATE_SESSION in the environment.'
 
 type Show = (options: ViewOptions, io: Io) => Promise<number>
 type Commands = typeof import('./commands/control.ts')

@@ -2,6 +2,7 @@
 
 import { Command, Option } from 'commander'
 import { addAccounts } from './program-accounts.ts'
+import { addCalls } from './program-call.ts'
 import { addChange } from './program-change.ts'
 import { addControl } from './program-control.ts'
 import { addHostCommands } from './program-host.ts'
@@ -38,6 +39,7 @@ export function createProgram(io: Io, onExit: OnExit): Command {
   addShowConfig(program, io, onExit)
   addConfigSchema(program, io, onExit)
   addAccounts(program, io, onExit)
+  addCalls(program, io, onExit)
   addControl(program, io, onExit)
   addChange(program, io, onExit)
   addHostCommands(program, io, onExit)

@@ -19,6 +19,14 @@ export function timeText(ms: number): string {
   return new Date(ms).toISOString().slice(0, 19).replace('T', ' ')
 }
 
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+
+/** A number of bytes in the largest unit that fits. */
+export function bytesText(value: number): string {
+  const unit = value < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(value) / 10))
+  return `${Math.round(value / 1024 ** unit)} ${UNITS[unit]}`
+}
+
 /** How long something has been, in the largest unit that fits. */
 export function spanText(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000))

@@ -5,7 +5,7 @@ import { Readable } from '../../logging/readable.ts'
 import { type Control, type ControlOptions, openControl } from '../control.ts'
 import { EXIT } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
-import { columns, spanText, timeText } from '../table.ts'
+import { bytesText, columns, spanText, timeText } from '../table.ts'
 import { repeatedly, stopOf } from '../watch.ts'
 
 /** How an answer is shown. */
@@ -81,7 +81,7 @@ const STATUS: View = {
       ['authority', heardText(authority)],
       ['registry', heardText(registry)],
       ['requests', countsText(answer)],
-      ['memory', `${bytesText(memory?.['primary'])}, workers ${bytesText(memory?.['workers'])}`],
+      ['memory', `${sizeText(memory?.['primary'])}, workers ${sizeText(memory?.['workers'])}`],
     ]
     const warnings = listOf(answer['warnings']).map((one) => {
       const { event, count, last } = fieldsOf(one)
@@ -123,8 +123,8 @@ const CONNECTIONS: View = {
           textOf(request['service']),
           textOf(request['user']),
           what === '' ? '-' : what,
-          bytesText(request['bytesIn']),
-          bytesText(request['bytesOut']),
+          sizeText(request['bytesIn']),
+          sizeText(request['bytesOut']),
         ]
       },
     ),
@@ -178,8 +178,8 @@ const EXPLAINED: Readonly<Record<string, readonly [label: string, text: (value: 
   requestId: ['request', textOf],
   id: ['request', textOf],
   by: ['ended by', textOf],
-  bytesIn: ['body in', bytesText],
-  bytesOut: ['body out', bytesText],
+  bytesIn: ['body in', sizeText],
+  bytesOut: ['body out', sizeText],
   ttfbMs: ['first byte', (ms) => `after ${textOf(ms)} ms`],
   totalMs: ['took', (ms) => `${textOf(ms)} ms`],
 }
@@ -229,12 +229,8 @@ function ageText(since: unknown): string {
   return spanText(Date.now() - Date.parse(textOf(since)))
 }
 
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
-
-function bytesText(value: unknown): string {
-  if (typeof value !== 'number') return '-'
-  const unit = value < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(value) / 10))
-  return `${Math.round(value / 1024 ** unit)} ${UNITS[unit]}`
+function sizeText(value: unknown): string {
+  return typeof value === 'number' ? bytesText(value) : '-'
 }
 
 // ── commands ──
