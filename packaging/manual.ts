@@ -1,21 +1,23 @@
-// Manual pages and the completion of bash, made from what --help and the configuration's reference are made from.
+// Manual pages and the completion of shells, made from what --help and the configuration's reference are made from.
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { completionOf, type Shell, SHELLS } from '../packages/gateway/src/cli/completion.ts'
 import { createProgram } from '../packages/gateway/src/cli/program.ts'
 import { configReference } from '../packages/gateway/src/config/documentation.ts'
 import type { Identity } from './identity.ts'
 
 type Command = ReturnType<typeof createProgram>
 
-/** Writes man/man1/xengate.1, man/man5/xengate.toml.5 and completions/xengate below `share`. */
+/** Writes man/man1/xengate.1, man/man5/xengate.toml.5, and completions for bash, zsh and fish below `share`. */
 export function writeManual(share: string, identity: Identity): void {
   const { stdin, stdout, stderr } = process
   const io = { stdin, stdout, stderr, env: {}, cwd: '/', defaultConfig: '/etc/xengate/xengate.toml' }
   const program = createProgram(io, () => {})
   write(join(share, 'man/man1'), 'xengate.1', commandPage(program, identity))
   write(join(share, 'man/man5'), 'xengate.toml.5', configurationPage(configReference(), identity))
-  write(join(share, 'completions'), 'xengate', completion(program))
+  const names: Readonly<Record<Shell, string>> = { bash: 'xengate', zsh: '_xengate', fish: 'xengate.fish' }
+  for (const shell of SHELLS) write(join(share, 'completions'), names[shell], completionOf(shell, program))
 }
 
 function write(directory: string, name: string, text: string): void {
@@ -92,30 +94,6 @@ function configurationLines(line: string): string[] {
   const [key = '', value = '', fallback = '', ...description] = line.slice(2, -2).split(' | ')
   const given = fallback === '' || fallback === 'required' ? fallback : `default ${fallback}`
   return entry(key, `${description.join(' | ')} (${[value, given].filter((part) => part !== '').join('; ')})`)
-}
-
-function completion(program: Command): string {
-  const byPath = new Map<string, string[]>()
-  const visit = (command: Command, path: string): void => {
-    const options = shownOptions(command).flatMap(({ long }) => (typeof long === 'string' ? [long] : []))
-    byPath.set(path, [...command.commands.map((one) => one.name()), ...options, '--help'])
-    for (const one of command.commands) visit(one, `${path} ${one.name()}`)
-  }
-  visit(program, 'xengate')
-  const cases = [...byPath].map(([path, words]) => `    '${path}') words='${words.join(' ')}' ;;`)
-  return `# Completion of bash for xengate: commands, options, and files where neither fits.
-_xengate() {
-  local path=xengate words= word
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case $word in -*) break ;; *) path="$path $word" ;; esac
-  done
-  case $path in
-${cases.join('\n')}
-  esac
-  COMPREPLY=($(compgen -W "$words" -- "\${COMP_WORDS[COMP_CWORD]}"))
-}
-complete -o default -F _xengate xengate
-`
 }
 
 function title(name: string, section: number, { version, epoch }: Identity): string {

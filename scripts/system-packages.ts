@@ -35,6 +35,9 @@ const NEEDS: readonly Need[] = [
   { command: 'ip', debianPackage: 'iproute2' },
   { command: 'stunnel', debianPackage: 'stunnel4' },
   { command: 'gcc', debianPackage: 'gcc' },
+  // Shells whose completion is tried.
+  { command: 'zsh', debianPackage: 'zsh' },
+  { command: 'fish', debianPackage: 'fish' },
   // The packages are made, and installed below a directory of their own.
   ...PACKAGING_NEEDS,
   { command: '/bin/busybox', debianPackage: 'busybox-static' },

@@ -1,6 +1,7 @@
 // Every command with its options and help. A command's own code is loaded when it runs.
 
-import { Command, Option } from 'commander'
+import { Argument, Command, Option } from 'commander'
+import { completionOf, type Shell, SHELLS } from './completion.ts'
 import { addAccounts } from './program-accounts.ts'
 import { addCalls } from './program-call.ts'
 import { addChange } from './program-change.ts'
@@ -43,6 +44,7 @@ export function createProgram(io: Io, onExit: OnExit): Command {
   addControl(program, io, onExit)
   addChange(program, io, onExit)
   addHostCommands(program, io, onExit)
+  addCompletion(program, io)
   addHelp(program)
   return program
 }
@@ -130,6 +132,26 @@ function addConfigSchema(program: Command, io: Io, onExit: OnExit): void {
     .action(async (options: { sample?: boolean; reference?: boolean }) => {
       const { configSchema } = await import('./commands/config-schema.ts')
       onExit(configSchema(options, io))
+    })
+}
+
+function addCompletion(program: Command, io: Io): void {
+  program
+    .command('completion')
+    .addArgument(new Argument('<SHELL>', 'the shell that is to complete').choices([...SHELLS]))
+    .summary('print what makes a shell complete this command')
+    .description(
+      'Prints a script that makes a shell complete commands and options. The packages have it where shells look for it.',
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'source <(xengate completion bash)',
+        'xengate completion fish > ~/.config/fish/completions/xengate.fish',
+      ),
+    )
+    .action((shell: Shell) => {
+      io.stdout.write(completionOf(shell, program))
     })
 }
 
