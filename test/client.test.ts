@@ -344,13 +344,30 @@ describe('@xengate/client in a pool', { timeout: 120_000 }, () => {
     assert.equal(redirects(), 1)
   })
 
-  test('follows to no host of which the pool does not know, unless it is told to', async (t) => {
-    const [first, second] = await pool(scopeOf(t), (url) => `http://localhost:${url.port}`)
-    const gateway = await login(first.url, credentials)
+  test('follows to a host that the XenAPI has in the pool, by whatever address', async (t) => {
+    const [first] = await pool(scopeOf(t), (url) => `http://localhost:${url.port}`)
+    await using gateway = await login(first.url, credentials)
+    assert.equal((await gateway.service(NAME).get('/x')).status, 200)
+  })
+
+  test("follows to no other host, as a service's own answer might want it", async (t) => {
+    const scope = scopeOf(t)
+    const daemon = await startDaemon(scope)
+    const asked: string[] = []
+    const thief = await startDaemon(scope)
+    await serveHttp(scope, daemon.place.socket(NAME), (request, response) => {
+      asked.push(request.url ?? '')
+      const at = `http://localhost:${new URL(thief.url).port}`
+      response
+        .writeHead(302, { Location: `${at}${request.url}`, 'Proxy-Status': 'xengate; details="service-elsewhere"' })
+        .end()
+    })
+    const gateway = await login(daemon.url, credentials)
     await assert.rejects(gateway.service(NAME).get('/x'), isError('redirect-refused', { status: 302 }))
-    assert.ok(!second.events.some(({ event }) => event === 'request'))
-    const trusting = sessionAt(first.url, gateway.sessionId, { hosts: ['localhost'] })
-    assert.equal((await trusting.service(NAME).get('/x')).status, 200)
+    assert.equal(asked.length, 1)
+    assert.ok(!thief.events.some(({ event }) => event === 'request'))
+    const trusting = sessionAt(daemon.url, gateway.sessionId, { hosts: ['localhost'] })
+    await assert.rejects(trusting.service(NAME).get('/x'), isError('session-invalid'))
   })
 
   test('comes back to the gateway when the service is gone from where it was', async (t) => {

@@ -37,3 +37,24 @@ test('pool and host are those of the configuration, and follow a reload', DEADLI
     ],
   )
 })
+
+test('hosts that run services elsewhere are hosts of the pool', DEADLINE, async (t) => {
+  const tables = `[pool]\naddress = "https://10.0.0.1"\nregistry = "static"\n[pool.static]
+"com.example.a" = "https://10.0.0.2"\n"com.example.b" = "https://10.0.0.2"\n"com.example.c" = "https://[fd00::2]:8443"\n`
+  const daemon = await startDaemon(scopeOf(t), { tables })
+  const session = await daemon.login()
+  const call = async (method: string, ...params: unknown[]): Promise<unknown> => {
+    return (await daemon.call(method, [session, ...params])).result
+  }
+  const records = (await call('host.get_all_records')) as Readonly<Record<string, { uuid: string; address: string }>>
+  assert.deepEqual(
+    Object.values(records).map(({ address }) => address),
+    ['10.0.0.1', '10.0.0.2', 'fd00::2'],
+  )
+  const references = Object.keys(records)
+  assert.deepEqual(await call('host.get_all'), references)
+  assert.equal(await call('host.get_address', references[1]), '10.0.0.2')
+  assert.equal(await call('host.get_by_uuid', records[references[2] ?? '']?.uuid), references[2])
+  assert.deepEqual(await call('host.get_by_name_label', '10.0.0.2'), [references[1]])
+  assert.match(JSON.stringify(await daemon.call('host.get_record', [session, 'OpaqueRef:none'])), /HANDLE_INVALID/)
+})

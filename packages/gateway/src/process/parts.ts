@@ -13,6 +13,7 @@ import type { Identity } from '../sessions/accounts/identity.ts'
 import { isNarrow, makeStateDirectory } from '../state-directory.ts'
 import { version } from '../version.ts'
 import type { XenApiLog } from '../xenapi/call-log.ts'
+import type { ServiceChanges } from '../services/registry.ts'
 import type { XenApiPool } from '../xenapi/records.ts'
 import { createXenApi, type XenApi } from '../xenapi/server.ts'
 import { type Account, accountOf } from './account.ts'
@@ -185,15 +186,23 @@ async function openReturns({ stateDir }: Config, predecessor: Predecessor | null
 }
 
 /** Not listening yet; null where clients log in elsewhere. */
-function openXenApi(inForce: InForce, { xenapi }: Backends, log: XenApiLog, stopping: AbortSignal): XenApi | null {
-  if (xenapi === null) return null
-  const { authority, identity } = xenapi
-  const pool = xenApiPool(identity, () => inForce.config.pool)
+function openXenApi(inForce: InForce, backends: Backends, log: XenApiLog, stopping: AbortSignal): XenApi | null {
+  if (backends.xenapi === null) return null
+  const { authority, identity } = backends.xenapi
+  const pool = xenApiPool(
+    identity,
+    () => inForce.config.pool,
+    () => backends.places,
+  )
   return createXenApi({ authority, pool, clock: Date.now, log, draining: stopping, version: version() })
 }
 
 /** What the XenAPI tells of pool and host. */
-function xenApiPool({ poolUuid, hostUuid }: Identity, pool: () => PoolConfig): XenApiPool {
+function xenApiPool(
+  { poolUuid, hostUuid }: Identity,
+  pool: () => PoolConfig,
+  places: () => ServiceChanges,
+): XenApiPool {
   return {
     poolUuid,
     hostUuid,
@@ -206,6 +215,9 @@ function xenApiPool({ poolUuid, hostUuid }: Identity, pool: () => PoolConfig): X
     get hostAddress() {
       const { address } = pool()
       return address === null ? '127.0.0.1' : hostOf(address)
+    },
+    get otherAddresses() {
+      return [...new Set(places().flatMap(([, origins]) => origins.map((origin) => hostOf(origin))))]
     },
   }
 }

@@ -1,9 +1,10 @@
-// Records of the two objects there are: one pool, with one host in it.
+// Records of the objects there are: one pool, this host, and the others that run services, as far as the registry knows them.
 //
 // Fields that have no meaning here hold what xapi has in them on a fresh host, so that clients that look at them cope.
 
 import { arch, availableParallelism, hostname } from 'node:os'
 
+import { uuidOf } from '../uuid.ts'
 import type { RpcValue } from './values.ts'
 
 /** Refers to nothing. */
@@ -20,6 +21,28 @@ export interface XenApiPool {
   readonly hostName: string
   /** An IP address, without brackets, or a host name. */
   readonly hostAddress: string
+  /** Addresses of other hosts of the pool that run services, each once. */
+  readonly otherAddresses: readonly string[]
+}
+
+/** A host, as it is told. */
+export interface PoolHost {
+  readonly uuid: string
+  readonly name: string
+  readonly address: string
+  /** Whether it is this one, of which more is known. */
+  readonly isOwn: boolean
+}
+
+/** The hosts of the pool, this one first. */
+export function hostsOf({ hostUuid, hostName, hostAddress, otherAddresses }: XenApiPool): readonly PoolHost[] {
+  const others = otherAddresses.map((address) => ({
+    uuid: uuidOf(`host ${address}`),
+    name: address,
+    address,
+    isOwn: false,
+  }))
+  return [{ uuid: hostUuid, name: hostName, address: hostAddress, isOwn: true }, ...others]
 }
 
 /** A record, by its fields' names. */
@@ -42,11 +65,12 @@ export function hostReference(pool: XenApiPool): string {
   return `OpaqueRef:${pool.hostUuid}`
 }
 
-/** Every object, as of now. `version` is the program's. */
+/** The objects of which events tell, as of now: pool and this host. `version` is the program's. */
 export function objectsOf(pool: XenApiPool, version: string): XenApiObject[] {
+  const [own] = hostsOf(pool)
   return [
     { className: 'pool', reference: poolReference(pool), record: poolRecord(pool) },
-    { className: 'host', reference: hostReference(pool), record: hostRecord(pool, version) },
+    { className: 'host', reference: hostReference(pool), record: own === undefined ? {} : hostRecord(own, version) },
   ]
 }
 
@@ -93,21 +117,23 @@ export function poolRecord(pool: XenApiPool): XenApiRecord {
   }
 }
 
-/** The host's record. */
-export function hostRecord(pool: XenApiPool, version: string): XenApiRecord {
+/** A host's record. */
+export function hostRecord({ uuid, name, address, isOwn }: PoolHost, version: string): XenApiRecord {
   return {
-    uuid: pool.hostUuid,
-    name_label: pool.hostName,
+    uuid,
+    name_label: name,
     name_description: '',
-    hostname: hostname(),
-    address: pool.hostAddress,
+    hostname: isOwn ? hostname() : address,
+    address,
     enabled: true,
     API_version_major: API_VERSION.major,
     API_version_minor: API_VERSION.minor,
     API_version_vendor: 'Xengate',
     API_version_vendor_implementation: {},
-    software_version: { product_brand: 'Xengate', product_version: version, product_version_text: version },
-    cpu_info: { cpu_count: String(availableParallelism()), vendor: '', modelname: arch() },
+    software_version: isOwn
+      ? { product_brand: 'Xengate', product_version: version, product_version_text: version }
+      : {},
+    cpu_info: isOwn ? { cpu_count: String(availableParallelism()), vendor: '', modelname: arch() } : {},
     memory_overhead: '0',
     other_config: {},
     allowed_operations: [],

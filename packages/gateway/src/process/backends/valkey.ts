@@ -2,7 +2,7 @@
 
 import { VALKEY_TIMES, ValkeyRegistry } from '../../services/valkey/registry.ts'
 import { ValkeyAuthority } from '../../sessions/valkey/authority.ts'
-import { uuidOf } from '../../sessions/valkey/session-rows.ts'
+import { uuidOf } from '../../uuid.ts'
 import type { OpenContext, OpenedAuthority, OpenedRegistry } from './opened.ts'
 
 /** Every gateway of a pool says the same of itself: the uuids come from the names. */

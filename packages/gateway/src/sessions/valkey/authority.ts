@@ -34,7 +34,8 @@ import {
 import { BoundedMap } from '../../bounded-map.ts'
 import type { Session } from '../../model/session.ts'
 import { isRole } from '../../model/role.ts'
-import { SessionRows, uuidOf } from './session-rows.ts'
+import { uuidOf } from '../../uuid.ts'
+import { SessionRows } from './session-rows.ts'
 import { ValkeyUserRows } from './users.ts'
 
 /** Sessions that workers may know; past it the one that was found first is forgotten. */

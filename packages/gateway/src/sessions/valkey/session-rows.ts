@@ -6,24 +6,12 @@ import type { Script, ValkeyLink } from '../../valkey/link.ts'
 import type { Credentials, SessionRecord } from '../accounts/sign-in.ts'
 import { isLocalSuperuser, type UserRecord } from '../accounts/users.ts'
 import { isRole } from '../../model/role.ts'
+import { uuidOf } from '../../uuid.ts'
 import { END, END_ALL, END_OF_SUBJECT, OPEN, SWEEP, TOUCH } from './scripts.ts'
 
 /** Keys in one command. */
 const KEYS_MAX = 500
 const FIELDS = ['id_hash', 'user', 'user_uuid', 'role', 'originator', 'client_address', 'created_ms']
-
-/**
- * Part of the SHA-256 of `text` in the form of a uuid (version 8, RFC 9562). That of a session's id is the session's: so
- * looking up by id and by uuid is looking up one key, and what the server says of a key names the session. It does not
- * lead back to the id.
- */
-export function uuidOf(text: string): string {
-  const bytes = hash('sha256', text, 'buffer').subarray(0, 16)
-  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6)
-  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)
-  const hex = bytes.toString('hex')
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
-}
 
 /** See the head of this file. Every method rejects with `ValkeyUnavailableError`. */
 export class SessionRows {

@@ -17,6 +17,7 @@ export const POOL: XenApiPool = {
   hostUuid: '22222222-2222-4222-8222-222222222222',
   hostName: 'host-a',
   hostAddress: '10.0.0.1',
+  otherAddresses: [],
 }
 
 export const POOL_REF: string = `OpaqueRef:${POOL.poolUuid}`
