@@ -3,7 +3,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import { FieldLines, type HeadLimits, RequestHead, ResponseHead } from '@xengate/http1'
 import { CLIENT, type Counters, ListenerCounters } from '../metrics/counters.ts'
+import { LimitHits } from '../metrics/limit-hits.ts'
 import type { LimitsConfig } from '../model/limits.ts'
+import { type OverloadConfig, type OverloadState, STAGE, type Stage } from '../model/overload.ts'
 import { reasonFields } from '../logging/access.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Policies } from '../model/policy.ts'
@@ -13,7 +15,9 @@ import type { SessionEntry, SessionTable } from '../sessions/table.ts'
 import type { AcceptedHandle } from '../transport/net/accepting.ts'
 import { listenForHandles } from '../transport/net/transport.ts'
 import type { ListenAt, Listening, Transport, Wire } from '../transport/transport.ts'
+import { Gates } from './admission/gates.ts'
 import { Admission } from './admission/handler.ts'
+import { AddressCounts } from './arrival/address-counts.ts'
 import {
   type Arrival,
   type ArrivalFault,
@@ -34,10 +38,11 @@ import type { Handler, Peer, Shared } from './exchange/ports.ts'
 import { Request } from './exchange/request.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './heads/field-ids.ts'
 import type { Greetings } from './heads/greetings.ts'
-import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
+import { ADDRESS_BUSY, CONNECTIONS_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
 import { type JournalOptions, type JournalSettings, RequestJournal } from './journal.ts'
 import type { ConnectionRecord } from './records.ts'
-import { ServicePool } from './upstream/pool.ts'
+import { OverloadWatch } from './overload/watch.ts'
+import { NO_DESCRIPTORS, ServicePool } from './upstream/pool.ts'
 import { type Front, ServiceTarget } from './upstream/target.ts'
 
 /** What a gateway takes while it runs: see `configure`. */
@@ -52,6 +57,7 @@ export interface GatewaySettings extends JournalSettings {
   readonly hasSignInPage: boolean
   /** Whether `GET /healthz` is answered. */
   readonly hasHealth: boolean
+  readonly overload: OverloadConfig
   /** Told of what is of use only to who looks for a fault; null when nobody is. */
   readonly debug: ((event: LogEvent) => void) | null
 }
@@ -77,6 +83,12 @@ export interface GatewayOptions extends GatewaySettings, JournalOptions {
   readonly burstOver: () => void
   /** Takes what is counted. */
   readonly counters: Counters
+  /** How many descriptors this process may have; infinity where nobody can tell. */
+  readonly descriptorsMax: number
+  /** Told when it has too much to do, in steps, and when that is over. */
+  readonly overloaded: (state: OverloadState, before: Stage) => void
+  /** Told of limits that are hit, and of services that fail again and again. */
+  readonly say: (level: 'info' | 'warn', event: LogEvent) => void
 }
 
 /** Connections that are given to a newer gateway when nothing is asked on them. */
@@ -117,6 +129,10 @@ export class Gateway implements ClientContext, Shared {
   readonly holds: Holds = new Holds()
   readonly counters: Counters
   readonly journal: RequestJournal
+  readonly #limitHits: LimitHits
+  readonly #gates: Gates
+  readonly #overload: OverloadWatch
+  readonly #addresses = new AddressCounts()
   requestHead: RequestHead
   responseHead: ResponseHead
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
@@ -149,21 +165,39 @@ export class Gateway implements ClientContext, Shared {
     this.limits = limits
     this.sessions = sessions
     this.counters = options.counters
-    this.journal = new RequestJournal(this.counters, options)
     const { counters } = this
+    this.#limitHits = new LimitHits(counters, (event) => options.say('warn', event))
     const delay = counters.place('xengate_event_loop_delay_seconds', 'workers')
     this.clock = new SweepClock(
       { soonMs: tickMs(limits), laterMs: LATER_MS },
       () => this.#sweep(),
-      (lateMs) => counters.observe(delay, lateMs),
+      (lateMs) => {
+        counters.observe(delay, lateMs)
+        this.#overload.ticked(lateMs)
+      },
     )
     const { clock } = this
+    this.#gates = new Gates({
+      limitsOf: (service) => this.#admission.rules.policies.of(service).limits,
+      clock,
+      counters,
+      limits: this.#limitHits,
+      say: options.say,
+    })
+    this.journal = new RequestJournal(counters, { limits: this.#limitHits, gates: this.#gates }, options)
+    this.#overload = new OverloadWatch({
+      config: options.overload,
+      descriptorsMax: options.descriptorsMax,
+      connections: () => this.#connections.size + this.#arrivals.size + this.pool.size + this.holds.channels,
+      changed: (state, before) => this.#overloadChanged(state, before),
+    })
     const problem = (event: string, code: string): void => this.#problem(event, code)
     this.pool = new ServicePool({
       transport,
       connectTimeoutMs: limits.connectTimeoutMs,
       clock,
       counters,
+      limits: this.#limitHits,
       problem,
       debug,
     })
@@ -174,7 +208,20 @@ export class Gateway implements ClientContext, Shared {
     const hasXenapi = options.xenapiPath !== null
     this.#admission = new Admission(this, {
       ...options,
-      rules: { sessions, policies, registry, pool: this.pool, channels, clock, directories, methods, hasXenapi },
+      rules: {
+        sessions,
+        policies,
+        registry,
+        pool: this.pool,
+        channels,
+        clock,
+        directories,
+        methods,
+        hasXenapi,
+        gates: this.#gates,
+        overload: this.#overload,
+        sessionRequestsMax: shareOf(limits),
+      },
       isDraining: () => this.#isDraining,
       nextRequestId: () => this.nextRequestId(),
     })
@@ -195,7 +242,10 @@ export class Gateway implements ClientContext, Shared {
    * @param traits what is made of them
    */
   async listen(at: ListenAt, traits: ListenerTraits = PLAIN_LISTENER): Promise<number> {
-    const failed = (code: string): void => this.#problem('accept-failed', code)
+    const failed = (code: string): void => {
+      if (NO_DESCRIPTORS.has(code)) this.#limitHits.hit('descriptors')
+      this.#problem('accept-failed', code)
+    }
     const { tls } = traits
     const counted = new ListenerCounters(this.counters, traits.name)
     this.#listeners.set(traits.name, { traits, counted })
@@ -229,9 +279,10 @@ export class Gateway implements ClientContext, Shared {
   }
 
   #accept(wire: Wire, traits: ListenerTraits, counted: ListenerCounters): void {
-    if (this.#isBusy) this.#refuseBusy(wire, counted)
+    this.#overload.opening(this.clock.nowMs)
+    if (this.#isBusy) this.#refuseBusy(CONNECTIONS_BUSY, wire.source?.address ?? '', wire, counted)
     else if (!traits.hasProxyHeader && traits.greetings === null) {
-      this.#serve(wire, new ArrivedPeer(wire, null, false, traits.canPass), counted)
+      this.#serveOrRefuse(wire, new ArrivedPeer(wire, null, false, traits.canPass), counted)
     } else {
       const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
       const arrival: Arrival = new HeaderArrival(
@@ -249,9 +300,9 @@ export class Gateway implements ClientContext, Shared {
     return {
       arrived: (wire, peer, rest) => {
         // In this order: a gateway that drains is done when it has neither.
-        const connection = this.#serve(wire, peer, counted)
+        const connection = this.#serveOrRefuse(wire, peer, counted)
         this.#forget(arrival(), counted, null)
-        if (rest.length > 0) connection.bytes(rest, 0, rest.length)
+        if (rest.length > 0) connection?.bytes(rest, 0, rest.length)
       },
       failed: (fault, address) => {
         this.#forget(arrival(), counted, fault ?? 'client-closed')
@@ -260,8 +311,16 @@ export class Gateway implements ClientContext, Shared {
     }
   }
 
+  /** Makes a client of what has arrived, unless its address has as many as one may. */
+  #serveOrRefuse(wire: Wire, peer: Peer, counted: ListenerCounters): ClientConnection | null {
+    if (!this.#addresses.has(peer.address, shareOf(this.limits))) return this.#serve(wire, peer, counted)
+    this.#refuseBusy(ADDRESS_BUSY, peer.address, wire, counted)
+    return null
+  }
+
   #serve(wire: Wire, peer: Peer, counted: ListenerCounters): ClientConnection {
     this.clock.wake()
+    this.#addresses.add(peer.address, 1)
     const connection = new ClientConnection(this, wire, peer, counted)
     this.#connections.add(connection)
     this.#burst = Math.max(this.#burst, this.#connections.size)
@@ -274,6 +333,7 @@ export class Gateway implements ClientContext, Shared {
     { hasProxyHeader }: ListenerTraits,
     counted: ListenerCounters,
   ): void {
+    this.#overload.opening(this.clock.nowMs)
     const isBusy = this.#isBusy
     const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
     const arrival: Arrival = new TlsArrival(handle, tls, hasProxyHeader, deadlineMs, {
@@ -292,17 +352,16 @@ export class Gateway implements ClientContext, Shared {
 
   /** A connection is closed without a word, since there are too many. */
   #limitHit(counted: ListenerCounters): void {
-    this.counters.count('xengate_limit_hits_total', 'connections')
-    this.counters.refused(GATEWAY_BUSY.reason)
-    counted.closed(GATEWAY_BUSY.reason)
+    this.#limitHits.hit('connections')
+    this.counters.refused(CONNECTIONS_BUSY.reason)
+    counted.closed(CONNECTIONS_BUSY.reason)
   }
 
-  #refuseBusy(wire: Wire, counted: ListenerCounters): void {
-    this.counters.count('xengate_limit_hits_total', 'connections')
+  #refuseBusy(refused: Refusal, address: string, wire: Wire, counted: ListenerCounters): void {
     // Each takes a descriptor, as one that is served does: past these they are told, and not waited for.
     const lingers = this.#refusing < REFUSING_MAX
     this.#refusing++
-    this.#refuseArrival(GATEWAY_BUSY, wire.source?.address ?? '', wire, counted, lingers, () => this.#refusing--)
+    this.#refuseArrival(refused, address, wire, counted, lingers, () => this.#refusing--)
   }
 
   /** Answers a connection of which nothing was read as a request. */
@@ -456,10 +515,11 @@ export class Gateway implements ClientContext, Shared {
       this.responseHead = newResponseHead(limits)
       this.clock.setTicks({ soonMs: tickMs(limits), laterMs: LATER_MS })
     }
+    this.#overload.configure(settings.overload)
     this.pool.configure({ connectTimeoutMs: limits.connectTimeoutMs, debug })
     this.journal.configure(settings)
     this.#admission.configure(settings)
-    this.#admission.rules = { ...this.#admission.rules, directories }
+    this.#admission.rules = { ...this.#admission.rules, directories, sessionRequestsMax: shareOf(limits) }
     this.useServices(policies, methods)
   }
 
@@ -467,6 +527,7 @@ export class Gateway implements ClientContext, Shared {
   useServices(policies: Policies, methods: readonly string[]): void {
     this.#admission.rules = { ...this.#admission.rules, policies, methods }
     this.holds.judge(policies, methods)
+    this.#gates.reconfigured()
   }
 
   /** Endings of sessions may not be heard of: channels end, since on them services admit requests by themselves. */
@@ -499,8 +560,33 @@ export class Gateway implements ClientContext, Shared {
     return false
   }
 
+  /** Has a service asked again that has failed again and again. @returns whether it was not */
+  closeBreaker(service: string): boolean {
+    return this.#gates.closeBreaker(service)
+  }
+
+  get overloadStage(): Stage {
+    return this.#overload.stage
+  }
+
+  #overloadChanged(state: OverloadState, before: Stage): void {
+    this.clock.wake()
+    this.#pauseOrResume()
+    this.#options.overloaded(state, before)
+  }
+
+  /** What comes waits in the kernel while there is too little of something for it. */
+  #pauseOrResume(): void {
+    const isDeaf = this.#overload.stage === STAGE.DEAF
+    for (const listening of this.#listenings) {
+      if (isDeaf) listening.pause()
+      else listening.resume()
+    }
+  }
+
   connectionClosed(connection: ClientConnection, why: ReasonName): void {
     this.#connections.delete(connection)
+    this.#addresses.add(connection.peer.address, -1)
     const { debug } = this.#options
     if (debug !== null) {
       const { id, listener, client } = connection.record
@@ -530,9 +616,14 @@ export class Gateway implements ClientContext, Shared {
       isBusy ||= !connection.isResting(nowMs, LATER_MS)
     }
     for (const arrival of this.#arrivals) arrival.sweep(nowMs)
-    this.pool.sweep()
+    this.pool.sweep(this.#overload.stage > STAGE.NORMAL)
+    this.#gates.sweep()
     this.#watchBurst(nowMs)
-    if (isBusy || this.pool.hasIdle) return 'soon'
+    this.#overload.judge(nowMs)
+    // For lack of a descriptor a listening socket may not have been paused.
+    if (this.#overload.stage === STAGE.DEAF) this.#pauseOrResume()
+    if (isBusy || this.pool.hasIdle || this.#gates.isWatching || this.#overload.stage > STAGE.NORMAL) return 'soon'
+    this.#overload.rested()
     return this.#connections.size > 0 ? 'later' : 'never'
   }
 
@@ -555,6 +646,11 @@ function newRequestHead({ front, limits }: Pick<GatewayOptions, 'front' | 'limit
 
 function newResponseHead(limits: LimitsConfig): ResponseHead {
   return new ResponseHead(RESPONSE_FIELDS, headLimitsOf(limits))
+}
+
+/** How many of all connections one address or session may have. */
+function shareOf({ connections, share }: LimitsConfig): number {
+  return share === 100 ? Number.POSITIVE_INFINITY : Math.ceil((connections * share) / 100)
 }
 
 function headLimitsOf({ headBytes, targetBytes }: LimitsConfig): HeadLimits {
