@@ -622,7 +622,7 @@ export class Gateway implements ClientContext, Shared {
     this.#overload.judge(nowMs)
     // For lack of a descriptor a listening socket may not have been paused.
     if (this.#overload.stage === STAGE.DEAF) this.#pauseOrResume()
-    if (isBusy || this.pool.hasIdle || this.#gates.isWatching || this.#overload.stage > STAGE.NORMAL) return 'soon'
+    if (isBusy || this.pool.hasIdle || this.#overload.stage > STAGE.NORMAL) return 'soon'
     this.#overload.rested()
     return this.#connections.size > 0 ? 'later' : 'never'
   }

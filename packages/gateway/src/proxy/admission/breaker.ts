@@ -10,6 +10,8 @@
 
 /** In which failures are compared with answers, in milliseconds. */
 const WINDOW_MS = 10_000
+/** How far apart two failures in a row can be. */
+const RUN_MS = 900_000
 
 const STATE = { CLOSED: 0, OPEN: 1, HALF_OPEN: 2 } as const
 type State = (typeof STATE)[keyof typeof STATE]
@@ -23,6 +25,8 @@ export class Breaker {
   #failures = 0
   #answers = 0
   #windowMs = 0
+  /** When it failed last. */
+  #failedMs = 0
   /** When one may try. */
   #tryMs = 0
 
@@ -32,7 +36,7 @@ export class Breaker {
 
   /** Whether it knows of nothing that matters. */
   isForgettable(nowMs: number): boolean {
-    return this.isClosed && this.#run === 0 && nowMs - this.#windowMs > WINDOW_MS
+    return this.isClosed && nowMs - this.#failedMs > (this.#run === 0 ? WINDOW_MS : RUN_MS)
   }
 
   /** In how many milliseconds one may try; 0 when it may now. */
@@ -60,6 +64,8 @@ export class Breaker {
   failed(isTry: boolean, failuresMax: number, pauseMs: number, nowMs: number): boolean {
     // What was under way when it opened says nothing new.
     if (this.#state === STATE.OPEN || (this.#state === STATE.HALF_OPEN && !isTry)) return false
+    if (nowMs - this.#failedMs > RUN_MS) this.#run = 0
+    this.#failedMs = nowMs
     if (nowMs - this.#windowMs > WINDOW_MS) {
       this.#windowMs = nowMs
       this.#failures = 0

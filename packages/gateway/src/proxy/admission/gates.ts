@@ -108,11 +108,6 @@ export class Gates {
     for (const gate of this.#gates.values()) this.#forget(gate)
   }
 
-  /** Whether there is something that `sweep` is to look at. */
-  get isWatching(): boolean {
-    return this.#breakers > 0
-  }
-
   #gateOf(service: string): Gate {
     const known = this.#gates.get(service)
     if (known !== undefined) return known
@@ -132,7 +127,7 @@ export class Gates {
   }
 
   #forget(gate: Gate): void {
-    if (gate.isIdle()) this.#gates.delete(gate.service)
+    if (gate.isIdle() && this.#gates.get(gate.service) === gate) this.#gates.delete(gate.service)
   }
 }
 
