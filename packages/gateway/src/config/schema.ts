@@ -304,7 +304,7 @@ const overload = z.strictObject({
   }),
   memory: option(whole({ min: 1, max: 90 }).prefault(90), {
     description:
-      "the same in percent of the memory that Node.js's heap may have, or, if that is nearer, of what the control group of the daemon may have",
+      "the same in percent of the memory that Node.js's heap may have, or, if that is nearer, of MemoryMax of the daemon's systemd unit",
   }),
   'event-loop-delay': option(duration({ minMs: 10, maxMs: 60_000 }).prefault('1s'), {
     description:

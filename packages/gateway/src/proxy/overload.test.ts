@@ -148,6 +148,24 @@ test('stage 4: nothing is accepted, until there is room again', DEADLINE, async 
   await reach(all, 0)
 })
 
+test(
+  'a worker whose event loop is late again and again notices it, and when it is not any more',
+  DEADLINE,
+  async (t) => {
+    const all = await fixture(t, { limits: { connectTimeoutMs: 400 }, overload: { eventLoopDelayMs: 20 } })
+    const peer = all.client()
+    peer.write('GET')
+    while (all.gateway.overloadStage < 3) {
+      const endMs = performance.now() + 150
+      while (performance.now() < endMs);
+      await nextTurn()
+    }
+    const { resource, limit } = await last(all)
+    assert.deepEqual([resource, limit], ['event-loop-delay', 20])
+    while (all.gateway.overloadStage > 0) await all.stages.next()
+  },
+)
+
 /** The line of the next request that had this status. */
 async function lineOf(all: Fixture, status: number): Promise<AccessFields> {
   for (;;) {

@@ -1,9 +1,9 @@
 // How much memory this process uses of what it may have: of Node.js's heap, which ends the process when it is full, and of the control
-// group, whose processes the kernel ends. What is nearer to its end counts. Resident memory says less: it stays for long after a burst, and
-// has no limit of its own to be compared with.
+// group of its systemd unit, whose processes the kernel ends. What is nearer to its end counts. Resident memory says less: it stays for long
+// after a burst, and has no limit of its own to be compared with. Other groups are not only the gateway's.
 
 import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { getHeapStatistics } from 'node:v8'
 import type { Use } from './overload.ts'
 
@@ -17,7 +17,7 @@ const NOTHING: Use = Object.freeze({ used: 0, limit: Number.POSITIVE_INFINITY })
 /** Files of a control group: version 2, and before it version 1. */
 interface GroupFiles {
   readonly root: string
-  /** The group's path in what `/proc/self/cgroup` says. */
+  /** The unit's path in what `/proc/self/cgroup` says. */
   readonly pattern: RegExp
   readonly limit: string
   readonly used: string
@@ -25,17 +25,23 @@ interface GroupFiles {
   readonly spare: RegExp
 }
 
+interface Group {
+  readonly directory: string
+  readonly files: GroupFiles
+  readonly limit: number
+}
+
 const VERSIONS: readonly GroupFiles[] = [
   {
     root: '/sys/fs/cgroup',
-    pattern: /^0::(\/.*)$/m,
+    pattern: /^0::(\/.*\.service)(?:\/.*)?$/m,
     limit: 'memory.max',
     used: 'memory.current',
     spare: /^inactive_file (\d+)$/m,
   },
   {
     root: '/sys/fs/cgroup/memory',
-    pattern: /^\d+:memory:(\/.*)$/m,
+    pattern: /^\d+:memory:(\/.*\.service)(?:\/.*)?$/m,
     limit: 'memory.limit_in_bytes',
     used: 'memory.usage_in_bytes',
     spare: /^total_inactive_file (\d+)$/m,
@@ -44,10 +50,14 @@ const VERSIONS: readonly GroupFiles[] = [
 
 /** See the head of this file. */
 export class MemoryUse {
-  readonly #group: { readonly directory: string; readonly files: GroupFiles; readonly limit: number } | null =
-    findGroup()
+  readonly #group: Group | null
   #groupUse: Use = NOTHING
   #readMs = Number.NEGATIVE_INFINITY
+
+  /** @param root where the system's files are, for tests */
+  constructor(root: string = '/') {
+    this.#group = findGroup(root)
+  }
 
   /** @param nowMs on a clock that does not go back */
   at(nowMs: number): Use {
@@ -69,18 +79,14 @@ export class MemoryUse {
   }
 }
 
-/** The nearest group around this process that has a limit. */
-function findGroup(): { directory: string; files: GroupFiles; limit: number } | null {
-  const groups = read('/proc/self/cgroup')
+/** The group of the unit that this process is of, if it has a limit. */
+function findGroup(root: string): Group | null {
+  const groups = read(join(root, 'proc/self/cgroup'))
   for (const files of VERSIONS) {
-    const [, path] = files.pattern.exec(groups) ?? []
-    if (path === undefined) continue
-    for (let inner = path; ; inner = dirname(inner)) {
-      const directory = join(files.root, inner)
-      const limit = Number(read(join(directory, files.limit)))
-      if (limit > 0 && limit < NO_LIMIT) return { directory, files, limit }
-      if (inner === dirname(inner)) break
-    }
+    const [, path = ''] = files.pattern.exec(groups) ?? []
+    const directory = join(root, files.root, path)
+    const limit = path === '' ? 0 : Number(read(join(directory, files.limit)))
+    if (limit > 0 && limit < NO_LIMIT) return { directory, files, limit }
   }
   return null
 }
