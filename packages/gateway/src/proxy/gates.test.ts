@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { OPEN_POLICY, Policies, type PolicySetting } from '../model/policy.ts'
 import { NO_LIMITS, type ServiceLimits } from '../model/service-limits.ts'
 import { until } from '../transport/testing/peers.ts'
@@ -14,6 +15,7 @@ import {
   READER_ID,
   request,
   response,
+  ROOT_ID,
   statusOf,
 } from './testing/fixture.ts'
 import { Arrivals, type Peer } from './testing/peer.ts'
@@ -286,6 +288,53 @@ test('a session makes as many requests a second as it may, and is told when it m
   // The other session has not asked.
   peer.write(readers('/other'))
   assert.equal(statusOf(await peer.message()), 200)
+})
+
+test('whatever becomes of requests, no turn is lost', DEADLINE, async (t) => {
+  const all = await fixture(t, { policies: limited({ requests: 2, queue: 1000 }) })
+  const got = requestsOf(await all.service('svc'))
+  const serve = async (): Promise<void> => {
+    for (;;) {
+      const { path, connection } = await got.next()
+      if (path === '/die') connection.destroy()
+      else if (path === '/half') connection.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal')
+      else if (path === '/none') connection.write('HTTP/1.1 nonsense\r\n\r\n')
+      else if (path === '/ws')
+        connection.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ws\r\n\r\n')
+      else if (path !== '/last') connection.write(response('x'))
+    }
+  }
+  serve().catch(() => {})
+  const paths = ['/answer', '/die', '/half', '/none', '/ws']
+  const peers: Peer[] = []
+  // Node.js cannot reset what it has ended.
+  const leave = (index: number): void => {
+    if (index % 9 === 0) peers[index]?.destroy()
+    else peers[index]?.socket.resetAndDestroy()
+  }
+  for (let index = 0; index < 400; index++) {
+    const path = paths[index % paths.length] ?? ''
+    const upgrade = path === '/ws' ? 'Connection: Upgrade\r\nUpgrade: ws\r\n' : ''
+    const peer = ask(all, index % 3 === 0 ? readers(path) : request('GET', path, upgrade))
+    peers.push(peer)
+    // Some leave before, some while, and some after they are served.
+    if (index % 7 === 0) await nextTurn()
+    if (index % 4 === 0) leave(index >> 1)
+    if (index % 9 === 0) peer.end()
+  }
+  for (let index = 0; index < peers.length; index++) {
+    if (index % 5 === 0) await nextTurn()
+    leave(index)
+  }
+  const inFlight = all.counters.place('xengate_requests_in_flight', 'svc')
+  await until(() => all.gateway.connections === 0 && all.counters.cells[inFlight] === 0, 'the end of all')
+  await queued(all, 0)
+  assert.equal(all.sessions.find(ROOT_ID, all.gateway.clock.nowMs)?.underWay, 0)
+  const last = [ask(all, request('GET', '/last')), ask(all, request('GET', '/last'))]
+  await until(() => all.counters.cells[inFlight] === 2, 'both turns')
+  ask(all, request('GET', '/last'))
+  await queued(all, 1)
+  for (const peer of last) assert.equal(peer.pending, '')
 })
 
 // ── the breaker ──
