@@ -3,7 +3,7 @@
 //
 // A request that passes a gate has a turn, which it gives back when it is over, whatever ends it. Turns are of this worker alone.
 
-import type { Counters, ServiceCounters } from '../../metrics/counters.ts'
+import { type Counters, OTHER, type ServiceCounters } from '../../metrics/counters.ts'
 import type { LimitHits } from '../../metrics/limit-hits.ts'
 import type { LogEvent } from '../../logging/event.ts'
 import type { ServiceLimits } from '../../model/service-limits.ts'
@@ -60,7 +60,7 @@ export class Gates {
     const waitMs = this.#rates.take(entry, name, rate, clock.nowMs)
     if (waitMs === 0) return null
     this.#overflowed(service, 'session-rate')
-    limits.hit('service-session-rate', name)
+    limits.hit('service-session-rate', name === OTHER ? null : name)
     return retryIn(SESSION_RATE, waitMs)
   }
 
@@ -222,13 +222,16 @@ class Gate {
   pump(limits: ServiceLimits): void {
     if (this.#isPumping) return
     this.#isPumping = true
-    while (this.#queue.size > 0 && (limits.requests === 0 || this.#active < limits.requests)) {
-      const next = this.#queue.take()
-      if (next === undefined) break
-      const leave = this.#leave(limits)
-      this.#waited(next, typeof leave === 'string' ? this.#begin(leave) : leave)
+    try {
+      while (this.#queue.size > 0 && (limits.requests === 0 || this.#active < limits.requests)) {
+        const next = this.#queue.take()
+        if (next === undefined) break
+        const leave = this.#leave(limits)
+        this.#waited(next, typeof leave === 'string' ? this.#begin(leave) : leave)
+      }
+    } finally {
+      this.#isPumping = false
     }
-    this.#isPumping = false
   }
 
   /** A turn is over. */
