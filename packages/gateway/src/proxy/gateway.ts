@@ -79,7 +79,7 @@ export interface GatewayOptions extends GatewaySettings, JournalOptions {
   readonly idPrefix: string
   /** Told of what goes wrong outside of any request: an event's name, and the system's name of the error. */
   readonly problem: (event: string, code: string) => void
-  /** Told that most connections of a burst are gone: a moment to give back the memory that they took. */
+  /** Told that most connections of a burst are gone, or that memory is short: a moment to give back what is not used. */
   readonly burstOver: () => void
   /** Takes what is counted. */
   readonly counters: Counters
@@ -109,6 +109,8 @@ const TICK_MS_MIN = 10
 /** Connections beyond the limit that are told so, and waited for until they have read it. */
 const REFUSING_MAX = 64
 const PROBLEM_INTERVAL_MS = 10_000
+/** How often memory is given back while it is short. */
+const SHRINK_MS = 10_000
 /** How long what has just arrived may take when the gateway stops. */
 const ARRIVAL_STOPPING_MS = 500
 /** How often it is tried again to give connections away. */
@@ -149,6 +151,8 @@ export class Gateway implements ClientContext, Shared {
   /** Most connections at one time since the last burst, and since when most of them are gone. */
   #burst = 0
   #burstFellMs = Number.POSITIVE_INFINITY
+  /** When memory was given back last since it was short. */
+  #shrunkMs = Number.NEGATIVE_INFINITY
   #requests = 0
   #isDraining = false
   #isStopping = false
@@ -620,11 +624,20 @@ export class Gateway implements ClientContext, Shared {
     this.#gates.sweep()
     this.#watchBurst(nowMs)
     this.#overload.judge(nowMs)
+    this.#shrink(nowMs)
     // For lack of a descriptor a listening socket may not have been paused.
     if (this.#overload.stage === STAGE.DEAF) this.#pauseOrResume()
     if (isBusy || this.pool.hasIdle || this.#overload.stage > STAGE.NORMAL) return 'soon'
     this.#overload.rested()
     return this.#connections.size > 0 ? 'later' : 'never'
+  }
+
+  /** Much of what counts as used may be garbage, which nobody collects while there is room for more. */
+  #shrink(nowMs: number): void {
+    const { stage, resource } = this.#overload.state
+    if (stage === STAGE.NORMAL || resource !== 'memory' || nowMs - this.#shrunkMs < SHRINK_MS) return
+    this.#shrunkMs = nowMs
+    this.#options.burstOver()
   }
 
   #watchBurst(nowMs: number): void {

@@ -9,7 +9,7 @@ import type { OverloadState } from '../model/overload.ts'
 import { until } from '../transport/testing/peers.ts'
 import { test } from './testing/each-transport.ts'
 import { COOKIE, type Fixture, fixture, type FixtureOptions, request, response, statusOf } from './testing/fixture.ts'
-import type { Peer } from './testing/peer.ts'
+import { Arrivals, type Peer } from './testing/peer.ts'
 
 const DEADLINE = { timeout: 60_000 }
 /** So many connections lead to stage 3. */
@@ -165,6 +165,22 @@ test(
     while (all.gateway.overloadStage > 0) await all.stages.next()
   },
 )
+
+test('where memory is short it is given back first, and not at each look', DEADLINE, async (t) => {
+  const given = new Arrivals<string>()
+  const all = await fixture(t, {
+    limits: { connectTimeoutMs: 100 },
+    overload: { memory: 1e-6 },
+    burstOver: () => given.push('back'),
+  })
+  const peer = all.client()
+  peer.write(UNKNOWN)
+  assert.match(await peer.message(), /^HTTP\/1\.1 404 /)
+  assert.equal(await given.next(), 'back')
+  assert.equal((await last(all)).resource, 'memory')
+  assert.equal(all.gateway.overloadStage, 4)
+  assert.equal(given.count, 0)
+})
 
 /** The line of the next request that had this status. */
 async function lineOf(all: Fixture, status: number): Promise<AccessFields> {
