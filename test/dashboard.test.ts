@@ -114,6 +114,34 @@ test("a service's page shows its refusals, and tries it", DEADLINE, async () => 
   assert.deepEqual(problems, [])
 })
 
+test('a service that is not asked for its failures is seen, and asked again by two presses', DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  let isWell = false
+  const name = 'com.example.failing'
+  const server = createServer((request, response) => {
+    if (isWell) response.end('well')
+    else request.socket.destroy()
+  })
+  await listen(server, daemon.place.socket(name))
+  scope.defer(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const session = await daemon.login()
+  await until(async () => ((await ask(session, name)).status === 503 ? true : undefined), 'the breaker')
+  isWell = true
+  const { page, problems } = await signedIn()
+  await page.getByRole('link', { name }).click()
+  await page.getByText('its circuit breaker is open').waitFor()
+  assert.deepEqual(await accessibilityProblems(page), [])
+  await picture(page, 'breaker')
+  await page.getByRole('button', { name: 'Ask again' }).click()
+  await page.getByRole('button', { name: 'Really ask again' }).click()
+  await page.getByText('its circuit breaker is open').waitFor({ state: 'detached' })
+  assert.equal((await ask(session, name)).status, 200)
+  assert.deepEqual(problems, [])
+})
+
 test('a session is ended by two presses, and those who end something need the token', DEADLINE, async () => {
   const session = await daemon.login()
   assert.equal((await ask(session, NAME)).status, 200)

@@ -25,6 +25,7 @@ export interface Status {
   readonly registry: { readonly kind: string; readonly isHeard: boolean }
   readonly workers: { readonly wanted: number; readonly ready: number }
   readonly transport: { readonly name: string; readonly reason: string } | null
+  readonly overload: Overload
   readonly requests: number
   readonly refusals: number
   readonly errors: number
@@ -33,6 +34,20 @@ export interface Status {
   readonly latencyMs: number | null
   readonly memoryBytes: { readonly primary: number; readonly workers: number }
   readonly warnings: readonly { readonly event: string; readonly count: number; readonly last: string }[]
+}
+
+/** What workers do against overload: each that does something, and why. */
+export interface Overload {
+  readonly stage: number
+  readonly workers: readonly {
+    readonly pid: number
+    readonly stage: number
+    readonly means: string
+    readonly resource: string
+    readonly used: number
+    readonly limit: number
+    readonly key: string
+  }[]
 }
 
 /** A service with a socket on this host, or one that other hosts have. */
@@ -46,6 +61,10 @@ export interface Service {
   readonly answers?: number
   readonly latencyTotalMs?: number
   readonly latencyMs?: number | null
+  readonly inFlight?: number
+  readonly queued?: number
+  /** Workers that do not ask it for a moment, since it has failed again and again. */
+  readonly breakerOpen?: number
   readonly hosts?: readonly string[]
 }
 
@@ -144,11 +163,17 @@ export async function read<T>(what: string): Promise<T> {
 }
 
 /** Ends something. @throws {ApiError} */
-export async function end(what: 'sessions' | 'connections', id: string): Promise<void> {
-  await ask(`${CONTROL}/${what}/${encodeURIComponent(id)}/end`, {
-    method: 'POST',
-    headers: { ...json, 'X-Xengate-Token': token },
-  })
+export function end(what: 'sessions' | 'connections', id: string): Promise<void> {
+  return act(`${what}/${encodeURIComponent(id)}/end`)
+}
+
+/** Has a service asked again that has failed again and again. @throws {ApiError} */
+export function closeBreaker(service: string): Promise<void> {
+  return act(`services/${encodeURIComponent(service)}/close-breaker`)
+}
+
+async function act(path: string): Promise<void> {
+  await ask(`${CONTROL}/${path}`, { method: 'POST', headers: { ...json, 'X-Xengate-Token': token } })
 }
 
 /** Signs in as a user of the XenAPI. @throws {ApiError} with what the XenAPI says */

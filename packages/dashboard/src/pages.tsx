@@ -3,10 +3,12 @@
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import {
+  closeBreaker,
   type Connection,
   end,
   listen,
   type LogEvent,
+  type Overload,
   read,
   type Refusal,
   type Service,
@@ -63,14 +65,29 @@ function Fact({
   )
 }
 
-function stateOf({ accepts, hosts }: Service): { readonly text: string; readonly kind: string } {
+function stateOf({ accepts, hosts, breakerOpen = 0 }: Service): { readonly text: string; readonly kind: string } {
   if (hosts !== undefined) return { text: `on ${hosts.join(', ')}`, kind: 'elsewhere' }
+  if (breakerOpen > 0) return { text: 'failing', kind: 'bad' }
   return accepts === true ? { text: 'running', kind: 'good' } : { text: 'does not answer', kind: 'bad' }
 }
 
 export function ServiceState({ service }: { readonly service: Service }): JSX.Element {
   const { text, kind } = stateOf(service)
   return <span class={`state ${kind}`}>{text}</span>
+}
+
+/** What workers do against overload, and what would be changed. */
+function OverloadNote({ overload }: { readonly overload: Overload }): JSX.Element {
+  return (
+    <div role="status">
+      {overload.workers.map(({ pid, stage, means, resource, used, limit, key }) => (
+        <p class="stale" key={pid}>
+          Overload, stage {stage} of 4 in worker {pid}: {means}. {resource} {count(Math.round(used))} of {count(limit)};
+          for more, change {key}.
+        </p>
+      ))}
+    </div>
+  )
 }
 
 export function Overview({ status, services, history }: PageProps): JSX.Element {
@@ -112,6 +129,7 @@ export function Overview({ status, services, history }: PageProps): JSX.Element 
   return (
     <>
       <h1>Overview</h1>
+      <OverloadNote overload={status.overload} />
       <dl class="facts">
         <Fact name="Requests" value={count(status.requests)} note={`since ${age(status.since)} ago`} />
         <Fact name="Refused" value={count(status.refusals)} />
@@ -188,9 +206,17 @@ export function ServicePage({ name, services, history, lost }: PageProps & { rea
           <Fact name="Requests" value={count(here.requests ?? 0)} />
           <Fact name="Refused" value={count(here.refusals ?? 0)} />
           <Fact name="Errors" value={count(here.errors ?? 0)} />
+          <Fact name="Under way" value={count(here.inFlight ?? 0)} />
+          <Fact name="Waiting" value={count(here.queued ?? 0)} />
           <Fact name="Mean time to the first byte" value={milliseconds(here.latencyMs)} />
           <Fact name="Socket" value={here.socket ?? '–'} />
         </dl>
+      )}
+      {(here?.breakerOpen ?? 0) > 0 && (
+        <p class="stale">
+          The service has failed again and again: its circuit breaker is open, and requests get 503.{' '}
+          <EndButton what={name} label="Ask again" act={() => closeBreaker(name)} />
+        </p>
       )}
       {elsewhere.length > 0 && <p>Also on {elsewhere.flatMap(({ hosts = [] }) => hosts).join(', ')}.</p>}
       <Charts series={history.of(name)} />

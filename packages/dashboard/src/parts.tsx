@@ -229,7 +229,16 @@ export function Stale({ watched }: { readonly watched: Watched<unknown> }): JSX.
 }
 
 /** A button that asks once more before it acts. */
-export function EndButton({ what, act }: { readonly what: string; readonly act: () => Promise<void> }): JSX.Element {
+export function EndButton({
+  what,
+  act,
+  label = 'End',
+}: {
+  readonly what: string
+  readonly act: () => Promise<void>
+  /** What the button says. */
+  readonly label?: string
+}): JSX.Element {
   const [step, setStep] = useState<'rest' | 'sure' | 'acting'>('rest')
   const [problem, setProblem] = useState('')
   const press = async (): Promise<void> => {
@@ -255,7 +264,7 @@ export function EndButton({ what, act }: { readonly what: string; readonly act: 
         onClick={() => void press()}
         onBlur={() => setStep((now) => (now === 'sure' ? 'rest' : now))}
       >
-        {step === 'sure' ? 'Really end' : 'End'} <span class="hidden">{what}</span>
+        {step === 'sure' ? `Really ${label.toLowerCase()}` : label} <span class="hidden">{what}</span>
       </button>
       {problem !== '' && <span role="alert">{problem}</span>}
     </span>

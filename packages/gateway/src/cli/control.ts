@@ -136,7 +136,12 @@ class HttpControl implements Control {
   }
 }
 
-const KNOWN_FAILURES: readonly FailureCode[] = ['request-unknown', 'connection-unknown', 'session-unknown']
+const KNOWN_FAILURES: readonly FailureCode[] = [
+  'request-unknown',
+  'connection-unknown',
+  'session-unknown',
+  'breaker-closed',
+]
 
 /** The error that a body tells of: the control service's, or the gateway's, which is text. */
 function errorIn(body: string): { readonly code?: string; readonly message?: string } {

@@ -52,6 +52,7 @@ export type FailureCode =
   | 'control-failed'
   | 'request-unknown'
   | 'connection-unknown'
+  | 'breaker-closed'
   | 'not-confirmed'
   | 'front-not-possible'
   | 'front-failed'
@@ -140,6 +141,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'control-failed': failed('see its log'),
   'request-unknown': failed('only the latest are remembered; the log has them all, under requestId'),
   'connection-unknown': failed('see xengate connections'),
+  'breaker-closed': failed('see xengate services, and xengate refusals'),
   'not-confirmed': failed(''),
   'front-not-possible': failed('xengate front status; or give Xengate a port of its own, with xengate host open-port'),
   'front-failed': failed('journalctl -u stunnel@xapi -u xengate, and /var/log/secure'),

@@ -43,6 +43,7 @@ export function addControl(program: Command, io: Io, onExit: OnExit): void {
   addEvents(program, io, onExit)
   addExplain(program, io, onExit)
   addConnection(program, io, onExit)
+  addService(program, io, onExit)
 }
 
 function addEvents(program: Command, io: Io, onExit: OnExit): void {
@@ -81,5 +82,20 @@ function addConnection(program: Command, io: Io, onExit: OnExit): void {
     .action(async (id: string, options: ControlOptions) => {
       const { endConnection } = await import('./commands/control.ts')
       onExit(await endConnection(id, options, io))
+    })
+}
+
+function addService(program: Command, io: Io, onExit: OnExit): void {
+  const service = program.command('service').summary('have a service asked again that has failed').helpCommand(false)
+  service.addHelpText('after', examples('xengate service close-breaker com.example.backup'))
+  withControl(service.command('close-breaker').argument('<NAME>', 'of the service, as "xengate services" shows it'))
+    .description(
+      'Has a service asked again that failed again and again, and is not asked for a moment: closes its circuit breaker in every worker. ' +
+        `When it goes on failing the breaker opens again. ${WHERE}`,
+    )
+    .addHelpText('after', examples('xengate service close-breaker com.example.backup'))
+    .action(async (name: string, options: ControlOptions) => {
+      const { closeBreaker } = await import('./commands/control.ts')
+      onExit(await closeBreaker(name, options, io))
     })
 }

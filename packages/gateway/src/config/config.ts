@@ -2,7 +2,9 @@
 
 import type { LogLevel } from '../logging/level.ts'
 import type { LimitsConfig } from '../model/limits.ts'
+import type { OverloadConfig } from '../model/overload.ts'
 import type { PolicySetting } from '../model/policy.ts'
+import type { ServiceLimits } from '../model/service-limits.ts'
 import type { TransportWanted } from '../model/transport.ts'
 import type { ValkeySettings } from '../valkey/url.ts'
 import type { XapiSettings } from '../xapi/address.ts'
@@ -28,6 +30,7 @@ export interface Config {
   /** For the authority and the registry `valkey`. */
   readonly valkey: ValkeySettings
   readonly limits: LimitsConfig
+  readonly overload: OverloadConfig
   readonly control: ControlConfig
   /** Where traces go; `null`: nowhere. */
   readonly traces: TracesConfig | null
@@ -68,6 +71,8 @@ export interface ServicesConfig {
   readonly methods: readonly string[]
   /** Whether clients' connections may be passed to services. */
   readonly channels: boolean
+  /** Of services that have no policy of their own. */
+  readonly limits: ServiceLimits
   /** Policies by service name. Look a name up with `Object.hasOwn`: `constructor` is a name too. */
   readonly policy: Readonly<Record<string, PolicySetting>>
 }

@@ -30,7 +30,12 @@ test('the sample file is a configuration with what is commented out, too', () =>
   const parsed = parseConfig(sampleWithAll(), '/')
   assert.ok(parsed.ok)
   assert.deepEqual(parsed.config.services.policy, {
-    'com.example.backup': { ...OPEN_POLICY, roles: ['pool-admin', 'pool-operator'], stripSession: true },
+    'com.example.backup': {
+      ...OPEN_POLICY,
+      roles: ['pool-admin', 'pool-operator'],
+      stripSession: true,
+      limits: { ...parsed.config.services.limits, requests: 4 },
+    },
   })
 })
 

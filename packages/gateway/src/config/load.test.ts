@@ -16,7 +16,20 @@ const DEFAULTS: Config = {
   transport: 'auto',
   workerUser: null,
   listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 }, proxyProtocol: false, ...FILE, tls: null }],
-  services: { directories: ['/var/xapi/plugin'], methods: ['GET', 'PUT', 'POST'], channels: true, policy: {} },
+  services: {
+    directories: ['/var/xapi/plugin'],
+    methods: ['GET', 'PUT', 'POST'],
+    channels: true,
+    limits: {
+      requests: 0,
+      queue: 100,
+      queueTimeoutMs: 10_000,
+      sessionRate: 0,
+      breakerFailures: 20,
+      breakerPauseMs: 5000,
+    },
+    policy: {},
+  },
   sessions: {
     authority: 'embedded',
     signInPage: false,
@@ -51,6 +64,7 @@ const DEFAULTS: Config = {
     headBytes: 16_384,
     targetBytes: 8192,
     connections: 10_000,
+    share: 75,
     headTimeoutMs: 10_000,
     idleTimeoutMs: 75_000,
     connectTimeoutMs: 5000,
@@ -60,6 +74,7 @@ const DEFAULTS: Config = {
     responseMinRate: 0,
     drainTimeoutMs: 30_000,
   },
+  overload: { descriptors: 90, memory: 90, eventLoopDelayMs: 1000 },
   control: { metrics: null, dashboard: true, health: false },
   traces: null,
   log: { level: 'info', access: true, to: 'stdout', audit: false, syslog: '/dev/log' },
@@ -70,6 +85,16 @@ const DEFAULTS: Config = {
     dataSources: false,
     metricsDirectory: '/dev/shm/metrics',
   },
+}
+
+/** What the test of every option writes. */
+const LIMITED: Config['services']['limits'] = {
+  requests: 8,
+  queue: 0,
+  queueTimeoutMs: 1000,
+  sessionRate: 100,
+  breakerFailures: 3,
+  breakerPauseMs: 30_000,
 }
 
 let directory: string
@@ -120,6 +145,13 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       directories = ["plugin", "/var/lib/xcp/plugin"]
       methods = ["GET", "PATCH"]
       channels = false
+      [services.limits]
+      requests = 8
+      queue = 0
+      queue-timeout = "1s"
+      session-rate = 100
+      breaker-failures = 3
+      breaker-pause = "30s"
       [services.policy."com.example.backup"]
       roles = ["pool-admin"]
       strip-session = true
@@ -128,6 +160,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       roles = { GET = ["read-only"], PATCH = ["pool-operator", "vm-admin"] }
       reuse = "always"
       cut-transfers = false
+      limits = { requests = 4, breaker-failures = 0 }
       [services.policy.constructor]
       [sessions]
       authority = "xapi"
@@ -160,6 +193,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       head-bytes = 4096
       target-bytes = 1024
       connections = 7
+      share = 50
       head-timeout = "250ms"
       idle-timeout = "1m"
       connect-timeout = "2s"
@@ -168,6 +202,10 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       request-min-rate = 100
       response-min-rate = 200
       drain-timeout = "0s"
+      [overload]
+      descriptors = 80
+      memory = 70
+      event-loop-delay = "250ms"
       [control]
       metrics = "unix:metrics.sock"
       dashboard = false
@@ -216,15 +254,23 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
         directories: [join(directory, 'plugin'), '/var/lib/xcp/plugin'],
         methods: ['GET', 'PATCH'],
         channels: false,
+        limits: LIMITED,
         policy: {
-          'com.example.backup': { ...OPEN_POLICY, roles: ['pool-admin'], stripSession: true, channels: false },
+          'com.example.backup': {
+            ...OPEN_POLICY,
+            limits: LIMITED,
+            roles: ['pool-admin'],
+            stripSession: true,
+            channels: false,
+          },
           'by-method': {
             ...OPEN_POLICY,
+            limits: { ...LIMITED, requests: 4, breakerFailures: 0 },
             roles: { GET: ['read-only'], PATCH: ['pool-operator', 'vm-admin'] },
             reuse: 'always',
             cutTransfers: false,
           },
-          constructor: OPEN_POLICY,
+          constructor: { ...OPEN_POLICY, limits: LIMITED },
         },
       },
       sessions: {
@@ -270,6 +316,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
         headBytes: 4096,
         targetBytes: 1024,
         connections: 7,
+        share: 50,
         headTimeoutMs: 250,
         idleTimeoutMs: 60_000,
         connectTimeoutMs: 2000,
@@ -279,6 +326,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
         responseMinRate: 200,
         drainTimeoutMs: 0,
       },
+      overload: { descriptors: 80, memory: 70, eventLoopDelayMs: 250 },
       control: { metrics: { kind: 'unix', path: join(directory, 'metrics.sock') }, dashboard: false, health: true },
       traces: { endpoint: 'https://collector.example/v1/traces', sample: 0.25 },
       log: { level: 'debug', access: false, to: 'syslog', audit: true, syslog: join(directory, 'log.sock') },

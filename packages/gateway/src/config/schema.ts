@@ -7,6 +7,7 @@ import * as z from 'zod'
 import { SERVICE_NAME_PATTERN, isServiceName } from '@xengate/channel/contract'
 import { LOG_LEVELS } from '../logging/level.ts'
 import { ROLES } from '../model/role.ts'
+import type { ServiceLimits } from '../model/service-limits.ts'
 import { TRANSPORTS } from '../model/transport.ts'
 import type { ListenAddress } from './addresses.ts'
 import type { Config, ListenConfig } from './config.ts'
@@ -79,6 +80,40 @@ const listen = z.strictObject({
   }),
 })
 
+/** What a service may be asked at once; in a policy each is that of `[services.limits]` unless it is given. */
+const serviceLimits = {
+  requests: option(whole({ min: 0, max: 1_000_000 }), {
+    description:
+      'requests and WebSockets that a service has at once from each worker; more wait for their turn; 0: any',
+  }),
+  queue: option(whole({ min: 0, max: 100_000 }), {
+    description: 'requests that may wait for their turn in each worker, by turns of their sessions; more get 503',
+  }),
+  'queue-timeout': option(duration(TIMEOUT), { description: 'how long one may wait for its turn, then 503' }),
+  'session-rate': option(whole({ min: 0, max: 1_000_000 }), {
+    description:
+      'requests a second that one session may make to a service by each worker, and as many at once after a pause; more get 503; 0: any',
+  }),
+  'breaker-failures': option(whole({ min: 0, max: 1_000_000 }), {
+    description:
+      'after so many failures in a row, or so many that are half of all in 10 s, a service is not asked for a moment: its requests get 503; failures are no connection, 502 and 504 of the gateway, and not what the service answers; 0: never',
+  }),
+  'breaker-pause': option(duration(TIMEOUT), {
+    description: 'for how long; then one request tries whether the service is well again',
+  }),
+}
+
+const limitsOfServices = z.strictObject({
+  requests: serviceLimits.requests.prefault(0),
+  queue: serviceLimits.queue.prefault(100),
+  'queue-timeout': serviceLimits['queue-timeout'].prefault('10s'),
+  'session-rate': serviceLimits['session-rate'].prefault(0),
+  'breaker-failures': serviceLimits['breaker-failures'].prefault(20),
+  'breaker-pause': serviceLimits['breaker-pause'].prefault('5s'),
+})
+
+const limitsOfPolicy = z.strictObject(serviceLimits).partial()
+
 const policy = z.strictObject({
   roles: option(z.union([roles, z.record(methodName(), roles)], ROLES_WANTED).optional(), {
     description: `who may: roles (${ROLES.join(', ')}; a higher one includes a lower) or a table of roles by method, where a method that is not listed is denied to everyone; default: any valid session`,
@@ -97,6 +132,10 @@ const policy = z.strictObject({
   'cut-transfers': option(z.boolean().prefault(true), {
     description: 'whether requests under way are cut when their session ends; WebSockets and channels always are',
   }),
+  limits: option(limitsOfPolicy.prefault({}).meta({ title: '`{ requests = 4, … }`' }), {
+    description: 'what of [services.limits] is otherwise for this service',
+    example: { requests: 4, queue: 20 },
+  }),
 })
 
 const services = z.strictObject({
@@ -110,6 +149,10 @@ const services = z.strictObject({
     description:
       "whether clients' connections may be passed to services that take channels; never at listeners with tls",
   }),
+  limits: option(limitsOfServices.prefault({}), {
+    description:
+      'what each service may be asked at once, by each worker; connections are not passed to a service with requests or session-rate',
+  }),
   policy: option(z.record(serviceName, policy).prefault({}), {
     description: 'rules for one service, by its name',
     example: {
@@ -119,6 +162,7 @@ const services = z.strictObject({
         'strip-session': true,
         reuse: 'without-body',
         'cut-transfers': true,
+        limits: { requests: 4 },
       },
     },
   }),
@@ -226,6 +270,10 @@ const limits = z.strictObject({
   connections: option(whole({ min: 1, max: 1_000_000 }).prefault(10_000), {
     description: "clients' connections of each worker",
   }),
+  share: option(whole({ min: 1, max: 100 }).prefault(75), {
+    description:
+      'percent of connections that one address of clients may have (an IPv6 network of 64 bits counts as one, the loopback as none), and that requests of one session may take; more get 503',
+  }),
   'head-timeout': option(duration(TIMEOUT).prefault('10s'), {
     description: 'from the first byte of a request to the end of its head; also from the connection to the first byte',
   }),
@@ -247,6 +295,21 @@ const limits = z.strictObject({
   }),
   'drain-timeout': option(duration({ minMs: 0, maxMs: DAY_MS }).prefault('30s'), {
     description: 'time for requests in progress when the daemon stops or reloads',
+  }),
+})
+
+const overload = z.strictObject({
+  descriptors: option(whole({ min: 1, max: 90 }).prefault(90), {
+    description:
+      'percent of the limit of open files; at 80 % of this idle connections end sooner, at 90 % answers end their connection, from here on new requests get 503, and at 110 % nothing is accepted',
+  }),
+  memory: option(whole({ min: 1, max: 90 }).prefault(90), {
+    description:
+      "the same in percent of the memory that Node.js's heap may have, or, if that is nearer, of MemoryMax of the daemon's systemd unit",
+  }),
+  'event-loop-delay': option(duration({ minMs: 10, maxMs: 60_000 }).prefault('1s'), {
+    description:
+      'the same of how late a worker is, for two seconds in a row: at half of this, at 75 %, from here on, and at twice as much',
   }),
 })
 
@@ -354,6 +417,9 @@ const file = z
     }),
     valkey: option(valkey.prefault({}), { description: 'for the authority and the registry valkey' }),
     limits: option(limits.prefault({}), { description: 'what is bounded, and by how much' }),
+    overload: option(overload.prefault({}), {
+      description: 'what is done, in steps, when a worker has too little of something',
+    }),
     control: option(control.prefault({}), { description: 'how the gateway is watched' }),
     traces: option(traces.prefault({}), { description: 'spans of requests, for OpenTelemetry' }),
     log: option(log.prefault({}), { description: 'the log, on standard output' }),
@@ -418,12 +484,14 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       directories: s.directories.map((path) => resolve(directory, path)),
       methods: [...new Set(s.methods)],
       channels: s.channels,
+      limits: toServiceLimits(s.limits),
       policy: mapValues(s.policy, (rule) => ({
         roles: rule.roles ?? null,
         stripSession: rule['strip-session'],
         channels: rule.channels,
         reuse: rule.reuse,
         cutTransfers: rule['cut-transfers'],
+        limits: toServiceLimits({ ...s.limits, ...given(rule.limits) }),
       })),
     },
     sessions: {
@@ -461,6 +529,7 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       headBytes: l['head-bytes'],
       targetBytes: l['target-bytes'],
       connections: l.connections,
+      share: l.share,
       headTimeoutMs: l['head-timeout'],
       idleTimeoutMs: l['idle-timeout'],
       connectTimeoutMs: l['connect-timeout'],
@@ -469,6 +538,11 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       requestMinRate: l['request-min-rate'],
       responseMinRate: l['response-min-rate'],
       drainTimeoutMs: l['drain-timeout'],
+    },
+    overload: {
+      descriptors: input.overload.descriptors,
+      memory: input.overload.memory,
+      eventLoopDelayMs: input.overload['event-loop-delay'],
     },
     control: {
       metrics: input.control.metrics === undefined ? null : absolute(input.control.metrics, directory),
@@ -485,6 +559,24 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
       dataSources: h['data-sources'],
       metricsDirectory: resolve(directory, h['metrics-directory']),
     },
+  }
+}
+
+function toServiceLimits(written: z.output<typeof limitsOfServices>): ServiceLimits {
+  return {
+    requests: written.requests,
+    queue: written.queue,
+    queueTimeoutMs: written['queue-timeout'],
+    sessionRate: written['session-rate'],
+    breakerFailures: written['breaker-failures'],
+    breakerPauseMs: written['breaker-pause'],
+  }
+}
+
+/** What of `table` is not undefined. */
+function given<Table extends object>(table: Table): { [Key in keyof Table]?: Exclude<Table[Key], undefined> } {
+  return Object.fromEntries(Object.entries(table).filter(([, value]) => value !== undefined)) as {
+    [Key in keyof Table]?: Exclude<Table[Key], undefined>
   }
 }
 

@@ -37,7 +37,11 @@ const CATALOGUE = {
   ],
   xengate_gateway_duration_seconds: ['histogram', 'What the gateway itself took of a relayed request', ['phase']],
   xengate_requests_in_flight: ['gauge', 'Requests and tunnels that are with a service now', ['service']],
-  xengate_queued: ['gauge', 'Requests that wait for a connection to the service now', ['service']],
+  xengate_queued: [
+    'gauge',
+    'Requests that wait for their turn at the service, or for a connection to it, now',
+    ['service'],
+  ],
   xengate_request_bytes_total: ['counter', "Bytes of requests' bodies, without framing", ['service']],
   xengate_response_bytes_total: ['counter', "Bytes of responses' bodies, without framing", ['service']],
   xengate_requests_cut_total: [
@@ -59,6 +63,12 @@ const CATALOGUE = {
     'Connections to services that could not be had',
     ['service', 'reason'],
   ],
+  xengate_service_overflow_total: [
+    'counter',
+    "Requests that were refused for a service's limits, or by its breaker",
+    ['service', 'reason'],
+  ],
+  xengate_breaker_open: ['gauge', 'Workers in which the breaker of the service is open', ['service']],
   xengate_channels: ['gauge', "Clients' connections that services have now", ['service']],
   xengate_channels_passed_total: ['counter', 'Connections that services have taken', ['service']],
   xengate_channels_refused_total: ['counter', 'Connections that services were offered and did not take', ['service']],
@@ -72,6 +82,7 @@ const CATALOGUE = {
   xengate_config_last_reload_success_timestamp_seconds: ['gauge', 'When a configuration was taken last', []],
   xengate_event_loop_delay_seconds: ['histogram', 'How late the clock of a worker that is busy ticks', ['process']],
   xengate_limit_hits_total: ['counter', 'How often a limit was reached', ['limit']],
+  xengate_overload_stage: ['gauge', 'What a worker does against overload: 0 nothing, to 4', ['process']],
   xengate_workers: ['gauge', 'Worker processes now', ['state']],
   xengate_log_events_total: ['counter', 'Warnings and errors in the log', ['level', 'event']],
   xengate_log_event_last_timestamp_seconds: ['latest', 'When a warning or an error was logged last', ['event']],

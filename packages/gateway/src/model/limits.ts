@@ -6,6 +6,8 @@ export interface LimitsConfig {
   readonly targetBytes: number
   /** For each worker. */
   readonly connections: number
+  /** Percent of these that clients of one address may have, and that requests of one session may be under way on. */
+  readonly share: number
   readonly headTimeoutMs: number
   readonly idleTimeoutMs: number
   readonly connectTimeoutMs: number

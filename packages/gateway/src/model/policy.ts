@@ -1,6 +1,7 @@
 // Who may use which service: the configuration's `[services.policy."<name>"]`, made ready for one look-up a request.
 
 import { type Role, roleIncludes } from './role.ts'
+import { NO_LIMITS, type ServiceLimits } from './service-limits.ts'
 
 /** What the configuration says about one service. */
 export interface PolicySetting {
@@ -14,31 +15,43 @@ export interface PolicySetting {
   readonly reuse: 'without-body' | 'always'
   /** Whether transfers under way end with their session. */
   readonly cutTransfers: boolean
+  readonly limits: ServiceLimits
 }
 
-/** Policy of every service that has none of its own. */
+/** Policy of every service that has none of its own, where nothing is limited. */
 export const OPEN_POLICY: PolicySetting = Object.freeze({
   roles: null,
   stripSession: false,
   channels: true,
   reuse: 'without-body',
   cutTransfers: true,
+  limits: NO_LIMITS,
 })
 
 /** The policies in force. */
 export class Policies {
   readonly #byName: ReadonlyMap<string, PolicySetting>
   readonly #allowsChannels: boolean
+  /** Of services that have none of their own. */
+  readonly #others: PolicySetting
 
-  /** @param allowsChannels whether connections may be passed to any service */
-  constructor(settings: Readonly<Record<string, PolicySetting>>, allowsChannels: boolean) {
+  /**
+   * @param allowsChannels whether connections may be passed to any service
+   * @param limits of services that have no policy of their own
+   */
+  constructor(
+    settings: Readonly<Record<string, PolicySetting>>,
+    allowsChannels: boolean,
+    limits: ServiceLimits = NO_LIMITS,
+  ) {
     this.#byName = new Map(Object.entries(settings))
     this.#allowsChannels = allowsChannels
+    this.#others = { ...OPEN_POLICY, limits }
   }
 
   /** Policy of the service `name`. */
   of(name: string): PolicySetting {
-    return this.#byName.size === 0 ? OPEN_POLICY : (this.#byName.get(name) ?? OPEN_POLICY)
+    return this.#byName.size === 0 ? this.#others : (this.#byName.get(name) ?? this.#others)
   }
 
   /** Whether connections may be passed under `policy`: what is passed cannot be stripped of the session id. */

@@ -8,6 +8,7 @@ import { bootTimeMs, nodeSeries, processSeries } from '../metrics/processes.ts'
 import { type Series, seriesOf } from '../metrics/sums.ts'
 import { version } from '../version.ts'
 import type { TransportSaid } from './messages.ts'
+import type { WorkerOverload } from './worker-group.ts'
 
 /** What is looked at. */
 export interface Looked {
@@ -15,6 +16,8 @@ export interface Looked {
   readonly transport: TransportSaid | null
   readonly workerPids: readonly number[]
   readonly readyPids: readonly number[]
+  /** Stages of overload, by process id. */
+  readonly overloads: readonly WorkerOverload[]
   /** Null where nobody can tell. */
   readonly sessions: number | null
 }
@@ -25,8 +28,10 @@ export class Looks {
   /** By process id, so that a worker keeps its name as long as it lives. */
   readonly #slots = new Map<number, number>()
 
-  seriesOf({ config, transport, workerPids, readyPids, sessions }: Looked): readonly Series[] {
+  seriesOf({ config, transport, workerPids, readyPids, overloads, sessions }: Looked): readonly Series[] {
     const { authority } = config.sessions
+    const named = this.#named(workerPids)
+    const names = new Map(named)
     return [
       seriesOf('xengate_build_info', 1, version(), process.version, transport?.name ?? ''),
       seriesOf('xengate_workers', readyPids.length, 'ready'),
@@ -34,7 +39,10 @@ export class Looks {
       ...(sessions === null ? [] : [seriesOf('xengate_sessions', sessions, authority)]),
       ...certificateSeries(config),
       ...processSeries(process.pid, 'primary', this.#bootMs),
-      ...this.#named(workerPids).flatMap(([pid, name]) => processSeries(pid, name, this.#bootMs)),
+      ...overloads.map(({ pid, overload }) =>
+        seriesOf('xengate_overload_stage', overload?.stage ?? 0, names.get(pid) ?? ''),
+      ),
+      ...named.flatMap(([pid, name]) => processSeries(pid, name, this.#bootMs)),
       ...nodeSeries('primary'),
     ]
   }

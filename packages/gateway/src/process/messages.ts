@@ -2,6 +2,7 @@
 
 import type { Passage } from '@xengate/channel'
 import type { Config } from '../config/config.ts'
+import type { OverloadState } from '../model/overload.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Question, Told } from './control/questions.ts'
 import type { EndedTask } from '../proxy/journal.ts'
@@ -100,6 +101,8 @@ export type ToPrimary =
   /** It serves. `transport`: how it has its connections, and why so, in words. */
   | { readonly type: 'ready'; readonly transport: TransportSaid }
   | { readonly type: 'here' }
+  /** It is at this stage of overload from now on. */
+  | { readonly type: 'overload'; readonly overload: OverloadState }
   | { readonly type: 'told'; readonly question: number; readonly told: Told[keyof Told] }
   /** What was logged, while somebody listens: lines of JSON. */
   | { readonly type: 'logged'; readonly lines: readonly string[] }

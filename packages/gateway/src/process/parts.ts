@@ -8,6 +8,8 @@ import type { Config, PoolConfig } from '../config/config.ts'
 import { Audit } from '../logging/audit.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
+import { LimitHits } from '../metrics/limit-hits.ts'
+import type { LimitName } from '../model/limit-names.ts'
 import { hostOf } from '../model/origin.ts'
 import type { Identity } from '../sessions/accounts/identity.ts'
 import { isNarrow, makeStateDirectory } from '../state-directory.ts'
@@ -86,7 +88,9 @@ export async function openParts(
   const passage = openThePassage()
   await takeStateDirectory(config.stateDir)
   if (isNarrow(config.stateDir)) log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
-  const backends = await Backends.open(config, log, (changes) => groups.placesChanged(changes))
+  const limits = new LimitHits(statistics.own, (event) => log.warn(event))
+  const limited = (limit: LimitName): void => limits.hit(limit)
+  const backends = await Backends.open(config, log, limited, (changes) => groups.placesChanged(changes))
   closers.defer(() => backends.close())
   const broker = new SessionBroker(
     backends.authority,
@@ -104,6 +108,10 @@ export async function openParts(
   backends.start(link !== null)
   const stopping = new AbortController()
   const signedLog = watchedLog(log, ({ event, ...particulars }) => {
+    if (event === 'xenapi-busy') {
+      limits.hit('calls', null, Number(particulars['refused']))
+      return
+    }
     countSignIn(statistics, config, event)
     audit?.act(event, particulars)
   })
@@ -222,8 +230,8 @@ function xenApiPool(
   }
 }
 
-/** What the XenAPI's log tells of who signs in: for the audit and the counts as well. */
-const SIGNED: ReadonlySet<string> = new Set(['sign-in', 'sign-in-failed', 'sign-out'])
+/** What the XenAPI's log tells of who signs in, for the audit and the counts as well; and of calls that are too many. */
+const SIGNED: ReadonlySet<string> = new Set(['sign-in', 'sign-in-failed', 'sign-out', 'xenapi-busy'])
 
 /** @param signed told of each such event */
 function watchedLog(log: Log, signed: (event: LogEvent) => void): XenApiLog {

@@ -189,6 +189,7 @@ class Primary implements GroupListener {
       isAuthorityHeard: authority,
       isRegistryHeard: registry,
       startedMs: this.#startedMs,
+      overloads: groups.overloads,
       statistics: this.#statistics,
     })
   }

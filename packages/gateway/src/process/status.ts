@@ -3,12 +3,15 @@
 
 import type { Config } from '../config/config.ts'
 import { type AllCounts, type Counts, NO_COUNTS } from '../metrics/counts.ts'
+import type { Series } from '../metrics/sums.ts'
+import { OVERLOAD_KEYS, STAGE, STAGE_TEXTS } from '../model/overload.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { FoundService } from '../services/local-services.ts'
 import { build, version } from '../version.ts'
 import { privateBytes } from './memory.ts'
 import type { TransportSaid } from './messages.ts'
 import type { Statistics } from './statistics.ts'
+import type { WorkerOverload } from './worker-group.ts'
 
 /** What a status is made from. */
 export interface StatusSource {
@@ -25,6 +28,7 @@ export interface StatusSource {
   readonly isAuthorityHeard: boolean
   readonly isRegistryHeard: boolean
   readonly startedMs: number
+  readonly overloads: readonly WorkerOverload[]
   readonly statistics: Statistics
 }
 
@@ -56,6 +60,7 @@ export function statusOf(source: StatusSource): Readonly<Record<string, unknown>
     pid: process.pid,
     workers: { wanted: source.workersWanted, ready: source.readyPids.length, pids: source.workerPids },
     transport: source.transport,
+    overload: shownOverload(source.overloads),
     ...shown(statistics.counts.all),
     memoryBytes: { primary: privateBytes(), workers: workersMemoryBytes(source.workerPids) },
     warnings: statistics.problems.map(({ event, count, lastMs }) => ({
@@ -66,18 +71,65 @@ export function statusOf(source: StatusSource): Readonly<Record<string, unknown>
   }
 }
 
+/** The highest stage of the workers, and each that is not at 0, with why. */
+function shownOverload(overloads: readonly WorkerOverload[]): Readonly<Record<string, unknown>> {
+  const workers = overloads.flatMap(({ pid, overload }) => {
+    if (overload === null || overload.stage === STAGE.NORMAL) return []
+    return [{ pid, ...overload, means: STAGE_TEXTS[overload.stage], key: OVERLOAD_KEYS[overload.resource] }]
+  })
+  const stage = workers.reduce((most, one) => Math.max(most, one.stage), 0)
+  return { stage, means: STAGE_TEXTS[stage], workers }
+}
+
+/** What a service has now, in all workers. */
+export interface Busyness {
+  /** Requests and tunnels. */
+  inFlight: number
+  /** Requests that wait for it. */
+  queued: number
+  /** Workers that do not ask it for a moment, since it has failed again and again. */
+  breakerOpen: number
+}
+
+const IDLE: Busyness = { inFlight: 0, queued: 0, breakerOpen: 0 }
+
+const BUSYNESS: Readonly<Partial<Record<Series['name'], keyof Busyness>>> = {
+  xengate_requests_in_flight: 'inFlight',
+  xengate_queued: 'queued',
+  xengate_breaker_open: 'breakerOpen',
+}
+
+/** By service. */
+export function busynessOf(series: readonly Series[]): ReadonlyMap<string, Busyness> {
+  const all = new Map<string, Busyness>()
+  for (const { name, values, total } of series) {
+    const field = BUSYNESS[name]
+    const [service] = values
+    if (field === undefined || service === undefined) continue
+    all.set(service, { ...(all.get(service) ?? IDLE), [field]: total[0] })
+  }
+  return all
+}
+
 /** Answers `GET /services`: those that have a socket here, and those that are expected to. */
 export function servicesOf(
   found: readonly FoundService[],
   expected: readonly string[],
   counts: AllCounts['services'],
+  busyness: ReadonlyMap<string, Busyness>,
 ): readonly unknown[] {
   const missing = expected
     .filter((name) => !found.some((service) => service.name === name))
     .map((name) => ({ name, path: null, accepts: false }))
   return [...found, ...missing]
     .toSorted((one, other) => (one.name < other.name ? -1 : 1))
-    .map(({ name, path, accepts }) => ({ name, socket: path, accepts, ...shown(counts.get(name) ?? NO_COUNTS) }))
+    .map(({ name, path, accepts }) => ({
+      name,
+      socket: path,
+      accepts,
+      ...shown(counts.get(name) ?? NO_COUNTS),
+      ...(busyness.get(name) ?? IDLE),
+    }))
 }
 
 /** Services on other hosts of the pool, and where. */

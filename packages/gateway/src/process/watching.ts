@@ -18,7 +18,7 @@ import { createDashboardServer } from './dashboard/server.ts'
 import { signOutAt } from './dashboard/sign-out.ts'
 import { type Parts, workerAccount, xenapiPathIn } from './parts.ts'
 import { closeServer, retireServer } from './servers.ts'
-import { elsewhere, servicesOf } from './status.ts'
+import { busynessOf, elsewhere, servicesOf } from './status.ts'
 
 /** What is asked of the primary. */
 export interface WatchedPrimary {
@@ -64,12 +64,13 @@ export class Watching {
     statistics.onRead(async () => {
       // What cannot be asked now is left out.
       const sessions = (await backends.xenapi?.authority.count().catch(() => null)) ?? null
-      const { pids: workerPids, readyPids } = groups
+      const { pids: workerPids, readyPids, overloads } = groups
       return looks.seriesOf({
         config: this.#config,
         transport: this.#primary.transport(),
         workerPids,
         readyPids,
+        overloads,
         sessions,
       })
     })
@@ -150,7 +151,8 @@ export class Watching {
   async #services(): Promise<readonly unknown[]> {
     const { backends, statistics } = this.#parts
     const found = await backends.localServices()
-    return servicesOf(found, this.#config.host.expectedServices, statistics.counts.services)
+    const counts = statistics.counts.services
+    return servicesOf(found, this.#config.host.expectedServices, counts, busynessOf(statistics.series))
   }
 
   /** Without the service all else goes on: its directory may come later, as services do. */

@@ -6,6 +6,7 @@ import type { Config, ListenConfig } from '../config/config.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
+import type { OverloadState } from '../model/overload.ts'
 import type { Session } from '../model/session.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import type { ServiceChanges } from '../services/registry.ts'
@@ -63,6 +64,12 @@ export interface GroupListener {
   deserted(): void
   /** The program's files are another version's: no more workers can be had. */
   otherBuild(): void
+}
+
+/** A worker, and its stage of overload; null as long as it never had another than 0. */
+export interface WorkerOverload {
+  readonly pid: number
+  readonly overload: OverloadState | null
 }
 
 /** What a group is made from. */
@@ -138,6 +145,13 @@ export class WorkerGroup {
   /** Those of them that serve. */
   get readyPids(): readonly number[] {
     return [...this.#workers].flatMap(({ pid, isReady }) => (isReady ? (pid ?? []) : []))
+  }
+
+  /** How those that serve are, by their process ids. */
+  get overloads(): readonly WorkerOverload[] {
+    return [...this.#workers].flatMap(({ pid, isReady, overload }) =>
+      isReady && pid !== undefined ? [{ pid, overload }] : [],
+    )
   }
 
   /** How they have their connections, as the one that was ready last said; null before that. */
@@ -274,6 +288,9 @@ export class WorkerGroup {
   #heard(worker: WorkerProcess, message: ToPrimary): void {
     switch (message.type) {
       case 'here':
+        break
+      case 'overload':
+        worker.overload = message.overload
         break
       case 'told':
         worker.told(message.question, message.told)

@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Question, Told } from './control/questions.ts'
-import type { WorkerGroup } from './worker-group.ts'
+import type { WorkerGroup, WorkerOverload } from './worker-group.ts'
 
 /** See the head of this file. */
 export class WorkerGroups {
@@ -25,6 +25,11 @@ export class WorkerGroups {
 
   get readyPids(): readonly number[] {
     return [...this.#groups].flatMap(({ readyPids }) => readyPids)
+  }
+
+  /** How those that serve are. */
+  get overloads(): readonly WorkerOverload[] {
+    return [...this.#groups].flatMap(({ overloads }) => overloads)
   }
 
   /** Starts a group, which from its first request on has to hear of endings. @throws when it cannot serve; it is gone then */

@@ -7,6 +7,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { OverloadState } from '../model/overload.ts'
 import { build } from '../version.ts'
 import type { Account } from './account.ts'
 import type { ToPrimary, ToWorker, TransportSaid } from './messages.ts'
@@ -35,6 +36,8 @@ export class WorkerProcess {
   isReady = false
   /** How it has its connections; null before it serves. */
   transport: TransportSaid | null = null
+  /** Its stage of overload; null as long as it never had another than 0. */
+  overload: OverloadState | null = null
   /** Beats since it said anything. What is counted is beats and not time: a machine that stood still is no fault of the worker's. */
   silentBeats = 0
   /** The descriptors that it was given, by their numbers there. */

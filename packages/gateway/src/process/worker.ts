@@ -18,6 +18,7 @@ import { Greetings } from '../proxy/heads/greetings.ts'
 import { TlsCredentials } from '../proxy/arrival/tls-credentials.ts'
 import type { TlsPair } from '../transport/tls-pair.ts'
 import { CONTROL_SERVICE } from '../model/control-service.ts'
+import { OVERLOAD_KEYS, type OverloadState, type Stage, STAGE_TEXTS } from '../model/overload.ts'
 import { Policies } from '../model/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../model/session.ts'
@@ -28,6 +29,7 @@ import type { Spans } from '../tracing/spans.ts'
 import type { Question, Told } from './control/questions.ts'
 import { controlPolicy } from './control/policy.ts'
 import { dashboardPathIn } from './dashboard/path.ts'
+import { descriptorLimit } from './descriptors.ts'
 import { collectGarbage } from './garbage.ts'
 import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
 
@@ -184,6 +186,9 @@ class Worker {
       problem: (event, code) => this.#log.error({ event, code }),
       burstOver: collectGarbage,
       counters,
+      descriptorsMax: descriptorLimit(),
+      overloaded: (state, before) => this.#overloaded(state, before),
+      say: (level, event) => this.#log[level](event),
       taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
     })
     this.#staleGraceMs = config.sessions.staleGraceMs
@@ -193,7 +198,7 @@ class Worker {
 
   /** What of a configuration the gateway takes while it runs. */
   #settingsOf(config: Config): GatewaySettings {
-    const { services, limits, log, control, sessions } = config
+    const { services, limits, overload, log, control, sessions } = config
     return {
       limits,
       methods: services.methods,
@@ -203,10 +208,27 @@ class Worker {
       hasSignInPage: sessions.signInPage,
       hasHealth: control.health,
       beginSpan: this.#spans?.begin ?? null,
+      overload,
       debug: this.#log.isLogged('debug') ? (event) => this.#log.debug(event) : null,
       access: requestsOf(log, this.#log, this.#audit),
       channel: channelsOf(log, this.#log, this.#audit),
     }
+  }
+
+  /** Says what is done from now on, why, and what would be changed for it. */
+  #overloaded(state: OverloadState, before: Stage): void {
+    const { stage, resource, used, limit } = state
+    this.#log[stage > before ? 'warn' : 'info']({
+      event: 'overload',
+      stage,
+      before,
+      means: STAGE_TEXTS[stage],
+      resource,
+      used: Math.round(used),
+      limit,
+      key: OVERLOAD_KEYS[resource],
+    })
+    this.#tell({ type: 'overload', overload: state })
   }
 
   /** Takes what of a newer configuration needs no new worker. */
@@ -340,6 +362,8 @@ class Worker {
         return recent.find(question.id) ?? null
       case 'end':
         return this.#gateway.endConnection(question.id)
+      case 'close-breaker':
+        return this.#gateway.closeBreaker(question.id)
     }
   }
 
@@ -463,5 +487,5 @@ function channelsOf({ access }: LogConfig, log: Log, audit: Audit | null): ((fie
 
 function policiesOf(services: ServicesConfig): Policies {
   const policy = { ...services.policy, [CONTROL_SERVICE]: controlPolicy(services.policy[CONTROL_SERVICE]) }
-  return new Policies(policy, services.channels)
+  return new Policies(policy, services.channels, services.limits)
 }

@@ -171,6 +171,23 @@ async function secured(t: TestContext, options: Parameters<typeof fixture>[1] = 
   return { ...f, tlsDirectory, events, secure }
 }
 
+test('over TLS, too, an address has its share, and who is beyond it can read why', DEADLINE, async (t) => {
+  const limits = { connections: 4, share: 25 }
+  const { secure, said } = await secured(t, { limits, listener: { hasProxyHeader: true } })
+  const from = (address: string): Promise<Peer> => secure({}, `PROXY TCP4 ${address} 127.0.0.1 1000 80\r\n`)
+  const first = await from('192.0.2.1')
+  first.write('GET /x HTTP/1.1\r\nHost: h\r\n\r\n')
+  assert.match(await first.message(), /^HTTP\/1\.1 404 /)
+  const second = await from('192.0.2.1')
+  second.write('GET /x HTTP/1.1\r\nHost: h\r\n\r\n')
+  assert.match(await second.message(), /^HTTP\/1\.1 503 [^]*This address has as many connections/)
+  await second.ended()
+  assert.equal((await said.next())['limit'], 'connections-of-address')
+  const third = await from('192.0.2.2')
+  third.write('GET /x HTTP/1.1\r\nHost: h\r\n\r\n')
+  assert.match(await third.message(), /^HTTP\/1\.1 404 /)
+})
+
 test('over TLS requests are served as over plain connections, and the service is told', DEADLINE, async (t) => {
   const { secure, service } = await secured(t)
   const svc = await service('svc')

@@ -8,6 +8,8 @@ import type { TestContext } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type ChannelOffer, closeDescriptor, receiveChannel } from '@xengate/channel'
 import { OPEN_POLICY, Policies } from '../model/policy.ts'
+import { NO_LIMITS } from '../model/service-limits.ts'
+import { until } from '../transport/testing/peers.ts'
 import { test } from './testing/each-transport.ts'
 import { COOKIE, type Fixture, fixture, type FixtureOptions, request, response, ROOT_ID } from './testing/fixture.ts'
 import { Arrivals, Peer } from './testing/peer.ts'
@@ -466,5 +468,54 @@ test(
     peer.write(request('GET', '/'))
     const offered = await passed.next()
     assert.match(offered.received, /^GET /)
+  },
+)
+
+test('a service that had failed is well again when it takes a connection', DEADLINE, async (t) => {
+  const limits = { ...NO_LIMITS, breakerFailures: 1, breakerPauseMs: 1 }
+  const { client, passed, service, said } = await setting(t, { policies: { svc: { ...OPEN_POLICY, limits } } })
+  const svc = await service('svc')
+  const peer = client()
+  peer.write(request('GET'))
+  refuse(await passed.next())
+  const connection = await svc.connections.next()
+  await connection.until('\r\n\r\n')
+  connection.destroy()
+  assert.match(await peer.message(), /^HTTP\/1\.1 502 /)
+  assert.equal((await said.next())['event'], 'breaker-opened')
+  // Until the pause is over nothing is offered either.
+  while (passed.count === 0) {
+    peer.write(request('GET'))
+    await until(() => passed.count > 0 || peer.pending.includes('\r\n\r\n'), 'an answer or an offer')
+    if (passed.count === 0) assert.match(await peer.message(), /^HTTP\/1\.1 503 /)
+  }
+  const of = await passed.next()
+  const taken = of.accept()
+  assert.equal((await said.next())['event'], 'breaker-closed')
+  taken.write(response('taken'))
+  assert.match(await peer.message(), /taken$/)
+})
+
+test(
+  'no connection is passed to a service whose requests are counted; what was passed before stays',
+  DEADLINE,
+  async (t) => {
+    const { client, passed, service, gateway } = await setting(t)
+    const svc = await service('svc')
+    const first = client()
+    first.write(request('GET'))
+    const of = await passed.next()
+    const taken = of.accept()
+    taken.write(response('one'))
+    await first.message()
+    gateway.useServices(new Policies({}, true, { ...NO_LIMITS, requests: 5, queue: 5, queueTimeoutMs: 1000 }), METHODS)
+    const second = client()
+    second.write(request('GET'))
+    const connection = await svc.connections.next()
+    await connection.until('\r\n\r\n')
+    connection.write(response('two'))
+    assert.match(await second.message(), /two$/)
+    taken.write('more')
+    assert.equal(await first.bytes(4), 'more')
   },
 )

@@ -3,8 +3,11 @@
 import { isDeepStrictEqual } from 'node:util'
 import { FieldLines, type HeadLimits, RequestHead, ResponseHead } from '@xengate/http1'
 import { CLIENT, type Counters, ListenerCounters } from '../metrics/counters.ts'
+import { LimitHits } from '../metrics/limit-hits.ts'
 import type { LimitsConfig } from '../model/limits.ts'
+import { type OverloadConfig, type OverloadState, STAGE, type Stage } from '../model/overload.ts'
 import { reasonFields } from '../logging/access.ts'
+import type { LogEvent } from '../logging/event.ts'
 import type { Policies } from '../model/policy.ts'
 import type { ReasonName } from '../model/reasons.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
@@ -12,7 +15,9 @@ import type { SessionEntry, SessionTable } from '../sessions/table.ts'
 import type { AcceptedHandle } from '../transport/net/accepting.ts'
 import { listenForHandles } from '../transport/net/transport.ts'
 import type { ListenAt, Listening, Transport, Wire } from '../transport/transport.ts'
+import { Gates } from './admission/gates.ts'
 import { Admission, type HandlerSettings } from './admission/handler.ts'
+import { AddressCounts } from './arrival/address-counts.ts'
 import {
   type Arrival,
   type ArrivalFault,
@@ -33,10 +38,11 @@ import type { Handler, Peer, Shared } from './exchange/ports.ts'
 import { Request } from './exchange/request.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './heads/field-ids.ts'
 import type { Greetings } from './heads/greetings.ts'
-import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
+import { ADDRESS_BUSY, CONNECTIONS_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
 import { type JournalOptions, type JournalSettings, RequestJournal } from './journal.ts'
 import type { ConnectionRecord } from './records.ts'
-import { ServicePool } from './upstream/pool.ts'
+import { OverloadWatch } from './overload/watch.ts'
+import { NO_DESCRIPTORS, ServicePool } from './upstream/pool.ts'
 import { type Front, ServiceTarget } from './upstream/target.ts'
 
 /** What a gateway takes while it runs: see `configure`. */
@@ -45,6 +51,7 @@ export interface GatewaySettings extends JournalSettings, HandlerSettings {
   readonly methods: readonly string[]
   readonly directories: readonly string[]
   readonly policies: Policies
+  readonly overload: OverloadConfig
 }
 
 /** What a gateway is made from. */
@@ -64,10 +71,16 @@ export interface GatewayOptions extends GatewaySettings, JournalOptions {
   readonly idPrefix: string
   /** Told of what goes wrong outside of any request: an event's name, and the system's name of the error. */
   readonly problem: (event: string, code: string) => void
-  /** Told that most connections of a burst are gone: a moment to give back the memory that they took. */
+  /** Told that most connections of a burst are gone, or that memory is short: a moment to give back what is not used. */
   readonly burstOver: () => void
   /** Takes what is counted. */
   readonly counters: Counters
+  /** How many descriptors this process may have; infinity where nobody can tell. */
+  readonly descriptorsMax: number
+  /** Told when it has too much to do, in steps, and when that is over. */
+  readonly overloaded: (state: OverloadState, before: Stage) => void
+  /** Told of limits that are hit, and of services that fail again and again. */
+  readonly say: (level: 'info' | 'warn', event: LogEvent) => void
 }
 
 /** Connections that are given to a newer gateway when nothing is asked on them. */
@@ -88,6 +101,8 @@ const TICK_MS_MIN = 10
 /** Connections beyond the limit that are told so, and waited for until they have read it. */
 const REFUSING_MAX = 64
 const PROBLEM_INTERVAL_MS = 10_000
+/** How often memory is given back while it is short. */
+const SHRINK_MS = 10_000
 /** How long what has just arrived may take when the gateway stops. */
 const ARRIVAL_STOPPING_MS = 500
 /** How often it is tried again to give connections away. */
@@ -108,6 +123,10 @@ export class Gateway implements ClientContext, Shared {
   readonly holds: Holds = new Holds()
   readonly counters: Counters
   readonly journal: RequestJournal
+  readonly #limitHits: LimitHits
+  readonly #gates: Gates
+  readonly #overload: OverloadWatch
+  readonly #addresses = new AddressCounts()
   requestHead: RequestHead
   responseHead: ResponseHead
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
@@ -124,6 +143,8 @@ export class Gateway implements ClientContext, Shared {
   /** Most connections at one time since the last burst, and since when most of them are gone. */
   #burst = 0
   #burstFellMs = Number.POSITIVE_INFINITY
+  /** When memory was given back last since it was short. */
+  #shrunkMs = Number.NEGATIVE_INFINITY
   #requests = 0
   #isDraining = false
   #isStopping = false
@@ -140,21 +161,39 @@ export class Gateway implements ClientContext, Shared {
     this.limits = limits
     this.sessions = sessions
     this.counters = options.counters
-    this.journal = new RequestJournal(this.counters, options)
     const { counters } = this
+    this.#limitHits = new LimitHits(counters, (event) => options.say('warn', event))
     const delay = counters.place('xengate_event_loop_delay_seconds', 'workers')
     this.clock = new SweepClock(
       { soonMs: tickMs(limits), laterMs: LATER_MS },
       () => this.#sweep(),
-      (lateMs) => counters.observe(delay, lateMs),
+      (lateMs) => {
+        counters.observe(delay, lateMs)
+        this.#overload.ticked(lateMs)
+      },
     )
     const { clock } = this
+    this.#gates = new Gates({
+      limitsOf: (service) => this.#admission.rules.policies.of(service).limits,
+      clock,
+      counters,
+      limits: this.#limitHits,
+      say: options.say,
+    })
+    this.journal = new RequestJournal(counters, { limits: this.#limitHits, gates: this.#gates }, options)
+    this.#overload = new OverloadWatch({
+      config: options.overload,
+      descriptorsMax: options.descriptorsMax,
+      connections: () => this.#connections.size + this.#arrivals.size + this.pool.size + this.holds.channels,
+      changed: (state, before) => this.#overloadChanged(state, before),
+    })
     const problem = (event: string, code: string): void => this.#problem(event, code)
     this.pool = new ServicePool({
       transport,
       connectTimeoutMs: limits.connectTimeoutMs,
       clock,
       counters,
+      limits: this.#limitHits,
       problem,
       debug,
     })
@@ -165,7 +204,20 @@ export class Gateway implements ClientContext, Shared {
     const hasXenapi = options.xenapiPath !== null
     this.#admission = new Admission(this, {
       ...options,
-      rules: { sessions, policies, registry, pool: this.pool, channels, clock, directories, methods, hasXenapi },
+      rules: {
+        sessions,
+        policies,
+        registry,
+        pool: this.pool,
+        channels,
+        clock,
+        directories,
+        methods,
+        hasXenapi,
+        gates: this.#gates,
+        overload: this.#overload,
+        sessionRequestsMax: shareOf(limits),
+      },
       isDraining: () => this.#isDraining,
       nextRequestId: () => this.nextRequestId(),
     })
@@ -186,7 +238,10 @@ export class Gateway implements ClientContext, Shared {
    * @param traits what is made of them
    */
   async listen(at: ListenAt, traits: ListenerTraits = PLAIN_LISTENER): Promise<number> {
-    const failed = (code: string): void => this.#problem('accept-failed', code)
+    const failed = (code: string): void => {
+      if (NO_DESCRIPTORS.has(code)) this.#limitHits.hit('descriptors')
+      this.#problem('accept-failed', code)
+    }
     const { tls } = traits
     const counted = new ListenerCounters(this.counters, traits.name)
     this.#listeners.set(traits.name, { traits, counted })
@@ -220,9 +275,10 @@ export class Gateway implements ClientContext, Shared {
   }
 
   #accept(wire: Wire, traits: ListenerTraits, counted: ListenerCounters): void {
-    if (this.#isBusy) this.#refuseBusy(wire, counted)
+    this.#overload.opening(this.clock.nowMs)
+    if (this.#isBusy) this.#refuseBusy(CONNECTIONS_BUSY, wire.source?.address ?? '', wire, counted)
     else if (!traits.hasProxyHeader && traits.greetings === null) {
-      this.#serve(wire, new ArrivedPeer(wire, null, false, traits.canPass), counted)
+      this.#serveOrRefuse(wire, new ArrivedPeer(wire, null, false, traits.canPass), counted)
     } else {
       const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
       const arrival: Arrival = new HeaderArrival(
@@ -240,9 +296,9 @@ export class Gateway implements ClientContext, Shared {
     return {
       arrived: (wire, peer, rest) => {
         // In this order: a gateway that drains is done when it has neither.
-        const connection = this.#serve(wire, peer, counted)
+        const connection = this.#serveOrRefuse(wire, peer, counted)
         this.#forget(arrival(), counted, null)
-        if (rest.length > 0) connection.bytes(rest, 0, rest.length)
+        if (rest.length > 0) connection?.bytes(rest, 0, rest.length)
       },
       failed: (fault, address) => {
         this.#forget(arrival(), counted, fault ?? 'client-closed')
@@ -251,8 +307,16 @@ export class Gateway implements ClientContext, Shared {
     }
   }
 
+  /** Makes a client of what has arrived, unless its address has as many as one may. */
+  #serveOrRefuse(wire: Wire, peer: Peer, counted: ListenerCounters): ClientConnection | null {
+    if (!this.#addresses.has(peer.address, shareOf(this.limits))) return this.#serve(wire, peer, counted)
+    this.#refuseBusy(ADDRESS_BUSY, peer.address, wire, counted)
+    return null
+  }
+
   #serve(wire: Wire, peer: Peer, counted: ListenerCounters): ClientConnection {
     this.clock.wake()
+    this.#addresses.add(peer.address, 1)
     const connection = new ClientConnection(this, wire, peer, counted)
     this.#connections.add(connection)
     this.#burst = Math.max(this.#burst, this.#connections.size)
@@ -265,6 +329,7 @@ export class Gateway implements ClientContext, Shared {
     { hasProxyHeader }: ListenerTraits,
     counted: ListenerCounters,
   ): void {
+    this.#overload.opening(this.clock.nowMs)
     const isBusy = this.#isBusy
     const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
     const arrival: Arrival = new TlsArrival(handle, tls, hasProxyHeader, deadlineMs, {
@@ -283,17 +348,16 @@ export class Gateway implements ClientContext, Shared {
 
   /** A connection is closed without a word, since there are too many. */
   #limitHit(counted: ListenerCounters): void {
-    this.counters.count('xengate_limit_hits_total', 'connections')
-    this.counters.refused(GATEWAY_BUSY.reason)
-    counted.closed(GATEWAY_BUSY.reason)
+    this.#limitHits.hit('connections')
+    this.counters.refused(CONNECTIONS_BUSY.reason)
+    counted.closed(CONNECTIONS_BUSY.reason)
   }
 
-  #refuseBusy(wire: Wire, counted: ListenerCounters): void {
-    this.counters.count('xengate_limit_hits_total', 'connections')
+  #refuseBusy(refused: Refusal, address: string, wire: Wire, counted: ListenerCounters): void {
     // Each takes a descriptor, as one that is served does: past these they are told, and not waited for.
     const lingers = this.#refusing < REFUSING_MAX
     this.#refusing++
-    this.#refuseArrival(GATEWAY_BUSY, wire.source?.address ?? '', wire, counted, lingers, () => this.#refusing--)
+    this.#refuseArrival(refused, address, wire, counted, lingers, () => this.#refusing--)
   }
 
   /** Answers a connection of which nothing was read as a request. */
@@ -447,10 +511,11 @@ export class Gateway implements ClientContext, Shared {
       this.responseHead = newResponseHead(limits)
       this.clock.setTicks({ soonMs: tickMs(limits), laterMs: LATER_MS })
     }
+    this.#overload.configure(settings.overload)
     this.pool.configure({ connectTimeoutMs: limits.connectTimeoutMs, debug })
     this.journal.configure(settings)
     this.#admission.configure(settings)
-    this.#admission.rules = { ...this.#admission.rules, directories }
+    this.#admission.rules = { ...this.#admission.rules, directories, sessionRequestsMax: shareOf(limits) }
     this.useServices(policies, methods)
   }
 
@@ -458,6 +523,7 @@ export class Gateway implements ClientContext, Shared {
   useServices(policies: Policies, methods: readonly string[]): void {
     this.#admission.rules = { ...this.#admission.rules, policies, methods }
     this.holds.judge(policies, methods)
+    this.#gates.reconfigured()
   }
 
   /** Endings of sessions may not be heard of: channels end, since on them services admit requests by themselves. */
@@ -490,8 +556,33 @@ export class Gateway implements ClientContext, Shared {
     return false
   }
 
+  /** Has a service asked again that has failed again and again. @returns whether it was not */
+  closeBreaker(service: string): boolean {
+    return this.#gates.closeBreaker(service)
+  }
+
+  get overloadStage(): Stage {
+    return this.#overload.stage
+  }
+
+  #overloadChanged(state: OverloadState, before: Stage): void {
+    this.clock.wake()
+    this.#pauseOrResume()
+    this.#options.overloaded(state, before)
+  }
+
+  /** What comes waits in the kernel while there is too little of something for it. */
+  #pauseOrResume(): void {
+    const isDeaf = this.#overload.stage === STAGE.DEAF
+    for (const listening of this.#listenings) {
+      if (isDeaf) listening.pause()
+      else listening.resume()
+    }
+  }
+
   connectionClosed(connection: ClientConnection, why: ReasonName): void {
     this.#connections.delete(connection)
+    this.#addresses.add(connection.peer.address, -1)
     const { debug } = this.#options
     if (debug !== null) {
       const { id, listener, client } = connection.record
@@ -521,10 +612,24 @@ export class Gateway implements ClientContext, Shared {
       isBusy ||= !connection.isResting(nowMs, LATER_MS)
     }
     for (const arrival of this.#arrivals) arrival.sweep(nowMs)
-    this.pool.sweep()
+    this.pool.sweep(this.#overload.stage > STAGE.NORMAL)
+    this.#gates.sweep()
     this.#watchBurst(nowMs)
-    if (isBusy || this.pool.hasIdle) return 'soon'
+    this.#overload.judge(nowMs)
+    this.#shrink(nowMs)
+    // For lack of a descriptor a listening socket may not have been paused.
+    if (this.#overload.stage === STAGE.DEAF) this.#pauseOrResume()
+    if (isBusy || this.pool.hasIdle || this.#overload.stage > STAGE.NORMAL) return 'soon'
+    this.#overload.rested()
     return this.#connections.size > 0 ? 'later' : 'never'
+  }
+
+  /** Much of what counts as used may be garbage, which nobody collects while there is room for more. */
+  #shrink(nowMs: number): void {
+    const { stage, resource } = this.#overload.state
+    if (stage === STAGE.NORMAL || resource !== 'memory' || nowMs - this.#shrunkMs < SHRINK_MS) return
+    this.#shrunkMs = nowMs
+    this.#options.burstOver()
   }
 
   #watchBurst(nowMs: number): void {
@@ -546,6 +651,11 @@ function newRequestHead({ front, limits }: Pick<GatewayOptions, 'front' | 'limit
 
 function newResponseHead(limits: LimitsConfig): ResponseHead {
   return new ResponseHead(RESPONSE_FIELDS, headLimitsOf(limits))
+}
+
+/** How many of all connections one address or session may have. */
+function shareOf({ connections, share }: LimitsConfig): number {
+  return share === 100 ? Number.POSITIVE_INFINITY : Math.ceil((connections * share) / 100)
 }
 
 function headLimitsOf({ headBytes, targetBytes }: LimitsConfig): HeadLimits {

@@ -2,9 +2,11 @@
 
 import { performance } from 'node:perf_hooks'
 import { type Counters, type ServiceCounters, WAY, XAPI } from '../metrics/counters.ts'
+import type { LimitHits } from '../metrics/limit-hits.ts'
 import type { AccessFields, ChannelFields } from '../logging/access.ts'
 import type { ReasonName } from '../model/reasons.ts'
 import type { Session } from '../model/session.ts'
+import type { Gates } from './admission/gates.ts'
 import type { ChannelRecord, Journal, Outcome, Peer } from './exchange/ports.ts'
 import type { Request } from './exchange/request.ts'
 import type { Refusal } from './heads/refusals.ts'
@@ -27,6 +29,12 @@ export interface JournalSettings {
   readonly channel: ((line: ChannelFields) => void) | null
 }
 
+/** What hears of requests that a limit or a service has failed. */
+export interface JournalWatched {
+  readonly limits: LimitHits
+  readonly gates: Gates
+}
+
 /** Who is told. */
 export interface JournalOptions extends JournalSettings {
   /** Told of tasks whose request is over; null when the gateway has no XenAPI. */
@@ -35,6 +43,8 @@ export interface JournalOptions extends JournalSettings {
 
 /** Statuses of refusals that say that the service has a socket, here or on another host. */
 const WITH_A_SOCKET: ReadonlySet<number> = new Set([302, 502, 504])
+/** Those that say that it fails. */
+const FAILURES: ReadonlySet<number> = new Set([502, 504])
 const SWITCHING_PROTOCOLS = 101
 /** See `#endOf`. */
 const RELAYS_TIMED = 16
@@ -45,10 +55,12 @@ export class RequestJournal implements Journal {
   readonly #taskEnded: JournalOptions['taskEnded']
   readonly recent: Recent = new Recent()
   readonly #counters: Counters
+  readonly #watched: JournalWatched
   #untimed = 0
 
-  constructor(counters: Counters, options: JournalOptions) {
+  constructor(counters: Counters, watched: JournalWatched, options: JournalOptions) {
     this.#counters = counters
+    this.#watched = watched
     this.#settings = options
     this.#taskEnded = options.taskEnded
   }
@@ -97,9 +109,11 @@ export class RequestJournal implements Journal {
   }
 
   #count(request: Request, outcome: Outcome, reason: ReasonName | null, nowMs: number): void {
-    const { counters, status, firstByteMs, startedMs } = request
+    const { counters, status, firstByteMs, startedMs, entry } = request
+    request.turn?.end()
     if (counters === null) return
     request.counters = null
+    if (entry !== null) entry.underWay--
     const isTunnel = status === SWITCHING_PROTOCOLS
     const ttfbMs = firstByteMs === 0 ? null : firstByteMs - startedMs
     const way = counters.name === XAPI ? WAY.FRONT : WAY.RELAY
@@ -112,7 +126,7 @@ export class RequestJournal implements Journal {
   refused(
     address: string,
     request: Request,
-    refusal: Pick<Refusal, 'status' | 'code' | 'reason' | 'host'>,
+    refusal: Pick<Refusal, 'status' | 'code' | 'reason' | 'host' | 'limit'>,
     bytesOut: number,
   ): void {
     const { access } = this.#settings
@@ -125,6 +139,7 @@ export class RequestJournal implements Journal {
     // Nothing was asked on a connection that ends without an answer.
     if (refusal.status !== 0) this.#countRefused(request, refusal.status)
     this.#counters.refused(refusal.reason)
+    if (refusal.limit !== undefined) this.#watched.limits.hit(refusal.limit)
     if (refusal.host !== undefined) this.#counters.count('xengate_redirects_total', refusal.host)
     const nowMs = performance.now()
     const elapsedMs = startedMs === 0 ? 0 : nowMs - startedMs
@@ -150,9 +165,13 @@ export class RequestJournal implements Journal {
   }
 
   #countRefused(request: Request, status: number): void {
-    const { counters, method, service, isForService } = request
+    const { counters, method, service, isForService, entry } = request
     counters?.gaveUp()
+    if (counters !== null && entry !== null) entry.underWay--
     request.counters = null
+    // Before the turn is over, which says nothing of the service.
+    if (service !== null && entry !== null && FAILURES.has(status)) this.#watched.gates.failed(service, request.turn)
+    request.turn?.end()
     const way = status === 302 ? WAY.REDIRECT : WAY.REFUSED
     const whose = counters ?? this.#whose(isForService ? service : null, status)
     whose.answered(method, status, way)

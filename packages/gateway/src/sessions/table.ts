@@ -32,6 +32,8 @@ export interface SessionEntry {
   reportedMs: number
   /** Whether it is among those whose activity is to be told. */
   isNoted: boolean
+  /** Requests that are with services now. */
+  underWay: number
   /** Unless it is `live`, nothing more may begin under it: it has ended, or nobody would tell of its end. */
   state: 'live' | 'forgotten' | 'ended'
   /** MD5 of the session id in hexadecimal digits, by which xapi's logs name a session. */
@@ -165,6 +167,7 @@ export class SessionTable {
       usedMs: Math.floor(nowMs),
       reportedMs: Math.floor(nowMs),
       isNoted: false,
+      underWay: 0,
       state: 'live',
       trackId: hash('md5', id),
       logged: null,

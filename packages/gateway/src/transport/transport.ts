@@ -102,6 +102,12 @@ export type ListenAt =
 export interface Listening {
   /** Of TCP. 0 for a Unix socket. */
   readonly port: number
+  /**
+   * Accepts nothing, until `resume`: what comes waits in the kernel, or is whoever's else listens. To be said again while it has to hold:
+   * there may be no descriptor for it. A path that this process has bound cannot be paused with net.
+   */
+  pause(): void
+  resume(): void
   /** Accepts no more. What the kernel holds is left to whoever else listens. */
   close(): void
 }

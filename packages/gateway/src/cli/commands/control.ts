@@ -81,6 +81,7 @@ const STATUS: View = {
       ['authority', heardText(authority)],
       ['registry', heardText(registry)],
       ['requests', countsText(answer)],
+      ...overloadRows(fieldsOf(answer['overload'])),
       ['memory', `${sizeText(memory?.['primary'])}, workers ${sizeText(memory?.['workers'])}`],
     ]
     const warnings = listOf(answer['warnings']).map((one) => {
@@ -98,10 +99,17 @@ const SERVICES: View = {
   lines: (answer) =>
     table(['SERVICE', 'STATE', 'REQUESTS', 'REFUSED', 'ERRORS', 'MEAN'], listOf(answer['services']), (service) => [
       textOf(service['name']),
-      Array.isArray(service['hosts']) ? service['hosts'].join(' ') : service['accepts'] === true ? 'here' : 'down',
+      serviceText(service),
       ...['requests', 'refusals', 'errors'].map((name) => textOf(service[name])),
       typeof service['latencyMs'] === 'number' ? `${service['latencyMs']} ms` : '-',
     ]),
+}
+
+function serviceText({ hosts, accepts, breakerOpen, queued }: Fields): string {
+  if (Array.isArray(hosts)) return hosts.join(' ')
+  const waiting = typeof queued === 'number' && queued > 0 ? `, ${queued} wait` : ''
+  if (typeof breakerOpen === 'number' && breakerOpen > 0) return 'BREAKER OPEN'
+  return `${accepts === true ? 'here' : 'down'}${waiting}`
 }
 
 const CONNECTIONS: View = {
@@ -197,6 +205,18 @@ function table(
   return list.length === 0 ? [] : columns([headings, ...list.map((one) => cells(fieldsOf(one)).map(printable))])
 }
 
+/** One for each worker that does something against overload: what, why, and what would be changed. */
+function overloadRows({ workers }: Fields): readonly (readonly string[])[] {
+  return listOf(workers).map((one) => {
+    const { pid, stage, means, resource, used, limit, key } = fieldsOf(one)
+    const use = `${textOf(resource)} ${Math.round(Number(used))} of ${textOf(limit)}`
+    return [
+      'overload',
+      `stage ${textOf(stage)} of 4 in worker ${textOf(pid)}: ${textOf(means)}; ${use}: ${textOf(key)}`,
+    ]
+  })
+}
+
 function heardText(fields: Fields | undefined): string {
   return `${textOf(fields?.['kind'])}${fields?.['isHeard'] === true ? '' : ', NOT HEARD'}`
 }
@@ -274,5 +294,12 @@ export async function endConnection(id: string, options: ControlOptions, io: Io)
   const control = await openControl(options, io)
   await control.ask('POST', `/connections/${encodeURIComponent(id)}/end`)
   say(io, `ended the connection ${id}`)
+  return EXIT.ok
+}
+
+export async function closeBreaker(name: string, options: ControlOptions, io: Io): Promise<number> {
+  const control = await openControl(options, io)
+  const { workers } = await control.ask('POST', `/services/${encodeURIComponent(name)}/close-breaker`)
+  say(io, `the service ${name} is asked again, by ${workers === 1 ? '1 worker' : `${textOf(workers)} workers`} more`)
   return EXIT.ok
 }

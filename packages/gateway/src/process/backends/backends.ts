@@ -71,6 +71,7 @@ export class Backends {
   readonly #said = new Map<string, BoundedMap<string, number>>()
   readonly #log: Log
   readonly #Link: typeof ValkeyLink | null
+  readonly #limited: OpenContext['limited']
   readonly #health: Health | null
   readonly #opened: OpenedAuthority
   #config: Config
@@ -84,20 +85,33 @@ export class Backends {
   #running: ReadonlySet<string> = new Set()
 
   /**
+   * @param limited told of limits that are hit
    * @param onChanged told when services on other hosts come and go
    * @throws when what stands in the state directory cannot be used
    */
-  static async open(config: Config, log: Log, onChanged: (changes: ServiceChanges) => void): Promise<Backends> {
+  static async open(
+    config: Config,
+    log: Log,
+    limited: OpenContext['limited'],
+    onChanged: (changes: ServiceChanges) => void,
+  ): Promise<Backends> {
     const makers: Makers = {
       openAuthority: await AUTHORITIES[config.sessions.authority](),
       openRegistry: await REGISTRIES[config.pool.registry](),
       Link: usesValkey(config) ? (await import('../../valkey/link.ts')).ValkeyLink : null,
       health: usesXapi(config) && config.host.alerts ? await openHealth(config, log) : null,
     }
-    return new Backends(config, log, makers, onChanged)
+    return new Backends(config, log, makers, limited, onChanged)
   }
 
-  private constructor(config: Config, log: Log, makers: Makers, onChanged: (changes: ServiceChanges) => void) {
+  private constructor(
+    config: Config,
+    log: Log,
+    makers: Makers,
+    limited: OpenContext['limited'],
+    onChanged: (changes: ServiceChanges) => void,
+  ) {
+    this.#limited = limited
     this.#config = config
     this.#log = log
     this.#Link = makers.Link
@@ -233,6 +247,7 @@ export class Backends {
     return {
       config,
       report: (event, error) => this.report(event, error),
+      limited: this.#limited,
       valkey: () => {
         if (this.#Link === null) throw new Error('neither the authority nor the registry is in Valkey')
         this.#link ??= new this.#Link({

@@ -6,7 +6,7 @@ import { identity } from '../../sessions/embedded/identity.ts'
 import type { OpenContext, OpenedAuthority } from './opened.ts'
 
 /** @throws {DatabaseError} */
-export function openEmbedded({ config, report }: OpenContext): OpenedAuthority {
+export function openEmbedded({ config, report, limited }: OpenContext): OpenedAuthority {
   const db = openDatabase(databasePath(config.stateDir))
   // Before the authority: from then on this thread waits for no other process.
   const self = identity(db)
@@ -15,6 +15,7 @@ export function openEmbedded({ config, report }: OpenContext): OpenedAuthority {
     settings: config.sessions,
     clock: Date.now,
     report: (error) => report('authority-failed', error),
+    limited,
   })
   return {
     authority,

@@ -1,6 +1,7 @@
 // What the openers of authorities and registries are given, and what they give.
 
 import type { Config } from '../../config/config.ts'
+import type { LimitName } from '../../model/limit-names.ts'
 import type { PoolRegistry } from '../../services/registry.ts'
 import type { Identity } from '../../sessions/accounts/identity.ts'
 import type { SignInAuthority } from '../../sessions/accounts/sign-in.ts'
@@ -12,6 +13,8 @@ export interface OpenContext {
   readonly config: Config
   /** Takes what happens in the background: an event's name, and the error. */
   readonly report: (event: string, error: unknown) => void
+  /** Told of limits that are hit. */
+  readonly limited: (limit: LimitName) => void
   /** The connection to Valkey that the daemon shares, made when this is first called. */
   readonly valkey: () => ValkeyLink
 }

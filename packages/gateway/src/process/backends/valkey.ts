@@ -6,13 +6,14 @@ import { uuidOf } from '../../uuid.ts'
 import type { OpenContext, OpenedAuthority, OpenedRegistry } from './opened.ts'
 
 /** Every gateway of a pool says the same of itself: the uuids come from the names. */
-export function openValkeyAuthority({ config, report, valkey }: OpenContext): OpenedAuthority {
+export function openValkeyAuthority({ config, report, limited, valkey }: OpenContext): OpenedAuthority {
   const { sessions, pool } = config
   const authority = new ValkeyAuthority({
     link: valkey(),
     pool: pool.name,
     settings: sessions,
     report: (error) => report('authority-failed', error),
+    limited,
   })
   const identity = { poolUuid: uuidOf(`pool ${pool.name}`), hostUuid: uuidOf(`host ${pool.name} ${pool.host}`) }
   return {

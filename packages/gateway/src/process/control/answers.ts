@@ -12,6 +12,7 @@
 //   POST /sessions/ID/end             ends a session, by its uuid
 //   POST /connections/ID/end          ends a connection, with what is under way on it
 //   POST /channels/ID/end             ends a channel
+//   POST /services/NAME/close-breaker has a service asked again that has failed again and again
 //
 // JSON, but for events and metrics: an object with `schema`, the version of what is in it. A later version adds fields to the same one.
 
@@ -80,6 +81,10 @@ async function answer(watched: Watched, method: string, path: string, asker: Ask
   if (verb === 'end' && id !== undefined) {
     if (method !== 'POST') return failure(405, 'method-not-allowed', 'use POST')
     return end(watched, what, id, asker)
+  }
+  if (what === 'services' && verb === 'close-breaker' && id !== undefined) {
+    if (method !== 'POST') return failure(405, 'method-not-allowed', 'use POST')
+    return closeBreaker(watched, id, asker)
   }
   if (verb !== undefined) return failure(404, 'not-found', 'nothing is here')
   if (method !== 'GET' && method !== 'HEAD') return failure(405, 'method-not-allowed', 'use GET')
@@ -263,6 +268,13 @@ async function endSession({ signIn, acted }: Watched, id: string, asker: Asker):
   }
   acted('sessions-ended', { user: record.session.user, sessions: [id], ...asker })
   return found({ ended: id })
+}
+
+async function closeBreaker({ ask, acted }: Watched, service: string, asker: Asker): Promise<ControlAnswer> {
+  const closed = (await ask({ kind: 'close-breaker', id: service })).filter((wasOpen) => wasOpen).length
+  if (closed === 0) return failure(404, 'breaker-closed', `the breaker of ${service} is not open`)
+  acted('breaker-overridden', { service, workers: closed, ...asker })
+  return found({ service, workers: closed })
 }
 
 function timeText(ms: number): string {

@@ -1,5 +1,6 @@
 // Who may use the control service.
 
+import { NO_LIMITS } from '../../model/service-limits.ts'
 import { OPEN_POLICY, type PolicySetting } from '../../model/policy.ts'
 
 /**
@@ -13,5 +14,7 @@ export function controlPolicy(configured: PolicySetting | undefined): PolicySett
     stripSession: true,
     channels: false,
     cutTransfers: true,
+    // Whoever looks for what is wrong is not kept waiting.
+    limits: NO_LIMITS,
   }
 }

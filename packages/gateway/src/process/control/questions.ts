@@ -7,7 +7,7 @@ import type { Session } from '../../model/session.ts'
 /** What is asked. */
 export interface Question<Kind extends keyof Told = keyof Told> {
   readonly kind: Kind
-  /** Of the request, or of the connection or channel that is to be ended; empty for what takes none. */
+  /** Of the request, of the connection or channel that is to be ended, or the name of the service; empty for what takes none. */
   readonly id: string
 }
 
@@ -29,6 +29,8 @@ export interface Told {
   readonly request: EndedRequest | null
   /** Ends a connection or a channel. Whether there was one. */
   readonly end: boolean
+  /** Closes the breaker of a service. Whether it was open. */
+  readonly 'close-breaker': boolean
 }
 
 /** How long a worker may take. */

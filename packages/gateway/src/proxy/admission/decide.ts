@@ -2,6 +2,8 @@
 // The order is the specification's and never depends on the service.
 
 import type { RequestHead } from '@xengate/http1'
+import { CONTROL_SERVICE } from '../../model/control-service.ts'
+import { STAGE, type Stage } from '../../model/overload.ts'
 import { isOpen, isPermitted, permittedMethods, type Policies, type PolicySetting } from '../../model/policy.ts'
 import type { ServiceRegistry } from '../../services/registry.ts'
 import { isServiceName } from '@xengate/channel/contract'
@@ -15,8 +17,10 @@ import {
   CROSS_SITE,
   elsewhere,
   GATEWAY_BUSY,
+  LOOK_UPS_BUSY,
   METHOD_CLOSED,
   methodNotAllowed,
+  OVERLOADED,
   PATH_UNKNOWN,
   type Refusal,
   ROLE_INSUFFICIENT,
@@ -27,6 +31,7 @@ import {
   SERVICE_UNKNOWN,
   SERVICE_UNNAMED,
   SERVICE_UNREACHABLE,
+  SESSION_BUSY,
   SESSION_INVALID,
   SESSION_MISSING,
 } from '../heads/refusals.ts'
@@ -36,6 +41,7 @@ import { isForService, namesTask, pathOf, serviceNameIn, XENAPI_PATHS } from '..
 import type { ServiceConnection } from '../upstream/connection.ts'
 import type { Absence, Connected, ServicePool } from '../upstream/pool.ts'
 import { ServiceTarget, type Target } from '../upstream/target.ts'
+import type { Gates } from './gates.ts'
 
 /** By what stands where a service's socket would be. */
 const ABSENT: Readonly<Record<Absence, Refusal>> = {
@@ -58,6 +64,10 @@ export interface AdmissionRules {
   readonly methods: readonly string[]
   /** Whether the gateway has a XenAPI: not when sessions are xapi's. */
   readonly hasXenapi: boolean
+  readonly gates: Gates
+  readonly overload: { readonly stage: Stage }
+  /** Requests of one session that may be with services at once. */
+  readonly sessionRequestsMax: number
 }
 
 /** What was learned for this very request while it waited. */
@@ -76,6 +86,8 @@ export type Decision =
     }
   /** Ask about this session, then decide again. */
   | { readonly kind: 'ask'; readonly id: string }
+  /** Wait for a turn at this service, then decide again. */
+  | { readonly kind: 'queue'; readonly name: string; readonly uuid: string; readonly timeoutMs: number }
   /** Connect to this service, which takes a while, then decide again. */
   | { readonly kind: 'connect'; readonly target: Target }
   /** Gather the body, and send the request to the primary: to `target`, or as a call of the XenAPI where that is null. */
@@ -123,11 +135,12 @@ export function decideDashboard(
 export function decide(
   rules: AdmissionRules,
   head: RequestHead,
-  { method, target }: Request,
+  request: Request,
   learned: Learned,
   isPassable: boolean,
   repeated: Repeated,
 ): Decision {
+  const { method, target } = request
   if (!isForService(target)) return decideXenapi(rules, method, target)
 
   const presented = presentedSession(head, target)
@@ -137,33 +150,58 @@ export function decide(
   if (answer === undefined) return { kind: 'ask', id: sessionId }
   if (answer === 'nobody') return refuse(SESSION_INVALID)
   if (answer === 'unavailable') return refuse(AUTHORITY_UNAVAILABLE)
-  if (answer === 'busy') return refuse(GATEWAY_BUSY)
+  if (answer === 'busy') return refuse(LOOK_UPS_BUSY)
   const entry = answer
   if (presented.isFromCookie && head.first(SEC_FETCH_SITE)?.toLowerCase() === 'cross-site') {
     return refuse(CROSS_SITE, null, entry)
   }
   const name = repeated.service(serviceNameIn(target))
-  return decideService(rules, head, method, target, name, sessionId, entry, learned, isPassable)
+  return decideService(rules, head, request, name, sessionId, entry, learned, isPassable)
+}
+
+/** What a request has to pass before a service is looked for, which takes a descriptor; null when it may. Asked once for each. */
+function decideTurn(
+  { gates, overload, sessionRequestsMax }: AdmissionRules,
+  request: Request,
+  name: string,
+  entry: SessionEntry,
+  { limits }: PolicySetting,
+): Decision | null {
+  // Who looks for what is wrong is let in.
+  if (overload.stage >= STAGE.REFUSE && name !== CONTROL_SERVICE) return refuse(OVERLOADED, name, entry)
+  if (entry.underWay >= sessionRequestsMax) return refuse(SESSION_BUSY, name, entry)
+  if (!gates.concerns(limits)) return null
+  const turn = gates.enter(name, limits, entry)
+  if (turn === 'queue') return { kind: 'queue', name, uuid: entry.session.uuid, timeoutMs: limits.queueTimeoutMs }
+  if (turn === null) return null
+  if ('status' in turn) return refuse(turn, name, entry)
+  request.turn = turn
+  return null
 }
 
 function decideService(
   rules: AdmissionRules,
   head: RequestHead,
-  method: string,
-  target: string,
+  request: Request,
   name: string,
   sessionId: string,
   entry: SessionEntry,
   learned: Learned,
   isPassable: boolean,
 ): Decision {
+  const { method, target } = request
   const policy = rules.policies.of(name)
   if (policy.roles !== null && !isPermitted(policy, method, entry.roles)) {
     return refuse(isOpen(policy, method) ? ROLE_INSUFFICIENT : METHOD_CLOSED, name, entry)
   }
   if (!isServiceName(name)) return refuse(name === '' ? SERVICE_UNNAMED : SERVICE_NAME_INVALID, null, entry)
 
-  const passes = isPassable && rules.policies.allowsChannel(policy) && rules.methods.includes(method)
+  if (request.turn === null && learned.connected === null) {
+    const other = decideTurn(rules, request, name, entry, policy)
+    if (other !== null) return other
+  }
+  const passes =
+    isPassable && !isCounted(policy) && rules.policies.allowsChannel(policy) && rules.methods.includes(method)
   // The end of a request that names a task is the task's: only a relay sees it.
   const isFollowed = rules.hasXenapi && namesTask(target)
   // A connection that ends with this request gains nothing by being passed.
@@ -173,6 +211,8 @@ function decideService(
   const service = new ServiceTarget(name, rules.directories)
   const connected = learned.connected ?? rules.pool.take(service, isRepeatable(head, method))
   if (connected === null) return { kind: 'connect', target: service }
+  // Nothing is wrong with a service that is not there.
+  if (connected === 'not-running') request.turn?.answered()
   if (connected === 'not-running' && passes) return pass(rules, name, sessionId, entry, policy)
   if (connected === 'unreachable') return refuse(SERVICE_UNREACHABLE, name, entry)
   if (connected === 'no-descriptors') return refuse(GATEWAY_BUSY, name, entry)
@@ -193,6 +233,11 @@ function decideService(
 /** Whether a request may be sent twice, as a relay does when the connection turns out to be gone: it is safe, and all of it is its head. */
 function isRepeatable(head: RequestHead, method: string): boolean {
   return method === 'GET' && head.contentLength <= 0 && !head.isChunked && !head.hasConnectionUpgrade
+}
+
+/** Whether the requests of a service are counted: what is passed is not seen. */
+function isCounted({ limits }: PolicySetting): boolean {
+  return limits.requests > 0 || limits.sessionRate > 0
 }
 
 function pass(

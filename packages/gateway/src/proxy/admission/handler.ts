@@ -3,6 +3,7 @@
 import { performance } from 'node:perf_hooks'
 import type { RequestHead } from '@xengate/http1'
 import type { LogEvent } from '../../logging/event.ts'
+import { STAGE } from '../../model/overload.ts'
 import type { Transport } from '../../transport/transport.ts'
 import { Channel } from '../exchange/channel.ts'
 import type { Errand } from '../exchange/errand.ts'
@@ -18,6 +19,7 @@ import {
   DRAINING,
   HEALTHY,
   malformed,
+  OVERLOADED,
   type Refusal,
   SESSION_INVALID,
   SESSION_MISSING,
@@ -112,6 +114,7 @@ export class Admission implements Handler {
         : new Request(known.id, known.startedMs)
     request.connectMs = known?.connectMs ?? 0
     request.hasWaited = known !== null
+    request.turn = known?.turn ?? null
     if (this.#options.front !== null && lacksHost(head)) {
       return this.#refuse(client, new Request(request.id, 0), malformed('host-missing'))
     }
@@ -138,6 +141,14 @@ export class Admission implements Handler {
         return this.#refuse(client, request, this.#forPerson(request, decision.refusal))
       case 'ask':
         return this.#wait(client, request, { session: decision.id }, NOTHING_LEARNED, wasDeclined)
+      case 'queue':
+        return this.#wait(
+          client,
+          request,
+          { service: decision.name, uuid: decision.uuid, timeoutMs: decision.timeoutMs },
+          learned,
+          wasDeclined,
+        )
       case 'connect':
         return this.#wait(client, request, { target: decision.target }, learned, wasDeclined)
       case 'call':
@@ -181,6 +192,9 @@ export class Admission implements Handler {
     if (this.#dashboard !== null && isForDashboard(method, target, front !== null)) {
       return decideDashboard(pool, head, request, this.#dashboard, learned)
     }
+    if (front !== null && this.rules.overload.stage >= STAGE.REFUSE) {
+      return { kind: 'refuse', refusal: OVERLOADED, name: 'xapi', entry: null }
+    }
     return front === null ? null : decideXapi(pool, head, request, this.#xapiFor(client, front), learned)
   }
 
@@ -223,7 +237,7 @@ export class Admission implements Handler {
   #wait(client: Client, request: Request, awaited: Awaited, learned: Learned, wasDeclined: boolean): Pending {
     request.isForService = isForService(request.target)
     if (request.isForService) request.service = serviceNameIn(request.target)
-    return new Pending(this.#shared, this.rules.sessions, client, request, awaited, learned, wasDeclined)
+    return new Pending(this.#shared, this.rules, client, request, awaited, learned, wasDeclined)
   }
 
   #call(head: RequestHead, target: Target, client: Client, request: Request): XenApiCall {
@@ -301,6 +315,7 @@ export class Admission implements Handler {
     request.service = target.name
     request.isForService = true
     request.isOf(entry)
+    entry.underWay++
     this.#trace(head, client, request)
     const upgrade = wantedUpgrade(head)
     const { host } = head

@@ -19,6 +19,7 @@
 import { type BodyDecoder, HEAD, type RequestHead, STEP } from '@xengate/http1'
 import { CLIENT, type ClientState, type Counters, type ListenerCounters } from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
+import { STAGE as OVERLOAD, type Stage } from '../../model/overload.ts'
 import type { ReasonName } from '../../model/reasons.ts'
 import type { Ends, Wire, WireListener } from '../../transport/transport.ts'
 import type { SweepClock } from '../clock.ts'
@@ -53,6 +54,9 @@ const LINGER_STOPPING_MS = 500
 /** How long a connection is kept without a request once the gateway drains: one may be on its way. */
 const DRAIN_GRACE_MS = 1000
 
+/** The part of the idle timeout that is left to a connection while there is too little of something. */
+const IDLE_PARTS = 10
+
 /** `#step` took nothing: what is there is kept. */
 const KEEP = -1
 
@@ -78,6 +82,8 @@ export interface ClientContext {
   readonly isDraining: boolean
   /** Whether it stops, rather than giving way to a newer one. */
   readonly isStopping: boolean
+  /** At which stage of overload the gateway is. */
+  readonly overloadStage: Stage
   /** Whether connections of this listener on which nothing is asked are given to a newer one. */
   gives(listener: string): boolean
   /** Nothing is asked on the connection. */
@@ -110,6 +116,8 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   /** While DISCARDING or LINGERING. */
   #leftover: Leftover | null = null
   readonly #rate = new RateWatch()
+  /** While IDLE: whether it ends sooner than the configuration says. */
+  #isHastened = false
   /** Whether another process has it. */
   #isGiven = false
   /** While LINGERING: whether the client was still sending a body. */
@@ -232,12 +240,17 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   }
 
   #updateReading(): void {
-    const isHeld = this.#unread !== null && (this.#state === STATE.EXCHANGE || this.wire.isFull)
+    const isHeld = this.#unread !== null && (this.#keepsEnough(this.#unread) || this.wire.isFull)
     const reads = !isHeld && !this.#isPaused
     if (reads === this.#isReading) return
     this.#isReading = reads
     if (reads) this.wire.resume()
     else this.wire.pause()
+  }
+
+  /** Whether what is kept has to be taken before more is read. */
+  #keepsEnough(unread: Buffer): boolean {
+    return this.#state === STATE.EXCHANGE && unread.length > (this.#exchange?.unreadBytesMax ?? 0)
   }
 
   // ── a request ──
@@ -318,12 +331,14 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   /** Why no other request follows on the connection. */
   #lastWhy(isPersistent: boolean): ReasonName {
     if (this.#context.isDraining) return 'gateway-stopped'
+    if (this.#context.overloadStage >= OVERLOAD.CLOSE) return 'overloaded'
     return isPersistent && !this.hasEnded ? 'connection-spent' : 'last-request'
   }
 
   #enterIdle(): void {
     this.#enter(STATE.IDLE)
     this.#leftover = null
+    this.#isHastened = false
     const { idleTimeoutMs } = this.#context.limits
     // The rest of an answer may wait for its reader: then the grace begins when that is gone.
     const isLeaving = this.#isLeaving && !this.wire.isPending
@@ -402,7 +417,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
 
   canKeep(request: Request, isBodyComing: boolean, readsOn: boolean): boolean {
     if (!request.isPersistent || this.hasEnded) return false
-    if (this.#isLeaving) return false
+    if (this.#isLeaving || this.#context.overloadStage >= OVERLOAD.CLOSE) return false
     if (!isBodyComing) return true
     const isCertain = !request.expectsContinue || request.hasContinued
     const left = request.decoder?.left ?? -1
@@ -519,7 +534,17 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     if (this.#state === STATE.IDLE && this.#isLeaving && !wire.isPending) {
       this.#deadlineMs = Math.min(this.#deadlineMs, nowMs + DRAIN_GRACE_MS)
     }
+    if (this.#context.overloadStage > OVERLOAD.NORMAL) this.#endSooner(nowMs)
     if (nowMs >= this.#deadlineMs) this.#timedOut()
+  }
+
+  /** There is too little of something: nothing is asked here, and it is not waited for as long as usual. */
+  #endSooner(nowMs: number): void {
+    if (this.#state !== STATE.IDLE || this.wire.isPending) return
+    const patienceMs = this.#context.limits.idleTimeoutMs / IDLE_PARTS
+    if (this.#deadlineMs <= nowMs + patienceMs) return
+    this.#deadlineMs = nowMs + patienceMs
+    this.#isHastened = true
   }
 
   /** Whether it is the client's turn to take something. */
@@ -578,11 +603,16 @@ export class ClientConnection extends CountedConnection implements Client, WireL
         break
       case STATE.IDLE:
         if (this.wire.isPending) this.cut('response-unread')
-        else this.#linger(this.#context.isDraining ? 'gateway-stopped' : 'idle-timeout')
+        else this.#linger(this.#idleWhy())
         break
       default:
         this.#giveUp('body-unwanted')
     }
+  }
+
+  #idleWhy(): ReasonName {
+    if (this.#context.isDraining) return 'gateway-stopped'
+    return this.#isHastened ? 'overloaded' : 'idle-timeout'
   }
 
   /** Ends the connection; not in order while something waits for the client, which could then look complete. */

@@ -142,6 +142,8 @@ export class Channel extends Exchange implements Held, WireListener {
     this.#state = STATE.ACCEPTED
     this.#isPassed = true
     this.#counters.channels(1)
+    this.request.turn?.answered()
+    this.request.turn?.end()
     this.#client.passed()
   }
 
@@ -209,6 +211,7 @@ export class Channel extends Exchange implements Held, WireListener {
 
   #finish(): void {
     if (this.#state === STATE.OVER) return
+    this.request.turn?.end()
     // A service may keep its descriptor, and nobody could take the connection from it once this copy is gone.
     endConnection(this.#client.wire.fd)
     this.#release()

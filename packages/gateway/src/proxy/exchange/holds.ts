@@ -21,6 +21,8 @@ export interface Held {
 /** Those of one worker. */
 export class Holds {
   readonly #byUuid = new Map<string, Set<Held>>()
+  /** How many there are that admit requests by themselves: channels, each with a connection to its service. */
+  channels = 0
 
   /** Uuids of the sessions that something lives under. */
   get uuids(): Iterable<string> {
@@ -31,6 +33,7 @@ export class Holds {
     if (held.entry === null) return
     const { uuid } = held.entry.session
     const same = this.#byUuid.get(uuid)
+    if (held.admitsByItself) this.channels++
     if (same === undefined) this.#byUuid.set(uuid, new Set([held]))
     else same.add(held)
   }
@@ -39,7 +42,7 @@ export class Holds {
     if (held.entry === null) return
     const { uuid } = held.entry.session
     const same = this.#byUuid.get(uuid)
-    same?.delete(held)
+    if (same?.delete(held) === true && held.admitsByItself) this.channels--
     if (same?.size === 0) this.#byUuid.delete(uuid)
   }
 

@@ -52,6 +52,8 @@ export abstract class Exchange {
   abstract readonly wantsBytes: boolean
   /** Whether the head that it was made of is kept, to be read and decided on again. */
   readonly holdsHead: boolean = false
+  /** Bytes that are kept unread, the head that it holds among them, before no more are read: who reads on hears when the client ends. */
+  readonly unreadBytesMax: number = 0
   /** Whether bytes pass both ways, and no requests are looked for. */
   readonly isTunnel: boolean = false
 
@@ -195,7 +197,7 @@ export interface Journal {
   refused(
     address: string,
     request: Request,
-    refusal: Pick<Refusal, 'status' | 'code' | 'reason' | 'host'>,
+    refusal: Pick<Refusal, 'status' | 'code' | 'reason' | 'host' | 'limit'>,
     bytesOut: number,
   ): void
   channelled(peer: Peer, record: ChannelRecord): void

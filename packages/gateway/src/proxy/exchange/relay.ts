@@ -280,6 +280,7 @@ export class Relay extends Exchange implements ServiceListener {
     const kind = head.bodyKind(request.method === 'HEAD')
     this.#request.status = head.status
     this.#request.firstByteMs = performance.now()
+    this.#request.turn?.answered()
     this.#response = RESPONSE.BODY
     this.#isHeadNew = true
     const isServicePersistent = head.isPersistent && kind !== BODY.CLOSE
@@ -362,6 +363,7 @@ export class Relay extends Exchange implements ServiceListener {
     }
     this.#request.status = 101
     this.#request.firstByteMs = performance.now()
+    this.#request.turn?.answered()
     this.#client.wire.text(switchText(head, upgrade))
     const tunnel = new Tunnel(this.#shared, this.#client, service, this.#request, this.#errand)
     service.take(tunnel)

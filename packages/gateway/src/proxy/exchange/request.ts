@@ -9,6 +9,14 @@ import type { Offence } from '../heads/offence.ts'
 import { pathOf, taskIn } from '../heads/target.ts'
 import type { RequestSpan } from './span.ts'
 
+/** Leave to be with a service that is limited, or that has failed: see admission/gates.ts. */
+export interface Turn {
+  /** The service has answered, or it is known that it is not there. */
+  answered(): void
+  /** The request is over; may be said again. */
+  end(): void
+}
+
 /** See the head of this file. */
 export class Request {
   /** Names the request in the response and in the log. */
@@ -40,6 +48,8 @@ export class Request {
   /** The task of the XenAPI that ends with it. */
   task: string | null = null
 
+  /** Leave to be with the service; null where it needs none. */
+  turn: Turn | null = null
   /** Where it is counted that a service has it; null while none does. */
   counters: ServiceCounters | null = null
   /** Its part of a trace; null where it is not traced. */

@@ -1,6 +1,7 @@
 // Every answer that the gateway gives itself: one catalogue, one writer.
 
 import { REASONS, type Reason, statusOfReason } from '@xengate/http1'
+import type { LimitName } from '../../model/limit-names.ts'
 import type { ReasonName } from '../../model/reasons.ts'
 
 /** An answer of the gateway's own. */
@@ -14,6 +15,8 @@ export interface Refusal {
   readonly reason: ReasonName
   /** Of another host of the pool, where the client is sent to. */
   readonly host?: string
+  /** The limit that is hit. */
+  readonly limit?: LimitName
   /** Field lines of this answer alone, each with its CRLF. */
   readonly lines: string
 }
@@ -24,9 +27,27 @@ function refusal(status: number, code: ReasonName, text: string, lines = ''): Re
 
 const RETRY_SOON = 'Retry-After: 1\r\n'
 
+/** Reasons of the codec's that say that a limit is hit. */
+const LIMIT_OF: Readonly<Partial<Record<Reason, LimitName>>> = {
+  'head-too-large': 'head-bytes',
+  'target-too-long': 'target-bytes',
+  'fields-too-many': 'head-fields',
+  'chunk-extension-too-long': 'chunk-extensions',
+}
+
+function ofLimit(refused: Refusal, limit: LimitName | undefined): Refusal {
+  return limit === undefined ? refused : { ...refused, limit }
+}
+
+/** The same, to be tried again in `ms` milliseconds, or a second at least. */
+export function retryIn(refused: Refusal, ms: number): Refusal {
+  return { ...refused, lines: `Retry-After: ${Math.max(1, Math.ceil(ms / 1000))}\r\n` }
+}
+
 /** A request that the codec refuses. */
 export function malformed(reason: Reason): Refusal {
-  return refusal(statusOfReason(reason), reason, `The request is refused: ${REASONS[reason]}.`)
+  const refused = refusal(statusOfReason(reason), reason, `The request is refused: ${REASONS[reason]}.`)
+  return ofLimit(refused, LIMIT_OF[reason])
 }
 
 /** What a load balancer is told while the gateway serves. */
@@ -115,11 +136,10 @@ export const REQUEST_SLOW: Refusal = refusal(
 )
 
 /** Of a call of the XenAPI. */
-export const BODY_TOO_LONG: Refusal = refusal(
-  413,
-  'body-too-long',
-  'The body is larger than 64 KiB: calls of the XenAPI are far shorter.',
-)
+export const BODY_TOO_LONG: Refusal = {
+  ...refusal(413, 'body-too-long', 'The body is larger than 64 KiB: calls of the XenAPI are far shorter.'),
+  limit: 'call-bytes',
+}
 
 /** Of a response under way: it is only logged. */
 export const RESPONSE_UNREAD: Refusal = refusal(408, 'response-unread', 'The client did not take the response in time.')
@@ -138,7 +158,8 @@ export const SERVICE_UNREACHABLE: Refusal = refusal(
 
 /** @param reason what is wrong with the service's response */
 export function responseInvalid(reason: Reason): Refusal {
-  return refusal(502, 'response-invalid', `The service did not answer valid HTTP/1.1: ${REASONS[reason]}.`)
+  const text = `The service did not answer valid HTTP/1.1: ${REASONS[reason]}.`
+  return ofLimit(refusal(502, 'response-invalid', text), LIMIT_OF[reason])
 }
 
 export const SWITCH_UNASKED: Refusal = refusal(
@@ -170,6 +191,71 @@ export const GATEWAY_BUSY: Refusal = refusal(
   503,
   'gateway-busy',
   'The gateway has reached its limit of connections or of pending look-ups: try again shortly.',
+  RETRY_SOON,
+)
+
+/** A session is asked about, and too many are. */
+export const LOOK_UPS_BUSY: Refusal = { ...GATEWAY_BUSY, limit: 'look-ups' }
+
+/** There are as many connections as there may be. */
+export const CONNECTIONS_BUSY: Refusal = { ...GATEWAY_BUSY, limit: 'connections' }
+
+export const ADDRESS_BUSY: Refusal = {
+  ...refusal(
+    503,
+    'address-busy',
+    'This address has as many connections as one may have: use fewer, or try again shortly.',
+    RETRY_SOON,
+  ),
+  limit: 'connections-of-address',
+}
+
+export const SESSION_BUSY: Refusal = {
+  ...refusal(
+    503,
+    'session-busy',
+    'This session has as many requests under way as one may have: wait for some of them to end.',
+    RETRY_SOON,
+  ),
+  limit: 'requests-of-session',
+}
+
+export const OVERLOADED: Refusal = refusal(
+  503,
+  'overloaded',
+  'The gateway has more to do than it can: try again shortly.',
+  RETRY_SOON,
+)
+
+/** As many wait for the service as may. */
+export const QUEUE_FULL: Refusal = refusal(
+  503,
+  'service-busy',
+  'The service has as many requests as it may have at once, and as many wait for their turn: try again shortly.',
+  RETRY_SOON,
+)
+
+export const QUEUE_SLOW: Refusal = refusal(
+  503,
+  'queue-slow',
+  'The service has as many requests as it may have at once, and the turn of this one did not come in time: try again shortly.',
+  RETRY_SOON,
+)
+
+/** The client has ended its side while its request waited for its turn. */
+export const QUEUE_LEFT: Refusal = { ...QUEUE_SLOW, reason: 'client-gone' }
+
+export const SESSION_RATE: Refusal = refusal(
+  503,
+  'session-rate',
+  'This session makes more requests a second to the service than it may: try again after the time that Retry-After says.',
+  RETRY_SOON,
+)
+
+export const BREAKER_OPEN: Refusal = refusal(
+  503,
+  'breaker-open',
+  'The service has failed again and again, and is not asked for a moment: try again after the time that Retry-After says, or see the log of the service.',
   RETRY_SOON,
 )
 

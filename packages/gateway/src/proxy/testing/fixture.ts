@@ -7,7 +7,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { Counters } from '../../metrics/counters.ts'
+import type { LogEvent } from '../../logging/event.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
+import type { OverloadConfig, OverloadState } from '../../model/overload.ts'
 import type { AccessFields, ChannelFields } from '../../logging/access.ts'
 import { Policies, type PolicySetting } from '../../model/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
@@ -30,6 +32,7 @@ const LIMITS: LimitsConfig = {
   headBytes: 16_384,
   targetBytes: 8192,
   connections: 1000,
+  share: 100,
   headTimeoutMs: 10_000,
   idleTimeoutMs: 10_000,
   connectTimeoutMs: 5000,
@@ -46,6 +49,9 @@ function session(uuid: string, user: string, role: Session['roles'][number]): Se
   return { uuid, user, subject, roles: [role], originator: 'test', isLocalSuperuser: isRoot }
 }
 
+/** What no machine reaches. */
+const NO_OVERLOAD: OverloadConfig = { descriptors: Infinity, memory: Infinity, eventLoopDelayMs: Infinity }
+
 /** What a test may set. */
 export interface FixtureOptions {
   readonly limits?: Partial<LimitsConfig>
@@ -53,6 +59,9 @@ export interface FixtureOptions {
   readonly policies?: Readonly<Record<string, PolicySetting>>
   readonly front?: Front
   readonly listener?: Partial<ListenerTraits>
+  /** What of `[overload]` is in force, and of how many descriptors. */
+  readonly overload?: Partial<OverloadConfig>
+  readonly descriptorsMax?: number
   readonly burstOver?: () => void
   /** Told of problems, none of which is expected without it. */
   readonly problem?: (event: string, code: string) => void
@@ -80,6 +89,13 @@ export interface Fixture {
   readonly accessLines: Arrivals<AccessFields>
   readonly channelLines: Arrivals<ChannelFields>
   readonly endedTasks: Arrivals<EndedTask>
+  /** Stages of overload, each when it begins. */
+  readonly stages: Arrivals<OverloadState>
+  /** What was said of limits and services. */
+  readonly said: Arrivals<LogEvent>
+  readonly counters: Counters
+  /** Clients that were made. */
+  readonly peers: readonly Peer[]
   readonly client: () => Peer
   readonly service: (name: string) => Promise<RawService>
 }
@@ -94,6 +110,8 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
   const accessLines = new Arrivals<AccessFields>()
   const channelLines = new Arrivals<ChannelFields>()
   const endedTasks = new Arrivals<EndedTask>()
+  const stages = new Arrivals<OverloadState>()
+  const said = new Arrivals<LogEvent>()
   const onQuestion =
     options.onQuestion ??
     ((id: string, answer: (found: Session | null) => void) => queueMicrotask(() => answer(live.get(id) ?? null)))
@@ -126,6 +144,10 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     counters,
     hasHealth: true,
     beginSpan: null,
+    overload: { ...NO_OVERLOAD, ...options.overload },
+    descriptorsMax: options.descriptorsMax ?? Number.POSITIVE_INFINITY,
+    overloaded: (state) => stages.push(state),
+    say: (_level, event) => said.push(event),
     access: (line) => accessLines.push(line),
     channel: (line) => channelLines.push(line),
     taskEnded: (ended) => endedTasks.push(ended),
@@ -150,6 +172,10 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     accessLines,
     channelLines,
     endedTasks,
+    stages,
+    said,
+    counters,
+    peers,
     client: () => {
       const peer = Peer.connect({ port })
       peers.push(peer)

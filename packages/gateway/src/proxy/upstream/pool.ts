@@ -7,6 +7,7 @@ import { statSync } from 'node:fs'
 import { connectSocket, READS_BODIES_MODE } from '@xengate/channel'
 import type { LogEvent } from '../../logging/event.ts'
 import type { Counters, ServiceCounters } from '../../metrics/counters.ts'
+import type { LimitHits } from '../../metrics/limit-hits.ts'
 import { NetWire } from '../../transport/net/wire.ts'
 import type { Transport, Wire } from '../../transport/transport.ts'
 import type { Clock } from '../clock.ts'
@@ -17,6 +18,8 @@ import type { Target, Where } from './target.ts'
 const IDLE_MAX = 256
 /** How long one is kept: less than the 5 s after which services on node:http close, so that they do not close first. */
 const IDLE_TIMEOUT_MS = 4000
+/** The same while there is too little of something. */
+const IDLE_SHORT_MS = 400
 /** Pauses between tries while a service's queue of connections is full. */
 const RETRY_FIRST_MS = 1
 const RETRY_LAST_MS = 50
@@ -45,7 +48,7 @@ const NOBODY_THERE: ReadonlySet<string> = new Set([
 /** The code by which connecting says that a service runs, and does not keep up with its connections. */
 const QUEUE_FULL = 'EAGAIN'
 /** Codes by which connecting says that this process, or the system, may open nothing more. */
-const NO_DESCRIPTORS = new Set(['EMFILE', 'ENFILE'])
+export const NO_DESCRIPTORS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE'])
 
 /** What a pool takes while it runs. */
 export interface PoolSettings {
@@ -59,6 +62,7 @@ export interface PoolOptions extends PoolSettings {
   readonly transport: Transport
   readonly clock: Clock
   readonly counters: Counters
+  readonly limits: LimitHits
   /** Told of what is wrong with this process. */
   readonly problem: (event: string, code: string) => void
 }
@@ -160,7 +164,7 @@ export class ServicePool {
   #failed(target: Target, code: string | null): ConnectFailure {
     if (code !== null && NO_DESCRIPTORS.has(code)) {
       this.#options.problem('descriptors-used-up', code)
-      this.#options.counters.count('xengate_limit_hits_total', 'descriptors')
+      this.#options.limits.hit('descriptors')
       return this.#countFailure(target, 'no-descriptors')
     }
     return this.#countFailure(target, code === null ? 'not-running' : 'unreachable')
@@ -237,15 +241,20 @@ export class ServicePool {
     idle.push(connection)
   }
 
+  /** How many connections there are. */
+  get size(): number {
+    return this.#open.size
+  }
+
   /** Whether there are connections that will have been idle for too long. */
   get hasIdle(): boolean {
     return this.#idle.size > 0
   }
 
-  /** Closes connections that have been idle for too long; called now and then. */
-  sweep(): void {
+  /** Closes connections that have been idle for too long; called now and then. @param isShort whether that is sooner than usual */
+  sweep(isShort: boolean): void {
     this.#unmarked.clear()
-    const oldestMs = this.#clock.nowMs - IDLE_TIMEOUT_MS
+    const oldestMs = this.#clock.nowMs - (isShort ? IDLE_SHORT_MS : IDLE_TIMEOUT_MS)
     for (const [key, idle] of this.#idle) {
       const kept = idle.filter((connection) => {
         if (connection.isUsable && connection.idleSinceMs > oldestMs) return true

@@ -1,5 +1,6 @@
 // The one way to have a password checked: through the throttle.
 
+import type { LimitName } from '../../model/limit-names.ts'
 import { AuthorityUnavailableError } from '../authority.ts'
 import { AccountError } from './errors.ts'
 import { SignInThrottle, type Attempt, type HeldUp } from './throttle.ts'
@@ -10,9 +11,15 @@ export class PasswordGate {
   readonly #users: Users
   readonly #throttle: SignInThrottle
 
-  /** @param clock one that does not go back, in ms */
-  constructor(users: Users, clock: () => number) {
+  readonly #limited: (limit: LimitName) => void
+
+  /**
+   * @param clock one that does not go back, in ms
+   * @param limited told of attempts that are refused since there are too many
+   */
+  constructor(users: Users, clock: () => number, limited: (limit: LimitName) => void) {
     this.#users = users
+    this.#limited = limited
     this.#throttle = new SignInThrottle(clock)
   }
 
@@ -23,9 +30,21 @@ export class PasswordGate {
    * @throws {AuthorityUnavailableError}
    */
   async check(user: string, password: string, clientAddress: string): Promise<UserRecord> {
+    try {
+      return await this.#check(user, password, clientAddress)
+    } catch (error) {
+      if (error instanceof AccountError && error.code === 'BUSY') this.#limited('sign-ins')
+      throw error
+    }
+  }
+
+  async #check(user: string, password: string, clientAddress: string): Promise<UserRecord> {
     // All impossible names share one key: none of them can be guessed.
     const admission = await this.#throttle.enter(isName(user) ? user : '', clientAddress)
-    if (admission.kind === 'refused') throw tooMany(admission.seconds)
+    if (admission.kind === 'refused') {
+      this.#limited('sign-in-attempts')
+      throw tooMany(admission.seconds)
+    }
     const verified = await this.#decide(admission.attempt, user, password)
     if (verified === undefined) throw wrongCredentials()
     return verified

@@ -24,6 +24,7 @@ import type { HeldUp } from '../accounts/throttle.ts'
 import { isLocalSuperuser, type UserRecord } from '../accounts/users.ts'
 import { Watchers } from '../accounts/watchers.ts'
 import { AuthorityUnavailableError, type EndedListener, type SessionAuthority } from '../authority.ts'
+import type { LimitName } from '../../model/limit-names.ts'
 import type { Session } from '../../model/session.ts'
 import { ActivityWriter } from './activity.ts'
 import { DatabaseError, integerOf, isBusy, transaction, troubleOf, whenFree } from './database.ts'
@@ -47,6 +48,8 @@ export interface EmbeddedAuthorityOptions {
   readonly uptime?: () => number
   /** Given failures of background work. Default: a warning of the process. */
   readonly report?: (error: unknown) => void
+  /** Told of limits that are hit. */
+  readonly limited?: (limit: LimitName) => void
 }
 
 /** Sessions in SQLite. See `SessionAuthority` and `SignInAuthority` for what is not described here. */
@@ -60,6 +63,7 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   readonly #passwords: PasswordGate
   readonly #clock: () => number
   readonly #report: (error: unknown) => void
+  readonly #limited: (limit: LimitName) => void
   readonly #watchers = new Watchers()
   #settings: SessionRules
   #listener: EndedListener = () => Promise.resolve()
@@ -71,14 +75,22 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   /** SQLite's counter of other connections' commits, as last seen. */
   #dataVersion = 0
 
-  constructor({ db, settings, clock, uptime = () => performance.now(), report = warn }: EmbeddedAuthorityOptions) {
+  constructor({
+    db,
+    settings,
+    clock,
+    uptime = () => performance.now(),
+    report = warn,
+    limited = () => {},
+  }: EmbeddedAuthorityOptions) {
     this.users = new UserStore(db)
     this.#db = db
     this.#rows = new SessionRows(db)
     this.#activity = new ActivityWriter(db, this.#rows)
-    this.#passwords = new PasswordGate(this.users, uptime)
+    this.#passwords = new PasswordGate(this.users, uptime, limited)
     this.#clock = clock
     this.#report = report
+    this.#limited = limited
     this.#settings = settings
     db.exec('PRAGMA busy_timeout = 0')
   }
@@ -389,8 +401,10 @@ export class EmbeddedAuthority implements SessionAuthority, SignInAuthority {
   #open(verified: UserRecord, originator: string, clientAddress: string): SignedIn {
     // Checking the password took a while: the user may be gone, or have another role, by now.
     if (this.users.byUuid(verified.uuid) === undefined) throw wrongCredentials()
-    this.#rows.deleteBeyondUser(verified.uuid, this.#settings.maxPerUser - 1)
-    this.#rows.deleteBeyondOriginator(originator, verified.uuid, this.#settings.maxPerOriginator - 1)
+    const beyondUser = this.#rows.deleteBeyondUser(verified.uuid, this.#settings.maxPerUser - 1)
+    const keep = this.#settings.maxPerOriginator - 1
+    const beyondOriginator = this.#rows.deleteBeyondOriginator(originator, verified.uuid, keep)
+    if (beyondUser + beyondOriginator > 0) this.#limited('sessions')
     const id = `OpaqueRef:${randomUUID()}`
     const nowMs = this.#clock()
     this.#rows.insert({ id, uuid: randomUUID(), userUuid: verified.uuid, originator, clientAddress, nowMs })

@@ -119,15 +119,15 @@ export class SessionRows {
     this.#deleteIdle.run(activeUntilMs)
   }
 
-  /** Deletes the user's least recently active sessions but `keep`. */
-  deleteBeyondUser(userUuid: string, keep: number): void {
-    this.#deleteBeyondUser.run(userUuid, keep)
+  /** Deletes the user's least recently active sessions but `keep`. Answers how many. */
+  deleteBeyondUser(userUuid: string, keep: number): number {
+    return Number(this.#deleteBeyondUser.run(userUuid, keep).changes)
   }
 
-  /** Deletes the originator's sessions but `keep`, those of `userUuid` first; see `DELETE_OF_ORIGINATOR`. */
-  deleteBeyondOriginator(originator: string, userUuid: string, keep: number): void {
+  /** Deletes the originator's sessions but `keep`, those of `userUuid` first; see `DELETE_OF_ORIGINATOR`. Answers how many. */
+  deleteBeyondOriginator(originator: string, userUuid: string, keep: number): number {
     const excess = integerOf(this.#countOfOriginator.get(originator) ?? {}, 'count') - keep
-    if (excess > 0) this.#deleteOfOriginator.run(originator, userUuid, excess)
+    return excess > 0 ? Number(this.#deleteOfOriginator.run(originator, userUuid, excess).changes) : 0
   }
 
   /** Uuids of sessions that were deleted, by any process, since this was last called; each is given once. */

@@ -32,6 +32,7 @@ import {
   type SessionAuthority,
 } from '../authority.ts'
 import { BoundedMap } from '../../bounded-map.ts'
+import type { LimitName } from '../../model/limit-names.ts'
 import type { Session } from '../../model/session.ts'
 import { isRole } from '../../model/role.ts'
 import { uuidOf } from '../../uuid.ts'
@@ -54,6 +55,8 @@ export interface ValkeyAuthorityOptions {
   readonly settings: SessionRules
   /** Given failures of background work. */
   readonly report: (error: unknown) => void
+  /** Told of limits that are hit. */
+  readonly limited?: (limit: LimitName) => void
 }
 
 /** See the head of this file, `SessionAuthority` and `SignInAuthority`. */
@@ -64,6 +67,7 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
   readonly #rows: SessionRows
   readonly #passwords: PasswordGate
   readonly #report: (error: unknown) => void
+  readonly #limited: (limit: LimitName) => void
   readonly #watchers = new Watchers()
   /** Uuids of sessions that workers may know, and until when their activity is written already. */
   readonly #known = new BoundedMap<string, number>(KNOWN_MAX, (uuid) => this.#forgotten([uuid], 'doubtful'))
@@ -80,13 +84,14 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
   #sweepAtMs = 0
   #isClosed = false
 
-  constructor({ link, pool, settings, report }: ValkeyAuthorityOptions) {
+  constructor({ link, pool, settings, report, limited = () => {} }: ValkeyAuthorityOptions) {
     this.users = new Users(new ValkeyUserRows(link, pool))
     this.#link = link
     this.#rows = new SessionRows(link, pool)
-    this.#passwords = new PasswordGate(this.users, () => performance.now())
+    this.#passwords = new PasswordGate(this.users, () => performance.now(), limited)
     this.#settings = settings
     this.#report = report
+    this.#limited = limited
     link.add(this)
   }
 
@@ -163,6 +168,7 @@ export class ValkeyAuthority implements SessionAuthority, SignInAuthority, Valke
       const opened = await this.#rows.open(id, verified, { originator, clientAddress }, this.#settings)
       // Checking the password took a while: the user may be gone by now.
       if (opened === undefined || !isRole(opened.role)) throw wrongCredentials()
+      if (opened.ended.length > 0) this.#limited('sessions')
       this.#end(opened.ended).catch(this.#report)
       const record = await this.#rows.byId(id)
       if (record === undefined) throw wrongCredentials()

@@ -1,6 +1,8 @@
 // Wires by node:net: everywhere, and for what only Node.js has: TLS, and connecting to TCP ports.
 
-import { createServer } from 'node:net'
+import { closeDescriptor } from '@xengate/channel'
+import { createServer, type Server } from 'node:net'
+import { duplicate, F_DUPFD_CLOEXEC } from '../ring/system.ts'
 import type { ListenAt, Listening, Transport } from '../transport.ts'
 import { type AcceptedHandle, acceptHandles } from './accepting.ts'
 import { NetWire } from './wire.ts'
@@ -28,25 +30,72 @@ export interface HandleListener {
 }
 
 /** Accepts connections as Node.js's handles. Rejects with the system's error when that cannot be. */
-export function listenForHandles(at: ListenAt, listener: HandleListener): Promise<Listening> {
-  const server = createServer()
-  const { promise, resolve, reject } = Promise.withResolvers<Listening>()
-  server.once('error', reject)
-  const listening = (): void => {
-    server.off('error', reject)
-    acceptHandles(
-      server,
-      (handle) => listener.accepted(handle),
-      (code) => listener.failed(code),
-    )
-    const address = server.address()
-    resolve({
-      port: address === null || typeof address === 'string' ? 0 : address.port,
-      close: () => void server.close(),
-    })
+export async function listenForHandles(at: ListenAt, listener: HandleListener): Promise<Listening> {
+  const listening = new NetListening('path' in at, listener)
+  await listening.open(at)
+  return listening
+}
+
+/** A listening socket of Node.js, which cannot be told to wait: it is closed, and a copy of its descriptor keeps what waits there. */
+class NetListening implements Listening {
+  readonly #isPath: boolean
+  readonly #listener: HandleListener
+  #server: Server | null = null
+  /** While it is paused; -1 else. */
+  #keptFd = -1
+
+  /** @param isPath whether it is bound to a path here, which goes when it is closed */
+  constructor(isPath: boolean, listener: HandleListener) {
+    this.#isPath = isPath
+    this.#listener = listener
   }
-  // Of a descriptor, Node.js takes the backlog only here.
-  if ('fd' in at) server.listen(at, BACKLOG, listening)
-  else server.listen({ ...at, backlog: BACKLOG }, listening)
-  return promise
+
+  open(at: ListenAt): Promise<void> {
+    const server = createServer()
+    this.#server = server
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    server.once('error', reject)
+    const listening = (): void => {
+      server.off('error', reject)
+      acceptHandles(
+        server,
+        (handle) => this.#listener.accepted(handle),
+        (code) => this.#listener.failed(code),
+      )
+      resolve()
+    }
+    // Of a descriptor, Node.js takes the backlog only here.
+    if ('fd' in at) server.listen(at, BACKLOG, listening)
+    else server.listen({ ...at, backlog: BACKLOG }, listening)
+    return promise
+  }
+
+  get port(): number {
+    const address = this.#server?.address() ?? null
+    return address === null || typeof address === 'string' ? 0 : address.port
+  }
+
+  pause(): void {
+    if (this.#server?.listening !== true || this.#isPath) return
+    const { _handle: handle } = this.#server as unknown as { readonly _handle: { readonly fd: number } }
+    const fd = duplicate(handle.fd, F_DUPFD_CLOEXEC, 0)
+    if (fd === -1) return
+    this.#keptFd = fd
+    this.#server.close()
+    this.#server = null
+  }
+
+  resume(): void {
+    if (this.#keptFd === -1) return
+    const fd = this.#keptFd
+    this.#keptFd = -1
+    this.open({ fd }).catch((error: NodeJS.ErrnoException) => this.#listener.failed(error.code ?? 'unknown'))
+  }
+
+  close(): void {
+    this.#server?.close()
+    this.#server = null
+    if (this.#keptFd !== -1) closeDescriptor(this.#keptFd)
+    this.#keptFd = -1
+  }
 }

@@ -32,6 +32,7 @@ export class RingListening implements Listening, Owner, Touched {
   readonly #slot: number
   #operationCount = 0
   #isPolled = false
+  #isPaused = false
   #isClosing = false
   #isLeft = false
   #retry: NodeJS.Timeout | null = null
@@ -55,10 +56,11 @@ export class RingListening implements Listening, Owner, Touched {
 
   submit(): void {
     const { ring } = this.#loop
-    if (this.#isClosing) {
+    if (this.#isClosing || this.#isPaused) {
       if (!this.#isPolled) return
       ring.addCancel(this.#slot, POLL, CANCEL)
     } else {
+      if (this.#isPolled) return
       const at = ring.add(OPCODE.POLL_ADD, this.#fd, this.#slot, POLL, 0, 0)
       ring.entries[at + ENTRY_OPERATION_FLAGS] = POLLIN
       this.#isPolled = true
@@ -70,12 +72,12 @@ export class RingListening implements Listening, Owner, Touched {
     this.#operationCount--
     if (operation === POLL) this.#isPolled = false
     try {
-      if (operation !== POLL || this.#isClosing) return
+      if (operation !== POLL || this.#isClosing || this.#isPaused) return
       if (result >= 0) this.#acceptAll()
       else this.#failed(getSystemErrorName(result))
     } finally {
       if (this.#isClosing) this.#leaveIfIdle()
-      else if (this.#retry === null) this.#loop.touch(this)
+      else if (this.#retry === null && !this.#isPaused) this.#loop.touch(this)
     }
   }
 
@@ -88,7 +90,7 @@ export class RingListening implements Listening, Owner, Touched {
         return
       }
       this.#accepted(accepted.fd)
-    } while (++count < ACCEPTED_MAX && !this.#isClosing && isReadable(this.#fd))
+    } while (++count < ACCEPTED_MAX && !this.#isClosing && !this.#isPaused && isReadable(this.#fd))
   }
 
   #accepted(fd: number): void {
@@ -102,6 +104,19 @@ export class RingListening implements Listening, Owner, Touched {
       this.#loop.touch(this)
     }, RETRY_MS)
     this.#listener.failed(code)
+  }
+
+  pause(): void {
+    if (this.#isPaused || this.#isClosing) return
+    this.#isPaused = true
+    this.#loop.touch(this)
+  }
+
+  resume(): void {
+    if (!this.#isPaused || this.#isClosing) return
+    this.#isPaused = false
+    // One that is being taken back brings it here by its end.
+    this.#loop.touch(this)
   }
 
   close(): void {
