@@ -46,6 +46,7 @@ export type ToWorker =
       readonly returnKey: string
       /** Where workers give connections on which nothing is asked to newer ones, and where these take them. */
       readonly passage: Passage
+      readonly isOutOfService: boolean
     }
   /** The answer to `find`: the session, null when there is none, `unavailable` when nobody can tell. */
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
@@ -86,6 +87,8 @@ export type ToWorker =
       /** Names of listeners: newer workers take connections of these on which nothing is asked. */
       readonly gives: readonly string[]
     }
+  /** The gateway is out of service, or in service again: see drain.ts. */
+  | { readonly type: 'out-of-service'; readonly isOutOfService: boolean }
   /** Earlier workers have given so many connections, one of which is there to be taken by whoever comes first. */
   | { readonly type: 'take'; readonly count: number }
 

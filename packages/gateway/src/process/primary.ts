@@ -14,6 +14,7 @@ import type { EndedTask } from '../proxy/journal.ts'
 import { version } from '../version.ts'
 import type { ActOutcome } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
+import { Drain } from './drain.ts'
 import { privateBytes } from './memory.ts'
 import { openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
 import type { Predecessor } from './predecessor.ts'
@@ -82,6 +83,7 @@ class Primary implements GroupListener {
   readonly #startedMs = Date.now()
   readonly #manager = ServiceManager.fromEnvironment(process.env)
   readonly #reloader: Reloader
+  readonly #drain: Drain
   /** What the log was told of last that is more than descriptors allow. */
   #wantedTooMany = 0
   #isStopping = false
@@ -96,14 +98,25 @@ class Primary implements GroupListener {
     this.#log = options.log
     this.#parts = parts
     this.#statistics = parts.statistics
+    this.#drain = new Drain({
+      groups: parts.groups,
+      backends: parts.backends,
+      config: () => this.#config,
+      acted: (event, particulars) => this.#acted(event, particulars),
+    })
     this.#watching = new Watching(
       parts,
       {
         status: () => this.#status(),
-        isStopping: () => this.#isStopping,
+        isDraining: () => this.#isStopping || this.#drain.isOutOfService,
         transport: () => this.#reloader.group.transport,
         acted: (event, particulars) => this.#acted(event, particulars),
-        acts: { '/reload': async () => actOf(await this.#reload()), '/upgrade': () => this.#upgrade() },
+        acts: {
+          '/reload': async () => actOf(await this.#reload()),
+          '/upgrade': () => this.#upgrade(),
+          '/drain': () => this.#unlessStopping(() => this.#drain.begin()),
+          '/drain/undo': () => this.#unlessStopping(async () => this.#drain.undo()),
+        },
       },
       options.log,
     )
@@ -189,6 +202,7 @@ class Primary implements GroupListener {
       isAuthorityHeard: authority,
       isRegistryHeard: registry,
       startedMs: this.#startedMs,
+      isOutOfService: this.#drain.isOutOfService,
       statistics: this.#statistics,
     })
   }
@@ -227,6 +241,7 @@ class Primary implements GroupListener {
       },
       sessions: broker,
       places: () => backends.places,
+      isOutOfService: () => this.#drain.isOutOfService,
       log: this.#log,
       statistics: this.#statistics,
       listener: this,
@@ -358,6 +373,10 @@ class Primary implements GroupListener {
     this.#manager.succeededBy(pid, this.urls)
     if (this.#closers !== null) this.#ended?.(this.#retire(this.#closers, start.takes))
     return { kind: 'done', said: { pid, version: newVersion } }
+  }
+
+  async #unlessStopping(act: () => Promise<ActOutcome>): Promise<ActOutcome> {
+    return this.#isStopping ? { kind: 'failed', code: 'drain-refused', message: IGNORED.stopping } : act()
   }
 
   #hindrance(): keyof typeof IGNORED | null {

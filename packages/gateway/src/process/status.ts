@@ -25,6 +25,8 @@ export interface StatusSource {
   readonly isAuthorityHeard: boolean
   readonly isRegistryHeard: boolean
   readonly startedMs: number
+  /** Whether it was taken out of service: `xengate drain`. */
+  readonly isOutOfService: boolean
   readonly statistics: Statistics
 }
 
@@ -54,6 +56,7 @@ export function statusOf(source: StatusSource): Readonly<Record<string, unknown>
     authority: { kind: config.sessions.authority, isHeard: source.isAuthorityHeard },
     registry: { kind: config.pool.registry, isHeard: source.isRegistryHeard },
     pid: process.pid,
+    outOfService: source.isOutOfService,
     workers: { wanted: source.workersWanted, ready: source.readyPids.length, pids: source.workerPids },
     transport: source.transport,
     ...shown(statistics.counts.all),

@@ -75,6 +75,8 @@ export interface WorkerGroupOptions {
   readonly sessions: SessionBroker
   /** Where services are on other hosts, now. */
   readonly places: () => ServiceChanges
+  /** Whether the gateway is out of service now. */
+  readonly isOutOfService: () => boolean
   readonly log: Log
   /** Has the memory that workers count in. */
   readonly statistics: Statistics
@@ -198,7 +200,7 @@ export class WorkerGroup {
   }
 
   #spawn(): void {
-    const { sockets, log, places, account } = this.#options
+    const { sockets, log, places, account, isOutOfService } = this.#options
     const { returns, xenapiPath, passage } = sockets
     const counters = this.#openCounters()
     if (counters === null) return
@@ -225,6 +227,7 @@ export class WorkerGroup {
       returnPath: returns.path,
       returnKey: returns.key,
       passage: { giveFd: worker.givenFds.at(-4) ?? -1, takeFd: worker.givenFds.at(-3) ?? -1 },
+      isOutOfService: isOutOfService(),
     })
   }
 
@@ -383,6 +386,11 @@ export class WorkerGroup {
   async ask<Kind extends keyof Told>(question: Question<Kind>): Promise<readonly Told[Kind][]> {
     const told = await Promise.all([...this.#workers].map((worker) => worker.ask(question)))
     return told.filter((one) => one !== undefined)
+  }
+
+  /** Tells every worker that the gateway is out of service, or in service again. */
+  outOfService(isOutOfService: boolean): void {
+    this.#tellAll({ type: 'out-of-service', isOutOfService })
   }
 
   /** Tells every worker whether somebody listens to the log's events. */

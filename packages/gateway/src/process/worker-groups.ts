@@ -68,6 +68,11 @@ export class WorkerGroups {
     for (const group of this.#groups) group.placesChanged(changes)
   }
 
+  /** Tells every worker that the gateway is out of service, or in service again. */
+  outOfService(isOutOfService: boolean): void {
+    for (const group of this.#groups) group.outOfService(isOutOfService)
+  }
+
   /** Asks every worker. */
   async ask<Kind extends keyof Told>(question: Question<Kind>): Promise<readonly Told[Kind][]> {
     const told = await Promise.all([...this.#groups].map((group) => group.ask(question)))

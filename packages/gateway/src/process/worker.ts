@@ -126,7 +126,7 @@ class Worker {
   #givenCount = 0
 
   constructor(
-    { config, countersFd, xenapiPath, returnPath, returnKey, places, passage }: StartMessage,
+    { config, countersFd, xenapiPath, returnPath, returnKey, places, passage, isOutOfService }: StartMessage,
     chosen: ChosenTransport,
     tell: (message: ToPrimary) => void,
   ) {
@@ -166,6 +166,7 @@ class Worker {
       counters,
       taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
     })
+    this.#gateway.isOutOfService = isOutOfService
     this.#staleGraceMs = config.sessions.staleGraceMs
     this.#judgeTrust()
     this.#tellIntervalMs = Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions))
@@ -283,6 +284,9 @@ class Worker {
         break
       case 'drain':
         this.#drain(message.closesIdle, message.gives)
+        break
+      case 'out-of-service':
+        this.#gateway.isOutOfService = message.isOutOfService
         break
       case 'take':
         this.#take(message.count)

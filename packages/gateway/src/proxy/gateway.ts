@@ -135,6 +135,7 @@ export class Gateway implements ClientContext, Shared {
   #burstFellMs = Number.POSITIVE_INFINITY
   #requests = 0
   #isDraining = false
+  #isOutOfService = false
   #isStopping = false
   #giving: Giving = GIVES_NOTHING
   #giveTimer: NodeJS.Timeout | undefined
@@ -175,7 +176,7 @@ export class Gateway implements ClientContext, Shared {
     this.#admission = new Admission(this, {
       ...options,
       rules: { sessions, policies, registry, pool: this.pool, channels, clock, directories, methods, hasXenapi },
-      isDraining: () => this.#isDraining,
+      isDraining: () => this.isDraining,
       nextRequestId: () => this.nextRequestId(),
     })
     this.requestHead = newRequestHead(options)
@@ -186,8 +187,16 @@ export class Gateway implements ClientContext, Shared {
     return this.#admission
   }
 
+  /** Whether connections end with their next response, unless somebody takes them. */
   get isDraining(): boolean {
-    return this.#isDraining
+    return this.#isDraining || this.#isOutOfService
+  }
+
+  /** Out of service, what comes is served as before, but no connection is kept, and none is passed to a service. */
+  set isOutOfService(isOutOfService: boolean) {
+    this.#isOutOfService = isOutOfService
+    this.clock.wake()
+    for (const connection of this.#connections) connection.drain()
   }
 
   /**
@@ -524,7 +533,7 @@ export class Gateway implements ClientContext, Shared {
 
   #sweep(): NextSweep {
     const { nowMs } = this.clock
-    let isBusy = this.#isDraining || this.#arrivals.size > 0 || this.#burst >= BURST_CONNECTIONS
+    let isBusy = this.isDraining || this.#arrivals.size > 0 || this.#burst >= BURST_CONNECTIONS
     for (const connection of this.#connections) {
       connection.sweep(nowMs)
       isBusy ||= !connection.isResting(nowMs, LATER_MS)

@@ -74,7 +74,7 @@ export interface ClientContext {
   readonly counters: Counters
   /** One parser serves every connection: what it says is used within the turn. */
   readonly requestHead: RequestHead
-  /** Whether the gateway takes no more connections. */
+  /** Whether it drains: it takes no more connections, or keeps none. */
   readonly isDraining: boolean
   /** Whether it stops, rather than giving way to a newer one. */
   readonly isStopping: boolean
@@ -591,7 +591,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     else this.destroy(why)
   }
 
-  /** The gateway takes no more connections: this one ends with its next response, or when none comes. */
+  /** Whether the gateway drains has changed: if so, this connection ends with its next response, or when none comes. */
   drain(): void {
     if (this.#state === STATE.IDLE) this.#enterIdle()
   }
