@@ -301,7 +301,8 @@ describe('clients', { timeout: 300_000 }, () => {
         const isUpgrade = round % 3 === 0
         if (isUpgrade) await upgrade(daemon)
         else {
-          await daemon.place.configure({ ...settings, workers: 1 + (round % 3) })
+          const transport = round % 2 === 0 ? 'net' : 'ring'
+          await daemon.place.configure({ ...settings, workers: 1 + (round % 3), transport })
           const { code, stderr } = await daemon.place.command(['reload'])
           assert.equal(code, 0, stderr)
         }

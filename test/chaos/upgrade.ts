@@ -55,9 +55,9 @@ export async function chaosOfUpgrades(scope: Scope, plan: UpgradePlan): Promise<
   for (let round = 1; round <= Math.max(reloads, upgrades * every); round++) {
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
     if (round <= reloads) {
-      // Another transport and back is a change that no worker can take.
-      const other = round % 2 === 1 ? OTHER_TRANSPORT : transport
-      await place.configure({ workers: 1 + (round % 3), transport: transport === 'ring' ? transport : other, tables })
+      // Another transport and back is a change that no worker can take; another number of them starts or ends some.
+      const other = transport === 'ring' ? 'net' : OTHER_TRANSPORT
+      await place.configure({ workers: 1 + (round % 3), transport: round % 4 === 1 ? other : transport, tables })
       await change(daemon, 'reload')
     }
     if (round % every === 0 && round / every <= upgrades) await change(daemon, 'upgrade')

@@ -24,19 +24,20 @@ function keyText(key: string): string {
   return key.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 }
 
-/** Whether workers that run cannot take `newer`: it has another number of them, other listeners, or is in front of something else. */
+/** Whether workers that run cannot take `newer`: it has its connections in another way, or is in front of something else. */
 export function needsNewWorkers(newer: Config, before: Config): boolean {
-  const isSame =
-    newer.workers === before.workers &&
-    newer.transport === before.transport &&
-    isDeepStrictEqual(newer.front, before.front) &&
-    hasSameListeners(newer.listen, before.listen)
-  return !isSame
+  return newer.transport !== before.transport || !isDeepStrictEqual(newer.front, before.front)
 }
 
-/** Whether the listeners are the same to workers, but for the files of their TLS. Owners and modes of files are the primary's to set. */
-export function hasSameListeners(newer: readonly ListenConfig[], before: readonly ListenConfig[]): boolean {
-  return isDeepStrictEqual(newer.map(asWorkersSeeIt), before.map(asWorkersSeeIt))
+/**
+ * Places in `newer` of the listeners that are others to workers than those of `before`, or that were not there. The files of TLS are no
+ * difference, and owners and modes of sockets' files are the primary's to set.
+ */
+export function otherListeners(newer: readonly ListenConfig[], before: readonly ListenConfig[]): readonly number[] {
+  const known = before.map(asWorkersSeeIt)
+  return newer.flatMap((listen, index) => {
+    return known.some((one) => isDeepStrictEqual(one, asWorkersSeeIt(listen))) ? [] : [index]
+  })
 }
 
 /** Names of the listeners whose connections can be taken from other workers: what TLS has agreed on cannot go along. */

@@ -47,6 +47,8 @@ export type ToWorker =
       /** Where workers give connections on which nothing is asked to newer ones, and where these take them. */
       readonly passage: Passage
       readonly isOutOfService: boolean
+      /** Where listening sockets are taken that the primary gives while the worker runs. */
+      readonly socketsFd: number
     }
   /** The answer to `find`: the session, null when there is none, `unavailable` when nobody can tell. */
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
@@ -56,17 +58,19 @@ export type ToWorker =
   | { readonly type: 'forgotten'; readonly uuids: readonly string[]; readonly why: Forgetting }
   /**
    * What of a newer configuration is taken while the worker runs; what it no longer allows is ended. To be confirmed with the same
-   * number. `tls`: as at the start.
+   * number. `tls`: as at the start. `opened`: places of the listeners that are new or others than they were, whose sockets were given in this
+   * order; those that are not in the list are closed.
    */
   | {
       readonly type: 'configure'
       readonly change: number
       readonly config: Config
       readonly tls: readonly (TlsPair | null)[]
+      readonly opened: readonly number[]
       readonly places: ServiceChanges
     }
-  /** Another certificate and key for the listener at this place of the list. */
-  | { readonly type: 'tls'; readonly listener: number; readonly pair: TlsPair }
+  /** Another certificate and key for the listener of this name. */
+  | { readonly type: 'tls'; readonly listener: string; readonly pair: TlsPair }
   /** A sign of life is wanted: `here`. */
   | { readonly type: 'are-you-there' }
   /** To be answered by `told`, with the same number. */

@@ -126,6 +126,7 @@ class Primary implements GroupListener {
       metrics: this.#watching.metrics,
       read: options.reload,
       forWorkers: (config) => this.#withinDescriptors(config),
+      workers: workerCount,
       newGroup: (config) => this.#newGroup(config),
       hindrance: () => (this.#isStopping ? 'stopping' : this.#isUpgrading ? 'upgrading' : null),
       done: (outcome) => this.#reloaded(outcome),
@@ -234,7 +235,7 @@ class Primary implements GroupListener {
       workers: workerCount(config),
       account: workerAccount(config),
       sockets: {
-        listenFds: () => listeners.fdsOf(config),
+        listenFds: (of) => listeners.fdsOf(of),
         xenapiPath: xenapi === null ? null : xenapiPathIn(config),
         returns,
         passage,

@@ -14,10 +14,6 @@ export class WorkerGroups {
     return this.#groups.size
   }
 
-  get configs(): readonly Config[] {
-    return [...this.#groups].map(({ config }) => config)
-  }
-
   /** Process ids of all workers, and of those that serve. */
   get pids(): readonly number[] {
     return [...this.#groups].flatMap(({ pids }) => pids)

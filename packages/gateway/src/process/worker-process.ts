@@ -7,6 +7,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { closeDescriptor, passConnection, type Passage } from '@xengate/channel'
 import { build } from '../version.ts'
 import type { Account } from './account.ts'
 import type { ToPrimary, ToWorker, TransportSaid } from './messages.ts'
@@ -37,8 +38,11 @@ export class WorkerProcess {
   transport: TransportSaid | null = null
   /** Beats since it said anything. What is counted is beats and not time: a machine that stood still is no fault of the worker's. */
   silentBeats = 0
+  /** Whether it is to end, since fewer are wanted. */
+  isRetiring = false
   /** The descriptors that it was given, by their numbers there. */
   readonly givenFds: readonly number[]
+  readonly #socketsFd: number
   readonly #child: ChildProcess
   /** By what is to be confirmed. */
   readonly #confirmations = new Map<string, () => void>()
@@ -47,16 +51,24 @@ export class WorkerProcess {
 
   /**
    * @param fds of this process, for the worker to inherit
+   * @param sockets where it takes listening sockets later: the last that it inherits; both ends are this object's
    * @param account whom it runs as; null: this process's user
    */
-  constructor(fds: readonly number[], account: Account | null, { said, failed, exited }: WorkerListener) {
+  constructor(
+    fds: readonly number[],
+    sockets: Passage,
+    account: Account | null,
+    { said, failed, exited }: WorkerListener,
+  ) {
     this.#exited = exited
-    this.givenFds = fds.map((_, index) => FIRST_GIVEN_FD + index)
+    this.#socketsFd = sockets.giveFd
+    this.givenFds = [...fds, sockets.takeFd].map((_, index) => FIRST_GIVEN_FD + index)
     this.#child = fork(WORKER_MAIN, [build()], {
       execArgv: [...new Set([...process.execArgv, WITHOUT_DEBUGGER])],
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds, sockets.takeFd],
       ...account,
     })
+    closeDescriptor(sockets.takeFd)
     this.#child.on('message', (message: ToPrimary) => {
       this.silentBeats = 0
       said(message)
@@ -96,9 +108,16 @@ export class WorkerProcess {
   /**
    * Gives it another configuration. Resolves when that is in force there, or the worker is gone; one that is still starting serves
    * nobody before that.
+   * @param sockets of the listeners that it opens
    * @param silent told when it does not confirm in time, and is killed
    */
-  configure(message: Extract<ToWorker, { type: 'configure' }>, silent: () => void): Promise<void> {
+  configure(
+    message: Extract<ToWorker, { type: 'configure' }>,
+    sockets: readonly number[],
+    silent: () => void,
+  ): Promise<void> {
+    // One that does not even take these will not confirm either.
+    for (const fd of sockets) passConnection(this.#socketsFd, fd, 'listener')
     if (this.isReady) return this.#tellSurely(message, changeKey(message.change), silent)
     this.tell(message)
     return Promise.resolve()
@@ -141,6 +160,7 @@ export class WorkerProcess {
   }
 
   #gone(code: number | null, signal: NodeJS.Signals | null): void {
+    closeDescriptor(this.#socketsFd)
     this.#answers.end()
     this.#exited(code, signal)
     for (const confirm of this.#confirmations.values()) confirm()

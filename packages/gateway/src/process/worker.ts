@@ -103,8 +103,14 @@ function sessionTimes(sessions: SessionsConfig): SessionTimes {
 class Worker {
   readonly #gateway: Gateway
   readonly #chosen: ChosenTransport
-  /** By place in the list of listeners. */
-  readonly #credentials = new Map<number, TlsCredentials>()
+  /** By name of the listener. */
+  readonly #credentials = new Map<string, TlsCredentials>()
+  /** Names of the listeners of the configuration. */
+  #listeners: readonly string[] = []
+  /** Where listening sockets are taken that come later. */
+  readonly #socketsFd: number
+  /** Resolves when it listens where it is to: what changes there is done one after the other. */
+  #listening: Promise<void> = Promise.resolve()
   readonly #sessions: SessionTable
   readonly #whereabouts = new Whereabouts()
   readonly #log: Log
@@ -126,12 +132,13 @@ class Worker {
   #givenCount = 0
 
   constructor(
-    { config, countersFd, xenapiPath, returnPath, returnKey, places, passage, isOutOfService }: StartMessage,
+    { config, countersFd, xenapiPath, returnPath, returnKey, places, passage, isOutOfService, socketsFd }: StartMessage,
     chosen: ChosenTransport,
     tell: (message: ToPrimary) => void,
   ) {
     this.#tell = tell
     this.#passage = passage
+    this.#socketsFd = socketsFd
     this.#greetings = new Greetings(returnKey)
     const counters = countersAt(countersFd)
     this.#log = createLog(config.log)
@@ -190,7 +197,7 @@ class Worker {
   }
 
   /** Takes what of a newer configuration needs no new worker. */
-  #configure({ change, config, tls, places }: Extract<ToWorker, { type: 'configure' }>): void {
+  #configure({ change, config, tls, places, opened }: Extract<ToWorker, { type: 'configure' }>): void {
     this.#log.level = config.log.level
     this.#whereabouts.replace(places)
     this.#sessions.setTimes(sessionTimes(config.sessions))
@@ -201,9 +208,32 @@ class Worker {
     }
     this.#staleGraceMs = config.sessions.staleGraceMs
     this.#judgeTrust()
-    for (const [index, pair] of tls.entries()) if (pair !== null) this.#credentials.get(index)?.use(pair)
     this.#gateway.configure(this.#settingsOf(config))
-    this.#tell({ type: 'configured', change })
+    this.#listening = this.#listening
+      .then(() => this.#takeListeners(config, tls, opened))
+      .then(
+        () => this.#tell({ type: 'configured', change }),
+        (error: unknown) =>
+          this.#tell({ type: 'failed', problem: error instanceof Error ? error.message : String(error) }),
+      )
+  }
+
+  /** Closes the listeners that are gone or others, and opens those at the places `opened`, whose sockets the primary has given. */
+  async #takeListeners({ listen }: Config, tls: readonly (TlsPair | null)[], opened: readonly number[]): Promise<void> {
+    const names = listen.map(({ address }) => formatListenAddress(address))
+    const others = new Set(opened.map((index) => names[index]))
+    for (const name of this.#listeners) {
+      if (names.includes(name) && !others.has(name)) continue
+      this.#gateway.unlisten(name)
+      this.#credentials.delete(name)
+    }
+    this.#listeners = names
+    for (const [index, pair] of tls.entries()) if (pair !== null) this.#credentials.get(names[index] ?? '')?.use(pair)
+    for (const index of opened) {
+      const taken = takeConnection(this.#socketsFd)
+      if (taken === null) throw new Error(`the socket of the listener ${names[index]} did not come`)
+      await this.#gateway.listen({ fd: taken.fd }, this.#traits(listen[index], tls[index] ?? null))
+    }
   }
 
   /** Trusts what the table says until `stale-grace` is over, and ends channels a moment after. */
@@ -218,9 +248,15 @@ class Worker {
         : setTimeout(() => this.#gateway.distrust(), SIGNS_READ_MS)
   }
 
-  async start({ config, listenFds, tls, returnFd }: StartMessage): Promise<void> {
+  start(message: StartMessage): Promise<void> {
+    this.#listening = this.#start(message)
+    return this.#listening
+  }
+
+  async #start({ config, listenFds, tls, returnFd }: StartMessage): Promise<void> {
+    this.#listeners = config.listen.map(({ address }) => formatListenAddress(address))
     for (const [index, fd] of listenFds.entries())
-      await this.#gateway.listen({ fd }, this.#traits(index, config.listen[index], tls[index] ?? null))
+      await this.#gateway.listen({ fd }, this.#traits(config.listen[index], tls[index] ?? null))
     await this.#gateway.listen(
       { fd: returnFd },
       {
@@ -236,11 +272,11 @@ class Worker {
     this.#tell({ type: 'ready', transport: { name: transport.name, reason } })
   }
 
-  #traits(index: number, listen: ListenConfig | undefined, pair: TlsPair | null): ListenerTraits {
+  #traits(listen: ListenConfig | undefined, pair: TlsPair | null): ListenerTraits {
     if (listen === undefined) return PLAIN_LISTENER
     const name = formatListenAddress(listen.address)
     const tls = pair === null ? null : new TlsCredentials(pair)
-    if (tls !== null) this.#credentials.set(index, tls)
+    if (tls !== null) this.#credentials.set(name, tls)
     return { ...PLAIN_LISTENER, name, hasProxyHeader: listen.proxyProtocol, tls }
   }
 

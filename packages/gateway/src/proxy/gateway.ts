@@ -87,6 +87,12 @@ export interface Giving {
   readonly give: (given: GivenConnection) => boolean
 }
 
+interface KnownListener {
+  readonly traits: ListenerTraits
+  readonly counted: ListenerCounters
+  listening: Listening | null
+}
+
 const GIVES_NOTHING: Giving = Object.freeze({ listeners: new Set<string>(), give: () => false })
 
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
@@ -127,9 +133,9 @@ export class Gateway implements ClientContext, Shared {
   readonly #arrivals = new Set<Arrival>()
   /** How many of these were refused because there were too many. */
   #refusing = 0
-  readonly #listenings: Listening[] = []
-  /** By name, what is made of the connections of a listener, and where they are counted. */
-  readonly #listeners = new Map<string, { readonly traits: ListenerTraits; readonly counted: ListenerCounters }>()
+  readonly #listenings = new Set<Listening>()
+  /** By name, what is made of the connections of a listener, and where they are counted; `listening` is null before it listens. */
+  readonly #listeners = new Map<string, KnownListener>()
   /** Most connections at one time since the last burst, and since when most of them are gone. */
   #burst = 0
   #burstFellMs = Number.POSITIVE_INFINITY
@@ -207,13 +213,35 @@ export class Gateway implements ClientContext, Shared {
     const failed = (code: string): void => this.#problem('accept-failed', code)
     const { tls } = traits
     const counted = new ListenerCounters(this.counters, traits.name)
-    this.#listeners.set(traits.name, { traits, counted })
+    const known: KnownListener = { traits, counted, listening: null }
+    this.#listeners.set(traits.name, known)
     const listening = await (tls === null
       ? this.#options.transport.listen(at, { accepted: (wire) => this.#accept(wire, traits, counted), failed })
       : listenForHandles(at, { accepted: (handle) => this.#acceptSecure(handle, tls, traits, counted), failed }))
-    this.#listenings.push(listening)
+    known.listening = listening
+    this.#listenings.add(listening)
     if (this.#isDraining) listening.close()
     return listening.port
+  }
+
+  /**
+   * Listens no more at the listener `name`, whose socket nobody else listens on: what waits there is taken first. Its connections end as if the
+   * gateway drained.
+   */
+  unlisten(name: string): void {
+    const known = this.#listeners.get(name)
+    if (known === undefined) return
+    if (known.listening !== null) {
+      known.listening.finish()
+      this.#listenings.delete(known.listening)
+    }
+    this.#listeners.delete(name)
+    const left = [...this.#connections].filter(({ listenerName }) => listenerName === name)
+    this.clock.wake()
+    for (const connection of left) connection.leave()
+    setTimeout(() => {
+      for (const connection of left) if (this.#connections.has(connection)) connection.drainTimedOut()
+    }, this.limits.drainTimeoutMs).unref()
   }
 
   /** Takes a connection of an earlier gateway, on which nothing is asked. The descriptor is this one's. */
@@ -273,6 +301,8 @@ export class Gateway implements ClientContext, Shared {
     this.clock.wake()
     const connection = new ClientConnection(this, wire, peer, counted)
     this.#connections.add(connection)
+    // It may have taken a while to arrive.
+    if (!this.#listeners.has(counted.name)) connection.leave()
     this.#burst = Math.max(this.#burst, this.#connections.size)
     return connection
   }
@@ -409,7 +439,10 @@ export class Gateway implements ClientContext, Shared {
   async #drain(): Promise<void> {
     this.#isDraining = true
     this.clock.wake()
-    for (const listening of this.#listenings) listening.close()
+    for (const listening of this.#listenings) {
+      if (this.#isStopping) listening.finish()
+      else listening.close()
+    }
     for (const connection of this.#connections) connection.drain()
     if (this.#giving.listeners.size > 0) {
       // What has arrived by now is read before that.

@@ -112,6 +112,8 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   readonly #rate = new RateWatch()
   /** Whether another process has it. */
   #isGiven = false
+  /** Whether it goes because its listener is gone, or is another. */
+  #isLeft = false
   /** While LINGERING: whether the client was still sending a body. */
   #isBodyComing = false
 
@@ -317,7 +319,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
 
   /** Why no other request follows on the connection. */
   #lastWhy(isPersistent: boolean): ReasonName {
-    if (this.#context.isDraining) return 'gateway-stopped'
+    if (this.#context.isDraining || this.#isLeft) return 'gateway-stopped'
     return isPersistent && !this.hasEnded ? 'connection-spent' : 'last-request'
   }
 
@@ -333,12 +335,12 @@ export class ClientConnection extends CountedConnection implements Client, WireL
 
   /** Whether it may be given to another process when nothing is asked on it: what is written to it is what the client reads. */
   get #isGivable(): boolean {
-    return this.#context.gives(this.listenerName) && this.peer.canPass && this.wire.fd !== -1
+    return !this.#isLeft && this.#context.gives(this.listenerName) && this.peer.canPass && this.wire.fd !== -1
   }
 
-  /** Whether it ends with its next response, or soon: the gateway drains, and nobody takes it. */
+  /** Whether it ends with its next response, or soon: the gateway drains, and nobody takes it, or its listener is gone. */
   get #isLeaving(): boolean {
-    return this.#context.isDraining && !this.#isGivable
+    return this.#isLeft || (this.#context.isDraining && !this.#isGivable)
   }
 
   /**
@@ -578,7 +580,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
         break
       case STATE.IDLE:
         if (this.wire.isPending) this.cut('response-unread')
-        else this.#linger(this.#context.isDraining ? 'gateway-stopped' : 'idle-timeout')
+        else this.#linger(this.#isLeaving ? 'gateway-stopped' : 'idle-timeout')
         break
       default:
         this.#giveUp('body-unwanted')
@@ -594,6 +596,12 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   /** Whether the gateway drains has changed: if so, this connection ends with its next response, or when none comes. */
   drain(): void {
     if (this.#state === STATE.IDLE) this.#enterIdle()
+  }
+
+  /** Its listener is gone, or is another: it ends as if the gateway drained. */
+  leave(): void {
+    this.#isLeft = true
+    this.drain()
   }
 
   /** The gateway stops: a connection on which nothing is asked ends now, and one on which it begins has little time. */

@@ -34,7 +34,7 @@ export function listenForHandles(at: ListenAt, listener: HandleListener): Promis
   server.once('error', reject)
   const listening = (): void => {
     server.off('error', reject)
-    acceptHandles(
+    const takeAll = acceptHandles(
       server,
       (handle) => listener.accepted(handle),
       (code) => listener.failed(code),
@@ -43,6 +43,10 @@ export function listenForHandles(at: ListenAt, listener: HandleListener): Promis
     resolve({
       port: address === null || typeof address === 'string' ? 0 : address.port,
       close: () => void server.close(),
+      finish: () => {
+        takeAll()
+        server.close()
+      },
     })
   }
   // Of a descriptor, Node.js takes the backlog only here.

@@ -15,6 +15,8 @@ const CANCEL = 1
 const POLLIN = 1
 /** As many are accepted at one time, so that others get their part, and what was accepted is served in between. */
 const ACCEPTED_MAX = 64
+/** More than a queue has places. */
+const QUEUE_MAX = 65_536
 /** When no connection can be accepted, as for lack of descriptors, it is tried again so much later, in milliseconds. */
 const RETRY_MS = 100
 
@@ -71,7 +73,7 @@ export class RingListening implements Listening, Owner, Touched {
     if (operation === POLL) this.#isPolled = false
     try {
       if (operation !== POLL || this.#isClosing) return
-      if (result >= 0) this.#acceptAll()
+      if (result >= 0) this.#acceptAll(ACCEPTED_MAX)
       else this.#failed(getSystemErrorName(result))
     } finally {
       if (this.#isClosing) this.#leaveIfIdle()
@@ -79,7 +81,7 @@ export class RingListening implements Listening, Owner, Touched {
     }
   }
 
-  #acceptAll(): void {
+  #acceptAll(max: number): void {
     let count = 0
     do {
       const accepted = acceptSocket(this.#fd)
@@ -88,7 +90,7 @@ export class RingListening implements Listening, Owner, Touched {
         return
       }
       this.#accepted(accepted.fd)
-    } while (++count < ACCEPTED_MAX && !this.#isClosing && isReadable(this.#fd))
+    } while (++count < max && !this.#isClosing && isReadable(this.#fd))
   }
 
   #accepted(fd: number): void {
@@ -102,6 +104,11 @@ export class RingListening implements Listening, Owner, Touched {
       this.#loop.touch(this)
     }, RETRY_MS)
     this.#listener.failed(code)
+  }
+
+  finish(): void {
+    if (!this.#isClosing && isReadable(this.#fd)) this.#acceptAll(QUEUE_MAX)
+    this.close()
   }
 
   close(): void {
