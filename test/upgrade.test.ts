@@ -217,15 +217,20 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.equal((await kept.exchange(NOTHING)).status, 404)
   })
 
-  test('ends what a session has under way in the earlier process when it ends in the later one', async (t) => {
+  test('ends what a session has under way in the earlier processes when it ends in the latest one', async (t) => {
     const scope = scopeOf(t)
     const { daemon, session, held } = await start(scope)
     using client = await RawClient.connect(daemon.url)
     await client.send(asked(session, '/held'))
     await held
     await client.until('begun ')
+    using other = await RawClient.connect(daemon.url)
+    await upgrade(daemon)
+    await other.send(asked(session, '/held'))
+    await other.until('begun ')
     await upgrade(daemon)
     await daemon.logout(session)
+    assert.doesNotMatch((await other.end()).toString(), /done/)
     assert.doesNotMatch((await client.end()).toString(), /done/)
   })
 

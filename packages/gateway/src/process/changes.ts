@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { formatListenAddress } from '../config/addresses.ts'
 import type { Config, ListenConfig } from '../config/config.ts'
+import type { Takes } from './messages.ts'
 
 /** The keys that differ, as the file has them: `log.level`, `limits.idle-timeout`; of `[[listen]]` only that something does. */
 export function changedKeys(newer: Config, before: Config): readonly string[] {
@@ -40,9 +41,10 @@ export function otherListeners(newer: readonly ListenConfig[], before: readonly 
   })
 }
 
-/** Names of the listeners whose connections can be taken from other workers: what TLS has agreed on cannot go along. */
-export function plainListeners({ listen }: Config): readonly string[] {
-  return listen.filter(({ tls }) => tls === null).map(({ address }) => formatListenAddress(address))
+/** Which connections workers of a configuration take from others: what TLS has agreed on cannot go along. */
+export function takesOf({ listen }: Config): Takes {
+  const plain = listen.filter(({ tls }) => tls === null)
+  return { listeners: plain.map(({ address }) => formatListenAddress(address)), takesUnderWay: true }
 }
 
 function asWorkersSeeIt({ address, proxyProtocol, tls }: ListenConfig): unknown {

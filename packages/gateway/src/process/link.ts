@@ -21,8 +21,13 @@ export type Counted = readonly (readonly [key: string, values: readonly number[]
 export type Said =
   | { readonly type: 'inherit'; readonly sockets: readonly HeldSocket[]; readonly returnKey: string }
   | { readonly type: 'joined' }
-  /** `takes`: names of listeners whose idle connections it takes. */
-  | { readonly type: 'serving'; readonly version: string; readonly takes: readonly string[] }
+  /** `takes`: names of listeners whose idle connections it takes. `takesUnderWay`: and channels and tunnels; absent where it does not. */
+  | {
+      readonly type: 'serving'
+      readonly version: string
+      readonly takes: readonly string[]
+      readonly takesUnderWay?: boolean
+    }
   | { readonly type: 'given'; readonly count: number }
   | { readonly type: 'failed'; readonly problem: string }
   | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }

@@ -24,6 +24,17 @@ export function monotonicMs(): number {
   return Number(process.hrtime.bigint() / 1000n) / 1000
 }
 
+/** Which connections those who go on take from those who give way. */
+export interface Takes {
+  /** Names of listeners: of these those on which nothing is asked. */
+  readonly listeners: readonly string[]
+  /** And those with a channel or a tunnel. */
+  readonly takesUnderWay: boolean
+}
+
+/** None. */
+export const TAKES_NOTHING: Takes = Object.freeze({ listeners: [], takesUnderWay: false })
+
 /** From the primary to a worker. */
 export type ToWorker =
   /** The first message: what to serve, and the inherited descriptors of the listening sockets. */
@@ -88,8 +99,8 @@ export type ToWorker =
   | {
       readonly type: 'drain'
       readonly closesIdle: boolean
-      /** Names of listeners: newer workers take connections of these on which nothing is asked. */
-      readonly gives: readonly string[]
+      /** Which connections newer workers take. */
+      readonly gives: Takes
     }
   /** The gateway is out of service, or in service again: see drain.ts. */
   | { readonly type: 'out-of-service'; readonly isOutOfService: boolean }

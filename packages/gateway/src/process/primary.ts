@@ -16,6 +16,7 @@ import type { ActOutcome } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { Drain } from './drain.ts'
 import { privateBytes } from './memory.ts'
+import type { Takes } from './messages.ts'
 import { openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
 import type { Predecessor } from './predecessor.ts'
 import { Reloader, type ReloadOutcome } from './reloader.ts'
@@ -387,7 +388,7 @@ class Primary implements GroupListener {
   }
 
   /** Lets what is under way finish, while another process has what comes, and stops everything. Returns the exit code. */
-  async #retire(closers: AsyncDisposableStack, takes: readonly string[]): Promise<number> {
+  async #retire(closers: AsyncDisposableStack, takes: Takes): Promise<number> {
     const { backends, groups, listeners, returns, stopping, xenapi } = this.#parts
     this.#isStopping = true
     this.#parts.given.to = (count) => tellGiven(this.#parts, count)

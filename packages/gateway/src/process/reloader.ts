@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Config, LogConfig } from '../config/config.ts'
 import type { Log } from '../logging/log.ts'
-import { changedKeys, needsNewWorkers, plainListeners } from './changes.ts'
+import { changedKeys, needsNewWorkers, takesOf } from './changes.ts'
 import type { MetricsListener } from './metrics-listener.ts'
 import { checkTlsFiles, type Parts } from './parts.ts'
 import type { WorkerGroup } from './worker-group.ts'
@@ -163,7 +163,7 @@ export class Reloader {
     // In this order: the workers, which take what waits there, are the last to close a listener.
     listeners.keep(config)
     await told
-    this.#group.shrink(workers, plainListeners(config))
+    this.#group.shrink(workers, takesOf(config))
   }
 
   /** Of a configuration that is not taken nothing stays. */
@@ -189,7 +189,7 @@ export class Reloader {
     const told = groups.configure(this.#options.forWorkers(config))
     listeners.keep(config)
     await told
-    void groups.retire(old, plainListeners(config))
+    void groups.retire(old, takesOf(config))
   }
 
   async #startGroup(config: Config): Promise<WorkerGroup> {

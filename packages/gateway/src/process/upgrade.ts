@@ -2,7 +2,7 @@
 
 import type { Config } from '../config/config.ts'
 import { version } from '../version.ts'
-import { plainListeners } from './changes.ts'
+import { takesOf } from './changes.ts'
 import { Link, type LinkListener } from './link.ts'
 import type { Predecessor } from './predecessor.ts'
 import type { SessionBroker } from './session-broker.ts'
@@ -37,7 +37,11 @@ export async function startSuccessor(
     sockets: sockets.all,
     returnKey,
     env,
-    listener: { ...listenerOf(parts), count: () => parts.statistics.counted, gone: () => links.delete(successor.link) },
+    listener: {
+      ...listenerOf(parts, () => successor.link),
+      count: () => parts.statistics.counted,
+      gone: () => links.delete(successor.link),
+    },
     joined: () => links.add(successor.link),
   })
   return successor.start()
@@ -50,7 +54,7 @@ export async function startSuccessor(
 export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, given: (count: number) => void): Link {
   const { links, statistics } = parts
   const link: Link = new Link(channel, pid, {
-    ...listenerOf(parts),
+    ...listenerOf(parts, () => link),
     count: () => [],
     said: (message) => {
       if (message.type === 'counted') statistics.inherit(message.counted)
@@ -70,7 +74,8 @@ export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, gi
 /** This process serves in place of the other one. */
 export function tellServing(link: Link, config: Config): void {
   sockets.closeUnused()
-  link.tell({ type: 'serving', version: version(), takes: plainListeners(config) })
+  const { listeners, takesUnderWay } = takesOf(config)
+  link.tell({ type: 'serving', version: version(), takes: listeners, takesUnderWay })
 }
 
 /** Workers of this process have given so many connections to those of its successor. */
@@ -84,11 +89,13 @@ export function tellLastCounts({ links, statistics }: Pick<Joined, 'links' | 'st
   for (const link of links) link.tell({ type: 'counted', question: UNASKED, counted })
 }
 
-function listenerOf({ broker, groups }: Joined): Pick<LinkListener, 'ended'> {
+/** What is told by the process at the other end of a link is told to all others: there may be three in a row. */
+function listenerOf({ broker, groups, links }: Joined, from: () => Link): Pick<LinkListener, 'ended'> {
   return {
-    ended: (uuids) => {
+    ended: async (uuids) => {
       broker.note(uuids)
-      return groups.ended(uuids)
+      const others = [...links].filter((link) => link !== from())
+      await Promise.all([groups.ended(uuids), ...others.map((link) => link.ended(uuids))])
     },
   }
 }

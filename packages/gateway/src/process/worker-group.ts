@@ -11,7 +11,15 @@ import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import { OTHER_BUILD_EXIT } from '../version.ts'
 import type { Account } from './account.ts'
-import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker, type TransportSaid } from './messages.ts'
+import {
+  aliveIntervalMs,
+  monotonicMs,
+  TAKES_NOTHING,
+  type Takes,
+  type ToPrimary,
+  type ToWorker,
+  type TransportSaid,
+} from './messages.ts'
 import { otherListeners } from './changes.ts'
 import type { Question, Told } from './control/questions.ts'
 import type { SessionBroker } from './session-broker.ts'
@@ -189,16 +197,16 @@ export class WorkerGroup {
     try {
       await this.#spawnMissing()
     } catch (error) {
-      this.shrink(before, [])
+      this.shrink(before, TAKES_NOTHING)
       throw error
     }
   }
 
   /**
    * Lets workers finish and end until there are `count`, the latest first.
-   * @param gives names of listeners whose connections the others take
+   * @param gives which connections the others take
    */
-  shrink(count: number, gives: readonly string[]): void {
+  shrink(count: number, gives: Takes): void {
     if (count >= this.#wanted || this.#isDraining) return
     this.#wanted = count
     const graceMs = this.#config.limits.drainTimeoutMs + EXIT_GRACE_MS
@@ -484,15 +492,15 @@ export class WorkerGroup {
   /**
    * Lets the workers finish what is under way, and exit. Resolves when all are gone.
    * @param closesIdle whether connections on which nothing is asked end at once; may be said later, too
-   * @param gives names of listeners whose idle connections newer workers take
+   * @param gives which connections newer workers take
    */
-  drain(closesIdle: boolean, gives: readonly string[]): Promise<void> {
+  drain(closesIdle: boolean, gives: Takes): Promise<void> {
     if (this.#drained === null) this.#drained = this.#drain(closesIdle, gives)
-    else if (closesIdle) this.#tellAll({ type: 'drain', closesIdle, gives: [] })
+    else if (closesIdle) this.#tellAll({ type: 'drain', closesIdle, gives: TAKES_NOTHING })
     return this.#drained
   }
 
-  async #drain(closesIdle: boolean, gives: readonly string[]): Promise<void> {
+  async #drain(closesIdle: boolean, gives: Takes): Promise<void> {
     this.#isDraining = true
     this.#tls.close()
     if (this.#workers.size === 0) {

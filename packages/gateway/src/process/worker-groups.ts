@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Question, Told } from './control/questions.ts'
+import { TAKES_NOTHING, type Takes } from './messages.ts'
 import type { WorkerGroup } from './worker-group.ts'
 
 /** See the head of this file. */
@@ -29,7 +30,7 @@ export class WorkerGroups {
     try {
       await group.start()
     } catch (error) {
-      await group.drain(true, [])
+      await group.drain(true, TAKES_NOTHING)
       this.#groups.delete(group)
       throw error
     }
@@ -37,9 +38,9 @@ export class WorkerGroups {
 
   /**
    * Lets a group finish what is under way, since another takes its place.
-   * @param gives names of listeners whose idle connections that one takes
+   * @param gives which connections that one takes
    */
-  async retire(group: WorkerGroup, gives: readonly string[]): Promise<void> {
+  async retire(group: WorkerGroup, gives: Takes): Promise<void> {
     await group.drain(false, gives)
     this.#groups.delete(group)
   }
@@ -85,9 +86,9 @@ export class WorkerGroups {
   /**
    * Lets all finish. Resolves when every worker is gone.
    * @param closesIdle whether nobody else takes new connections
-   * @param gives names of listeners whose idle connections another process takes
+   * @param gives which connections another process takes
    */
-  async drain(closesIdle = true, gives: readonly string[] = []): Promise<void> {
+  async drain(closesIdle = true, gives: Takes = TAKES_NOTHING): Promise<void> {
     await Promise.all([...this.#groups].map((group) => group.drain(closesIdle, gives)))
   }
 

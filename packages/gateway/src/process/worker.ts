@@ -2,12 +2,20 @@
 
 import { randomBytes } from 'node:crypto'
 import { closeSync } from 'node:fs'
-import { type Passage, passConnection, takeConnection } from '@xengate/channel'
+import {
+  closeDescriptor,
+  cutConnection,
+  type Passage,
+  passConnection,
+  type PassedConnection,
+  takeConnection,
+} from '@xengate/channel'
 import { formatListenAddress } from '../config/addresses.ts'
 import { type AccessFields, type ChannelFields, channelLine } from '../logging/access.ts'
 import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
 import type { GivenConnection } from '../proxy/client/connection.ts'
+import type { Moved } from '../proxy/exchange/moved.ts'
 import type { Config, ListenConfig, LogConfig, ServicesConfig, SessionsConfig } from '../config/config.ts'
 import { Counters } from '../metrics/counters.ts'
 import { mapSharedMemory } from '../metrics/shared-memory.ts'
@@ -26,7 +34,7 @@ import type { Question, Told } from './control/questions.ts'
 import { controlPolicy } from './control/policy.ts'
 import { dashboardPathIn } from './dashboard/path.ts'
 import { collectGarbage } from './garbage.ts'
-import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
+import { monotonicMs, type Takes, type ToPrimary, type ToWorker } from './messages.ts'
 
 /** How often activity of one session is noted, and how often the primary is told what was noted: at most this late each. */
 const TOUCH_INTERVAL_MS = 10_000
@@ -387,9 +395,10 @@ class Worker {
   }
 
   /** A second call only says that the first may end sooner. */
-  #drain(closesIdle: boolean, gives: readonly string[]): void {
+  #drain(closesIdle: boolean, { listeners, takesUnderWay }: Takes): void {
     const drained = this.#gateway.drain(closesIdle, {
-      listeners: new Set(gives),
+      listeners: new Set(listeners),
+      takesUnderWay,
       give: (given) => this.#give(given),
     })
     if (closesIdle)
@@ -403,8 +412,10 @@ class Worker {
   }
 
   /** Gives a connection to newer workers. @returns whether there was room for it */
-  #give({ fd, listener, told }: GivenConnection): boolean {
-    if (passConnection(this.#passage.giveFd, fd, JSON.stringify({ listener, told })) !== null) return false
+  #give({ fd, listener, told, underWay }: GivenConnection): boolean {
+    const words: GivenWords = { listener, told, moved: underWay?.moved ?? null }
+    const { giveFd } = this.#passage
+    if (passConnection(giveFd, fd, JSON.stringify(words), underWay?.serviceFd ?? -1) !== null) return false
     if (this.#givenCount === 0) setImmediate(() => this.#tellGiven())
     if (++this.#givenCount === GIVEN_MAX) this.#tellGiven()
     return true
@@ -420,8 +431,11 @@ class Worker {
     for (let left = count; left > 0; left--) {
       const taken = takeConnection(this.#passage.takeFd)
       if (taken === null) break
-      const { listener, told } = JSON.parse(taken.words) as Omit<GivenConnection, 'fd'>
-      this.#gateway.adopt({ fd: taken.fd, listener, told })
+      const { listener, told, moved = null } = JSON.parse(taken.words) as GivenWords
+      const { fd, otherFd: serviceFd } = taken
+      const isWhole = (moved === null) === (serviceFd === -1)
+      if (isWhole) this.#gateway.adopt({ fd, listener, told, underWay: moved === null ? null : { serviceFd, moved } })
+      else dropTaken(taken)
     }
   }
 
@@ -440,6 +454,18 @@ class Worker {
     this.#log.error({ event: 'drain-failed', error })
     process.exit(1)
   }
+}
+
+/** Ends what did not come whole, as for lack of descriptors: what is under way on it cannot go on. */
+function dropTaken({ fd, otherFd }: PassedConnection): void {
+  cutConnection(fd)
+  for (const one of [fd, otherFd]) if (one !== -1) closeDescriptor(one)
+}
+
+/** What is said of a connection that is given. */
+interface GivenWords extends Pick<GivenConnection, 'listener' | 'told'> {
+  /** What is under way on it; absent where the giver is of a version that gives no such ones. */
+  readonly moved?: Moved | null
 }
 
 /** What the primary reads where it is counted: nothing of it is told, and nothing is lost with this process. */

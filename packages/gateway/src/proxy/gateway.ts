@@ -37,6 +37,7 @@ import type { Greetings } from './heads/greetings.ts'
 import { GATEWAY_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
 import { type JournalOptions, type JournalSettings, RequestJournal } from './journal.ts'
 import type { ConnectionRecord } from './records.ts'
+import { closeMoved, type MovedConnection, Moving } from './moving.ts'
 import { ServicePool } from './upstream/pool.ts'
 import { type Front, ServiceTarget } from './upstream/target.ts'
 
@@ -85,6 +86,8 @@ export interface Giving {
   readonly listeners: ReadonlySet<string>
   /** Gives one; returns whether it could be given now. */
   readonly give: (given: GivenConnection) => boolean
+  /** Whether it takes channels and tunnels as well. */
+  readonly takesUnderWay: boolean
 }
 
 interface KnownListener {
@@ -93,7 +96,7 @@ interface KnownListener {
   listening: Listening | null
 }
 
-const GIVES_NOTHING: Giving = Object.freeze({ listeners: new Set<string>(), give: () => false })
+const GIVES_NOTHING: Giving = Object.freeze({ listeners: new Set<string>(), give: () => false, takesUnderWay: false })
 
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
 const TICK_MS_MAX = 500
@@ -144,6 +147,7 @@ export class Gateway implements ClientContext, Shared {
   #isOutOfService = false
   #isStopping = false
   #giving: Giving = GIVES_NOTHING
+  readonly #moving: Moving
   #giveTimer: NodeJS.Timeout | undefined
   /** When a problem was reported last. */
   #problemMs = Number.NEGATIVE_INFINITY
@@ -178,6 +182,12 @@ export class Gateway implements ClientContext, Shared {
       (name) => new ServiceTarget(name, this.#admission.rules.directories).places.map(({ path }) => path),
       clock,
     )
+    this.#moving = new Moving({
+      sessions,
+      clock,
+      goOn: (moved, entry) => this.#goOn(moved, entry),
+      left: () => this.#finishDrain(),
+    })
     const hasXenapi = options.xenapiPath !== null
     this.#admission = new Admission(this, {
       ...options,
@@ -244,13 +254,34 @@ export class Gateway implements ClientContext, Shared {
     }, this.limits.drainTimeoutMs).unref()
   }
 
-  /** Takes a connection of an earlier gateway, on which nothing is asked. The descriptor is this one's. */
-  adopt({ fd, listener, told }: GivenConnection): void {
+  /** Takes a connection of an earlier gateway. The descriptors are this one's. */
+  adopt(given: GivenConnection): void {
+    const { fd, listener, told, underWay } = given
+    if (underWay !== null) {
+      this.#moving.take({ ...given, underWay })
+      return
+    }
     const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
     const known = this.#listeners.get(listener)
     // The listener is gone, and with it the rules by which its clients are believed.
     if (known === undefined) wire.destroy()
     else this.#serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
+  }
+
+  /** Goes on with what was under way in an earlier gateway. */
+  #goOn(moved: MovedConnection, entry: SessionEntry | null): void {
+    const { fd, listener, told, underWay } = moved
+    const known = this.#listeners.get(listener)
+    if (known === undefined) {
+      closeMoved(moved)
+      return
+    }
+    const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
+    const client = this.#serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
+    const exchange = this.#admission.resume(client, underWay.serviceFd, underWay.moved, entry)
+    client.become(exchange)
+    const { policies, methods } = this.#admission.rules
+    if (!exchange.isAllowed(policies, methods)) exchange.cut('policy-changed')
   }
 
   /** Reports a problem that comes with each connection once in a while. */
@@ -417,7 +448,17 @@ export class Gateway implements ClientContext, Shared {
 
   /** Gives away what it can now; the rest later, since the other side takes so many at a time. */
   #giveAll(): void {
-    for (const connection of this.#connections) connection.giveAway(this.#giving.give)
+    const { give, takesUnderWay } = this.#giving
+    for (const connection of this.#connections) {
+      connection.giveAway(give)
+      if (takesUnderWay && !this.#isStopping) connection.moveAway(this.#giveUnderWay)
+    }
+  }
+
+  readonly #giveUnderWay = (given: GivenConnection): boolean => {
+    const isGiven = this.#giving.give(given)
+    if (isGiven) this.#moving.gave(given)
+    return isGiven
   }
 
   /** How many connections are left: with a request, a channel or a tunnel once idle ones have been closed. */
@@ -449,7 +490,7 @@ export class Gateway implements ClientContext, Shared {
       setImmediate(() => setImmediate(() => this.#giveAll()))
       this.#giveTimer = setInterval(() => this.#giveAll(), GIVE_MS).unref()
     }
-    if (this.#connections.size + this.#arrivals.size > 0) {
+    if (this.#connections.size + this.#arrivals.size + this.#moving.size > 0) {
       const timer = setTimeout(() => this.#drainTimedOut(), this.limits.drainTimeoutMs)
       await new Promise<void>((resolve) => {
         this.#drained = resolve
@@ -470,6 +511,7 @@ export class Gateway implements ClientContext, Shared {
   destroy(): void {
     this.#isDraining = true
     for (const listening of this.#listenings) listening.close()
+    this.#moving.endWaiting()
     this.holds.destroy()
     for (const connection of this.#connections) connection.destroy('gateway-stopped')
     for (const arrival of this.#arrivals) arrival.destroy()
@@ -482,6 +524,7 @@ export class Gateway implements ClientContext, Shared {
   /** Ends what runs under sessions: tunnels, channels, and requests under way. */
   sessionsEnded(uuids: readonly string[]): void {
     for (const uuid of uuids) this.holds.sessionEnded(uuid)
+    this.#moving.sessionsEnded(uuids)
     // Requests are many, and few outlive their session: they are looked for here rather than held to it one by one.
     const ended = new Set(uuids)
     for (const connection of this.#connections) {
@@ -513,6 +556,7 @@ export class Gateway implements ClientContext, Shared {
 
   /** Endings of sessions may not be heard of: channels end, since on them services admit requests by themselves. */
   distrust(): void {
+    this.#moving.endWaiting()
     this.holds.distrust()
   }
 
@@ -552,7 +596,7 @@ export class Gateway implements ClientContext, Shared {
   }
 
   #finishDrain(): void {
-    if (this.#connections.size + this.#arrivals.size === 0) this.#drained?.()
+    if (this.#connections.size + this.#arrivals.size + this.#moving.size === 0) this.#drained?.()
   }
 
   /** Notes activity of a session. */

@@ -23,6 +23,7 @@ import type { ReasonName } from '../../model/reasons.ts'
 import type { Ends, Wire, WireListener } from '../../transport/transport.ts'
 import type { SweepClock } from '../clock.ts'
 import type { Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
+import type { Moved } from '../exchange/moved.ts'
 import { RateWatch } from '../exchange/rate-watch.ts'
 import { Request } from '../exchange/request.ts'
 import { headOffence, type Offence } from '../heads/offence.ts'
@@ -63,6 +64,8 @@ export interface GivenConnection {
   readonly listener: string
   /** Both ends, where a header told them. */
   readonly told: Ends | null
+  /** What is under way on it, with the descriptor of the connection to the service; null when nothing is. */
+  readonly underWay: { readonly serviceFd: number; readonly moved: Moved } | null
 }
 
 /** What the clients' connections of one worker share. */
@@ -351,10 +354,22 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     const { wire, peer } = this
     if (this.#state !== STATE.IDLE || this.#unread !== null || this.#hasEnded || !this.#isGivable) return
     if (!this.stop()) return
-    if (!give({ fd: wire.fd, listener: this.listenerName, told: peer.told })) {
+    if (!give({ fd: wire.fd, listener: this.listenerName, told: peer.told, underWay: null })) {
       this.resume()
       return
     }
+    this.#isGiven = true
+    this.destroy('gateway-stopped')
+  }
+
+  /** The same with what is under way on it, if that can go on elsewhere: a channel, or a tunnel. */
+  moveAway(give: (given: GivenConnection) => boolean): void {
+    const { wire, peer } = this
+    if (this.#unread !== null || this.#hasEnded || !this.#isGivable) return
+    const isMoved = this.#exchange?.moveAway((serviceFd, moved) => {
+      return give({ fd: wire.fd, listener: this.listenerName, told: peer.told, underWay: { serviceFd, moved } })
+    })
+    if (isMoved !== true) return
     this.#isGiven = true
     this.destroy('gateway-stopped')
   }
