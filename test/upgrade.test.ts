@@ -250,6 +250,20 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     await until(async () => (await other.exchange(asked(session))).status === 403, 'the end in the later one')
   })
 
+  test('leaves nobody listening at a listener that a reload removes afterwards', async (t) => {
+    const scope = scopeOf(t)
+    const port = await freePort()
+    const settings = { workers: 2, listen: ['127.0.0.1:0', `127.0.0.1:${port}`] }
+    const { daemon } = await start(scope, settings)
+    await upgrade(daemon)
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    assert.equal((await exchange(`http://127.0.0.1:${port}`, NOTHING)).status, 404)
+    await daemon.place.configure({ ...settings, listen: ['127.0.0.1:0'] })
+    const { code, stderr } = await daemon.place.command(['reload'])
+    assert.equal(code, 0, stderr)
+    await assert.rejects(RawClient.connect(`http://127.0.0.1:${port}`), /ECONNREFUSED/)
+  })
+
   test('loses no count, and adds none twice', async (t) => {
     const scope = scopeOf(t)
     const path = join(await scope.directory(), 'metrics.sock')

@@ -90,6 +90,8 @@ export function lastErrorCode(): string {
 }
 
 // struct msghdr, struct iovec and the control messages, one behind the other; offsets in bytes.
+const NAME_POINTER = 0
+const NAME_BYTES = 8
 const IOV_POINTER = 16
 const IOV_COUNT = 24
 const CONTROL_POINTER = 32
@@ -139,6 +141,12 @@ export class MessageHeader {
   setToSendFrom(data: Buffer, fd: number): void {
     this.#point(addressOf(data), data.length)
     this.#attach(fd, -1)
+  }
+
+  /** To send to the Unix socket at `address`, which takes `bytes` bytes. */
+  setTo({ bytes: address }: UnixAddress, bytes: number): void {
+    writeWord(this.bytes, NAME_POINTER, addressOf(address))
+    this.bytes.writeUInt32LE(bytes, NAME_BYTES)
   }
 
   /** To receive up to `bytes` bytes into its buffer. */

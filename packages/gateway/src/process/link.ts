@@ -4,6 +4,7 @@
 //   inherit                           →                the passage among the sockets
 //                                     ←   joined         from now on it may know sessions
 //                                     ←   serving, or failed
+//   main                              →                to the service manager, that one is the daemon now
 //   given                             →                connections on which nothing is asked, which are there to be taken
 //   ended                             ↔   ended        sessions, of which no worker of the other may admit any more
 //   confirmed                         ↔   confirmed
@@ -29,6 +30,8 @@ export type Said =
       readonly takesUnderWay?: boolean
     }
   | { readonly type: 'given'; readonly count: number }
+  /** To the service manager the other one is the daemon now. */
+  | { readonly type: 'main' }
   | { readonly type: 'failed'; readonly problem: string }
   | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
   | { readonly type: 'confirmed'; readonly ending: number }

@@ -49,6 +49,12 @@ export class Listeners {
     })
   }
 
+  /** Those of this daemon's own, by key. */
+  get own(): ReadonlyMap<string, number> {
+    const own = [...this.#byAddress].filter(([, { isManagers }]) => !isManagers)
+    return new Map(own.map(([key, { fd }]) => [key, fd]))
+  }
+
   close(): void {
     this.#isClosed = true
     for (const listener of this.#byAddress.values()) listener.close()

@@ -26,7 +26,7 @@ import { takeSignals } from './signals.ts'
 import { sockets } from './sockets.ts'
 import type { Statistics } from './statistics.ts'
 import { statusOf, workersMemoryBytes } from './status.ts'
-import { startSuccessor, tellGiven, tellLastCounts, tellServing } from './upgrade.ts'
+import { startSuccessor, tellGiven, tellLastCounts, tellMain, tellServing } from './upgrade.ts'
 import { Watching } from './watching.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
@@ -132,7 +132,8 @@ class Primary implements GroupListener {
       hindrance: () => (this.#isStopping ? 'stopping' : this.#isUpgrading ? 'upgrading' : null),
       done: (outcome) => this.#reloaded(outcome),
     })
-    parts.given.to = (count) => this.#reloader.group.take(count)
+    parts.heard.given = (count) => this.#reloader.group.take(count)
+    parts.heard.main = () => this.#manager.keep(parts.listeners.own)
   }
 
   get #config(): Config {
@@ -163,7 +164,9 @@ class Primary implements GroupListener {
     backends.health?.start()
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
-    if (predecessor !== null) tellServing(predecessor, config)
+    sockets.closeUnused()
+    if (predecessor === null) this.#manager.keep(this.#parts.listeners.own)
+    else tellServing(predecessor, config)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
       else if (signal === 'SIGUSR2') void this.#upgrade()
@@ -275,7 +278,7 @@ class Primary implements GroupListener {
   }
 
   given(count: number): void {
-    this.#parts.given.to(count)
+    this.#parts.heard.given(count)
   }
 
   troubled(trouble: WorkerTrouble): void {
@@ -325,6 +328,7 @@ class Primary implements GroupListener {
   async #stop(closers: AsyncDisposableStack): Promise<number> {
     const { backends, groups, listeners, returns, stopping } = this.#parts
     this.#manager.stopping()
+    this.#manager.keep(new Map())
     stopping.abort()
     this.#watching.stopping()
     backends.withdraw()
@@ -346,7 +350,10 @@ class Primary implements GroupListener {
   async #reload(): Promise<ReloadOutcome> {
     this.#manager.reloading()
     const outcome = await this.#reloader.reload()
-    if (!this.#isStopping) this.#manager.ready(this.urls)
+    if (!this.#isStopping) {
+      this.#manager.ready(this.urls)
+      this.#manager.keep(this.#parts.listeners.own)
+    }
     return outcome
   }
 
@@ -372,7 +379,10 @@ class Primary implements GroupListener {
     }
     const { pid, version: newVersion } = start
     this.#acted('upgraded', { successor: pid, from: version(), to: newVersion })
+    // That one has its own kept, as soon as the manager takes its word.
+    this.#manager.keep(new Map())
     this.#manager.succeededBy(pid, this.urls)
+    tellMain(this.#parts)
     if (this.#closers !== null) this.#ended?.(this.#retire(this.#closers, start.takes))
     return { kind: 'done', said: { pid, version: newVersion } }
   }
@@ -391,7 +401,7 @@ class Primary implements GroupListener {
   async #retire(closers: AsyncDisposableStack, takes: Takes): Promise<number> {
     const { backends, groups, listeners, returns, stopping, xenapi } = this.#parts
     this.#isStopping = true
-    this.#parts.given.to = (count) => tellGiven(this.#parts, count)
+    this.#parts.heard.given = (count) => tellGiven(this.#parts, count)
     sockets.handedOver()
     backends.handOver()
     stopping.abort()

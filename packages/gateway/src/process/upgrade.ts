@@ -19,6 +19,14 @@ export interface Joined {
   readonly links: Set<Link>
 }
 
+/** What is heard of workers, and of the process whose place this one takes; set by the primary. */
+export interface Heard {
+  /** Workers of either have given so many connections. */
+  given: (count: number) => void
+  /** To the service manager, this process is the daemon now. */
+  main: () => void
+}
+
 /** Says to a successor what was counted last: nobody has asked. */
 const UNASKED = -1
 
@@ -49,16 +57,17 @@ export async function startSuccessor(
 
 /**
  * Joins this process with the one whose place it takes.
- * @param given told how many connections that one's workers have given to workers here
+ * @param heard told what that one says
  */
-export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, given: (count: number) => void): Link {
+export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, heard: Heard): Link {
   const { links, statistics } = parts
   const link: Link = new Link(channel, pid, {
     ...listenerOf(parts, () => link),
     count: () => [],
     said: (message) => {
       if (message.type === 'counted') statistics.inherit(message.counted)
-      else if (message.type === 'given') given(message.count)
+      else if (message.type === 'given') heard.given(message.count)
+      else if (message.type === 'main') heard.main()
     },
     gone: () => links.delete(link),
   })
@@ -73,9 +82,13 @@ export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, gi
 
 /** This process serves in place of the other one. */
 export function tellServing(link: Link, config: Config): void {
-  sockets.closeUnused()
   const { listeners, takesUnderWay } = takesOf(config)
   link.tell({ type: 'serving', version: version(), takes: listeners, takesUnderWay })
+}
+
+/** To the service manager, the successor is the daemon now. */
+export function tellMain({ links }: Pick<Joined, 'links'>): void {
+  for (const link of links) link.tell({ type: 'main' })
 }
 
 /** Workers of this process have given so many connections to those of its successor. */
