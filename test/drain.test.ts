@@ -3,16 +3,14 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { Child } from './harness/child.ts'
 import { type Daemon, startDaemon } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
-import { serveHttp } from './harness/services.ts'
+import { serveHttp, startChannelServices } from './harness/services.ts'
 
 const NAME = 'com.example.work'
-const [ONE, TWO] = ['com.example.one', 'com.example.two']
-const SERVICE = join(import.meta.dirname, 'services/node_service.ts')
+const ONE = 'com.example.one'
 const HEALTH = 'GET /healthz HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n'
 
 function asked(session: string, name = NAME, path = '', lines = ''): string {
@@ -101,9 +99,7 @@ for (const transport of ['net', 'ring'])
     test('waits for channels, and lets no other connection become one', async (t) => {
       const scope = scopeOf(t)
       const { daemon, session } = await start(scope, transport)
-      const argv = ['-C', '@xengate/source', SERVICE, daemon.place.plugin, ONE, TWO]
-      const service = new Child(scope, process.execPath, argv)
-      await service.printed(({ stdout }) => (stdout.includes('ready\n') ? true : undefined), 'the services to start')
+      await startChannelServices(scope, daemon.place.plugin, ONE)
       const isChannel = async (client: RawClient): Promise<boolean> => {
         const { text } = await client.exchange(asked(session, ONE, '/who'))
         return (JSON.parse(text) as { channel: boolean }).channel

@@ -8,17 +8,15 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
-import { Child } from './harness/child.ts'
 import { type Daemon, type DaemonSettings, type LogEvent, startDaemon } from './harness/daemon.ts'
 import { until, within } from './harness/deadline.ts'
 import { Scrape } from './harness/metrics.ts'
 import { RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
-import { listen } from './harness/services.ts'
+import { listen, startChannelServices } from './harness/services.ts'
 
 const SOCKET = 'com.example.socket'
-const [ONE, TWO] = ['com.example.one', 'com.example.two']
-const SERVICE = join(import.meta.dirname, 'services/node_service.ts')
+const ONE = 'com.example.one'
 /** Far longer than any test: nothing may have to be cut at its end. */
 const LIMITS = '[limits]\ndrain-timeout = "10m"\n'
 
@@ -50,9 +48,7 @@ async function start(scope: Scope, transport: string): Promise<Started> {
     for (const pid of successors(daemon)) if (isAlive(pid)) process.kill(pid, 'SIGKILL')
     await until(() => successors(daemon).every((pid) => !isAlive(pid)), 'the end of all that took its place')
   })
-  const argv = ['-C', '@xengate/source', SERVICE, daemon.place.plugin, ONE, TWO]
-  const service = new Child(scope, process.execPath, argv)
-  await service.printed(({ stdout }) => (stdout.includes('ready\n') ? true : undefined), 'the services to start')
+  await startChannelServices(scope, daemon.place.plugin, ONE)
   const session = await daemon.login()
   const channel = await RawClient.connect(daemon.url)
   scope.defer(() => channel.destroy())

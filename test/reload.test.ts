@@ -7,7 +7,6 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
-import { Child } from './harness/child.ts'
 import {
   type Daemon,
   type DaemonSettings,
@@ -19,13 +18,12 @@ import {
 import { until, within } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
-import { listen, serveHttp } from './harness/services.ts'
+import { listen, serveHttp, startChannelServices } from './harness/services.ts'
 import { freePort } from './harness/tls.ts'
 
 const NAME = 'com.example.work'
 const SOCKET = 'com.example.socket'
 const [ONE, TWO] = ['com.example.one', 'com.example.two']
-const SERVICE = join(import.meta.dirname, 'services/node_service.ts')
 
 function asked(session: string, name = NAME, path = '', lines = ''): string {
   return `GET /services/plugin/${name}${path} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n${lines}\r\n`
@@ -74,13 +72,6 @@ async function openWebSocket(scope: Scope, daemon: Daemon, session: string): Pro
   scope.defer(() => socket.terminate())
   await within(once(socket, 'open'), 'the WebSocket to open')
   return socket
-}
-
-/** Services that take channels, in a process of their own. */
-async function startChannelServices(scope: Scope, daemon: Daemon): Promise<void> {
-  const argv = ['-C', '@xengate/source', SERVICE, daemon.place.plugin, ONE, TWO]
-  const service = new Child(scope, process.execPath, argv)
-  await service.printed(({ stdout }) => (stdout.includes('ready\n') ? true : undefined), 'the services to start')
 }
 
 /** A connection that the service `name` has. */
@@ -159,7 +150,7 @@ describe('a reload', { timeout: 120_000 }, () => {
     const daemon = await startDaemon(scope, { workers: 2 })
     const session = await daemon.login()
     const work = await serveWork(scope, daemon)
-    await startChannelServices(scope, daemon)
+    await startChannelServices(scope, daemon.place.plugin, ONE, TWO)
     const webSocket = await openWebSocket(scope, daemon, session)
     using channel = await openChannel(scope, daemon, session, ONE)
     using download = await RawClient.connect(daemon.url)
@@ -191,7 +182,7 @@ describe('a reload', { timeout: 120_000 }, () => {
       const daemon = await startDaemon(scope, { workers: 2, transport })
       const session = await daemon.login()
       const work = await serveWork(scope, daemon)
-      await startChannelServices(scope, daemon)
+      await startChannelServices(scope, daemon.place.plugin, ONE, TWO)
       const webSocket = await openWebSocket(scope, daemon, session)
       using channel = await openChannel(scope, daemon, session, ONE)
       using download = await RawClient.connect(daemon.url)
@@ -252,7 +243,7 @@ describe('a reload', { timeout: 120_000 }, () => {
     const scope = scopeOf(t)
     const daemon = await startDaemon(scope)
     const session = await daemon.login()
-    await startChannelServices(scope, daemon)
+    await startChannelServices(scope, daemon.place.plugin, ONE, TWO)
     const [one, two] = [await openChannel(scope, daemon, session, ONE), await openChannel(scope, daemon, session, TWO)]
     const over = new Promise((resolve) => one.socket.once('close', resolve))
     const line = await reload(daemon, { tables: `[services.policy."${ONE}"]\nchannels = false\n` })
