@@ -3,7 +3,7 @@
 
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { type Daemon, OTHER_TRANSPORT, Place, USER } from '../harness/daemon.ts'
+import { type Daemon, Place, USER } from '../harness/daemon.ts'
 import { until } from '../harness/deadline.ts'
 import type { Scope } from '../harness/scope.ts'
 import { echoUpgrades, serveHttp, startChannelServices } from '../harness/services.ts'
@@ -63,7 +63,7 @@ export async function chaosOfUpgrades(scope: Scope, plan: UpgradePlan): Promise<
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
     if (round <= reloads) {
       // Another transport and back is a change that no worker can take; another number of them starts or ends some.
-      const other = transport === 'ring' ? 'net' : OTHER_TRANSPORT
+      const other = transport === 'ring' ? 'net' : 'auto'
       await place.configure({ workers: 1 + (round % 3), transport: round % 4 === 1 ? other : transport, tables })
       await change(daemon, 'reload')
     }
