@@ -96,6 +96,22 @@ for (const transport of ['net', 'ring'])
       assert.equal((await kept.exchange(asked(session))).header('connection'), undefined)
     })
 
+    test('does not wait for who waits for events of the XenAPI', async (t) => {
+      const { daemon, session } = await start(scopeOf(t), transport)
+      using client = await RawClient.connect(daemon.url)
+      const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'event.from', params: [session, ['task'], '', 30] })
+      const { result } = await daemon.call('event.from', [session, ['task'], '', 0])
+      const waits = body.replace('""', JSON.stringify((result as { token: string }).token))
+      const lines = `Host: gate\r\nContent-Type: application/json\r\nContent-Length: ${waits.length}\r\n`
+      await client.send(`POST /jsonrpc HTTP/1.1\r\n${lines}\r\n${waits}`)
+      await until(async () => {
+        const { connections } = (await daemon.place.ask('/control/connections')) as { connections: { state: string }[] }
+        return connections.some(({ state }) => state === 'active')
+      }, 'the call')
+      assert.equal((await daemon.place.command(['drain'])).code, 0)
+      assert.equal(client.unread, '')
+    })
+
     test('waits for channels, and lets no other connection become one', async (t) => {
       const scope = scopeOf(t)
       const { daemon, session } = await start(scope, transport)

@@ -10,7 +10,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Config } from '../config/config.ts'
 import { CONTROL_SERVICE } from '../model/control-service.ts'
-import type { ConnectionRecord } from '../proxy/records.ts'
+import type { ConnectionRecord, RequestRecord } from '../proxy/records.ts'
 import type { Backends } from './backends/backends.ts'
 import { SCHEMA, shownConnection } from './control/answers.ts'
 import type { ActOutcome } from './control-socket.ts'
@@ -73,11 +73,19 @@ export class Drain {
     groups.outOfService(isOutOfService)
   }
 
-  /** Connections with a request, tunnel or channel; not those that ask the gateway how it does. */
+  /**
+   * Connections with a request, tunnel or channel. Not those that ask the gateway how it does, nor calls of the XenAPI: who waits for events by
+   * them asks again and again.
+   */
   async #running(): Promise<readonly ConnectionRecord[]> {
     const told = await this.#options.groups.ask({ kind: 'connections', id: '' })
-    return told.flat().filter(({ request }) => request !== null && request.service !== CONTROL_SERVICE)
+    return told.flat().filter(({ request }) => request !== null && !isLeftAlone(request))
   }
+}
+
+/** Whether a drain does not wait for it. The paths of custom services, which may have any name, begin otherwise than those of the XenAPI. */
+function isLeftAlone({ service, path }: RequestRecord): boolean {
+  return service === CONTROL_SERVICE || (service === 'xenapi' && !path.startsWith('/services/'))
 }
 
 function drained(running: readonly ConnectionRecord[]): ActOutcome {

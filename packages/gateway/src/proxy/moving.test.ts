@@ -37,6 +37,7 @@ const CHANNEL: Moved = {
     status: 0,
     bytesIn: 2,
     bytesOut: 3,
+    task: null,
   },
 }
 

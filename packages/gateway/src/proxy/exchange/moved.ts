@@ -23,6 +23,8 @@ export interface MovedRequest {
   readonly status: number
   readonly bytesIn: number
   readonly bytesOut: number
+  /** The task of the XenAPI that ends with it. */
+  readonly task: string | null
 }
 
 /** See the head of this file. */
@@ -60,7 +62,7 @@ export function movedSession(entry: SessionEntry | null): Moved['session'] {
 }
 
 export function movedRequest(request: Request): MovedRequest {
-  const { id, method, service, isForService, status, bytesIn, bytesOut, startedMs, firstByteMs } = request
+  const { id, method, service, isForService, status, bytesIn, bytesOut, task, startedMs, firstByteMs } = request
   return {
     id,
     startedMs: epochMs(startedMs),
@@ -72,6 +74,7 @@ export function movedRequest(request: Request): MovedRequest {
     status,
     bytesIn,
     bytesOut,
+    task,
   }
 }
 
@@ -87,6 +90,7 @@ export function requestOf(moved: MovedRequest, entry: SessionEntry | null): Requ
   request.bytesOut = moved.bytesOut
   request.firstByteMs = moved.firstByteMs === 0 ? 0 : clockMs(moved.firstByteMs)
   request.entry = entry
+  request.task = moved.task
   return request
 }
 
