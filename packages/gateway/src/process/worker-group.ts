@@ -26,7 +26,7 @@ import type { SessionBroker } from './session-broker.ts'
 import type { Statistics, WorkerCounters } from './statistics.ts'
 import { ListenersTls } from './listeners-tls.ts'
 import type { TlsEvent } from './tls-files.ts'
-import { WorkerProcess } from './worker-process.ts'
+import { type Inherited, WorkerProcess } from './worker-process.ts'
 
 /** Beyond the drain timeout, what a worker gets to exit by itself. */
 const EXIT_GRACE_MS = 2000
@@ -254,8 +254,14 @@ export class WorkerGroup {
     const own = this.#openOwn()
     if (own === null) return
     const { counters } = own
-    const fds = [...sockets.listenFds(this.#config), passage.giveFd, passage.takeFd, returns.fd, counters.fd]
-    const worker: WorkerProcess = new WorkerProcess(fds, own.sockets, account, {
+    const inherited: Inherited = {
+      listen: sockets.listenFds(this.#config),
+      counters: counters.fd,
+      returns: returns.fd,
+      passage,
+      sockets: own.sockets,
+    }
+    const worker: WorkerProcess = new WorkerProcess(inherited, account, {
       said: (message) => this.#listen(worker, message),
       failed: (error) => log.error({ event: 'worker-error', worker: worker.pid, error: failureOf(error) }),
       exited: (code, signal) => {
@@ -267,17 +273,13 @@ export class WorkerGroup {
     this.#workers.add(worker)
     worker.tell({
       type: 'start',
+      ...worker.given,
       config: this.#config,
-      listenFds: worker.givenFds.slice(0, -5),
-      countersFd: worker.givenFds.at(-2) ?? -1,
       tls: this.#tls.pairs,
       xenapiPath,
       places: places(),
-      returnFd: worker.givenFds.at(-3) ?? -1,
       returnPath: returns.path,
       returnKey: returns.key,
-      passage: { giveFd: worker.givenFds.at(-5) ?? -1, takeFd: worker.givenFds.at(-4) ?? -1 },
-      socketsFd: worker.givenFds.at(-1) ?? -1,
       isOutOfService: isOutOfService(),
     })
   }

@@ -22,6 +22,22 @@ const FIRST_GIVEN_FD = 4
 
 const WORKER_MAIN = fileURLToPath(new URL(`./worker-main${extname(import.meta.filename)}`, import.meta.url))
 
+type StartMessage = Extract<ToWorker, { type: 'start' }>
+
+/** Descriptors of the primary that a worker inherits. */
+export interface Inherited {
+  /** Of the listening sockets, in the order of the configuration. */
+  readonly listen: readonly number[]
+  /** Of the memory that it counts in. */
+  readonly counters: number
+  /** Of the socket where services bring back requests. */
+  readonly returns: number
+  /** Where workers give connections to newer ones. */
+  readonly passage: Passage
+  /** Where it takes listening sockets later; both ends are the worker process's object's. */
+  readonly sockets: Passage
+}
+
 /** Who hears of a worker. */
 export interface WorkerListener {
   readonly said: (message: ToPrimary) => void
@@ -40,8 +56,8 @@ export class WorkerProcess {
   silentBeats = 0
   /** Whether it is to end, since fewer are wanted. */
   isRetiring = false
-  /** The descriptors that it was given, by their numbers there. */
-  readonly givenFds: readonly number[]
+  /** What it inherits, by its numbers there. */
+  readonly given: Pick<StartMessage, 'listenFds' | 'countersFd' | 'returnFd' | 'passage' | 'socketsFd'>
   readonly #socketsFd: number
   readonly #child: ChildProcess
   /** By what is to be confirmed. */
@@ -50,22 +66,24 @@ export class WorkerProcess {
   readonly #exited: WorkerListener['exited']
 
   /**
-   * @param fds of this process, for the worker to inherit
-   * @param sockets where it takes listening sockets later: the last that it inherits; both ends are this object's
+   * @param inherited of this process, for the worker
    * @param account whom it runs as; null: this process's user
    */
   constructor(
-    fds: readonly number[],
-    sockets: Passage,
+    { listen, counters, returns, passage, sockets }: Inherited,
     account: Account | null,
     { said, failed, exited }: WorkerListener,
   ) {
     this.#exited = exited
     this.#socketsFd = sockets.giveFd
-    this.givenFds = [...fds, sockets.takeFd].map((_, index) => FIRST_GIVEN_FD + index)
+    const inherited = [counters, returns, passage.giveFd, passage.takeFd, sockets.takeFd, ...listen]
+    const [countersFd = -1, returnFd = -1, giveFd = -1, takeFd = -1, socketsFd = -1, ...listenFds] = inherited.map(
+      (_, index) => FIRST_GIVEN_FD + index,
+    )
+    this.given = { countersFd, returnFd, passage: { giveFd, takeFd }, socketsFd, listenFds }
     this.#child = fork(WORKER_MAIN, [build()], {
       execArgv: [...new Set([...process.execArgv, WITHOUT_DEBUGGER])],
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds, sockets.takeFd],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...inherited],
       ...account,
     })
     closeDescriptor(sockets.takeFd)
