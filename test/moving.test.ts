@@ -2,9 +2,11 @@
 // when there are to be fewer.
 
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
@@ -13,12 +15,69 @@ import { until, within } from './harness/deadline.ts'
 import { Scrape } from './harness/metrics.ts'
 import { RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
-import { listen, startChannelServices } from './harness/services.ts'
+import { echoUpgrades, listen, startChannelServices } from './harness/services.ts'
 
 const SOCKET = 'com.example.socket'
+const ECHO = 'com.example.echo'
 const ONE = 'com.example.one'
 /** Far longer than any test: nothing may have to be cut at its end. */
 const LIMITS = '[limits]\ndrain-timeout = "10m"\n'
+
+/** What is streamed again and again; its length divides by nothing that is read or written at a time. */
+const PATTERN = randomBytes(1_000_003)
+
+/** Bytes to and fro without a pause, at a service that says back what it hears. */
+class Stream {
+  readonly #socket: Socket
+  #sentBytes = 0
+  #heardBytes = 0
+  /** What went wrong; null as long as nothing did. */
+  wrong: string | null = null
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    socket.on('data', (chunk: Buffer) => this.#heard(chunk))
+    socket.on('error', (error) => (this.wrong ??= error.message))
+    socket.on('close', () => (this.wrong ??= 'the end of the connection'))
+    socket.on('drain', () => this.#send())
+    this.#send()
+  }
+
+  #send(): void {
+    for (let goesOn = true; goesOn;) {
+      const at = this.#sentBytes % PATTERN.length
+      const piece = PATTERN.subarray(at, at + 65_536)
+      this.#sentBytes += piece.length
+      goesOn = this.#socket.write(piece)
+    }
+  }
+
+  #heard(chunk: Buffer): void {
+    for (let from = 0; from < chunk.length;) {
+      const at = this.#heardBytes % PATTERN.length
+      const piece = chunk.subarray(from, from + PATTERN.length - at)
+      if (!PATTERN.subarray(at, at + piece.length).equals(piece)) this.wrong ??= `other bytes after ${this.#heardBytes}`
+      this.#heardBytes += piece.length
+      from += piece.length
+    }
+  }
+
+  /** Waits until much more has come back. */
+  async more(): Promise<void> {
+    const wanted = this.#heardBytes + 5 * PATTERN.length
+    await until(() => this.wrong !== null || this.#heardBytes >= wanted, 'more of the stream')
+  }
+}
+
+async function openStream(scope: Scope, daemon: Daemon, session: string): Promise<Stream> {
+  const client = await RawClient.connect(daemon.url)
+  scope.defer(() => client.destroy())
+  const lines = `Host: gate\r\nCookie: session_id=${session}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`
+  await client.send(`GET /services/plugin/${ECHO} HTTP/1.1\r\n${lines}\r\n`)
+  assert.match(await client.until('\r\n\r\n'), /^HTTP\/1\.1 101 /)
+  client.socket.removeAllListeners('data')
+  return new Stream(client.socket)
+}
 
 interface Shown {
   readonly state: string
@@ -206,6 +265,19 @@ for (const transport of ['net', 'ring'])
         await until(async () => (await connections(daemon)).length === 0, 'the end of both')
       })
     }
+
+    for (const [what, change] of CHANGES)
+      test(`lose no byte of a stream both ways in ${what}`, async (t) => {
+        const scope = scopeOf(t)
+        const started = await start(scope, transport)
+        const { daemon, session } = started
+        await echoUpgrades(scope, daemon.place.socket(ECHO))
+        const stream = await openStream(scope, daemon, session)
+        await stream.more()
+        await change(started)
+        await stream.more()
+        assert.equal(stream.wrong, null)
+      })
 
     test('end after a reload with new workers that forbids them', async (t) => {
       const started = await start(scopeOf(t), transport)

@@ -96,10 +96,11 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
 
   /** Reads no more on either side. @returns whether all that was read is in the kernel's hands */
   #stop(): boolean {
-    if (this.#service.wire.fd !== -1 && this.#client.stop()) {
-      if (this.#service.wire.stop()) return true
-      this.#goOn()
-    }
+    const { wire } = this.#service
+    // Where one is full the other is not read from, which has to stay so.
+    if (wire.fd === -1 || wire.isFull || this.#client.wire.isFull || !this.#client.stop()) return false
+    if (wire.stop()) return true
+    this.#goOn()
     return false
   }
 
