@@ -13,6 +13,7 @@ import { run } from './harness/child.ts'
 import { type Daemon, Place } from './harness/daemon.ts'
 import { sampleData } from './harness/data.ts'
 import { until, within } from './harness/deadline.ts'
+import { RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
 import { serveHttp } from './harness/services.ts'
 import { makeCertificate, startStunnel } from './harness/tls.ts'
@@ -234,6 +235,34 @@ test('a raw CONNECT over TLS is a console: bytes both ways until either side end
   const line = await daemon.event(({ service }) => service === 'xapi', 'the console')
   assert.deepEqual([line['method'], line['path'], line['status']], ['CONNECT', '/console', 200])
   assert.ok(!daemon.child.stdout.includes('OpaqueRef:2'))
+})
+
+test('a console goes on in the process that takes the place of the first', { timeout: 60_000 }, async (t) => {
+  const scope = scopeOf(t)
+  const port = await servePort(scope, (socket) => {
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\nRFB 003.003\n')
+      socket.on('data', (chunk) => socket.write(chunk))
+    })
+  })
+  const { daemon } = await startFront(scope, port, { listen: '', front: '' })
+  using client = await RawClient.connect(daemon.url)
+  await client.send('CONNECT /console?ref=OpaqueRef:1&session_id=OpaqueRef:2 HTTP/1.1\r\n\r\n')
+  await client.until('RFB 003.003\n')
+  const { code, stderr } = await daemon.place.command(['upgrade'])
+  assert.equal(code, 0, stderr)
+  const { successor } = await daemon.event(({ event }) => event === 'upgraded', 'the upgrade')
+  try {
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    await client.send('keys')
+    await client.until('keys')
+    client.socket.end()
+    const line = await daemon.event(({ service }) => service === 'xapi', 'the console')
+    assert.deepEqual([line['method'], line['path'], line['status']], ['CONNECT', '/console', 200])
+    assert.deepEqual([line['outcome'], line['bytesIn']], ['complete', 4])
+  } finally {
+    process.kill(Number(successor), 'SIGKILL')
+  }
 })
 
 function* inChunks(pieces: Iterable<Buffer>): Generator<Buffer> {

@@ -337,7 +337,8 @@ describe('SIGHUP', { timeout: 300_000 }, () => {
     await client.send(asked(session, '/held'))
     await held
     const reload = async (addresses: string[]): Promise<void> => {
-      await daemon.place.configure({ listen: addresses })
+      // The first worker finishes beside the second, which takes the rest.
+      await daemon.place.configure({ listen: addresses, transport: OTHER_TRANSPORT })
       const seen = daemon.events.filter(({ event }) => event === 'reloaded').length
       daemon.child.signal('SIGHUP')
       await until(() => daemon.events.filter(({ event }) => event === 'reloaded').length > seen, 'the reload')

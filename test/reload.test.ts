@@ -2,21 +2,28 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
-import { Child } from './harness/child.ts'
-import { type Daemon, type DaemonSettings, type LogEvent, OTHER_TRANSPORT, startDaemon } from './harness/daemon.ts'
+import {
+  type Daemon,
+  type DaemonSettings,
+  type ListenSettings,
+  type LogEvent,
+  OTHER_TRANSPORT,
+  startDaemon,
+} from './harness/daemon.ts'
 import { until, within } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
-import { listen, serveHttp } from './harness/services.ts'
+import { listen, serveHttp, startChannelServices } from './harness/services.ts'
+import { freePort } from './harness/tls.ts'
 
 const NAME = 'com.example.work'
 const SOCKET = 'com.example.socket'
 const [ONE, TWO] = ['com.example.one', 'com.example.two']
-const SERVICE = join(import.meta.dirname, 'services/node_service.ts')
 
 function asked(session: string, name = NAME, path = '', lines = ''): string {
   return `GET /services/plugin/${name}${path} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n${lines}\r\n`
@@ -67,13 +74,6 @@ async function openWebSocket(scope: Scope, daemon: Daemon, session: string): Pro
   return socket
 }
 
-/** Services that take channels, in a process of their own. */
-async function startChannelServices(scope: Scope, daemon: Daemon): Promise<void> {
-  const argv = ['-C', '@xengate/source', SERVICE, daemon.place.plugin, ONE, TWO]
-  const service = new Child(scope, process.execPath, argv)
-  await service.printed(({ stdout }) => (stdout.includes('ready\n') ? true : undefined), 'the services to start')
-}
-
 /** A connection that the service `name` has. */
 async function openChannel(scope: Scope, daemon: Daemon, session: string, name: string): Promise<RawClient> {
   const client = await RawClient.connect(daemon.url)
@@ -116,6 +116,27 @@ registry = "static"
 
 const ROUNDS = 100
 
+/** Listeners that come and go, one in each round. */
+function listenersToTry({ place }: Daemon, port: number): readonly ListenerToTry[] {
+  const tcp = { address: `127.0.0.1:${port}`, url: `http://127.0.0.1:${port}` }
+  const path = join(place.directory, 'b.sock')
+  return [
+    { listen: { address: tcp.address, keys: '' }, url: tcp.url, greeting: '' },
+    {
+      listen: { address: tcp.address, keys: 'proxy-protocol = true' },
+      url: tcp.url,
+      greeting: 'PROXY TCP4 203.0.113.9 127.0.0.1 4444 80\r\n',
+    },
+    { listen: { address: 'unix:b.sock', keys: '' }, url: `unix:${path}`, greeting: '' },
+  ]
+}
+
+interface ListenerToTry {
+  readonly listen: ListenSettings
+  readonly url: string
+  readonly greeting: string
+}
+
 describe('a reload', { timeout: 120_000 }, () => {
   test('to an equal configuration touches nothing, and says so', async (t) => {
     const daemon = await startDaemon(scopeOf(t), { workers: 2 })
@@ -129,7 +150,7 @@ describe('a reload', { timeout: 120_000 }, () => {
     const daemon = await startDaemon(scope, { workers: 2 })
     const session = await daemon.login()
     const work = await serveWork(scope, daemon)
-    await startChannelServices(scope, daemon)
+    await startChannelServices(scope, daemon.place.plugin, ONE, TWO)
     const webSocket = await openWebSocket(scope, daemon, session)
     using channel = await openChannel(scope, daemon, session, ONE)
     using download = await RawClient.connect(daemon.url)
@@ -155,11 +176,74 @@ describe('a reload', { timeout: 120_000 }, () => {
     assert.equal(daemon.workerPids.length, 2)
   })
 
+  for (const transport of ['net', 'ring'])
+    test(`that adds, changes and removes listeners and workers leaves all else alone, ${ROUNDS / 2} times, on ${transport}`, async (t) => {
+      const scope = scopeOf(t)
+      const daemon = await startDaemon(scope, { workers: 2, transport })
+      const session = await daemon.login()
+      const work = await serveWork(scope, daemon)
+      await startChannelServices(scope, daemon.place.plugin, ONE, TWO)
+      const webSocket = await openWebSocket(scope, daemon, session)
+      using channel = await openChannel(scope, daemon, session, ONE)
+      using download = await RawClient.connect(daemon.url)
+      await download.send(asked(session, NAME, '/long'))
+      await download.until('\r\n\r\n')
+      using kept = await RawClient.connect(daemon.url)
+      const extra = listenersToTry(daemon, await freePort())
+      for (let round = 1; round <= ROUNDS / 2; round++) {
+        const added = extra[round % (extra.length + 1)]
+        const listeners = ['127.0.0.1:0', ...(added === undefined ? [] : [added.listen])]
+        // The channel and the download may be in any of the first two, which stay.
+        const line = await reload(daemon, { workers: 2 + (round % 2), transport, listen: listeners })
+        assert.partialDeepStrictEqual(line, { event: 'reloaded', workers: 'told' }, JSON.stringify(line))
+        const answer = await kept.exchange(asked(session))
+        assert.deepEqual([answer.text, answer.header('connection')], ['done', undefined])
+        if (added !== undefined) {
+          const request = added.greeting + asked(session, NAME, '', 'Connection: close\r\n')
+          assert.equal((await exchange(added.url, request)).text, 'done')
+        }
+        for (const { url } of extra) if (url !== added?.url) await assert.rejects(RawClient.connect(url), url)
+        await expectChannel(channel, session, ONE)
+        webSocket.send(`round ${round}`)
+        const [data] = (await within(once(webSocket, 'message'), 'an echo')) as [Buffer]
+        assert.equal(data.toString(), `round ${round}`)
+        work.write(`round ${round};`)
+        await download.until(`round ${round};`)
+      }
+      work.end()
+      await download.until('0\r\n\r\n')
+      const { workers } = (await daemon.place.ask('/status')) as { workers: unknown }
+      assert.partialDeepStrictEqual(workers, { wanted: 2, ready: 2 })
+    })
+
+  for (const transport of ['net', 'ring'])
+    for (const what of ['a reload that removes its listener', 'a stop'])
+      test(`what waits to be accepted is answered before ${what}, on ${transport}`, async (t) => {
+        const scope = scopeOf(t)
+        const daemon = await startDaemon(scope, { transport, listen: ['127.0.0.1:0', 'unix:a.sock'] })
+        const session = await daemon.login()
+        await serveWork(scope, daemon)
+        const [worker = 0] = daemon.workerPids
+        const path = join(daemon.place.directory, 'a.sock')
+        process.kill(worker, 'SIGSTOP')
+        const clients = await Promise.all(Array.from({ length: 100 }, () => RawClient.connect(`unix:${path}`)))
+        scope.defer(() => clients.forEach((client) => client.destroy()))
+        await Promise.all(clients.map((client) => client.send(asked(session))))
+        await daemon.place.configure({ transport })
+        daemon.child.signal(what === 'a stop' ? 'SIGTERM' : 'SIGHUP')
+        await until(() => !existsSync(path), 'the primary to give up the listener')
+        process.kill(worker, 'SIGCONT')
+        for (const client of clients) {
+          const answer = await client.response()
+          assert.deepEqual([answer.text, answer.header('connection')], ['done', 'close'])
+        }
+      })
+
   test('that forbids channels for one service ends those, and no others', async (t) => {
     const scope = scopeOf(t)
     const daemon = await startDaemon(scope)
     const session = await daemon.login()
-    await startChannelServices(scope, daemon)
+    await startChannelServices(scope, daemon.place.plugin, ONE, TWO)
     const [one, two] = [await openChannel(scope, daemon, session, ONE), await openChannel(scope, daemon, session, TWO)]
     const over = new Promise((resolve) => one.socket.once('close', resolve))
     const line = await reload(daemon, { tables: `[services.policy."${ONE}"]\nchannels = false\n` })

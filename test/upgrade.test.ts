@@ -12,12 +12,14 @@ import { Scrape } from './harness/metrics.ts'
 import { startManager } from './harness/manager.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
-import { serveHttp } from './harness/services.ts'
+import { echoUpgrades, serveHttp, startChannelServices } from './harness/services.ts'
 import { freePort } from './harness/tls.ts'
-import { Traffic } from './harness/traffic.ts'
+import { channelClients, Traffic, tunnelClients } from './harness/traffic.ts'
 
 const NAME = 'com.example.work'
 const OTHER = 'com.example.other'
+const CHANNEL = 'com.example.passed'
+const TUNNEL = 'com.example.tunnel'
 const NOTHING = 'GET /nothing HTTP/1.1\r\nHost: gate\r\n\r\n'
 
 function asked(session: string, path = '', lines = ''): string {
@@ -217,15 +219,20 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.equal((await kept.exchange(NOTHING)).status, 404)
   })
 
-  test('ends what a session has under way in the earlier process when it ends in the later one', async (t) => {
+  test('ends what a session has under way in the earlier processes when it ends in the latest one', async (t) => {
     const scope = scopeOf(t)
     const { daemon, session, held } = await start(scope)
     using client = await RawClient.connect(daemon.url)
     await client.send(asked(session, '/held'))
     await held
     await client.until('begun ')
+    using other = await RawClient.connect(daemon.url)
+    await upgrade(daemon)
+    await other.send(asked(session, '/held'))
+    await other.until('begun ')
     await upgrade(daemon)
     await daemon.logout(session)
+    assert.doesNotMatch((await other.end()).toString(), /done/)
     assert.doesNotMatch((await client.end()).toString(), /done/)
   })
 
@@ -243,6 +250,20 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.equal(ended.code, 0, ended.stderr)
     assert.doesNotMatch((await client.end()).toString(), /done/)
     await until(async () => (await other.exchange(asked(session))).status === 403, 'the end in the later one')
+  })
+
+  test('leaves nobody listening at a listener that a reload removes afterwards', async (t) => {
+    const scope = scopeOf(t)
+    const port = await freePort()
+    const settings = { workers: 2, listen: ['127.0.0.1:0', `127.0.0.1:${port}`] }
+    const { daemon } = await start(scope, settings)
+    await upgrade(daemon)
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    assert.equal((await exchange(`http://127.0.0.1:${port}`, NOTHING)).status, 404)
+    await daemon.place.configure({ ...settings, listen: ['127.0.0.1:0'] })
+    const { code, stderr } = await daemon.place.command(['reload'])
+    assert.equal(code, 0, stderr)
+    await assert.rejects(RawClient.connect(`http://127.0.0.1:${port}`), /ECONNREFUSED/)
   })
 
   test('loses no count, and adds none twice', async (t) => {
@@ -283,33 +304,45 @@ describe('an upgrade', { timeout: 300_000 }, () => {
 
 describe('clients', { timeout: 300_000 }, () => {
   for (const address of ['127.0.0.1:0', 'unix:gate.sock'])
-    test(`at ${address} notice nothing of reloads that need other workers, and of upgrades`, async (t) => {
+    test(`at ${address} notice nothing of reloads that need other workers, and of upgrades: requests, channels and WebSockets`, async (t) => {
       const scope = scopeOf(t)
       const settings = { workers: 2, listen: [address] }
       const { daemon, session } = await start(scope, settings)
-      const traffic = new Traffic({
+      await startChannelServices(scope, daemon.place.plugin, CHANNEL)
+      await echoUpgrades(scope, daemon.place.socket(TUNNEL))
+      const requests = {
         url: daemon.url,
         request: asked(session),
         answer: '\r\n\r\ndone',
         kept: 60,
         pauseMs: 20,
         fresh: 4,
-      })
-      scope.defer(async () => void (await traffic.stop()))
-      await traffic.more(200)
+      }
+      const all = [
+        requests,
+        channelClients(daemon.url, session, CHANNEL, 10),
+        tunnelClients(daemon.url, session, TUNNEL, 10),
+      ].map((options) => new Traffic(options))
+      const more = (): Promise<unknown> =>
+        Promise.all(all.map((traffic, index) => traffic.more(index === 0 ? 500 : 50)))
+      scope.defer(async () => void (await Promise.all(all.map((traffic) => traffic.stop()))))
+      await more()
       for (let round = 1; round <= 6; round++) {
         const isUpgrade = round % 3 === 0
         if (isUpgrade) await upgrade(daemon)
         else {
-          await daemon.place.configure({ ...settings, workers: 1 + (round % 3) })
+          const transport = round % 2 === 0 ? 'net' : 'ring'
+          await daemon.place.configure({ ...settings, workers: 1 + (round % 3), transport })
           const { code, stderr } = await daemon.place.command(['reload'])
           assert.equal(code, 0, stderr)
         }
-        await traffic.more(500)
+        await more()
       }
-      const { answered, ...wrong } = await traffic.stop()
-      assert.deepEqual(wrong, { refused: 0, reset: 0, lost: 0, ended: 0 }, traffic.troubles.join('\n'))
-      assert.ok(answered >= 3200)
+      for (const traffic of all) {
+        const { answered, ...wrong } = await traffic.stop()
+        assert.deepEqual(wrong, { refused: 0, reset: 0, lost: 0, ended: 0 }, traffic.troubles.join('\n'))
+        assert.ok(answered >= 350)
+      }
     })
 })
 

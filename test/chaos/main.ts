@@ -12,6 +12,8 @@ const HELP = `npm run chaos -- upgrade [options]
   --kept N            clients that keep their connection (default 2000)
   --fresh N           clients that connect for each request, one after the other (default 64)
   --processes N       processes of clients (default 4)
+  --channels N        clients on channels (default 200)
+  --websockets N      clients on WebSockets (default 200)
   --transport NAMES   net, ring, or net,ring (default: both; the ring where it works)
   --help              this text
 `
@@ -27,19 +29,24 @@ async function main(): Promise<number> {
       kept: { type: 'string', default: '2000' },
       fresh: { type: 'string', default: '64' },
       processes: { type: 'string', default: '4' },
+      channels: { type: 'string', default: '200' },
+      websockets: { type: 'string', default: '200' },
       transport: { type: 'string', default: 'net,ring' },
       help: { type: 'boolean', default: false },
     },
   })
-  const [reloads = 0, upgrades = 0, kept = 0, fresh = 0, processes = 0] = [
+  const [reloads = 0, upgrades = 0, kept = 0, fresh = 0, processes = 0, channels = 0, webSockets = 0] = [
     values.reloads,
     values.upgrades,
     values.kept,
     values.fresh,
     values.processes,
+    values.channels,
+    values.websockets,
   ].map(Number)
   const isUsedWell =
-    positionals.join(' ') === 'upgrade' && [reloads, upgrades, kept, fresh].every((count) => count >= 0)
+    positionals.join(' ') === 'upgrade' &&
+    [reloads, upgrades, kept, fresh, channels, webSockets].every((count) => count >= 0)
   if (values.help || !isUsedWell || !(processes >= 1)) {
     process.stderr.write(HELP)
     return values.help ? 0 : 2
@@ -48,7 +55,7 @@ async function main(): Promise<number> {
   for (const transport of transports) {
     const probed = probeRing()
     if (transport === 'ring' && !probed.works) say(`ring: left out, ${probed.reason}`)
-    else if (!(await run({ transport, reloads, upgrades, kept, fresh, processes, say }))) return 1
+    else if (!(await run({ transport, reloads, upgrades, kept, fresh, processes, channels, webSockets, say }))) return 1
   }
   return 0
 }

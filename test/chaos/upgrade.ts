@@ -3,11 +3,11 @@
 
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { type Daemon, OTHER_TRANSPORT, Place, USER } from '../harness/daemon.ts'
+import { type Daemon, Place, USER } from '../harness/daemon.ts'
 import { until } from '../harness/deadline.ts'
 import type { Scope } from '../harness/scope.ts'
-import { serveHttp } from '../harness/services.ts'
-import type { Count, TrafficOptions } from '../harness/traffic.ts'
+import { echoUpgrades, serveHttp, startChannelServices } from '../harness/services.ts'
+import { channelClients, type Count, type TrafficOptions, tunnelClients } from '../harness/traffic.ts'
 
 /** How much of everything. */
 export interface UpgradePlan {
@@ -18,8 +18,11 @@ export interface UpgradePlan {
   readonly kept: number
   /** Clients that connect for each request, one after the other. */
   readonly fresh: number
-  /** Processes that the clients are in. */
+  /** Processes that these clients are in. */
   readonly processes: number
+  /** Clients on channels, and on WebSockets, each in a process more. */
+  readonly channels: number
+  readonly webSockets: number
   readonly say: (line: string) => void
 }
 
@@ -37,6 +40,8 @@ export interface ClientsReport {
 }
 
 const NAME = 'com.example.chaos'
+const CHANNEL = 'com.example.passed'
+const TUNNEL = 'com.example.tunnel'
 /** Between two changes. */
 const PAUSE_MS = 1000
 
@@ -49,15 +54,17 @@ export async function chaosOfUpgrades(scope: Scope, plan: UpgradePlan): Promise<
   const daemon = await place.start()
   scope.defer(() => endAll(daemon))
   await serveHttp(scope, place.socket(NAME), (_, response) => void response.end('done'))
+  await startChannelServices(scope, place.plugin, CHANNEL)
+  await echoUpgrades(scope, place.socket(TUNNEL))
   const clients = startClients(scope, plan, daemon.url, await daemon.login())
   const startedMs = performance.now()
   const every = Math.max(1, Math.round(reloads / Math.max(1, upgrades)))
   for (let round = 1; round <= Math.max(reloads, upgrades * every); round++) {
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
     if (round <= reloads) {
-      // Another transport and back is a change that no worker can take.
-      const other = round % 2 === 1 ? OTHER_TRANSPORT : transport
-      await place.configure({ workers: 1 + (round % 3), transport: transport === 'ring' ? transport : other, tables })
+      // Another transport and back is a change that no worker can take; another number of them starts or ends some.
+      const other = transport === 'ring' ? 'net' : 'auto'
+      await place.configure({ workers: 1 + (round % 3), transport: round % 4 === 1 ? other : transport, tables })
       await change(daemon, 'reload')
     }
     if (round % every === 0 && round / every <= upgrades) await change(daemon, 'upgrade')
@@ -75,7 +82,7 @@ async function change({ place }: Daemon, what: 'reload' | 'upgrade'): Promise<vo
 
 function startClients(
   scope: Scope,
-  { kept, fresh, processes }: UpgradePlan,
+  { kept, fresh, processes, channels, webSockets }: UpgradePlan,
   url: string,
   session: string,
 ): { readonly stop: () => Promise<readonly ClientsReport[]> } {
@@ -87,8 +94,13 @@ function startClients(
     pauseMs: 1000,
     fresh: Math.ceil(fresh / processes),
   }
-  const children = Array.from({ length: processes }, () => {
-    const child = fork(new URL('clients.ts', import.meta.url), [JSON.stringify(options)])
+  const all = [
+    ...Array.from({ length: processes }, () => options),
+    channelClients(url, session, CHANNEL, channels),
+    tunnelClients(url, session, TUNNEL, webSockets),
+  ]
+  const children = all.map((each) => {
+    const child = fork(new URL('clients.ts', import.meta.url), [JSON.stringify(each)])
     scope.defer(() => void child.kill('SIGKILL'))
     return child
   })

@@ -4,6 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { createServer as createHttpServer, type RequestListener, type Server } from 'node:http'
 import { connect, createServer as createSocketServer, type Socket } from 'node:net'
 import { delimiter, join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { Child } from './child.ts'
 import { until } from './deadline.ts'
@@ -28,6 +29,32 @@ export async function serveHttp(scope: Scope, path: string, listener: RequestLis
     server.closeAllConnections()
   })
   return server
+}
+
+const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
+
+/** A server at `path` that switches protocols, and says back what it hears from then on. */
+export async function echoUpgrades(scope: Scope, path: string): Promise<void> {
+  const server = await serveHttp(scope, path, (_, response) => void response.writeHead(400).end())
+  const sockets = new Set<Duplex>()
+  scope.defer(() => sockets.forEach((socket) => socket.destroy()))
+  server.on('upgrade', (_, socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {}).on('close', () => sockets.delete(socket))
+    socket.write(SWITCHED)
+    socket.pipe(socket)
+  })
+}
+
+/** Services that take channels, in a process of their own: see `services/node_service.ts`. */
+export async function startChannelServices(
+  scope: Scope,
+  directory: string,
+  ...names: readonly string[]
+): Promise<void> {
+  const argv = ['-C', '@xengate/source', join(SERVICES, 'node_service.ts'), directory, ...names]
+  const service = new Child(scope, process.execPath, argv)
+  await service.printed(({ stdout }) => (stdout.includes('ready\n') ? true : undefined), 'the services to start')
 }
 
 /** A server at `path` that does with each connection what `accept` says. */

@@ -31,6 +31,21 @@ export interface TrafficOptions {
   readonly pauseMs: number
   /** Clients that use a connection for each request, one after the other. */
   readonly fresh: number
+  /** What is asked first on each connection that is kept, and what the end of its answer is. */
+  readonly opening?: { readonly request: string; readonly answer: string }
+}
+
+/** Clients of the service `name`, as `node_service.ts` has it, whose connections it has: each answer says so. */
+export function channelClients(url: string, session: string, name: string, kept: number): TrafficOptions {
+  const request = `GET /services/plugin/${name}/way HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n\r\n`
+  return { url, request, answer: '\r\n\r\nchannel', kept, pauseMs: 50, fresh: 0 }
+}
+
+/** Clients that switch protocols at the service `name`, as `echoUpgrades` has it, and say something again and again. */
+export function tunnelClients(url: string, session: string, name: string, kept: number): TrafficOptions {
+  const lines = `Host: gate\r\nCookie: session_id=${session}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`
+  const opening = { request: `GET /services/plugin/${name} HTTP/1.1\r\n${lines}\r\n`, answer: '\r\n\r\n' }
+  return { url, opening, request: 'to and fro', answer: 'to and fro', kept, pauseMs: 50, fresh: 0 }
 }
 
 /** See the head of this file. */
@@ -70,7 +85,9 @@ export class Traffic {
     while (!this.#isStopping) {
       const client = await this.#connect()
       if (client === null) continue
-      while (!this.#isStopping && (await this.#ask(client, this.#options.request, true))) {
+      const { opening, request, answer } = this.#options
+      if (opening !== undefined) await this.#ask(client, opening.request, opening.answer, true)
+      while (!this.#isStopping && (await this.#ask(client, request, answer, true))) {
         await new Promise((resolve) => setTimeout(resolve, this.#options.pauseMs * Math.random() * 2))
         if (client.hasEnded) {
           this.#trouble(client.isReset ? 'reset' : 'ended', 'between two requests')
@@ -85,7 +102,7 @@ export class Traffic {
     const request = this.#options.request.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n')
     while (!this.#isStopping) {
       const client = await this.#connect()
-      if (client !== null) await this.#ask(client, request, false)
+      if (client !== null) await this.#ask(client, request, this.#options.answer, false)
       client?.socket.destroy()
     }
   }
@@ -102,9 +119,9 @@ export class Traffic {
   }
 
   /** @returns whether the connection goes on */
-  async #ask(client: TrafficClient, request: string, isKept: boolean): Promise<boolean> {
-    const text = await client.exchange(request, this.#options.answer)
-    if (!text.endsWith(this.#options.answer)) {
+  async #ask(client: TrafficClient, request: string, answer: string, isKept: boolean): Promise<boolean> {
+    const text = await client.exchange(request, answer)
+    if (!text.endsWith(answer)) {
       if (client.isReset) this.#trouble('reset', JSON.stringify(text))
       this.#trouble('lost', JSON.stringify(text))
       return false

@@ -1,6 +1,7 @@
 // A service that takes channels, as a process of its own: node_service.ts DIRECTORY NAME…
 //
 //   …/who           who asks, and how the request came, as JSON
+//   …/way           whether it came on a channel, in a word
 //   …/hang          begins an answer that never ends
 //   PUT, POST       the body, as it came
 //   Upgrade         a WebSocket that says back what it hears
@@ -12,6 +13,8 @@ import { WebSocketServer } from 'ws'
 function answer(name: string, request: IncomingMessage, response: ServerResponse): void {
   if (request.url?.endsWith('/hang') === true) {
     response.writeHead(200).write('begun')
+  } else if (request.url?.endsWith('/way') === true) {
+    response.end(request.xen.channel ? 'channel' : 'relay')
   } else if (request.method === 'PUT' || request.method === 'POST') {
     request.pipe(response)
   } else {

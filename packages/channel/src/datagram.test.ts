@@ -1,19 +1,21 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { closeSync, fstatSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
 import { DatagramSender } from './datagram.ts'
 
-/** Receives at argv[1]; `@` stands for the abstract name space. Each line of standard input asks for one datagram. */
+/** Receives at argv[1]; `@` stands for the abstract name space. Each line of standard input asks for one datagram: its size, and the inodes of descriptors. */
 const RECEIVER = `
-import socket, sys
+import os, socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.bind(sys.argv[1].replace("@", "\\0", 1))
 print("bound", flush=True)
-for _ in sys.stdin: print(len(s.recv(65536)), flush=True)
+for _ in sys.stdin:
+    data, fds, _, _ = socket.recv_fds(s, 65536, 4)
+    print(len(data), *(os.fstat(fd).st_ino for fd in fds), flush=True)
 `
 
 async function receiver(t: TestContext, path: string): Promise<() => Promise<string>> {
@@ -60,6 +62,23 @@ test('takes abstract names, as service managers give them', { timeout: 10_000 },
   assert.equal(sender.send(Buffer.from('four')), null)
   assert.equal(await next(), '4')
   sender.close()
+})
+
+test('sends a descriptor along, to paths and abstract names', { timeout: 10_000 }, async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'xg-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const fd = openSync(import.meta.filename, 'r')
+  t.after(() => closeSync(fd))
+  for (const path of [join(directory, 's'), `@xg-fd-${process.pid}`]) {
+    const sender = new DatagramSender(path)
+    assert.notEqual(sender.sendWith(Buffer.from('early'), fd), null)
+    const next = await receiver(t, path)
+    assert.equal(sender.sendWith(Buffer.from('with'), fd), null)
+    assert.equal(await next(), `4 ${fstatSync(fd).ino}`)
+    assert.equal(sender.send(Buffer.from('without')), null)
+    assert.equal(await next(), '7')
+    sender.close()
+  }
 })
 
 test('a path that no socket can have is an error at once', () => {

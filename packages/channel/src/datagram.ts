@@ -4,20 +4,27 @@ import {
   AF_UNIX,
   close,
   lastErrorCode,
+  MessageHeader,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
+  sendmsg,
   sendto,
   socket,
   UnixAddress,
 } from './libc.ts'
+
+/** Most bytes that are sent with a descriptor. */
+const WITH_BYTES_MAX = 1024
 
 /** Sends datagrams to one Unix socket, whoever is there at the time: its owner may come, go and come back. */
 export class DatagramSender {
   readonly #address = new UnixAddress()
   readonly #addressBytes: number
   #fd = -1
+  /** Of what is sent with a descriptor. */
+  #header: MessageHeader | null = null
 
   /** @param path of the socket; `@name` is an abstract one. @throws {RangeError} when it is too long */
   constructor(path: string) {
@@ -32,11 +39,24 @@ export class DatagramSender {
    *   none), EMSGSIZE, …
    */
   send(bytes: Buffer): string | null {
-    if (this.#fd === -1) this.#fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
-    if (this.#fd === -1) return lastErrorCode()
+    if (!this.#open()) return lastErrorCode()
     const flags = MSG_DONTWAIT | MSG_NOSIGNAL
     const sent = sendto(this.#fd, bytes, bytes.length, flags, this.#address.bytes, this.#addressBytes)
     return sent === -1 ? lastErrorCode() : null
+  }
+
+  /** The same with the descriptor `fd`, which stays the caller's; at most 1,024 bytes. */
+  sendWith(bytes: Buffer, fd: number): string | null {
+    if (!this.#open()) return lastErrorCode()
+    this.#header ??= new MessageHeader(WITH_BYTES_MAX)
+    this.#header.setTo(this.#address, this.#addressBytes)
+    this.#header.setToSend(bytes.copy(this.#header.data), fd)
+    return sendmsg(this.#fd, this.#header.bytes, MSG_DONTWAIT | MSG_NOSIGNAL) === -1 ? lastErrorCode() : null
+  }
+
+  #open(): boolean {
+    if (this.#fd === -1) this.#fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    return this.#fd !== -1
   }
 
   close(): void {

@@ -6,6 +6,7 @@ import {
   AF_UNSPEC,
   close,
   connect,
+  F_DUPFD_CLOEXEC,
   F_SETFD,
   fcntl,
   getsockname,
@@ -28,6 +29,11 @@ export function closeDescriptor(fd: number): void {
 /** Keeps `fd` from programs that this process starts. */
 export function setCloseOnExec(fd: number): void {
   fcntl(fd, F_SETFD, 'int', FD_CLOEXEC)
+}
+
+/** Another descriptor of the same, for this process alone; -1 when there is none left. */
+export function duplicateDescriptor(fd: number): number {
+  return fcntl(fd, F_DUPFD_CLOEXEC, 'int', 0)
 }
 
 /** `struct sockaddr` of no family. */

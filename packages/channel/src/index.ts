@@ -17,6 +17,7 @@ export {
   closeDescriptor,
   cutConnection,
   descriptorOf,
+  duplicateDescriptor,
   endConnection,
   setCloseOnExec,
   setSendBuffer,
@@ -27,7 +28,14 @@ export { acceptSocket, type Accepted } from './accept-socket.ts'
 export { bindSocket, type Bound, READS_BODIES_MODE } from './bind-socket.ts'
 export { connectSocket, type Connected } from './connect-socket.ts'
 export { DatagramSender } from './datagram.ts'
-export { openPassage, passConnection, type Passage, PASSAGE_BYTES_MAX, takeConnection } from './passage.ts'
+export {
+  openPassage,
+  passConnection,
+  type Passage,
+  type PassedConnection,
+  PASSAGE_BYTES_MAX,
+  takeConnection,
+} from './passage.ts'
 export { isAnswered } from './is-answered.ts'
 export { ChannelReceiver, receiveChannel, type ReadOutcome, type Received } from './receive-channel.ts'
 export { encodeAccepted, encodeRefused, encodeUsage, LINE_BYTES_MAX, type Report, ReportReader } from './reports.ts'

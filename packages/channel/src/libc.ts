@@ -56,6 +56,7 @@ export const SHUT_RDWR = 2
 export const SO_SNDBUF = 7
 export const SIOCOUTQ = 0x5411
 export const F_SETFD = 2
+export const F_DUPFD_CLOEXEC = 1030
 export const FD_CLOEXEC = 1
 export const AF_UNIX = 1
 export const SOCK_STREAM = 1
@@ -89,6 +90,8 @@ export function lastErrorCode(): string {
 }
 
 // struct msghdr, struct iovec and the control messages, one behind the other; offsets in bytes.
+const NAME_POINTER = 0
+const NAME_BYTES = 8
 const IOV_POINTER = 16
 const IOV_COUNT = 24
 const CONTROL_POINTER = 32
@@ -128,16 +131,22 @@ export class MessageHeader {
     writeWord(this.bytes, CONTROL_POINTER, address + CONTROL)
   }
 
-  /** To send `bytes` bytes of its buffer with the descriptor `fd`. */
-  setToSend(bytes: number, fd: number): void {
+  /** To send `bytes` bytes of its buffer with the descriptor `fd`, and another one unless it is -1. */
+  setToSend(bytes: number, fd: number, otherFd: number = -1): void {
     this.#point(this.#dataAddress, bytes)
-    this.#attach(fd)
+    this.#attach(fd, otherFd)
   }
 
   /** To send `data` with the descriptor `fd`; `data` may not move, so it must not be a small typed array. */
   setToSendFrom(data: Buffer, fd: number): void {
     this.#point(addressOf(data), data.length)
-    this.#attach(fd)
+    this.#attach(fd, -1)
+  }
+
+  /** To send to the Unix socket at `address`, which takes `bytes` bytes. */
+  setTo({ bytes: address }: UnixAddress, bytes: number): void {
+    writeWord(this.bytes, NAME_POINTER, addressOf(address))
+    this.bytes.writeUInt32LE(bytes, NAME_BYTES)
   }
 
   /** To receive up to `bytes` bytes into its buffer. */
@@ -157,13 +166,14 @@ export class MessageHeader {
     writeWord(this.bytes, IOVEC_BYTES, bytes)
   }
 
-  #attach(fd: number): void {
+  #attach(fd: number, otherFd: number): void {
     const { bytes } = this
     writeWord(bytes, CONTROL_BYTES, CONTROL_HEAD_BYTES + 2 * FD_BYTES) // with padding
-    writeWord(bytes, CONTROL, CONTROL_HEAD_BYTES + FD_BYTES)
+    writeWord(bytes, CONTROL, CONTROL_HEAD_BYTES + (otherFd === -1 ? 1 : 2) * FD_BYTES)
     bytes.writeInt32LE(SOL_SOCKET, CONTROL + 8)
     bytes.writeInt32LE(SCM_RIGHTS, CONTROL + 12)
     bytes.writeInt32LE(fd, CONTROL + CONTROL_HEAD_BYTES)
+    bytes.writeInt32LE(otherFd, CONTROL + CONTROL_HEAD_BYTES + FD_BYTES)
   }
 
   /** Whether the last message came with more than there was room, or free descriptors, for. */

@@ -32,6 +32,23 @@ test('a connection passes with its words, and what the client has sent by then w
   assert.equal(takeConnection(passage.takeFd), null)
 })
 
+test('a descriptor that goes along comes with it', (t) => {
+  const [passage, other] = [openPassage(), openPassage()]
+  assert.ok(passage !== null && other !== null)
+  t.after(() => [passage, other].flatMap(({ giveFd, takeFd }) => [giveFd, takeFd]).forEach((fd) => closeSync(fd)))
+  assert.equal(passConnection(passage.giveFd, other.takeFd, 'two', other.giveFd), null)
+  assert.equal(passConnection(passage.giveFd, other.takeFd, 'one'), null)
+  const taken = takeConnection(passage.takeFd)
+  assert.ok(taken !== null && taken.words === 'two')
+  // What is given at the one that came is taken at the other.
+  assert.equal(passConnection(taken.otherFd, passage.giveFd, 'through'), null)
+  const through = takeConnection(taken.fd)
+  assert.equal(through?.words, 'through')
+  const alone = takeConnection(passage.takeFd)
+  assert.deepEqual([alone?.words, alone?.otherFd], ['one', -1])
+  for (const fd of [taken.fd, taken.otherFd, through?.fd, alone?.fd]) closeSync(fd ?? -1)
+})
+
 test('that is full says so, and takes more when something was taken', (t) => {
   const passage = openPassage()
   assert.ok(passage !== null)

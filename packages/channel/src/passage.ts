@@ -19,7 +19,7 @@ import {
 } from './libc.ts'
 
 /** Most bytes of words about a connection. */
-export const PASSAGE_BYTES_MAX = 4096
+export const PASSAGE_BYTES_MAX = 32_768
 
 /** Both ends; they are the caller's to close. */
 export interface Passage {
@@ -30,6 +30,8 @@ export interface Passage {
 /** A connection that was taken; it is the taker's. */
 export interface PassedConnection {
   readonly fd: number
+  /** A descriptor that came with it; -1 when none did. */
+  readonly otherFd: number
   readonly words: string
 }
 
@@ -46,11 +48,12 @@ export function openPassage(): Passage | null {
 
 /**
  * Gives the connection `fd`, whose descriptor stays the caller's to close. Nothing may read from it any more.
+ * @param otherFd a descriptor that goes with it; -1 when none does
  * @returns null when it is given, else the system's name of the error: EAGAIN when too many wait to be taken
  */
-export function passConnection(giveFd: number, fd: number, words: string): string | null {
+export function passConnection(giveFd: number, fd: number, words: string, otherFd: number = -1): string | null {
   if (3 * words.length > PASSAGE_BYTES_MAX) return 'EMSGSIZE'
-  header.setToSend(header.data.write(words), fd)
+  header.setToSend(header.data.write(words), fd, otherFd)
   return send(giveFd, header.bytes, MSG_DONTWAIT | MSG_NOSIGNAL) === -1 ? lastErrorCode() : null
 }
 
@@ -60,8 +63,8 @@ export function takeConnection(takeFd: number): PassedConnection | null {
     header.setToReceive(PASSAGE_BYTES_MAX)
     const count = receive(takeFd, header.bytes, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)
     if (count <= 0) return null
-    const [fd, ...others] = header.descriptors
+    const [fd, otherFd = -1, ...others] = header.descriptors
     for (const other of others) close(other)
-    if (fd !== undefined) return { fd, words: header.data.toString('utf8', 0, count) }
+    if (fd !== undefined) return { fd, otherFd, words: header.data.toString('utf8', 0, count) }
   }
 }

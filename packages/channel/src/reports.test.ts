@@ -27,6 +27,16 @@ test('a chunk that is used again after it was given changes nothing', () => {
   assert.deepEqual(reader.write(Buffer.from('true}\n')), [{ kind: 'accepted' }])
 })
 
+test('one that goes on after the first line was read elsewhere reads use, and knows whether a line has begun', () => {
+  const reader = new ReportReader(true)
+  assert.equal(reader.isWithinLine, false)
+  assert.deepEqual(reader.write(Buffer.from(USAGE.slice(0, 5))), [])
+  assert.equal(reader.isWithinLine, true)
+  assert.deepEqual(reader.write(Buffer.from(USAGE.slice(5))), [READ_USAGE])
+  assert.equal(reader.isWithinLine, false)
+  assert.equal(new ReportReader(true).write(Buffer.from(encodeAccepted()))[0]?.kind, 'invalid')
+})
+
 test('a refusal is the last that is read', () => {
   assert.deepEqual(read(encodeRefused('no "room"\n') + USAGE), [{ kind: 'refused', why: 'no "room"\n' }])
   assert.ok(encodeRefused('\u0001'.repeat(100_000)).length < LINE_BYTES_MAX)

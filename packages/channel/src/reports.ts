@@ -46,6 +46,16 @@ const NOTHING = Buffer.alloc(0)
  */
 export class ReportReader {
   #state: 'EXPECTED' | 'ACCEPTED' | 'DONE' = 'EXPECTED'
+  /** @param hasAccepted whether the first line was read elsewhere */
+  constructor(hasAccepted: boolean = false) {
+    if (hasAccepted) this.#state = 'ACCEPTED'
+  }
+
+  /** Whether a line has begun whose end has not come. */
+  get isWithinLine(): boolean {
+    return this.#partial.length > 0
+  }
+
   /** The beginning of a line whose end has not come. */
   #partial: Buffer = NOTHING
 

@@ -43,10 +43,11 @@ export interface ActAnswer {
 /**
  * Has the daemon that runs with `stateDir` do something, and waits until it is done.
  *
+ * @param waitMs for how long
  * @throws {CliError} `daemon-absent`, `daemon-unreachable`
  */
-export async function haveDaemon(stateDir: string, path: string): Promise<ActAnswer> {
-  const answer = await exchange(join(stateDir, CONTROL_SOCKET), 'POST', path, undefined, ACT_WAIT_MS).catch(
+export async function haveDaemon(stateDir: string, path: string, waitMs: number = ACT_WAIT_MS): Promise<ActAnswer> {
+  const answer = await exchange(join(stateDir, CONTROL_SOCKET), 'POST', path, undefined, waitMs).catch(
     (cause: unknown) => {
       const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
       if (NOT_RUNNING.has(code)) throw new CliError('daemon-absent', `the daemon with ${stateDir} is not running`)

@@ -71,6 +71,7 @@ export type FailureCode =
   | 'root-needed'
   | 'reload-refused'
   | 'upgrade-refused'
+  | 'drain-refused'
 
 interface Entry {
   readonly exit: number
@@ -159,6 +160,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'xapi-unavailable': failed('run this as root on the host; see systemctl status xapi'),
   'root-needed': failed('run this as root'),
   'upgrade-refused': failed('see its log and standard error; the earlier version serves on'),
+  'drain-refused': failed('xengate status says how it is now'),
   'reload-refused': failed('xengate check-config tells of files; the earlier configuration is still in force'),
 }
 

@@ -1,6 +1,7 @@
 // The commands that have the running daemon of this host change, with their options and help.
 
 import type { Command } from 'commander'
+import type { DrainOptions } from './commands/change.ts'
 import type { Io } from './io.ts'
 import { examples, type OnExit, withState } from './option.ts'
 import type { StateOptions } from './state.ts'
@@ -26,5 +27,22 @@ export function addChange(program: Command, io: Io, onExit: OnExit): void {
     .action(async (options: StateOptions) => {
       const { upgrade } = await import('./commands/change.ts')
       onExit(await upgrade(options, io))
+    })
+  addDrain(program, io, onExit)
+}
+
+function addDrain(program: Command, io: Io, onExit: OnExit): void {
+  withState(program.command('drain').summary('take the daemon out of service, or put it in service again'))
+    .description(
+      'Takes the daemon of this host out of service: GET /healthz answers 503 from then on, other hosts of the pool send nobody here, and no connection ' +
+        'is kept beyond its next response. What still comes is served, and nothing is cut. Returns when nothing runs any more; what still runs ' +
+        'after limits.drain-timeout it lists, and exits 1. The daemon runs on until it is stopped, restarted or put in service again.',
+    )
+    .option('--undo', 'put it in service again')
+    .option('--json', 'print what came of it as JSON')
+    .addHelpText('after', examples('xengate drain && systemctl stop xengate', 'xengate drain --undo'))
+    .action(async (options: DrainOptions) => {
+      const { drain } = await import('./commands/change.ts')
+      onExit(await drain(options, io))
     })
 }

@@ -323,7 +323,8 @@ const control = z.strictObject({
     description: 'whether the dashboard is served: at /, or at /xengate/ in front of xapi',
   }),
   health: option(z.boolean().prefault(false), {
-    description: 'whether listeners answer GET /healthz, too, without a session: 200, or 503 while the gateway stops',
+    description:
+      'whether listeners answer GET /healthz, too, without a session: 200, or 503 while the gateway stops or is out of service',
   }),
 })
 

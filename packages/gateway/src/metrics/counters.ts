@@ -270,10 +270,10 @@ export class ServiceCounters {
     this.#counters.count('xengate_service_connect_errors_total', this.name, reason)
   }
 
-  /** The service has taken a client's connection; or given it up, with -1. */
-  channels(more: 1 | -1): void {
+  /** The service has taken a client's connection; or given it up, with -1. @param isNew not one that goes on from another process */
+  channels(more: 1 | -1, isNew: boolean): void {
     this.#cells[this.#counters.place('xengate_channels', this.name)]! += more
-    if (more === 1) this.#counters.count('xengate_channels_passed_total', this.name)
+    if (isNew) this.#counters.count('xengate_channels_passed_total', this.name)
   }
 
   /** It did not take one that it was offered. */

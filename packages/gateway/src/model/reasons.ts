@@ -47,7 +47,7 @@ const OWN = {
   'queue-slow': ['gateway', 'admit', 'the request waited too long for its turn at the service'],
   'breaker-open': ['service', 'admit', 'the service has failed again and again, and is not asked for a moment'],
   healthy: ['gateway', 'admit', 'nothing is refused: a load balancer is told that the gateway serves'],
-  draining: ['operator', 'admit', 'the gateway is stopping'],
+  draining: ['operator', 'admit', 'the gateway is stopping, or out of service'],
   'service-unknown': ['service', 'connect', 'no socket is there'],
   'service-stale': ['service', 'connect', 'nobody listens on the socket'],
   'service-no-socket': ['service', 'connect', 'what is there is no socket'],
@@ -75,7 +75,11 @@ const OWN = {
   'connection-spent': ['gateway', 'idle', 'after an answer no other request could follow on the connection'],
   'idle-timeout': ['gateway', 'idle', 'the client asked nothing for limits.idle-timeout'],
   'client-closed': ['client', 'idle', 'the client closed its connection between requests'],
-  'gateway-stopped': ['operator', 'idle', 'the gateway stopped, or gave way to a newer configuration'],
+  'gateway-stopped': [
+    'operator',
+    'idle',
+    'the gateway stopped, was taken out of service, or gave way to a newer configuration',
+  ],
 } as const
 
 /** The name of a reason, as the log and the metrics have it. */

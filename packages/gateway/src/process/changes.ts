@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { formatListenAddress } from '../config/addresses.ts'
 import type { Config, ListenConfig } from '../config/config.ts'
+import type { Takes } from './messages.ts'
 
 /** The keys that differ, as the file has them: `log.level`, `limits.idle-timeout`; of `[[listen]]` only that something does. */
 export function changedKeys(newer: Config, before: Config): readonly string[] {
@@ -24,26 +25,30 @@ function keyText(key: string): string {
   return key.replace(/Ms$/, '').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 }
 
-/** Whether workers that run cannot take `newer`: it has another number of them, other listeners, is in front of something else, or
- * sends traces elsewhere. */
+/** Whether workers that run cannot take `newer`: it has its connections in another way, is in front of something else, or sends traces elsewhere. */
 export function needsNewWorkers(newer: Config, before: Config): boolean {
   const isSame =
-    newer.workers === before.workers &&
     newer.transport === before.transport &&
     isDeepStrictEqual(newer.front, before.front) &&
-    isDeepStrictEqual(newer.traces, before.traces) &&
-    hasSameListeners(newer.listen, before.listen)
+    isDeepStrictEqual(newer.traces, before.traces)
   return !isSame
 }
 
-/** Whether the listeners are the same to workers, but for the files of their TLS. Owners and modes of files are the primary's to set. */
-export function hasSameListeners(newer: readonly ListenConfig[], before: readonly ListenConfig[]): boolean {
-  return isDeepStrictEqual(newer.map(asWorkersSeeIt), before.map(asWorkersSeeIt))
+/**
+ * Places in `newer` of the listeners that are others to workers than those of `before`, or that were not there. The files of TLS are no
+ * difference, and owners and modes of sockets' files are the primary's to set.
+ */
+export function otherListeners(newer: readonly ListenConfig[], before: readonly ListenConfig[]): readonly number[] {
+  const known = before.map(asWorkersSeeIt)
+  return newer.flatMap((listen, index) => {
+    return known.some((one) => isDeepStrictEqual(one, asWorkersSeeIt(listen))) ? [] : [index]
+  })
 }
 
-/** Names of the listeners whose connections can be taken from other workers: what TLS has agreed on cannot go along. */
-export function plainListeners({ listen }: Config): readonly string[] {
-  return listen.filter(({ tls }) => tls === null).map(({ address }) => formatListenAddress(address))
+/** Which connections workers of a configuration take from others: what TLS has agreed on cannot go along. */
+export function takesOf({ listen }: Config): Takes {
+  const plain = listen.filter(({ tls }) => tls === null)
+  return { listeners: plain.map(({ address }) => formatListenAddress(address)), takesUnderWay: true }
 }
 
 function asWorkersSeeIt({ address, proxyProtocol, tls }: ListenConfig): unknown {

@@ -4,6 +4,7 @@
 //   inherit                           →                the passage among the sockets
 //                                     ←   joined         from now on it may know sessions
 //                                     ←   serving, or failed
+//   main                              →                to the service manager, that one is the daemon now
 //   given                             →                connections on which nothing is asked, which are there to be taken
 //   ended                             ↔   ended        sessions, of which no worker of the other may admit any more
 //   confirmed                         ↔   confirmed
@@ -21,9 +22,16 @@ export type Counted = readonly (readonly [key: string, values: readonly number[]
 export type Said =
   | { readonly type: 'inherit'; readonly sockets: readonly HeldSocket[]; readonly returnKey: string }
   | { readonly type: 'joined' }
-  /** `takes`: names of listeners whose idle connections it takes. */
-  | { readonly type: 'serving'; readonly version: string; readonly takes: readonly string[] }
+  /** `takes`: names of listeners whose idle connections it takes. `takesUnderWay`: and channels and tunnels; absent where it does not. */
+  | {
+      readonly type: 'serving'
+      readonly version: string
+      readonly takes: readonly string[]
+      readonly takesUnderWay?: boolean
+    }
   | { readonly type: 'given'; readonly count: number }
+  /** To the service manager the other one is the daemon now. */
+  | { readonly type: 'main' }
   | { readonly type: 'failed'; readonly problem: string }
   | { readonly type: 'ended'; readonly ending: number; readonly uuids: readonly string[] }
   | { readonly type: 'confirmed'; readonly ending: number }

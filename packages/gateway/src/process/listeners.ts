@@ -1,4 +1,4 @@
-// The listening sockets of the configurations that are in force: one that several of them have is bound once, and stays.
+// The listening sockets of the configuration in force, and of one that is being taken: one that both have is bound once, and stays.
 
 import type { Config, ListenConfig } from '../config/config.ts'
 import { bindListener, type ListeningSocket } from './listening-socket.ts'
@@ -26,9 +26,9 @@ export class Listeners {
     if (this.#isClosed) this.close()
   }
 
-  /** Closes what none of `configs` has. */
-  keep(configs: readonly Config[]): void {
-    const used = new Set(configs.flatMap(({ listen }) => listen.map(keyOf)))
+  /** Closes what `config` does not have: what waits there is the workers' to take, before they close it as well. */
+  keep({ listen: listeners }: Config): void {
+    const used = new Set(listeners.map(keyOf))
     for (const [key, listener] of this.#byAddress) {
       if (used.has(key)) continue
       listener.close()
@@ -47,6 +47,12 @@ export class Listeners {
       const url = this.#byAddress.get(keyOf(listen))?.url ?? []
       return typeof url === 'string' && listen.tls !== null ? url.replace(/^http:/, 'https:') : url
     })
+  }
+
+  /** Those of this daemon's own, by key. */
+  get own(): ReadonlyMap<string, number> {
+    const own = [...this.#byAddress].filter(([, { isManagers }]) => !isManagers)
+    return new Map(own.map(([key, { fd }]) => [key, fd]))
   }
 
   close(): void {

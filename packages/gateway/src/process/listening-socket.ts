@@ -23,6 +23,8 @@ export interface ListeningSocket {
   readonly fd: number
   /** `http://host:port` with the port that the system chose if 0 was asked for, or `unix:/path`. */
   readonly url: string
+  /** Whether it is the service manager's, which keeps it. */
+  readonly isManagers: boolean
   /** Gives the file of a Unix socket another mode, owner and group. @throws {ListenError} */
   setFile(file: SocketFile): void
   /** Stops listening; the file of a Unix socket is removed if it is still this one. May be called again. */
@@ -55,7 +57,7 @@ async function bindTcp(host: string, port: number): Promise<ListeningSocket> {
     sockets.closed(socket)
     if (!sockets.keep(socket)) handle.close()
   }
-  return { fd: handle.fd, url, setFile: () => {}, close }
+  return { fd: handle.fd, url, isManagers: socket.isManagers, setFile: () => {}, close }
 }
 
 async function tcpHandle(
@@ -112,7 +114,7 @@ async function bindUnix(path: string, file: SocketFile): Promise<ListeningSocket
     close()
     throw error
   }
-  return { fd, url: `unix:${path}`, setFile, close, forget }
+  return { fd, url: `unix:${path}`, isManagers, setFile, close, forget }
 }
 
 /** A socket whose descriptor may be given to a server, which closes it. */

@@ -25,6 +25,17 @@ export function monotonicMs(): number {
   return Number(process.hrtime.bigint() / 1000n) / 1000
 }
 
+/** Which connections those who go on take from those who give way. */
+export interface Takes {
+  /** Names of listeners: of these those on which nothing is asked. */
+  readonly listeners: readonly string[]
+  /** And those with a channel or a tunnel. */
+  readonly takesUnderWay: boolean
+}
+
+/** None. */
+export const TAKES_NOTHING: Takes = Object.freeze({ listeners: [], takesUnderWay: false })
+
 /** From the primary to a worker. */
 export type ToWorker =
   /** The first message: what to serve, and the inherited descriptors of the listening sockets. */
@@ -47,6 +58,9 @@ export type ToWorker =
       readonly returnKey: string
       /** Where workers give connections on which nothing is asked to newer ones, and where these take them. */
       readonly passage: Passage
+      readonly isOutOfService: boolean
+      /** Where listening sockets are taken that the primary gives while the worker runs. */
+      readonly socketsFd: number
     }
   /** The answer to `find`: the session, null when there is none, `unavailable` when nobody can tell. */
   | { readonly type: 'found'; readonly id: string; readonly session: Session | null | 'unavailable' }
@@ -56,17 +70,19 @@ export type ToWorker =
   | { readonly type: 'forgotten'; readonly uuids: readonly string[]; readonly why: Forgetting }
   /**
    * What of a newer configuration is taken while the worker runs; what it no longer allows is ended. To be confirmed with the same
-   * number. `tls`: as at the start.
+   * number. `tls`: as at the start. `opened`: places of the listeners that are new or others than they were, whose sockets were given in this
+   * order; those that are not in the list are closed.
    */
   | {
       readonly type: 'configure'
       readonly change: number
       readonly config: Config
       readonly tls: readonly (TlsPair | null)[]
+      readonly opened: readonly number[]
       readonly places: ServiceChanges
     }
-  /** Another certificate and key for the listener at this place of the list. */
-  | { readonly type: 'tls'; readonly listener: number; readonly pair: TlsPair }
+  /** Another certificate and key for the listener of this name. */
+  | { readonly type: 'tls'; readonly listener: string; readonly pair: TlsPair }
   /** A sign of life is wanted: `here`. */
   | { readonly type: 'are-you-there' }
   /** To be answered by `told`, with the same number. */
@@ -84,9 +100,11 @@ export type ToWorker =
   | {
       readonly type: 'drain'
       readonly closesIdle: boolean
-      /** Names of listeners: newer workers take connections of these on which nothing is asked. */
-      readonly gives: readonly string[]
+      /** Which connections newer workers take. */
+      readonly gives: Takes
     }
+  /** The gateway is out of service, or in service again: see drain.ts. */
+  | { readonly type: 'out-of-service'; readonly isOutOfService: boolean }
   /** Earlier workers have given so many connections, one of which is there to be taken by whoever comes first. */
   | { readonly type: 'take'; readonly count: number }
 

@@ -29,7 +29,7 @@ import { SessionBroker } from './session-broker.ts'
 import { sockets } from './sockets.ts'
 import { Statistics } from './statistics.ts'
 import { readTlsPair } from './tls-files.ts'
-import { joinPredecessor } from './upgrade.ts'
+import { type Heard, joinPredecessor } from './upgrade.ts'
 import type { WorkerSockets } from './worker-group.ts'
 import { WorkerGroups } from './worker-groups.ts'
 
@@ -61,8 +61,7 @@ export interface Parts {
   readonly links: Set<Link>
   /** Where workers give connections on which nothing is asked to newer ones. */
   readonly passage: Passage
-  /** Told that workers of this process, or of the one whose place it takes, have given connections. */
-  readonly given: { to: (count: number) => void }
+  readonly heard: Heard
   /** To the one whose place this process takes; null: nobody's. */
   readonly predecessor: Link | null
 }
@@ -84,7 +83,7 @@ export async function openParts(
   const groups = new WorkerGroups()
   const statistics = new Statistics()
   const links = new Set<Link>()
-  const given: Parts['given'] = { to: () => {} }
+  const heard: Heard = { given: () => {}, main: () => {} }
   const passage = openThePassage()
   await takeStateDirectory(config.stateDir)
   if (isNarrow(config.stateDir)) log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
@@ -101,10 +100,7 @@ export async function openParts(
     (error) => backends.report('authority-unavailable', error),
   )
   // Before anything ends here.
-  const link =
-    predecessor === null
-      ? null
-      : joinPredecessor({ broker, groups, statistics, links }, predecessor, (count) => given.to(count))
+  const link = predecessor === null ? null : joinPredecessor({ broker, groups, statistics, links }, predecessor, heard)
   backends.start(link !== null)
   const stopping = new AbortController()
   const signedLog = watchedLog(log, ({ event, ...particulars }) => {
@@ -140,7 +136,7 @@ export async function openParts(
     groups,
     links,
     passage,
-    given,
+    heard,
     predecessor: link,
   }
 }

@@ -14,7 +14,9 @@ import type { EndedTask } from '../proxy/journal.ts'
 import { version } from '../version.ts'
 import type { ActOutcome } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
+import { Drain } from './drain.ts'
 import { privateBytes } from './memory.ts'
+import type { Takes } from './messages.ts'
 import { openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
 import type { Predecessor } from './predecessor.ts'
 import { Reloader, type ReloadOutcome } from './reloader.ts'
@@ -24,7 +26,7 @@ import { takeSignals } from './signals.ts'
 import { sockets } from './sockets.ts'
 import type { Statistics } from './statistics.ts'
 import { statusOf, workersMemoryBytes } from './status.ts'
-import { startSuccessor, tellGiven, tellLastCounts, tellServing } from './upgrade.ts'
+import { startSuccessor, tellGiven, tellLastCounts, tellMain, tellServing } from './upgrade.ts'
 import { Watching } from './watching.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
@@ -82,6 +84,7 @@ class Primary implements GroupListener {
   readonly #startedMs = Date.now()
   readonly #manager = ServiceManager.fromEnvironment(process.env)
   readonly #reloader: Reloader
+  readonly #drain: Drain
   /** What the log was told of last that is more than descriptors allow. */
   #wantedTooMany = 0
   #isStopping = false
@@ -96,14 +99,25 @@ class Primary implements GroupListener {
     this.#log = options.log
     this.#parts = parts
     this.#statistics = parts.statistics
+    this.#drain = new Drain({
+      groups: parts.groups,
+      backends: parts.backends,
+      config: () => this.#config,
+      acted: (event, particulars) => this.#acted(event, particulars),
+    })
     this.#watching = new Watching(
       parts,
       {
         status: () => this.#status(),
-        isStopping: () => this.#isStopping,
+        isDraining: () => this.#isStopping || this.#drain.isOutOfService,
         transport: () => this.#reloader.group.transport,
         acted: (event, particulars) => this.#acted(event, particulars),
-        acts: { '/reload': async () => actOf(await this.#reload()), '/upgrade': () => this.#upgrade() },
+        acts: {
+          '/reload': async () => actOf(await this.#reload()),
+          '/upgrade': () => this.#upgrade(),
+          '/drain': () => this.#unlessStopping(() => this.#drain.begin()),
+          '/drain/undo': () => this.#unlessStopping(async () => this.#drain.undo()),
+        },
       },
       options.log,
     )
@@ -113,11 +127,13 @@ class Primary implements GroupListener {
       metrics: this.#watching.metrics,
       read: options.reload,
       forWorkers: (config) => this.#withinDescriptors(config),
+      workers: workerCount,
       newGroup: (config) => this.#newGroup(config),
       hindrance: () => (this.#isStopping ? 'stopping' : this.#isUpgrading ? 'upgrading' : null),
       done: (outcome) => this.#reloaded(outcome),
     })
-    parts.given.to = (count) => this.#reloader.group.take(count)
+    parts.heard.given = (count) => this.#reloader.group.take(count)
+    parts.heard.main = () => this.#manager.keep(parts.listeners.own)
   }
 
   get #config(): Config {
@@ -148,7 +164,9 @@ class Primary implements GroupListener {
     backends.health?.start()
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
-    if (predecessor !== null) tellServing(predecessor, config)
+    sockets.closeUnused()
+    if (predecessor === null) this.#manager.keep(this.#parts.listeners.own)
+    else tellServing(predecessor, config)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
       else if (signal === 'SIGUSR2') void this.#upgrade()
@@ -190,6 +208,7 @@ class Primary implements GroupListener {
       isRegistryHeard: registry,
       startedMs: this.#startedMs,
       overloads: groups.overloads,
+      isOutOfService: this.#drain.isOutOfService,
       statistics: this.#statistics,
     })
   }
@@ -221,13 +240,14 @@ class Primary implements GroupListener {
       workers: workerCount(config),
       account: workerAccount(config),
       sockets: {
-        listenFds: () => listeners.fdsOf(config),
+        listenFds: (of) => listeners.fdsOf(of),
         xenapiPath: xenapi === null ? null : xenapiPathIn(config),
         returns,
         passage,
       },
       sessions: broker,
       places: () => backends.places,
+      isOutOfService: () => this.#drain.isOutOfService,
       log: this.#log,
       statistics: this.#statistics,
       listener: this,
@@ -259,7 +279,7 @@ class Primary implements GroupListener {
   }
 
   given(count: number): void {
-    this.#parts.given.to(count)
+    this.#parts.heard.given(count)
   }
 
   troubled(trouble: WorkerTrouble): void {
@@ -309,6 +329,7 @@ class Primary implements GroupListener {
   async #stop(closers: AsyncDisposableStack): Promise<number> {
     const { backends, groups, listeners, returns, stopping } = this.#parts
     this.#manager.stopping()
+    this.#manager.keep(new Map())
     stopping.abort()
     this.#watching.stopping()
     backends.withdraw()
@@ -330,7 +351,10 @@ class Primary implements GroupListener {
   async #reload(): Promise<ReloadOutcome> {
     this.#manager.reloading()
     const outcome = await this.#reloader.reload()
-    if (!this.#isStopping) this.#manager.ready(this.urls)
+    if (!this.#isStopping) {
+      this.#manager.ready(this.urls)
+      this.#manager.keep(this.#parts.listeners.own)
+    }
     return outcome
   }
 
@@ -356,9 +380,16 @@ class Primary implements GroupListener {
     }
     const { pid, version: newVersion } = start
     this.#acted('upgraded', { successor: pid, from: version(), to: newVersion })
+    // That one has its own kept, as soon as the manager takes its word.
+    this.#manager.keep(new Map())
     this.#manager.succeededBy(pid, this.urls)
+    tellMain(this.#parts)
     if (this.#closers !== null) this.#ended?.(this.#retire(this.#closers, start.takes))
     return { kind: 'done', said: { pid, version: newVersion } }
+  }
+
+  async #unlessStopping(act: () => Promise<ActOutcome>): Promise<ActOutcome> {
+    return this.#isStopping ? { kind: 'failed', code: 'drain-refused', message: IGNORED.stopping } : act()
   }
 
   #hindrance(): keyof typeof IGNORED | null {
@@ -368,10 +399,10 @@ class Primary implements GroupListener {
   }
 
   /** Lets what is under way finish, while another process has what comes, and stops everything. Returns the exit code. */
-  async #retire(closers: AsyncDisposableStack, takes: readonly string[]): Promise<number> {
+  async #retire(closers: AsyncDisposableStack, takes: Takes): Promise<number> {
     const { backends, groups, listeners, returns, stopping, xenapi } = this.#parts
     this.#isStopping = true
-    this.#parts.given.to = (count) => tellGiven(this.#parts, count)
+    this.#parts.heard.given = (count) => tellGiven(this.#parts, count)
     sockets.handedOver()
     backends.handOver()
     stopping.abort()

@@ -1,11 +1,11 @@
 // Takes another configuration while the daemon runs. What is equal is not touched, what the workers that run can take is told them, and
-// only for the rest are workers started beside them, which then finish. A configuration that is not valid, or that cannot be served,
+// only for the rest are workers started beside them, which then finish. Where their number is another, some are started or finish. A configuration that is not valid, or that cannot be served,
 // changes nothing.
 
 import { isDeepStrictEqual } from 'node:util'
 import type { Config, LogConfig } from '../config/config.ts'
 import type { Log } from '../logging/log.ts'
-import { changedKeys, needsNewWorkers, plainListeners } from './changes.ts'
+import { changedKeys, needsNewWorkers, takesOf } from './changes.ts'
 import type { MetricsListener } from './metrics-listener.ts'
 import { checkTlsFiles, type Parts } from './parts.ts'
 import type { WorkerGroup } from './worker-group.ts'
@@ -33,6 +33,8 @@ export interface ReloaderOptions {
   readonly read: (() => Promise<Config>) | undefined
   /** A configuration as workers get it. */
   readonly forWorkers: (config: Config) => Config
+  /** How many workers it wants. */
+  readonly workers: (config: Config) => number
   /** Not started yet. */
   readonly newGroup: (config: Config) => WorkerGroup
   /** Why nothing is taken now; null when it is. */
@@ -149,14 +151,27 @@ export class Reloader {
   /** Gives all workers what of `config` they can take while they run, which is all of it. */
   async #tell(config: Config): Promise<void> {
     const { groups, listeners } = this.#parts
+    const workers = this.#options.workers(config)
     try {
-      // Owners and modes of sockets' files.
       await listeners.take(config)
-      await groups.configure(this.#options.forWorkers(config))
+      await this.#group.grow(workers)
     } catch (error) {
-      await listeners.take(this.#config)
+      await this.#restoreListeners()
       throw error
     }
+    const told = groups.configure(this.#options.forWorkers(config))
+    // In this order: the workers, which take what waits there, are the last to close a listener.
+    listeners.keep(config)
+    await told
+    this.#group.shrink(workers, takesOf(config))
+  }
+
+  /** Of a configuration that is not taken nothing stays. */
+  async #restoreListeners(): Promise<void> {
+    const { listeners } = this.#parts
+    if (this.#options.hindrance() === 'stopping') return
+    listeners.keep(this.#config)
+    await listeners.take(this.#config)
   }
 
   /** Starts workers beside those that run, which finish; whatever fails, new listeners are closed again. */
@@ -166,14 +181,15 @@ export class Reloader {
       throw new Error('workers of earlier configurations are still finishing their requests: try again later')
     }
     const group = await this.#startGroup(config).catch(async (error: unknown) => {
-      this.#closeUnusedListeners()
-      if (this.#options.hindrance() !== 'stopping') await listeners.take(this.#config)
+      await this.#restoreListeners()
       throw error
     })
     const old = this.#group
     this.#group = group
-    await groups.configure(this.#options.forWorkers(config))
-    void groups.retire(old, plainListeners(config)).then(() => this.#closeUnusedListeners())
+    const told = groups.configure(this.#options.forWorkers(config))
+    listeners.keep(config)
+    await told
+    void groups.retire(old, takesOf(config))
   }
 
   async #startGroup(config: Config): Promise<WorkerGroup> {
@@ -181,11 +197,6 @@ export class Reloader {
     const group = this.#options.newGroup(config)
     await this.#parts.groups.start(group)
     return group
-  }
-
-  /** Closes the listeners that nobody has any more. */
-  #closeUnusedListeners(): void {
-    this.#parts.listeners.keep([this.#config, ...this.#parts.groups.configs])
   }
 }
 

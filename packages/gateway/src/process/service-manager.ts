@@ -1,6 +1,7 @@
 // What the daemon tells the service manager that started it, if that wants to hear (sd_notify(3), sd_watchdog_enabled(3)).
 
 import { DatagramSender } from '@xengate/channel'
+import { keptName, sockets } from './sockets.ts'
 
 /** In which part of the time that the manager waits for a sign of life it gets one. */
 const WATCHDOG_PARTS = 4
@@ -14,24 +15,57 @@ export class ServiceManager {
   /** For a process that takes this one's place. */
   readonly environment: Readonly<Record<string, string>>
   #hasSigns = false
+  /** Names of the sockets that it keeps. */
+  readonly #kept: Set<string>
+  readonly #keeps: boolean
 
   /**
    * @param path of the manager's socket; null when there is none
    * @param watchdogMs how long the manager waits for a sign of life; 0: for ever
+   * @param socketsMax how many sockets it keeps in case that the daemon dies
+   * @param kept names of those that it keeps
    */
-  constructor(path: string | null, watchdogMs: number) {
+  constructor(path: string | null, watchdogMs: number, socketsMax: number, kept: readonly string[]) {
     this.environment =
-      path === null ? {} : { NOTIFY_SOCKET: path, ...(watchdogMs > 0 && { WATCHDOG_USEC: String(watchdogMs * 1000) }) }
+      path === null
+        ? {}
+        : {
+            NOTIFY_SOCKET: path,
+            ...(watchdogMs > 0 && { WATCHDOG_USEC: String(watchdogMs * 1000) }),
+            ...(socketsMax > 0 && { FDSTORE: String(socketsMax) }),
+          }
+    this.#keeps = socketsMax > 0
+    this.#kept = new Set(kept)
     this.#sender = path === null ? null : new DatagramSender(path)
     this.#watchdogMs = watchdogMs
   }
 
   /** The manager that `env` names. The names are taken out of `env`: no process that this one starts may speak for it. */
   static fromEnvironment(env: NodeJS.ProcessEnv): ServiceManager {
-    const { NOTIFY_SOCKET: path, WATCHDOG_USEC: usec, WATCHDOG_PID: pid } = env
-    for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID']) delete env[name]
+    const { NOTIFY_SOCKET: path, WATCHDOG_USEC: usec, WATCHDOG_PID: pid, FDSTORE: socketsMax = '0' } = env
+    for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID', 'FDSTORE']) delete env[name]
     const isMeant = pid === undefined || Number(pid) === process.pid
-    return new ServiceManager(path ?? null, isMeant ? Number(usec ?? 0) / 1000 : 0)
+    return new ServiceManager(path ?? null, isMeant ? Number(usec ?? 0) / 1000 : 0, Number(socketsMax), sockets.kept)
+  }
+
+  /**
+   * Has the manager keep these listening sockets, and no others, and give them to the daemon that it starts when this one has died: meanwhile
+   * connections wait. They have to listen already: what does not is taken for over.
+   * @param own descriptors by key
+   */
+  keep(own: ReadonlyMap<string, number>): void {
+    if (!this.#keeps) return
+    const wanted = new Map([...own].map(([key, fd]) => [keptName(key), fd]))
+    for (const name of this.#kept) {
+      if (wanted.has(name)) continue
+      this.#say(`FDSTOREREMOVE=1\nFDNAME=${name}`)
+      this.#kept.delete(name)
+    }
+    for (const [name, fd] of wanted) {
+      if (this.#kept.has(name)) continue
+      this.#sender?.sendWith(Buffer.from(`FDSTORE=1\nFDPOLL=0\nFDNAME=${name}`), fd)
+      this.#kept.add(name)
+    }
   }
 
   /** The daemon serves, or serves again. From the first time on it gives signs of life. */

@@ -1,7 +1,7 @@
 // The listening sockets that this process has, by where they are: those that it bound, and those that it was given, by the service manager
 // or by the process whose place it takes. Whoever wants to listen somewhere looks here first, and at an upgrade all are handed on.
 
-import { unlinkSync } from 'node:fs'
+import { existsSync, unlinkSync } from 'node:fs'
 import { boundPath, closeDescriptor } from '@xengate/channel'
 import { openHandle } from './server-handle.ts'
 
@@ -17,11 +17,26 @@ export interface HeldSocket {
 /** The first descriptor that a service manager gives (sd_listen_fds(3)). */
 const FIRST_MANAGERS_FD = 3
 
+/**
+ * Names of the sockets that the service manager keeps for the daemon, in case that it dies, begin so: what it gives back by such a name is the
+ * daemon's own.
+ */
+const KEPT = 'xengate='
+/** What a name may not hold, and how long it may be (sd_notify(3)). */
+const NAME_CHARACTERS_MAX = 255
+
+/** By which name the service manager keeps the socket at `key`. */
+export function keptName(key: string): string {
+  return (KEPT + key.replaceAll(':', '.')).slice(0, NAME_CHARACTERS_MAX)
+}
+
 /** See the head of this file. */
 class Sockets {
   readonly #given = new Map<string, HeldSocket>()
   readonly #held = new Map<string, HeldSocket>()
   #areHandedOver = false
+  /** Names of those that the service manager had kept. */
+  #kept: readonly string[] = []
 
   /** Whether another process has them as well: then their files are its own, and stay. */
   get areHandedOver(): boolean {
@@ -43,14 +58,28 @@ class Sockets {
     for (const socket of sockets) this.#given.set(socket.key, socket)
   }
 
-  /** Takes those that the service manager has opened. Their names are taken out of `env`: they are meant for this process alone. */
+  /** Names by which the service manager keeps sockets already. */
+  get kept(): readonly string[] {
+    return this.#kept
+  }
+
+  /**
+   * Takes those that the service manager has opened, or kept when the daemon died. Their names are taken out of `env`: they are meant for this
+   * process alone.
+   */
   giveFromManager(env: NodeJS.ProcessEnv): void {
-    const { LISTEN_FDS: count, LISTEN_PID: pid } = env
+    const { LISTEN_FDS: count, LISTEN_PID: pid, LISTEN_FDNAMES: list = '' } = env
     for (const name of ['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES']) delete env[name]
     if (Number(pid) !== process.pid) return
+    const names = list.split(':')
+    this.#kept = names.filter((name) => name.startsWith(KEPT))
     for (let fd = FIRST_MANAGERS_FD; fd < FIRST_MANAGERS_FD + Number(count ?? 0); fd++) {
       const key = boundKey(fd)
-      if (key !== undefined) this.give([{ key, fd, isManagers: true }])
+      const isManagers = names[fd - FIRST_MANAGERS_FD]?.startsWith(KEPT) !== true
+      // A Unix socket whose file is gone is reached by nobody.
+      const isUsable = key !== undefined && (isManagers || !key.startsWith('/') || existsSync(key))
+      if (isUsable) this.give([{ key, fd, isManagers }])
+      else closeDescriptor(fd)
     }
   }
 

@@ -29,6 +29,8 @@ export interface StatusSource {
   readonly isRegistryHeard: boolean
   readonly startedMs: number
   readonly overloads: readonly WorkerOverload[]
+  /** Whether it was taken out of service: `xengate drain`. */
+  readonly isOutOfService: boolean
   readonly statistics: Statistics
 }
 
@@ -58,6 +60,7 @@ export function statusOf(source: StatusSource): Readonly<Record<string, unknown>
     authority: { kind: config.sessions.authority, isHeard: source.isAuthorityHeard },
     registry: { kind: config.pool.registry, isHeard: source.isRegistryHeard },
     pid: process.pid,
+    outOfService: source.isOutOfService,
     workers: { wanted: source.workersWanted, ready: source.readyPids.length, pids: source.workerPids },
     transport: source.transport,
     overload: shownOverload(source.overloads),

@@ -10,6 +10,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { resolve as resolvePath } from 'node:path'
 import { Link, type LinkListener } from './link.ts'
+import type { Takes } from './messages.ts'
 import { UPGRADE } from './predecessor.ts'
 import type { HeldSocket } from './sockets.ts'
 
@@ -31,8 +32,8 @@ export interface SuccessorOptions {
 
 /** What became of it. */
 export type Start =
-  /** `takes`: names of listeners whose idle connections it takes. */
-  | { readonly kind: 'serving'; readonly pid: number; readonly version: string; readonly takes: readonly string[] }
+  /** `takes`: which connections it takes. */
+  | { readonly kind: 'serving'; readonly pid: number; readonly version: string; readonly takes: Takes }
   | { readonly kind: 'failed'; readonly problem: string }
 
 /** See the head of this file. */
@@ -52,8 +53,8 @@ export class Successor {
       said: (message) => {
         if (message.type === 'joined') joined()
         else if (message.type === 'serving') {
-          const { version, takes } = message
-          this.#started.resolve({ kind: 'serving', pid, version, takes })
+          const { version, takes: listeners, takesUnderWay = false } = message
+          this.#started.resolve({ kind: 'serving', pid, version, takes: { listeners, takesUnderWay } })
         } else if (message.type === 'failed') this.#failed(message.problem)
       },
     })

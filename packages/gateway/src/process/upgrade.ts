@@ -2,7 +2,7 @@
 
 import type { Config } from '../config/config.ts'
 import { version } from '../version.ts'
-import { plainListeners } from './changes.ts'
+import { takesOf } from './changes.ts'
 import { Link, type LinkListener } from './link.ts'
 import type { Predecessor } from './predecessor.ts'
 import type { SessionBroker } from './session-broker.ts'
@@ -17,6 +17,14 @@ export interface Joined {
   readonly groups: WorkerGroups
   readonly statistics: Statistics
   readonly links: Set<Link>
+}
+
+/** What is heard of workers, and of the process whose place this one takes; set by the primary. */
+export interface Heard {
+  /** Workers of either have given so many connections. */
+  given: (count: number) => void
+  /** To the service manager, this process is the daemon now. */
+  main: () => void
 }
 
 /** Says to a successor what was counted last: nobody has asked. */
@@ -37,7 +45,11 @@ export async function startSuccessor(
     sockets: sockets.all,
     returnKey,
     env,
-    listener: { ...listenerOf(parts), count: () => parts.statistics.counted, gone: () => links.delete(successor.link) },
+    listener: {
+      ...listenerOf(parts, () => successor.link),
+      count: () => parts.statistics.counted,
+      gone: () => links.delete(successor.link),
+    },
     joined: () => links.add(successor.link),
   })
   return successor.start()
@@ -45,16 +57,17 @@ export async function startSuccessor(
 
 /**
  * Joins this process with the one whose place it takes.
- * @param given told how many connections that one's workers have given to workers here
+ * @param heard told what that one says
  */
-export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, given: (count: number) => void): Link {
+export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, heard: Heard): Link {
   const { links, statistics } = parts
   const link: Link = new Link(channel, pid, {
-    ...listenerOf(parts),
+    ...listenerOf(parts, () => link),
     count: () => [],
     said: (message) => {
       if (message.type === 'counted') statistics.inherit(message.counted)
-      else if (message.type === 'given') given(message.count)
+      else if (message.type === 'given') heard.given(message.count)
+      else if (message.type === 'main') heard.main()
     },
     gone: () => links.delete(link),
   })
@@ -69,8 +82,13 @@ export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, gi
 
 /** This process serves in place of the other one. */
 export function tellServing(link: Link, config: Config): void {
-  sockets.closeUnused()
-  link.tell({ type: 'serving', version: version(), takes: plainListeners(config) })
+  const { listeners, takesUnderWay } = takesOf(config)
+  link.tell({ type: 'serving', version: version(), takes: listeners, takesUnderWay })
+}
+
+/** To the service manager, the successor is the daemon now. */
+export function tellMain({ links }: Pick<Joined, 'links'>): void {
+  for (const link of links) link.tell({ type: 'main' })
 }
 
 /** Workers of this process have given so many connections to those of its successor. */
@@ -84,11 +102,13 @@ export function tellLastCounts({ links, statistics }: Pick<Joined, 'links' | 'st
   for (const link of links) link.tell({ type: 'counted', question: UNASKED, counted })
 }
 
-function listenerOf({ broker, groups }: Joined): Pick<LinkListener, 'ended'> {
+/** What is told by the process at the other end of a link is told to all others: there may be three in a row. */
+function listenerOf({ broker, groups, links }: Joined, from: () => Link): Pick<LinkListener, 'ended'> {
   return {
-    ended: (uuids) => {
+    ended: async (uuids) => {
       broker.note(uuids)
-      return groups.ended(uuids)
+      const others = [...links].filter((link) => link !== from())
+      await Promise.all([groups.ended(uuids), ...others.map((link) => link.ended(uuids))])
     },
   }
 }

@@ -23,7 +23,8 @@ import { busynessOf, elsewhere, servicesOf } from './status.ts'
 /** What is asked of the primary. */
 export interface WatchedPrimary {
   readonly status: () => Readonly<Record<string, unknown>>
-  readonly isStopping: () => boolean
+  /** Whether clients had better go elsewhere, since it stops or is out of service. */
+  readonly isDraining: () => boolean
   readonly transport: () => TransportSaid | null
   /** Logs an act of an administrator. */
   readonly acted: (event: string, particulars: Readonly<Record<string, unknown>>) => void
@@ -82,7 +83,7 @@ export class Watching {
 
   /** Why clients had better go elsewhere; null while they need not. */
   get #ailment(): Ailment {
-    if (this.#primary.isStopping()) return 'draining'
+    if (this.#primary.isDraining()) return 'draining'
     return this.#parts.groups.readyPids.length === 0 ? 'no worker serves' : null
   }
 

@@ -1,8 +1,7 @@
 // The worker processes of one configuration: as many as it asks for, each replaced when it dies.
 
-import { isDeepStrictEqual } from 'node:util'
-import type { Passage } from '@xengate/channel'
-import type { Config, ListenConfig } from '../config/config.ts'
+import { closeDescriptor, openPassage, type Passage } from '@xengate/channel'
+import type { Config } from '../config/config.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
@@ -13,13 +12,22 @@ import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import { OTHER_BUILD_EXIT } from '../version.ts'
 import type { Account } from './account.ts'
-import { aliveIntervalMs, monotonicMs, type ToPrimary, type ToWorker, type TransportSaid } from './messages.ts'
-import { hasSameListeners } from './changes.ts'
+import {
+  aliveIntervalMs,
+  monotonicMs,
+  TAKES_NOTHING,
+  type Takes,
+  type ToPrimary,
+  type ToWorker,
+  type TransportSaid,
+} from './messages.ts'
+import { otherListeners } from './changes.ts'
 import type { Question, Told } from './control/questions.ts'
 import type { SessionBroker } from './session-broker.ts'
 import type { Statistics, WorkerCounters } from './statistics.ts'
-import { type TlsEvent, WatchedTlsFiles } from './tls-files.ts'
-import { WorkerProcess } from './worker-process.ts'
+import { ListenersTls } from './listeners-tls.ts'
+import type { TlsEvent } from './tls-files.ts'
+import { type Inherited, WorkerProcess } from './worker-process.ts'
 
 /** Beyond the drain timeout, what a worker gets to exit by itself. */
 const EXIT_GRACE_MS = 2000
@@ -38,8 +46,8 @@ const START_MS = 30_000
 
 /** The sockets that workers are given, or told of. */
 export interface WorkerSockets {
-  /** The descriptors, in this process, of the listening sockets, as they are now. */
-  readonly listenFds: () => readonly number[]
+  /** The descriptors, in this process, of the listening sockets of a configuration, in its order. */
+  readonly listenFds: (config: Config) => readonly number[]
   /** Of the XenAPI endpoint; null when there is none. */
   readonly xenapiPath: string | null
   /** The socket where services bring back requests, and the key of what they say there of themselves. */
@@ -82,6 +90,8 @@ export interface WorkerGroupOptions {
   readonly sessions: SessionBroker
   /** Where services are on other hosts, now. */
   readonly places: () => ServiceChanges
+  /** Whether the gateway is out of service now. */
+  readonly isOutOfService: () => boolean
   readonly log: Log
   /** Has the memory that workers count in. */
   readonly statistics: Statistics
@@ -105,8 +115,9 @@ export class WorkerGroup {
   #replaceMs = REPLACE_FIRST_MS
   #beatMs = 0
   #beats: NodeJS.Timeout | undefined
-  /** By place in the list of listeners; null where there is no TLS. */
-  #tls: readonly (WatchedTlsFiles | null)[]
+  readonly #tls: ListenersTls
+  /** How many workers are wanted. */
+  #wanted: number
   #onReady: (() => void) | null = null
   #onFailed: ((problem: string) => void) | null = null
   readonly #gone = Promise.withResolvers<void>()
@@ -116,12 +127,9 @@ export class WorkerGroup {
   constructor(options: WorkerGroupOptions) {
     this.#options = options
     this.#config = options.config
-    this.#tls = options.config.listen.map((listen, index) => this.#watchTls(listen, index))
+    this.#wanted = options.workers
+    this.#tls = new ListenersTls(options.config.listen, (listener, event) => this.#tlsChanged(listener, event))
     this.#setBeat()
-  }
-
-  #watchTls({ tls }: ListenConfig, index: number): WatchedTlsFiles | null {
-    return tls === null ? null : new WatchedTlsFiles(tls, (event) => this.#tlsChanged(index, event))
   }
 
   /** As often as the configuration wants it; what beats so already beats on, however often there is another configuration. */
@@ -144,7 +152,11 @@ export class WorkerGroup {
 
   /** Those of them that serve. */
   get readyPids(): readonly number[] {
-    return [...this.#workers].flatMap(({ pid, isReady }) => (isReady ? (pid ?? []) : []))
+    return this.#serving.flatMap(({ pid }) => pid ?? [])
+  }
+
+  get #serving(): readonly WorkerProcess[] {
+    return [...this.#workers].filter(({ isReady, isRetiring }) => isReady && !isRetiring)
   }
 
   /** How those that serve are, by their process ids. */
@@ -161,26 +173,65 @@ export class WorkerGroup {
 
   /** Starts the workers. Resolves when all are ready; rejects, with none left, when one cannot serve. */
   async start(): Promise<void> {
-    const { workers } = this.#options
-    const ready = new Promise<void>((resolve, reject) => {
-      this.#onReady = () => {
-        if ([...this.#workers].filter((worker) => worker.isReady).length === workers) resolve()
-      }
-      this.#onFailed = (problem) => reject(new Error(problem))
-    })
-    for (let count = 0; count < workers; count++) this.#spawn()
     try {
-      await ready
+      await this.#spawnMissing()
       this.#hasStarted = true
     } catch (error) {
       this.destroy()
       throw error
+    }
+  }
+
+  /** Starts workers where there are fewer than are wanted. Resolves when all are ready; rejects when one cannot serve. */
+  async #spawnMissing(): Promise<void> {
+    const ready = new Promise<void>((resolve, reject) => {
+      this.#onReady = () => {
+        if (this.#serving.length >= this.#wanted) resolve()
+      }
+      this.#onFailed = (problem) => reject(new Error(problem))
+    })
+    for (let count = this.#staying.length; count < this.#wanted; count++) this.#spawn()
+    this.#onReady?.()
+    try {
+      await ready
     } finally {
       this.#onFailed = null
     }
   }
 
-  #tlsChanged(listener: number, event: TlsEvent): void {
+  get #staying(): readonly WorkerProcess[] {
+    return [...this.#workers].filter(({ isRetiring }) => !isRetiring)
+  }
+
+  /** Starts workers until there are `count`. Resolves when they serve; rejects, with as many as there were, when one cannot. */
+  async grow(count: number): Promise<void> {
+    const before = this.#wanted
+    if (count <= before) return
+    this.#wanted = count
+    try {
+      await this.#spawnMissing()
+    } catch (error) {
+      this.shrink(before, TAKES_NOTHING)
+      throw error
+    }
+  }
+
+  /**
+   * Lets workers finish and end until there are `count`, the latest first.
+   * @param gives which connections the others take
+   */
+  shrink(count: number, gives: Takes): void {
+    if (count >= this.#wanted || this.#isDraining) return
+    this.#wanted = count
+    const graceMs = this.#config.limits.drainTimeoutMs + EXIT_GRACE_MS
+    for (const worker of this.#staying.slice(count)) {
+      worker.isRetiring = true
+      worker.tell({ type: 'drain', closesIdle: false, gives })
+      setTimeout(() => worker.kill(), graceMs).unref()
+    }
+  }
+
+  #tlsChanged(listener: string, event: TlsEvent): void {
     if (event.kind === 'refused') {
       this.#options.log.error({ event: 'tls-reload-refused', problem: event.problem })
       return
@@ -212,12 +263,19 @@ export class WorkerGroup {
   }
 
   #spawn(): void {
-    const { sockets, log, places, account } = this.#options
+    const { sockets, log, places, account, isOutOfService } = this.#options
     const { returns, xenapiPath, passage } = sockets
-    const counters = this.#openCounters()
-    if (counters === null) return
-    const fds = [...sockets.listenFds(), passage.giveFd, passage.takeFd, returns.fd, counters.fd]
-    const worker: WorkerProcess = new WorkerProcess(fds, account, {
+    const own = this.#openOwn()
+    if (own === null) return
+    const { counters } = own
+    const inherited: Inherited = {
+      listen: sockets.listenFds(this.#config),
+      counters: counters.fd,
+      returns: returns.fd,
+      passage,
+      sockets: own.sockets,
+    }
+    const worker: WorkerProcess = new WorkerProcess(inherited, account, {
       said: (message) => this.#listen(worker, message),
       failed: (error) => log.error({ event: 'worker-error', worker: worker.pid, error: failureOf(error) }),
       exited: (code, signal) => {
@@ -229,24 +287,28 @@ export class WorkerGroup {
     this.#workers.add(worker)
     worker.tell({
       type: 'start',
+      ...worker.given,
       config: this.#config,
-      listenFds: worker.givenFds.slice(0, -4),
-      countersFd: worker.givenFds.at(-1) ?? -1,
-      tls: this.#tls.map((files) => files?.pair ?? null),
+      tls: this.#tls.pairs,
       xenapiPath,
       places: places(),
-      returnFd: worker.givenFds.at(-2) ?? -1,
       returnPath: returns.path,
       returnKey: returns.key,
-      passage: { giveFd: worker.givenFds.at(-4) ?? -1, takeFd: worker.givenFds.at(-3) ?? -1 },
+      isOutOfService: isOutOfService(),
     })
   }
 
-  /** Memory for a worker to count in; null when there is none now: it is tried again, as is a worker that died. */
-  #openCounters(): WorkerCounters | null {
+  /**
+   * Memory for a worker to count in, and a way to give it sockets; null when these cannot be had now: it is tried again, as is a worker
+   * that died.
+   */
+  #openOwn(): { readonly counters: WorkerCounters; readonly sockets: Passage } | null {
+    const sockets = openPassage()
     try {
-      return this.#options.statistics.openWorker()
+      if (sockets === null) throw new Error('there is no pair of sockets for a worker')
+      return { sockets, counters: this.#options.statistics.openWorker() }
     } catch (error) {
+      if (sockets !== null) for (const fd of [sockets.giveFd, sockets.takeFd]) closeDescriptor(fd)
       this.#options.log.error({ event: 'worker-error', error: failureOf(error) })
       this.#onFailed?.(error instanceof Error ? error.message : String(error))
       this.#spawnLater()
@@ -260,7 +322,7 @@ export class WorkerGroup {
 
   /** One of the workers takes connections that others have given, each in its turn. */
   take(count: number): void {
-    const ready = [...this.#workers].filter(({ isReady }) => isReady)
+    const ready = this.#serving
     // One that gets ready later takes what is there.
     ready[this.#turn++ % ready.length]?.tell({ type: 'take', count })
   }
@@ -363,9 +425,9 @@ export class WorkerGroup {
     this.#workers.delete(worker)
     if (!worker.isReady) this.#onFailed?.('a worker died before it was ready; see the log')
     if (code === OTHER_BUILD_EXIT) this.#options.listener.otherBuild()
-    if (this.#isDraining) {
+    if (this.#isDraining || worker.isRetiring) {
       this.#options.log.info({ event: 'worker-stopped', worker: worker.pid })
-      if (this.#workers.size === 0) this.#allGone()
+      if (this.#isDraining && this.#workers.size === 0) this.#allGone()
       return
     }
     this.#options.log.error({ event: 'worker-died', worker: worker.pid, code, signal })
@@ -377,7 +439,7 @@ export class WorkerGroup {
     const pauseMs = this.#replaceMs
     this.#replaceMs = Math.min(this.#replaceMs * 2, REPLACE_LAST_MS)
     setTimeout(() => {
-      if (!this.#isDraining) this.#spawn()
+      if (!this.#isDraining && this.#staying.length < this.#wanted) this.#spawn()
     }, pauseMs).unref()
   }
 
@@ -402,6 +464,11 @@ export class WorkerGroup {
     return told.filter((one) => one !== undefined)
   }
 
+  /** Tells every worker that the gateway is out of service, or in service again. */
+  outOfService(isOutOfService: boolean): void {
+    this.#tellAll({ type: 'out-of-service', isOutOfService })
+  }
+
   /** Tells every worker whether somebody listens to the log's events. */
   watched(isWatched: boolean): void {
     this.#tellAll({ type: 'watched', isWatched })
@@ -413,50 +480,48 @@ export class WorkerGroup {
    */
   async configure(newer: Config): Promise<void> {
     if (this.#isDraining && this.#workers.size === 0) return
-    const { workers, transport, listen: before, front } = this.#config
-    const listen = hasSameListeners(newer.listen, before) ? newer.listen : before
-    this.#config = { ...newer, workers, transport, listen, front }
-    if (!this.#isDraining) this.#watchOtherTls(before)
+    const { transport, listen: before, front, traces } = this.#config
+    // Workers that finish have closed theirs.
+    const listen = this.#isDraining ? before : newer.listen
+    this.#config = { ...newer, transport, listen, front, traces }
+    if (!this.#isDraining) this.#tls.take(listen)
     this.#setBeat()
     this.#tellAlive()
-    const change = this.#changes++
-    const tls = this.#tls.map((files) => files?.pair ?? null)
+    const opened = otherListeners(listen, before)
     const { config } = this
-    const message = { type: 'configure', change, config, tls, places: this.#options.places() } as const
-    await Promise.all([...this.#workers].map((worker) => worker.configure(message, () => this.#silent(worker))))
+    const change = this.#changes++
+    const message = {
+      type: 'configure',
+      change,
+      config,
+      tls: this.#tls.pairs,
+      opened,
+      places: this.#options.places(),
+    } as const
+    const fds = this.#options.sockets.listenFds(config)
+    const given = opened.flatMap((index) => fds[index] ?? [])
+    await Promise.all([...this.#workers].map((worker) => worker.configure(message, given, () => this.#silent(worker))))
   }
 
   /** Looks at the files of TLS now. */
   lookAtTls(): void {
-    for (const files of this.#tls) files?.look()
-  }
-
-  #watchOtherTls(before: readonly ListenConfig[]): void {
-    this.#tls = this.#config.listen.map((listen, index) => {
-      const watched = this.#tls[index] ?? null
-      if (isDeepStrictEqual(listen.tls, before[index]?.tls)) {
-        watched?.look()
-        return watched
-      }
-      watched?.close()
-      return this.#watchTls(listen, index)
-    })
+    this.#tls.look()
   }
 
   /**
    * Lets the workers finish what is under way, and exit. Resolves when all are gone.
    * @param closesIdle whether connections on which nothing is asked end at once; may be said later, too
-   * @param gives names of listeners whose idle connections newer workers take
+   * @param gives which connections newer workers take
    */
-  drain(closesIdle: boolean, gives: readonly string[]): Promise<void> {
+  drain(closesIdle: boolean, gives: Takes): Promise<void> {
     if (this.#drained === null) this.#drained = this.#drain(closesIdle, gives)
-    else if (closesIdle) this.#tellAll({ type: 'drain', closesIdle, gives: [] })
+    else if (closesIdle) this.#tellAll({ type: 'drain', closesIdle, gives: TAKES_NOTHING })
     return this.#drained
   }
 
-  async #drain(closesIdle: boolean, gives: readonly string[]): Promise<void> {
+  async #drain(closesIdle: boolean, gives: Takes): Promise<void> {
     this.#isDraining = true
-    for (const files of this.#tls) files?.close()
+    this.#tls.close()
     if (this.#workers.size === 0) {
       this.#allGone()
       return
@@ -477,7 +542,7 @@ export class WorkerGroup {
   /** Ends the workers now. */
   destroy(): void {
     this.#isDraining = true
-    for (const files of this.#tls) files?.close()
+    this.#tls.close()
     for (const worker of this.#workers) worker.kill()
   }
 }

@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts'
 import type { ServiceChanges } from '../services/registry.ts'
 import type { Forgetting } from '../sessions/authority.ts'
 import type { Question, Told } from './control/questions.ts'
+import { TAKES_NOTHING, type Takes } from './messages.ts'
 import type { WorkerGroup, WorkerOverload } from './worker-group.ts'
 
 /** See the head of this file. */
@@ -12,10 +13,6 @@ export class WorkerGroups {
 
   get size(): number {
     return this.#groups.size
-  }
-
-  get configs(): readonly Config[] {
-    return [...this.#groups].map(({ config }) => config)
   }
 
   /** Process ids of all workers, and of those that serve. */
@@ -38,7 +35,7 @@ export class WorkerGroups {
     try {
       await group.start()
     } catch (error) {
-      await group.drain(true, [])
+      await group.drain(true, TAKES_NOTHING)
       this.#groups.delete(group)
       throw error
     }
@@ -46,9 +43,9 @@ export class WorkerGroups {
 
   /**
    * Lets a group finish what is under way, since another takes its place.
-   * @param gives names of listeners whose idle connections that one takes
+   * @param gives which connections that one takes
    */
-  async retire(group: WorkerGroup, gives: readonly string[]): Promise<void> {
+  async retire(group: WorkerGroup, gives: Takes): Promise<void> {
     await group.drain(false, gives)
     this.#groups.delete(group)
   }
@@ -73,6 +70,11 @@ export class WorkerGroups {
     for (const group of this.#groups) group.placesChanged(changes)
   }
 
+  /** Tells every worker that the gateway is out of service, or in service again. */
+  outOfService(isOutOfService: boolean): void {
+    for (const group of this.#groups) group.outOfService(isOutOfService)
+  }
+
   /** Asks every worker. */
   async ask<Kind extends keyof Told>(question: Question<Kind>): Promise<readonly Told[Kind][]> {
     const told = await Promise.all([...this.#groups].map((group) => group.ask(question)))
@@ -89,9 +91,9 @@ export class WorkerGroups {
   /**
    * Lets all finish. Resolves when every worker is gone.
    * @param closesIdle whether nobody else takes new connections
-   * @param gives names of listeners whose idle connections another process takes
+   * @param gives which connections another process takes
    */
-  async drain(closesIdle = true, gives: readonly string[] = []): Promise<void> {
+  async drain(closesIdle = true, gives: Takes = TAKES_NOTHING): Promise<void> {
     await Promise.all([...this.#groups].map((group) => group.drain(closesIdle, gives)))
   }
 

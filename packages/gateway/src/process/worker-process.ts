@@ -7,6 +7,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { closeDescriptor, passConnection, type Passage } from '@xengate/channel'
 import type { OverloadState } from '../model/overload.ts'
 import { build } from '../version.ts'
 import type { Account } from './account.ts'
@@ -21,6 +22,22 @@ const CONFIRM_TIMEOUT_MS = 2000
 const FIRST_GIVEN_FD = 4
 
 const WORKER_MAIN = fileURLToPath(new URL(`./worker-main${extname(import.meta.filename)}`, import.meta.url))
+
+type StartMessage = Extract<ToWorker, { type: 'start' }>
+
+/** Descriptors of the primary that a worker inherits. */
+export interface Inherited {
+  /** Of the listening sockets, in the order of the configuration. */
+  readonly listen: readonly number[]
+  /** Of the memory that it counts in. */
+  readonly counters: number
+  /** Of the socket where services bring back requests. */
+  readonly returns: number
+  /** Where workers give connections to newer ones. */
+  readonly passage: Passage
+  /** Where it takes listening sockets later; both ends are the worker process's object's. */
+  readonly sockets: Passage
+}
 
 /** Who hears of a worker. */
 export interface WorkerListener {
@@ -40,8 +57,11 @@ export class WorkerProcess {
   overload: OverloadState | null = null
   /** Beats since it said anything. What is counted is beats and not time: a machine that stood still is no fault of the worker's. */
   silentBeats = 0
-  /** The descriptors that it was given, by their numbers there. */
-  readonly givenFds: readonly number[]
+  /** Whether it is to end, since fewer are wanted. */
+  isRetiring = false
+  /** What it inherits, by its numbers there. */
+  readonly given: Pick<StartMessage, 'listenFds' | 'countersFd' | 'returnFd' | 'passage' | 'socketsFd'>
+  readonly #socketsFd: number
   readonly #child: ChildProcess
   /** By what is to be confirmed. */
   readonly #confirmations = new Map<string, () => void>()
@@ -49,17 +69,27 @@ export class WorkerProcess {
   readonly #exited: WorkerListener['exited']
 
   /**
-   * @param fds of this process, for the worker to inherit
+   * @param inherited of this process, for the worker
    * @param account whom it runs as; null: this process's user
    */
-  constructor(fds: readonly number[], account: Account | null, { said, failed, exited }: WorkerListener) {
+  constructor(
+    { listen, counters, returns, passage, sockets }: Inherited,
+    account: Account | null,
+    { said, failed, exited }: WorkerListener,
+  ) {
     this.#exited = exited
-    this.givenFds = fds.map((_, index) => FIRST_GIVEN_FD + index)
+    this.#socketsFd = sockets.giveFd
+    const inherited = [counters, returns, passage.giveFd, passage.takeFd, sockets.takeFd, ...listen]
+    const [countersFd = -1, returnFd = -1, giveFd = -1, takeFd = -1, socketsFd = -1, ...listenFds] = inherited.map(
+      (_, index) => FIRST_GIVEN_FD + index,
+    )
+    this.given = { countersFd, returnFd, passage: { giveFd, takeFd }, socketsFd, listenFds }
     this.#child = fork(WORKER_MAIN, [build()], {
       execArgv: [...new Set([...process.execArgv, WITHOUT_DEBUGGER])],
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...inherited],
       ...account,
     })
+    closeDescriptor(sockets.takeFd)
     this.#child.on('message', (message: ToPrimary) => {
       this.silentBeats = 0
       said(message)
@@ -99,9 +129,16 @@ export class WorkerProcess {
   /**
    * Gives it another configuration. Resolves when that is in force there, or the worker is gone; one that is still starting serves
    * nobody before that.
+   * @param sockets of the listeners that it opens
    * @param silent told when it does not confirm in time, and is killed
    */
-  configure(message: Extract<ToWorker, { type: 'configure' }>, silent: () => void): Promise<void> {
+  configure(
+    message: Extract<ToWorker, { type: 'configure' }>,
+    sockets: readonly number[],
+    silent: () => void,
+  ): Promise<void> {
+    // One that does not even take these will not confirm either.
+    for (const fd of sockets) passConnection(this.#socketsFd, fd, 'listener')
     if (this.isReady) return this.#tellSurely(message, changeKey(message.change), silent)
     this.tell(message)
     return Promise.resolve()
@@ -144,6 +181,7 @@ export class WorkerProcess {
   }
 
   #gone(code: number | null, signal: NodeJS.Signals | null): void {
+    closeDescriptor(this.#socketsFd)
     this.#answers.end()
     this.#exited(code, signal)
     for (const confirm of this.#confirmations.values()) confirm()

@@ -2,12 +2,20 @@
 
 import { randomBytes } from 'node:crypto'
 import { closeSync } from 'node:fs'
-import { type Passage, passConnection, takeConnection } from '@xengate/channel'
+import {
+  closeDescriptor,
+  cutConnection,
+  type Passage,
+  passConnection,
+  type PassedConnection,
+  takeConnection,
+} from '@xengate/channel'
 import { formatListenAddress } from '../config/addresses.ts'
 import { type AccessFields, type ChannelFields, channelLine } from '../logging/access.ts'
 import { Audit } from '../logging/audit.ts'
 import { createLog, type Log } from '../logging/log.ts'
 import type { GivenConnection } from '../proxy/client/connection.ts'
+import type { Moved } from '../proxy/exchange/moved.ts'
 import type { Config, ListenConfig, LogConfig, ServicesConfig, SessionsConfig, TracesConfig } from '../config/config.ts'
 import { failureOf } from '../logging/causes.ts'
 import { Counters } from '../metrics/counters.ts'
@@ -31,7 +39,7 @@ import { controlPolicy } from './control/policy.ts'
 import { dashboardPathIn } from './dashboard/path.ts'
 import { descriptorLimit } from './descriptors.ts'
 import { collectGarbage } from './garbage.ts'
-import { monotonicMs, type ToPrimary, type ToWorker } from './messages.ts'
+import { monotonicMs, type Takes, type ToPrimary, type ToWorker } from './messages.ts'
 
 /** How often activity of one session is noted, and how often the primary is told what was noted: at most this late each. */
 const TOUCH_INTERVAL_MS = 10_000
@@ -120,8 +128,14 @@ function sessionTimes(sessions: SessionsConfig): SessionTimes {
 class Worker {
   readonly #gateway: Gateway
   readonly #chosen: ChosenTransport
-  /** By place in the list of listeners. */
-  readonly #credentials = new Map<number, TlsCredentials>()
+  /** By name of the listener. */
+  readonly #credentials = new Map<string, TlsCredentials>()
+  /** Names of the listeners of the configuration. */
+  #listeners: readonly string[] = []
+  /** Where listening sockets are taken that come later. */
+  readonly #socketsFd: number
+  /** Resolves when it listens where it is to: what changes there is done one after the other. */
+  #listening: Promise<void> = Promise.resolve()
   readonly #sessions: SessionTable
   readonly #whereabouts = new Whereabouts()
   readonly #log: Log
@@ -146,7 +160,7 @@ class Worker {
   #givenCount = 0
 
   constructor(
-    { config, countersFd, xenapiPath, returnPath, returnKey, places, passage }: StartMessage,
+    { config, countersFd, xenapiPath, returnPath, returnKey, places, passage, isOutOfService, socketsFd }: StartMessage,
     chosen: ChosenTransport,
     spans: Spans | null,
     tell: (message: ToPrimary) => void,
@@ -154,6 +168,7 @@ class Worker {
     this.#tell = tell
     this.#spans = spans
     this.#passage = passage
+    this.#socketsFd = socketsFd
     this.#greetings = new Greetings(returnKey)
     const counters = countersAt(countersFd)
     this.#log = createLog(config.log)
@@ -191,6 +206,7 @@ class Worker {
       say: (level, event) => this.#log[level](event),
       taskEnded: xenapiPath === null ? null : (ended) => tell({ type: 'task-ended', ended }),
     })
+    this.#gateway.isOutOfService = isOutOfService
     this.#staleGraceMs = config.sessions.staleGraceMs
     this.#judgeTrust()
     this.#tellIntervalMs = Math.min(TELL_INTERVAL_MS, longestSilenceMs(config.sessions))
@@ -232,7 +248,7 @@ class Worker {
   }
 
   /** Takes what of a newer configuration needs no new worker. */
-  #configure({ change, config, tls, places }: Extract<ToWorker, { type: 'configure' }>): void {
+  #configure({ change, config, tls, places, opened }: Extract<ToWorker, { type: 'configure' }>): void {
     this.#log.level = config.log.level
     this.#whereabouts.replace(places)
     this.#sessions.setTimes(sessionTimes(config.sessions))
@@ -243,9 +259,32 @@ class Worker {
     }
     this.#staleGraceMs = config.sessions.staleGraceMs
     this.#judgeTrust()
-    for (const [index, pair] of tls.entries()) if (pair !== null) this.#credentials.get(index)?.use(pair)
     this.#gateway.configure(this.#settingsOf(config))
-    this.#tell({ type: 'configured', change })
+    this.#listening = this.#listening
+      .then(() => this.#takeListeners(config, tls, opened))
+      .then(
+        () => this.#tell({ type: 'configured', change }),
+        (error: unknown) =>
+          this.#tell({ type: 'failed', problem: error instanceof Error ? error.message : String(error) }),
+      )
+  }
+
+  /** Closes the listeners that are gone or others, and opens those at the places `opened`, whose sockets the primary has given. */
+  async #takeListeners({ listen }: Config, tls: readonly (TlsPair | null)[], opened: readonly number[]): Promise<void> {
+    const names = listen.map(({ address }) => formatListenAddress(address))
+    const others = new Set(opened.map((index) => names[index]))
+    for (const name of this.#listeners) {
+      if (names.includes(name) && !others.has(name)) continue
+      this.#gateway.unlisten(name)
+      this.#credentials.delete(name)
+    }
+    this.#listeners = names
+    for (const [index, pair] of tls.entries()) if (pair !== null) this.#credentials.get(names[index] ?? '')?.use(pair)
+    for (const index of opened) {
+      const taken = takeConnection(this.#socketsFd)
+      if (taken === null) throw new Error(`the socket of the listener ${names[index]} did not come`)
+      await this.#gateway.listen({ fd: taken.fd }, this.#traits(listen[index], tls[index] ?? null))
+    }
   }
 
   /** Trusts what the table says until `stale-grace` is over, and ends channels a moment after. */
@@ -260,9 +299,15 @@ class Worker {
         : setTimeout(() => this.#gateway.distrust(), SIGNS_READ_MS)
   }
 
-  async start({ config, listenFds, tls, returnFd }: StartMessage): Promise<void> {
+  start(message: StartMessage): Promise<void> {
+    this.#listening = this.#start(message)
+    return this.#listening
+  }
+
+  async #start({ config, listenFds, tls, returnFd }: StartMessage): Promise<void> {
+    this.#listeners = config.listen.map(({ address }) => formatListenAddress(address))
     for (const [index, fd] of listenFds.entries())
-      await this.#gateway.listen({ fd }, this.#traits(index, config.listen[index], tls[index] ?? null))
+      await this.#gateway.listen({ fd }, this.#traits(config.listen[index], tls[index] ?? null))
     await this.#gateway.listen(
       { fd: returnFd },
       {
@@ -278,11 +323,11 @@ class Worker {
     this.#tell({ type: 'ready', transport: { name: transport.name, reason } })
   }
 
-  #traits(index: number, listen: ListenConfig | undefined, pair: TlsPair | null): ListenerTraits {
+  #traits(listen: ListenConfig | undefined, pair: TlsPair | null): ListenerTraits {
     if (listen === undefined) return PLAIN_LISTENER
     const name = formatListenAddress(listen.address)
     const tls = pair === null ? null : new TlsCredentials(pair)
-    if (tls !== null) this.#credentials.set(index, tls)
+    if (tls !== null) this.#credentials.set(name, tls)
     return { ...PLAIN_LISTENER, name, hasProxyHeader: listen.proxyProtocol, tls }
   }
 
@@ -326,6 +371,9 @@ class Worker {
         break
       case 'drain':
         this.#drain(message.closesIdle, message.gives)
+        break
+      case 'out-of-service':
+        this.#gateway.isOutOfService = message.isOutOfService
         break
       case 'take':
         this.#take(message.count)
@@ -404,9 +452,10 @@ class Worker {
   }
 
   /** A second call only says that the first may end sooner. */
-  #drain(closesIdle: boolean, gives: readonly string[]): void {
+  #drain(closesIdle: boolean, { listeners, takesUnderWay }: Takes): void {
     const drained = this.#gateway.drain(closesIdle, {
-      listeners: new Set(gives),
+      listeners: new Set(listeners),
+      takesUnderWay,
       give: (given) => this.#give(given),
     })
     if (closesIdle)
@@ -421,8 +470,10 @@ class Worker {
   }
 
   /** Gives a connection to newer workers. @returns whether there was room for it */
-  #give({ fd, listener, told }: GivenConnection): boolean {
-    if (passConnection(this.#passage.giveFd, fd, JSON.stringify({ listener, told })) !== null) return false
+  #give({ fd, listener, told, underWay }: GivenConnection): boolean {
+    const words: GivenWords = { listener, told, moved: underWay?.moved ?? null }
+    const { giveFd } = this.#passage
+    if (passConnection(giveFd, fd, JSON.stringify(words), underWay?.serviceFd ?? -1) !== null) return false
     if (this.#givenCount === 0) setImmediate(() => this.#tellGiven())
     if (++this.#givenCount === GIVEN_MAX) this.#tellGiven()
     return true
@@ -438,8 +489,11 @@ class Worker {
     for (let left = count; left > 0; left--) {
       const taken = takeConnection(this.#passage.takeFd)
       if (taken === null) break
-      const { listener, told } = JSON.parse(taken.words) as Omit<GivenConnection, 'fd'>
-      this.#gateway.adopt({ fd: taken.fd, listener, told })
+      const { listener, told, moved = null } = JSON.parse(taken.words) as GivenWords
+      const { fd, otherFd: serviceFd } = taken
+      const isWhole = (moved === null) === (serviceFd === -1)
+      if (isWhole) this.#gateway.adopt({ fd, listener, told, underWay: moved === null ? null : { serviceFd, moved } })
+      else dropTaken(taken)
     }
   }
 
@@ -458,6 +512,18 @@ class Worker {
     this.#log.error({ event: 'drain-failed', error })
     process.exit(1)
   }
+}
+
+/** Ends what did not come whole, as for lack of descriptors: what is under way on it cannot go on. */
+function dropTaken({ fd, otherFd }: PassedConnection): void {
+  cutConnection(fd)
+  for (const one of [fd, otherFd]) if (one !== -1) closeDescriptor(one)
+}
+
+/** What is said of a connection that is given. */
+interface GivenWords extends Pick<GivenConnection, 'listener' | 'told'> {
+  /** What is under way on it; absent where the giver is of a version that gives no such ones. */
+  readonly moved?: Moved | null
 }
 
 /** What the primary reads where it is counted: nothing of it is told, and nothing is lost with this process. */

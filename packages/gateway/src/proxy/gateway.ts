@@ -41,6 +41,7 @@ import type { Greetings } from './heads/greetings.ts'
 import { ADDRESS_BUSY, CONNECTIONS_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
 import { type JournalOptions, type JournalSettings, RequestJournal } from './journal.ts'
 import type { ConnectionRecord } from './records.ts'
+import { closeMoved, type MovedConnection, Moving } from './moving.ts'
 import { OverloadWatch } from './overload/watch.ts'
 import { NO_DESCRIPTORS, ServicePool } from './upstream/pool.ts'
 import { type Front, ServiceTarget } from './upstream/target.ts'
@@ -89,9 +90,17 @@ export interface Giving {
   readonly listeners: ReadonlySet<string>
   /** Gives one; returns whether it could be given now. */
   readonly give: (given: GivenConnection) => boolean
+  /** Whether it takes channels and tunnels as well. */
+  readonly takesUnderWay: boolean
 }
 
-const GIVES_NOTHING: Giving = Object.freeze({ listeners: new Set<string>(), give: () => false })
+interface KnownListener {
+  readonly traits: ListenerTraits
+  readonly counted: ListenerCounters
+  listening: Listening | null
+}
+
+const GIVES_NOTHING: Giving = Object.freeze({ listeners: new Set<string>(), give: () => false, takesUnderWay: false })
 
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
 const TICK_MS_MAX = 500
@@ -137,9 +146,9 @@ export class Gateway implements ClientContext, Shared {
   readonly #arrivals = new Set<Arrival>()
   /** How many of these were refused because there were too many. */
   #refusing = 0
-  readonly #listenings: Listening[] = []
-  /** By name, what is made of the connections of a listener, and where they are counted. */
-  readonly #listeners = new Map<string, { readonly traits: ListenerTraits; readonly counted: ListenerCounters }>()
+  readonly #listenings = new Set<Listening>()
+  /** By name, what is made of the connections of a listener, and where they are counted; `listening` is null before it listens. */
+  readonly #listeners = new Map<string, KnownListener>()
   /** Most connections at one time since the last burst, and since when most of them are gone. */
   #burst = 0
   #burstFellMs = Number.POSITIVE_INFINITY
@@ -147,8 +156,10 @@ export class Gateway implements ClientContext, Shared {
   #shrunkMs = Number.NEGATIVE_INFINITY
   #requests = 0
   #isDraining = false
+  #isOutOfService = false
   #isStopping = false
   #giving: Giving = GIVES_NOTHING
+  readonly #moving: Moving
   #giveTimer: NodeJS.Timeout | undefined
   /** When a problem was reported last. */
   #problemMs = Number.NEGATIVE_INFINITY
@@ -201,6 +212,12 @@ export class Gateway implements ClientContext, Shared {
       (name) => new ServiceTarget(name, this.#admission.rules.directories).places.map(({ path }) => path),
       clock,
     )
+    this.#moving = new Moving({
+      sessions,
+      clock,
+      goOn: (moved, entry) => this.#goOn(moved, entry),
+      left: () => this.#finishDrain(),
+    })
     const hasXenapi = options.xenapiPath !== null
     this.#admission = new Admission(this, {
       ...options,
@@ -218,7 +235,7 @@ export class Gateway implements ClientContext, Shared {
         overload: this.#overload,
         sessionRequestsMax: shareOf(limits),
       },
-      isDraining: () => this.#isDraining,
+      isDraining: () => this.isDraining,
       nextRequestId: () => this.nextRequestId(),
     })
     this.requestHead = newRequestHead(options)
@@ -229,8 +246,16 @@ export class Gateway implements ClientContext, Shared {
     return this.#admission
   }
 
+  /** Whether connections end with their next response, unless somebody takes them. */
   get isDraining(): boolean {
-    return this.#isDraining
+    return this.#isDraining || this.#isOutOfService
+  }
+
+  /** Out of service, what comes is served as before, but no connection is kept, and none is passed to a service. */
+  set isOutOfService(isOutOfService: boolean) {
+    this.#isOutOfService = isOutOfService
+    this.clock.wake()
+    for (const connection of this.#connections) connection.drain()
   }
 
   /**
@@ -244,22 +269,65 @@ export class Gateway implements ClientContext, Shared {
     }
     const { tls } = traits
     const counted = new ListenerCounters(this.counters, traits.name)
-    this.#listeners.set(traits.name, { traits, counted })
+    const known: KnownListener = { traits, counted, listening: null }
+    this.#listeners.set(traits.name, known)
     const listening = await (tls === null
       ? this.#options.transport.listen(at, { accepted: (wire) => this.#accept(wire, traits, counted), failed })
       : listenForHandles(at, { accepted: (handle) => this.#acceptSecure(handle, tls, traits, counted), failed }))
-    this.#listenings.push(listening)
+    known.listening = listening
+    this.#listenings.add(listening)
     if (this.#isDraining) listening.close()
     return listening.port
   }
 
-  /** Takes a connection of an earlier gateway, on which nothing is asked. The descriptor is this one's. */
-  adopt({ fd, listener, told }: GivenConnection): void {
+  /**
+   * Listens no more at the listener `name`, whose socket nobody else listens on: what waits there is taken first. Its connections end as if the
+   * gateway drained.
+   */
+  unlisten(name: string): void {
+    const known = this.#listeners.get(name)
+    if (known === undefined) return
+    if (known.listening !== null) {
+      known.listening.finish()
+      this.#listenings.delete(known.listening)
+    }
+    this.#listeners.delete(name)
+    const left = [...this.#connections].filter(({ listenerName }) => listenerName === name)
+    this.clock.wake()
+    for (const connection of left) connection.leave()
+    setTimeout(() => {
+      for (const connection of left) if (this.#connections.has(connection)) connection.drainTimedOut()
+    }, this.limits.drainTimeoutMs).unref()
+  }
+
+  /** Takes a connection of an earlier gateway. The descriptors are this one's. */
+  adopt(given: GivenConnection): void {
+    const { fd, listener, told, underWay } = given
+    if (underWay !== null) {
+      this.#moving.take({ ...given, underWay })
+      return
+    }
     const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
     const known = this.#listeners.get(listener)
     // The listener is gone, and with it the rules by which its clients are believed.
     if (known === undefined) wire.destroy()
     else this.#serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
+  }
+
+  /** Goes on with what was under way in an earlier gateway. */
+  #goOn(moved: MovedConnection, entry: SessionEntry | null): void {
+    const { fd, listener, told, underWay } = moved
+    const known = this.#listeners.get(listener)
+    if (known === undefined) {
+      closeMoved(moved)
+      return
+    }
+    const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
+    const client = this.#serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
+    const exchange = this.#admission.resume(client, underWay.serviceFd, underWay.moved, entry)
+    client.become(exchange)
+    const { policies, methods } = this.#admission.rules
+    if (!exchange.isAllowed(policies, methods)) exchange.cut('policy-changed')
   }
 
   /** Reports a problem that comes with each connection once in a while. */
@@ -319,6 +387,8 @@ export class Gateway implements ClientContext, Shared {
     this.#addresses.add(peer.address, 1)
     const connection = new ClientConnection(this, wire, peer, counted)
     this.#connections.add(connection)
+    // It may have taken a while to arrive.
+    if (!this.#listeners.has(counted.name)) connection.leave()
     this.#burst = Math.max(this.#burst, this.#connections.size)
     return connection
   }
@@ -433,7 +503,17 @@ export class Gateway implements ClientContext, Shared {
 
   /** Gives away what it can now; the rest later, since the other side takes so many at a time. */
   #giveAll(): void {
-    for (const connection of this.#connections) connection.giveAway(this.#giving.give)
+    const { give, takesUnderWay } = this.#giving
+    for (const connection of this.#connections) {
+      connection.giveAway(give)
+      if (takesUnderWay && !this.#isStopping) connection.moveAway(this.#giveUnderWay)
+    }
+  }
+
+  readonly #giveUnderWay = (given: GivenConnection): boolean => {
+    const isGiven = this.#giving.give(given)
+    if (isGiven) this.#moving.gave(given)
+    return isGiven
   }
 
   /** How many connections are left: with a request, a channel or a tunnel once idle ones have been closed. */
@@ -455,14 +535,17 @@ export class Gateway implements ClientContext, Shared {
   async #drain(): Promise<void> {
     this.#isDraining = true
     this.clock.wake()
-    for (const listening of this.#listenings) listening.close()
+    for (const listening of this.#listenings) {
+      if (this.#isStopping) listening.finish()
+      else listening.close()
+    }
     for (const connection of this.#connections) connection.drain()
     if (this.#giving.listeners.size > 0) {
       // What has arrived by now is read before that.
       setImmediate(() => setImmediate(() => this.#giveAll()))
       this.#giveTimer = setInterval(() => this.#giveAll(), GIVE_MS).unref()
     }
-    if (this.#connections.size + this.#arrivals.size > 0) {
+    if (this.#connections.size + this.#arrivals.size + this.#moving.size > 0) {
       const timer = setTimeout(() => this.#drainTimedOut(), this.limits.drainTimeoutMs)
       await new Promise<void>((resolve) => {
         this.#drained = resolve
@@ -483,6 +566,7 @@ export class Gateway implements ClientContext, Shared {
   destroy(): void {
     this.#isDraining = true
     for (const listening of this.#listenings) listening.close()
+    this.#moving.endWaiting()
     this.holds.destroy()
     for (const connection of this.#connections) connection.destroy('gateway-stopped')
     for (const arrival of this.#arrivals) arrival.destroy()
@@ -495,6 +579,7 @@ export class Gateway implements ClientContext, Shared {
   /** Ends what runs under sessions: tunnels, channels, and requests under way. */
   sessionsEnded(uuids: readonly string[]): void {
     for (const uuid of uuids) this.holds.sessionEnded(uuid)
+    this.#moving.sessionsEnded(uuids)
     // Requests are many, and few outlive their session: they are looked for here rather than held to it one by one.
     const ended = new Set(uuids)
     for (const connection of this.#connections) {
@@ -528,6 +613,7 @@ export class Gateway implements ClientContext, Shared {
 
   /** Endings of sessions may not be heard of: channels end, since on them services admit requests by themselves. */
   distrust(): void {
+    this.#moving.endWaiting()
     this.holds.distrust()
   }
 
@@ -592,7 +678,7 @@ export class Gateway implements ClientContext, Shared {
   }
 
   #finishDrain(): void {
-    if (this.#connections.size + this.#arrivals.size === 0) this.#drained?.()
+    if (this.#connections.size + this.#arrivals.size + this.#moving.size === 0) this.#drained?.()
   }
 
   /** Notes activity of a session. */
@@ -606,7 +692,7 @@ export class Gateway implements ClientContext, Shared {
 
   #sweep(): NextSweep {
     const { nowMs } = this.clock
-    let isBusy = this.#isDraining || this.#arrivals.size > 0 || this.#burst >= BURST_CONNECTIONS
+    let isBusy = this.isDraining || this.#arrivals.size > 0 || this.#burst >= BURST_CONNECTIONS
     for (const connection of this.#connections) {
       connection.sweep(nowMs)
       isBusy ||= !connection.isResting(nowMs, LATER_MS)

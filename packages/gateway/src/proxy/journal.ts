@@ -76,7 +76,7 @@ export class RequestJournal implements Journal {
     const ttfbMs = firstByteMs === 0 ? 0 : firstByteMs - startedMs
     const nowMs = this.#endOf(request)
     this.#count(request, outcome, reason, nowMs)
-    endSpan(request, reason, nowMs)
+    request.endSpan(reason, nowMs)
     const hasFailed = outcome !== 'complete'
     if (access === null && !hasFailed) return
     const fields: AccessFields = {
@@ -144,7 +144,7 @@ export class RequestJournal implements Journal {
     const nowMs = performance.now()
     const elapsedMs = startedMs === 0 ? 0 : nowMs - startedMs
     request.status = refusal.status
-    endSpan(request, refusal.reason, nowMs)
+    request.endSpan(refusal.reason, nowMs)
     const fields: AccessFields = {
       requestId: request.id,
       client: address,
@@ -199,14 +199,6 @@ export class RequestJournal implements Journal {
     if (task === null || entry === null || failure === undefined) return
     this.#taskEnded?.({ session: entry.session, reference: task, failure })
   }
-}
-
-function endSpan(
-  { span, status, bytesIn, bytesOut, firstByteMs }: Request,
-  reason: string | null,
-  endedMs: number,
-): void {
-  span?.end({ status, reason, bytesIn, bytesOut, firstByteMs, endedMs })
 }
 
 function known(text: string): string | null {

@@ -23,6 +23,8 @@ const TELL_MS_MAX = 2000
  */
 export interface SessionEntry {
   readonly session: Session
+  /** The session id, which is a secret. */
+  readonly id: string
   /** The session's, an array that is shared by all with the same roles. */
   readonly roles: readonly Role[]
   /** The field lines that tell a service who the caller is, each with its CRLF. */
@@ -162,6 +164,7 @@ export class SessionTable {
     if (found === 'unavailable') return 'unavailable'
     const entry: SessionEntry = {
       session: found,
+      id,
       roles: this.#sharedRoles(found.roles),
       identityLines: identityLines(found),
       usedMs: Math.floor(nowMs),

@@ -110,6 +110,8 @@ export interface Listening {
   resume(): void
   /** Accepts no more. What the kernel holds is left to whoever else listens. */
   close(): void
+  /** The same, but takes what the kernel holds first: nobody else may. */
+  finish(): void
 }
 
 /** Hears what a listening socket brings. */

@@ -1,9 +1,10 @@
-// xengate reload, upgrade: the daemon of this host takes its configuration, or its program, as it is now.
+// xengate reload, upgrade, drain: the daemon of this host takes its configuration, or its program, as it is now, or goes out of service.
 
 import { haveDaemon } from '../daemon.ts'
 import { CliError, EXIT } from '../errors.ts'
-import { type Io, print } from '../io.ts'
+import { type Io, print, say } from '../io.ts'
 import { stateDirectory, type StateOptions } from '../state.ts'
+import { connectionLines } from './control.ts'
 
 /** @throws {CliError} `reload-refused` when the configuration cannot be taken: the earlier one stays in force */
 export async function reload(options: StateOptions, io: Io): Promise<number> {
@@ -25,4 +26,27 @@ export async function upgrade(options: StateOptions, io: Io): Promise<number> {
   if (!isDone) throw new CliError('upgrade-refused', String(said['message']))
   print(io, `version ${String(said['version'])} serves, process ${String(said['pid'])}`)
   return EXIT.ok
+}
+
+/** How a daemon is taken out of service. */
+export interface DrainOptions extends StateOptions {
+  readonly undo?: boolean
+  readonly json?: boolean
+}
+
+/** Longer than any drain-timeout that somebody waits for: the daemon says when it is over. */
+const DRAIN_WAIT_MS = 86_400_000
+
+/** @throws {CliError} `drain-refused` when the daemon stops, or somebody puts it in service again meanwhile */
+export async function drain({ undo = false, json = false, ...options }: DrainOptions, io: Io): Promise<number> {
+  const path = undo ? '/drain/undo' : '/drain'
+  const { isDone, said } = await haveDaemon(await stateDirectory(options, io), path, DRAIN_WAIT_MS)
+  if (!isDone) throw new CliError('drain-refused', String(said['message']))
+  if (json) print(io, JSON.stringify(said, null, 2))
+  else if (undo) print(io, 'in service again')
+  else if (said['drained'] === true) print(io, 'out of service, and nothing runs any more')
+  else for (const line of connectionLines(said['running'])) print(io, line)
+  if (undo || said['drained'] === true) return EXIT.ok
+  say(io, 'out of service, but this still runs: wait with xengate drain, or end it with xengate connection end')
+  return EXIT.failed
 }

@@ -67,6 +67,7 @@ const STATUS: View = {
     const rows = [
       ['version', `${textOf(answer['version'])} (Node.js ${textOf(answer['node'])})`],
       ['running', `since ${timeText(Date.parse(since))} UTC (${ageText(since)}), process ${textOf(answer['pid'])}`],
+      ...(answer['outOfService'] === true ? [['out of service', 'xengate drain --undo puts it in service again']] : []),
       ['configuration', textOf(answer['config'])],
       [
         'listening',
@@ -116,26 +117,27 @@ const CONNECTIONS: View = {
   path: '/connections',
   nothing: 'nobody is connected',
   ids: (answer) => listOf(answer['connections']).map((one) => textOf(fieldsOf(one)['id'])),
-  lines: (answer) =>
-    table(
-      ['ID', 'CLIENT', 'STATE', 'AGE', 'SERVICE', 'USER', 'REQUEST', 'IN', 'OUT'],
-      listOf(answer['connections']),
-      (one) => {
-        const request = fieldsOf(one['request'])
-        const what = [textOf(request['method'], ''), textOf(request['path'], '')].join(' ').trim()
-        return [
-          textOf(one['id']),
-          textOf(one['client']) === '' ? 'local' : textOf(one['client']),
-          textOf(one['state']),
-          ageText(one['since']),
-          textOf(request['service']),
-          textOf(request['user']),
-          what === '' ? '-' : what,
-          sizeText(request['bytesIn']),
-          sizeText(request['bytesOut']),
-        ]
-      },
-    ),
+  lines: (answer) => connectionLines(answer['connections']),
+}
+
+/** Connections as people see them. */
+export function connectionLines(connections: unknown): readonly string[] {
+  const headings = ['ID', 'CLIENT', 'STATE', 'AGE', 'SERVICE', 'USER', 'REQUEST', 'IN', 'OUT']
+  return table(headings, listOf(connections), (one) => {
+    const request = fieldsOf(one['request'])
+    const what = [textOf(request['method'], ''), textOf(request['path'], '')].join(' ').trim()
+    return [
+      textOf(one['id']),
+      textOf(one['client']) === '' ? 'local' : textOf(one['client']),
+      textOf(one['state']),
+      ageText(one['since']),
+      textOf(request['service']),
+      textOf(request['user']),
+      what === '' ? '-' : what,
+      sizeText(request['bytesIn']),
+      sizeText(request['bytesOut']),
+    ]
+  })
 }
 
 const REFUSALS: View = {

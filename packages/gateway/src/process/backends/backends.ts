@@ -83,6 +83,8 @@ export class Backends {
   #isHandedOver = false
   /** Services that the log has told of. */
   #running: ReadonlySet<string> = new Set()
+  /** Whether other hosts are to send nobody here. */
+  #isAway = false
 
   /**
    * @param limited told of limits that are hit
@@ -178,7 +180,7 @@ export class Backends {
       for (const service of this.#running)
         if (!now.has(service)) this.#log.info({ event: 'service-gone', name: service })
       this.#running = now
-      if (announces) registry.announce(names)
+      if (announces && !this.#isAway) registry.announce(names)
       this.#health?.servicesAre(names)
     }
     const intervalMs = this.#isWatched(this.#config) ? WATCHED_INTERVAL_MS : Number.POSITIVE_INFINITY
@@ -226,6 +228,13 @@ export class Backends {
   handOver(): void {
     this.#isHandedOver = true
     this.#local?.close()
+  }
+
+  /** Has nobody sent here by other hosts, or again those that want what runs here. */
+  setAway(isAway: boolean): void {
+    this.#isAway = isAway
+    const { registry, announces } = this.#registry
+    if (announces) registry.announce(isAway ? [] : [...this.#running])
   }
 
   /** Has nobody sent here any more: what is under way may take a while. */

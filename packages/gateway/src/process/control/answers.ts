@@ -194,7 +194,8 @@ function shownRecord({ session, clientAddress, createdMs, lastActiveMs }: Sessio
 
 // ── connections and refusals ──
 
-function shownConnection({ sinceMs, request, ...rest }: ConnectionRecord): unknown {
+/** A connection, as all answers show one. */
+export function shownConnection({ sinceMs, request, ...rest }: ConnectionRecord): unknown {
   return {
     ...rest,
     since: timeText(sinceMs),

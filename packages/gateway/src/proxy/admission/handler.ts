@@ -5,8 +5,10 @@ import type { RequestHead } from '@xengate/http1'
 import type { LogEvent } from '../../logging/event.ts'
 import { STAGE } from '../../model/overload.ts'
 import type { Transport } from '../../transport/transport.ts'
+import type { SessionEntry } from '../../sessions/table.ts'
 import { Channel } from '../exchange/channel.ts'
 import type { Errand } from '../exchange/errand.ts'
+import { type Moved, requestOf } from '../exchange/moved.ts'
 import type { Client, Exchange, Handler, Shared } from '../exchange/ports.ts'
 import { Relay } from '../exchange/relay.ts'
 import { Request } from '../exchange/request.ts'
@@ -304,6 +306,30 @@ export class Admission implements Handler {
     const traceparent = head.first(TRACEPARENT)
     const { proto: scheme, address: client } = peer
     request.span = beginSpan({ requestId, method, service, path, scheme, client, startedMs, traceparent })
+  }
+
+  /** Goes on with what was under way in another process. @param serviceFd of its connection to the service. @param entry its session's */
+  resume(client: Client, serviceFd: number, moved: Moved, entry: SessionEntry | null): Channel | Tunnel {
+    const { transport } = this.#options
+    const request = requestOf(moved.request, entry)
+    if (moved.kind === 'channel' && entry !== null) {
+      // The connection is the service's to read from.
+      client.pause()
+      const { channel: id, service, methods } = moved
+      const control = transport.adopt(serviceFd, true)
+      const passed = { id, service, entry, methods, request }
+      return new Channel(this.#shared, this.rules.channels, client, control, passed, moved)
+    }
+    if (entry !== null) entry.underWay++
+    const name = moved.kind === 'tunnel' ? moved.counted : moved.service
+    const isUnix = moved.kind === 'channel' || moved.isUnix
+    return new Tunnel(
+      this.#shared,
+      client,
+      this.rules.pool.adopt(transport.adopt(serviceFd, isUnix), name),
+      request,
+      null,
+    )
   }
 
   #relay(

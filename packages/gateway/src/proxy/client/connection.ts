@@ -24,6 +24,7 @@ import type { ReasonName } from '../../model/reasons.ts'
 import type { Ends, Wire, WireListener } from '../../transport/transport.ts'
 import type { SweepClock } from '../clock.ts'
 import type { Client, Exchange, Handler, Journal, Peer } from '../exchange/ports.ts'
+import type { Moved } from '../exchange/moved.ts'
 import { RateWatch } from '../exchange/rate-watch.ts'
 import { Request } from '../exchange/request.ts'
 import { headOffence, type Offence } from '../heads/offence.ts'
@@ -67,6 +68,8 @@ export interface GivenConnection {
   readonly listener: string
   /** Both ends, where a header told them. */
   readonly told: Ends | null
+  /** What is under way on it, with the descriptor of the connection to the service; null when nothing is. */
+  readonly underWay: { readonly serviceFd: number; readonly moved: Moved } | null
 }
 
 /** What the clients' connections of one worker share. */
@@ -78,7 +81,7 @@ export interface ClientContext {
   readonly counters: Counters
   /** One parser serves every connection: what it says is used within the turn. */
   readonly requestHead: RequestHead
-  /** Whether the gateway takes no more connections. */
+  /** Whether it drains: it takes no more connections, or keeps none. */
   readonly isDraining: boolean
   /** Whether it stops, rather than giving way to a newer one. */
   readonly isStopping: boolean
@@ -120,6 +123,8 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   #isHastened = false
   /** Whether another process has it. */
   #isGiven = false
+  /** Whether it goes because its listener is gone, or is another. */
+  #isLeft = false
   /** While LINGERING: whether the client was still sending a body. */
   #isBodyComing = false
 
@@ -330,7 +335,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
 
   /** Why no other request follows on the connection. */
   #lastWhy(isPersistent: boolean): ReasonName {
-    if (this.#context.isDraining) return 'gateway-stopped'
+    if (this.#context.isDraining || this.#isLeft) return 'gateway-stopped'
     if (this.#context.overloadStage >= OVERLOAD.CLOSE) return 'overloaded'
     return isPersistent && !this.hasEnded ? 'connection-spent' : 'last-request'
   }
@@ -348,12 +353,12 @@ export class ClientConnection extends CountedConnection implements Client, WireL
 
   /** Whether it may be given to another process when nothing is asked on it: what is written to it is what the client reads. */
   get #isGivable(): boolean {
-    return this.#context.gives(this.listenerName) && this.peer.canPass && this.wire.fd !== -1
+    return !this.#isLeft && this.#context.gives(this.listenerName) && this.peer.canPass && this.wire.fd !== -1
   }
 
-  /** Whether it ends with its next response, or soon: the gateway drains, and nobody takes it. */
+  /** Whether it ends with its next response, or soon: the gateway drains, and nobody takes it, or its listener is gone. */
   get #isLeaving(): boolean {
-    return this.#context.isDraining && !this.#isGivable
+    return this.#isLeft || (this.#context.isDraining && !this.#isGivable)
   }
 
   /**
@@ -364,10 +369,22 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     const { wire, peer } = this
     if (this.#state !== STATE.IDLE || this.#unread !== null || this.#hasEnded || !this.#isGivable) return
     if (!this.stop()) return
-    if (!give({ fd: wire.fd, listener: this.listenerName, told: peer.told })) {
+    if (!give({ fd: wire.fd, listener: this.listenerName, told: peer.told, underWay: null })) {
       this.resume()
       return
     }
+    this.#isGiven = true
+    this.destroy('gateway-stopped')
+  }
+
+  /** The same with what is under way on it, if that can go on elsewhere: a channel, or a tunnel. */
+  moveAway(give: (given: GivenConnection) => boolean): void {
+    const { wire, peer } = this
+    if (this.#unread !== null || this.#hasEnded || !this.#isGivable) return
+    const isMoved = this.#exchange?.moveAway((serviceFd, moved) => {
+      return give({ fd: wire.fd, listener: this.listenerName, told: peer.told, underWay: { serviceFd, moved } })
+    })
+    if (isMoved !== true) return
     this.#isGiven = true
     this.destroy('gateway-stopped')
   }
@@ -611,7 +628,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   }
 
   #idleWhy(): ReasonName {
-    if (this.#context.isDraining) return 'gateway-stopped'
+    if (this.#isLeaving) return 'gateway-stopped'
     return this.#isHastened ? 'overloaded' : 'idle-timeout'
   }
 
@@ -621,9 +638,15 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     else this.destroy(why)
   }
 
-  /** The gateway takes no more connections: this one ends with its next response, or when none comes. */
+  /** Whether the gateway drains has changed: if so, this connection ends with its next response, or when none comes. */
   drain(): void {
     if (this.#state === STATE.IDLE) this.#enterIdle()
+  }
+
+  /** Its listener is gone, or is another: it ends as if the gateway drained. */
+  leave(): void {
+    this.#isLeft = true
+    this.drain()
   }
 
   /** The gateway stops: a connection on which nothing is asked ends now, and one on which it begins has little time. */

@@ -47,7 +47,7 @@ export abstract class CountedConnection {
   }
 
   /** Name of the listener that it came by. */
-  protected get listenerName(): string {
+  get listenerName(): string {
     return this.#listener.name
   }
 

@@ -3,6 +3,7 @@
 //
 //   from       to         method
 //   OFFERED    ACCEPTED   #accepted     the service has it; what it did with it comes in reports
+//   ACCEPTED   OVER       moveAway      it goes on in another process, where it begins as ACCEPTED
 //   OFFERED    OVER       #refused      refused, gone, or no service that knows channels: the client's connection is relayed after all
 //   ACCEPTED   OVER       #finish       the service has closed the control connection: it is done, or has crashed
 //   any        CUT        cut           the session has ended, the policy has changed, the gateway stops; last reports may come
@@ -20,6 +21,7 @@ import type { Wire, WireListener } from '../../transport/transport.ts'
 import { DRAINING, SERVICE_SLOW } from '../heads/refusals.ts'
 import type { ChannelSockets } from './channel-sockets.ts'
 import type { Held } from './holds.ts'
+import { clockMs, epochMs, type Move, type Moved, movedRequest, movedSession } from './moved.ts'
 import { type About, type ChannelOutcome, type Client, Exchange, type Shared } from './ports.ts'
 import type { Request } from './request.ts'
 
@@ -27,6 +29,8 @@ const STATE = { OFFERED: 0, ACCEPTED: 1, CUT: 2, OVER: 3 } as const
 
 /** How long the last reports of a channel that was cut are waited for. */
 const LAST_REPORT_MS = 1000
+
+type MovedChannel = Extract<Moved, { kind: 'channel' }>
 
 /** What was offered. */
 export interface PassedConnection {
@@ -50,13 +54,13 @@ export class Channel extends Exchange implements Held, WireListener {
   #requests = 0
   #bytesIn = 0
   #bytesOut = 0
-  readonly #startedMs: number = performance.now()
+  readonly #startedMs: number
 
   readonly #shared: Shared
   readonly #channels: ChannelSockets
   readonly #client: Client
   readonly #control: Wire
-  readonly #reader = new ReportReader()
+  readonly #reader: ReportReader
   #state: number = STATE.OFFERED
   /** Whether the service has the connection. */
   #isPassed = false
@@ -68,9 +72,25 @@ export class Channel extends Exchange implements Held, WireListener {
   /**
    * @param channels where services take connections
    * @param control the control connection of the offer, whose owner this is from now on
+   * @param moved what it was in another process, where it was accepted; null when it begins
    */
-  constructor(shared: Shared, channels: ChannelSockets, client: Client, control: Wire, passed: PassedConnection) {
+  constructor(
+    shared: Shared,
+    channels: ChannelSockets,
+    client: Client,
+    control: Wire,
+    passed: PassedConnection,
+    moved: MovedChannel | null = null,
+  ) {
     super()
+    this.#startedMs = moved === null ? performance.now() : clockMs(moved.startedMs)
+    this.#reader = new ReportReader(moved !== null)
+    if (moved !== null) {
+      this.#state = STATE.ACCEPTED
+      this.#requests = moved.requests
+      this.#bytesIn = moved.bytesIn
+      this.#bytesOut = moved.bytesOut
+    }
     this.#shared = shared
     this.#channels = channels
     this.#client = client
@@ -82,6 +102,33 @@ export class Channel extends Exchange implements Held, WireListener {
   override start(): void {
     this.#client.expectWithin(this.#shared.limits.connectTimeoutMs)
     this.#shared.holds.hold(this)
+    if (this.#state === STATE.ACCEPTED) this.#isAccepted(false)
+  }
+
+  override moveAway(move: Move): boolean {
+    if (this.#state !== STATE.ACCEPTED || this.#reader.isWithinLine) return false
+    if (this.#control.stop() && move(this.#control.fd, this.#moved)) {
+      this.#leave()
+      return true
+    }
+    this.#control.resume()
+    return false
+  }
+
+  get #moved(): Moved {
+    const { id, service, entry, methods, request } = this.#passed
+    return {
+      kind: 'channel',
+      session: movedSession(entry),
+      request: movedRequest(request),
+      channel: id,
+      service,
+      methods,
+      requests: this.#requests,
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#bytesOut,
+      startedMs: epochMs(this.#startedMs),
+    }
   }
 
   /** The request that came with the offer. */
@@ -140,8 +187,13 @@ export class Channel extends Exchange implements Held, WireListener {
   #accepted(): void {
     if (this.#state !== STATE.OFFERED) return
     this.#state = STATE.ACCEPTED
+    this.#isAccepted(true)
+  }
+
+  /** @param isNew whether it was not accepted in another process before */
+  #isAccepted(isNew: boolean): void {
     this.#isPassed = true
-    this.#counters.channels(1)
+    this.#counters.channels(1, isNew)
     this.request.turn?.answered()
     this.request.turn?.end()
     this.#client.passed()
@@ -218,13 +270,18 @@ export class Channel extends Exchange implements Held, WireListener {
     this.#client.destroy(this.#endedBy)
   }
 
-  /** The channel is over; the client's connection need not be. */
-  #release(): void {
-    if (this.#isPassed) this.#counters.channels(-1)
+  /** It is not this process's any more. */
+  #leave(): void {
+    if (this.#isPassed) this.#counters.channels(-1, false)
     this.#isPassed = false
     this.#state = STATE.OVER
     this.#control.destroy()
     this.#shared.holds.letGo(this)
+  }
+
+  /** The channel is over; the client's connection need not be. */
+  #release(): void {
+    this.#leave()
     const { id, service, entry } = this.#passed
     this.#shared.journal.channelled(this.#client.peer, {
       id,

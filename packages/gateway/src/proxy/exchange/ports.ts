@@ -13,6 +13,7 @@ import type { Repeated } from '../heads/repeated.ts'
 import type { RequestRecord } from '../records.ts'
 import type { ServicePool } from '../upstream/pool.ts'
 import type { Holds } from './holds.ts'
+import type { Move } from './moved.ts'
 import type { Request } from './request.ts'
 
 /** Who a client is: known when its connection has arrived, and the same for all of its requests. */
@@ -73,6 +74,11 @@ export abstract class Exchange {
 
   /** The client will send no more. */
   clientEnded(): void {}
+
+  /** Goes on in another process, with the client's connection, if it can now; then it is over here. @returns whether it does */
+  moveAway(_move: Move): boolean {
+    return false
+  }
 
   /** The client's connection is gone. @param why the client's doing, unless it is said otherwise */
   abstract clientClosed(why?: ReasonName): void

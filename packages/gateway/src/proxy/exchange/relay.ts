@@ -365,7 +365,7 @@ export class Relay extends Exchange implements ServiceListener {
     this.#request.firstByteMs = performance.now()
     this.#request.turn?.answered()
     this.#client.wire.text(switchText(head, upgrade))
-    const tunnel = new Tunnel(this.#shared, this.#client, service, this.#request, this.#errand)
+    const tunnel = new Tunnel(this.#shared, this.#client, service, this.#request, null)
     service.take(tunnel)
     tunnel.serviceBytes(after, 0, after.length)
     this.#client.become(tunnel)

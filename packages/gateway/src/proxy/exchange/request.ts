@@ -96,6 +96,12 @@ export class Request {
     this.task = taskIn(this.target)
   }
 
+  /** Ends its part of a trace. @param reason by the catalogue; null when the service answered. @param endedMs by `performance.now` */
+  endSpan(reason: string | null, endedMs: number): void {
+    const { status, bytesIn, bytesOut, firstByteMs } = this
+    this.span?.end({ status, reason, bytesIn, bytesOut, firstByteMs, endedMs })
+  }
+
   /** The target up to the query. */
   get path(): string {
     return pathOf(this.target)

@@ -8,6 +8,7 @@ import type { SessionEntry } from '../../sessions/table.ts'
 import type { ServiceConnection, ServiceListener } from '../upstream/connection.ts'
 import type { Errand } from './errand.ts'
 import type { Held } from './holds.ts'
+import { type Move, movedRequest, movedSession } from './moved.ts'
 import { type About, type Client, Exchange, type Outcome, type Shared } from './ports.ts'
 import type { Request } from './request.ts'
 
@@ -16,6 +17,9 @@ const KEEP_ALIVE_MS = 60_000
 
 const BY_CLIENT = 'tunnel-closed-by-client'
 const BY_SERVICE = 'tunnel-closed-by-service'
+
+/** Status of the answer that makes a tunnel. */
+const SWITCHED = 101
 
 /** As much of a status line as has the status. */
 const STATUS_BYTES = 12
@@ -32,12 +36,20 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
   readonly #service: ServiceConnection
   /** Keeps the counts for the access log. */
   readonly #request: Request
-  readonly #errand: Errand
+  /** What is still to be sent first; null when it goes on from a 101, or from another process. */
+  readonly #errand: Pick<Errand, 'text'> | null
   /** Whether 101 made it; otherwise it is a last request to xapi. */
   readonly #isSwitched: boolean
   #isOver = false
 
-  constructor(shared: Shared, client: Client, service: ServiceConnection, request: Request, errand: Errand) {
+  /** @param errand of a last request to xapi that begins; null for what goes on from a 101, or from another process */
+  constructor(
+    shared: Shared,
+    client: Client,
+    service: ServiceConnection,
+    request: Request,
+    errand: Pick<Errand, 'text'> | null,
+  ) {
     super()
     this.#shared = shared
     this.#client = client
@@ -45,7 +57,7 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
     this.#request = request
     this.#errand = errand
     this.entry = request.entry
-    this.#isSwitched = request.status === 101
+    this.#isSwitched = request.status === SWITCHED
     this.isTunnel = this.#isSwitched
   }
 
@@ -53,12 +65,61 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
     this.#client.wire.keepAlive(KEEP_ALIVE_MS)
     this.#client.expectWithin(Number.POSITIVE_INFINITY)
     this.#shared.holds.hold(this)
-    if (this.#isSwitched) return
-    this.#request.counters = this.#service.counters
-    this.#request.counters.began()
     this.#service.take(this)
+    if (this.#request.counters === null) {
+      this.#request.counters = this.#service.counters
+      this.#request.counters.began()
+    }
+    if (this.#errand === null) return
     this.#service.wire.text(this.#errand.text)
     this.#service.wire.flush()
+  }
+
+  override moveAway(move: Move): boolean {
+    const request = this.#request
+    // What has ended on one side is over soon; what is left of an upload, and that xapi's status is to come, is known here alone.
+    const isCertain = this.#isSwitched || (request.decoder === null && request.bytesOut > 0)
+    if (this.#service.hasEnded || !isCertain || !this.#stop()) return false
+    const { wire, counters } = this.#service
+    const moved = move(wire.fd, {
+      kind: 'tunnel',
+      session: movedSession(this.entry),
+      request: movedRequest(request),
+      isSwitched: this.#isSwitched,
+      counted: counters.name,
+      isUnix: wire.source === null,
+    })
+    if (moved) this.#leave()
+    else this.#goOn()
+    return moved
+  }
+
+  /** Reads no more on either side. @returns whether all that was read is in the kernel's hands */
+  #stop(): boolean {
+    const { wire } = this.#service
+    // Where one is full the other is not read from, which has to stay so.
+    if (wire.fd === -1 || wire.isFull || this.#client.wire.isFull || !this.#client.stop()) return false
+    if (wire.stop()) return true
+    this.#goOn()
+    return false
+  }
+
+  #goOn(): void {
+    this.#client.resume()
+    this.#service.wire.resume()
+  }
+
+  /** It is not this process's any more. */
+  #leave(): void {
+    this.#isOver = true
+    this.#shared.holds.letGo(this)
+    const request = this.#request
+    request.counters?.gaveUp()
+    request.counters = null
+    if (request.entry !== null) request.entry.underWay--
+    // What follows is not seen here.
+    request.endSpan(null, performance.now())
+    this.#service.destroy()
   }
 
   override clientBytes(bytes: Buffer, from: number, to: number): number {

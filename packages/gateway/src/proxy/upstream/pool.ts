@@ -156,6 +156,13 @@ export class ServicePool {
     return connection
   }
 
+  /** A connection of another process, with something under way. @param name of its counters */
+  adopt(wire: Wire, name: string): ServiceConnection {
+    const connection = new ServiceConnection(wire, false, this.#options.counters.service(name), this.#closed)
+    this.#open.add(connection)
+    return connection
+  }
+
   readonly #closed = (connection: ServiceConnection): void => {
     this.#open.delete(connection)
   }

@@ -32,6 +32,8 @@ export type NewHandle = new (type: number) => AcceptedHandle & { open(fd: number
 export const CONNECTION = 0
 /** As many are accepted at one time, so that other workers get their part, and what was accepted is served in between. */
 const ACCEPTED_MAX = 64
+/** More than a queue has places. */
+const QUEUE_MAX = 65_536
 /** After so many reads it is looked whether somebody waits: a look takes 0.5 µs. */
 const READS = 32
 /** How long after a connection it is looked whether there are descriptors for more, and how often while many are in use, in milliseconds. */
@@ -54,15 +56,16 @@ export function acceptBetweenReads(): void {
  * Gives the connections that a listening `server` accepts to `take`, as handles, until it closes: a server makes sockets that read
  * into buffers of their own, and has no option for others.
  * @param failed told of the system's name of the error when connections cannot be accepted, as for lack of descriptors
+ * @returns takes all that wait now
  */
 export function acceptHandles(
   server: Server,
   take: (handle: AcceptedHandle) => void,
   failed: (code: string) => void,
-): void {
+): () => void {
   const { _handle: listening } = server as unknown as { readonly _handle: ListeningHandle }
   const watch = new DescriptorWatch(failed)
-  const drain = (): void => drainQueue(listening, take)
+  const drain = (): void => drainQueue(listening, ACCEPTED_MAX, take)
   listening.onconnection = (status, handle) => {
     if (handle === undefined) {
       failed(getSystemErrorName(status))
@@ -77,6 +80,7 @@ export function acceptHandles(
     drains.delete(drain)
     watch.close()
   })
+  return () => drainQueue(listening, QUEUE_MAX, take)
 }
 
 /** Looks whether there are descriptors: after connections have come, and as long as many are in use. */
@@ -126,8 +130,8 @@ function freeDescriptor(): number | string {
 }
 
 /** An error is left to Node.js's own accepting, which comes to it next. */
-function drainQueue(listening: ListeningHandle, take: (handle: AcceptedHandle) => void): void {
-  for (let count = 0; count < ACCEPTED_MAX; count++) {
+function drainQueue(listening: ListeningHandle, max: number, take: (handle: AcceptedHandle) => void): void {
+  for (let count = 0; count < max; count++) {
     const { fd } = listening
     // To accept where nobody waits takes eight times as long as to look: 3.8 µs.
     if (fd < 0 || !isReadable(fd)) return

@@ -43,6 +43,8 @@ class NetListening implements Listening {
   #server: Server | null = null
   /** While it is paused; -1 else. */
   #keptFd = -1
+  /** Takes all that waits. */
+  #takeAll: () => void = () => {}
 
   /** @param isPath whether it is bound to a path here, which goes when it is closed */
   constructor(isPath: boolean, listener: HandleListener) {
@@ -57,7 +59,7 @@ class NetListening implements Listening {
     server.once('error', reject)
     const listening = (): void => {
       server.off('error', reject)
-      acceptHandles(
+      this.#takeAll = acceptHandles(
         server,
         (handle) => this.#listener.accepted(handle),
         (code) => this.#listener.failed(code),
@@ -90,6 +92,21 @@ class NetListening implements Listening {
     const fd = this.#keptFd
     this.#keptFd = -1
     this.open({ fd }).catch((error: NodeJS.ErrnoException) => this.#listener.failed(error.code ?? 'unknown'))
+  }
+
+  finish(): void {
+    if (this.#keptFd === -1) {
+      this.#takeAll()
+      this.close()
+      return
+    }
+    // What waits there is to be answered all the same.
+    const fd = this.#keptFd
+    this.#keptFd = -1
+    this.open({ fd }).then(
+      () => this.finish(),
+      () => this.close(),
+    )
   }
 
   close(): void {

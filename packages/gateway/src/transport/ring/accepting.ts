@@ -15,6 +15,8 @@ const CANCEL = 1
 const POLLIN = 1
 /** As many are accepted at one time, so that others get their part, and what was accepted is served in between. */
 const ACCEPTED_MAX = 64
+/** More than a queue has places. */
+const QUEUE_MAX = 65_536
 /** When no connection can be accepted, as for lack of descriptors, it is tried again so much later, in milliseconds. */
 const RETRY_MS = 100
 
@@ -73,7 +75,7 @@ export class RingListening implements Listening, Owner, Touched {
     if (operation === POLL) this.#isPolled = false
     try {
       if (operation !== POLL || this.#isClosing || this.#isPaused) return
-      if (result >= 0) this.#acceptAll()
+      if (result >= 0) this.#acceptAll(ACCEPTED_MAX)
       else this.#failed(getSystemErrorName(result))
     } finally {
       if (this.#isClosing) this.#leaveIfIdle()
@@ -81,7 +83,7 @@ export class RingListening implements Listening, Owner, Touched {
     }
   }
 
-  #acceptAll(): void {
+  #acceptAll(max: number): void {
     let count = 0
     do {
       const accepted = acceptSocket(this.#fd)
@@ -90,7 +92,7 @@ export class RingListening implements Listening, Owner, Touched {
         return
       }
       this.#accepted(accepted.fd)
-    } while (++count < ACCEPTED_MAX && !this.#isClosing && !this.#isPaused && isReadable(this.#fd))
+    } while (++count < max && !this.#isClosing && !this.#isPaused && isReadable(this.#fd))
   }
 
   #accepted(fd: number): void {
@@ -117,6 +119,12 @@ export class RingListening implements Listening, Owner, Touched {
     this.#isPaused = false
     // One that is being taken back brings it here by its end.
     this.#loop.touch(this)
+  }
+
+  finish(): void {
+    this.#isPaused = false
+    if (!this.#isClosing && isReadable(this.#fd)) this.#acceptAll(QUEUE_MAX)
+    this.close()
   }
 
   close(): void {
