@@ -16,6 +16,7 @@ import { isNarrow, makeStateDirectory } from '../state-directory.ts'
 import { version } from '../version.ts'
 import type { XenApiLog } from '../xenapi/call-log.ts'
 import type { ServiceChanges } from '../services/registry.ts'
+import { pluginCalls } from './plugin-calls.ts'
 import type { XenApiPool } from '../xenapi/records.ts'
 import { createXenApi, type XenApi } from '../xenapi/server.ts'
 import { type Account, accountOf } from './account.ts'
@@ -198,7 +199,8 @@ function openXenApi(inForce: InForce, backends: Backends, log: XenApiLog, stoppi
     () => inForce.config.pool,
     () => backends.places,
   )
-  return createXenApi({ authority, pool, clock: Date.now, log, draining: stopping, version: version() })
+  const callPlugin = pluginCalls(() => inForce.config)
+  return createXenApi({ authority, pool, clock: Date.now, log, draining: stopping, version: version(), callPlugin })
 }
 
 /** What the XenAPI tells of pool and host. */

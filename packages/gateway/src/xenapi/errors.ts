@@ -68,6 +68,11 @@ export function permissionDenied(method: string, role: Role): XenApiError {
   return new XenApiError('RBAC_PERMISSION_DENIED', [method.toLowerCase(), message])
 }
 
+/** The session may not do this, for a reason that is for people. */
+export function permissionDeniedText(method: string, message: string): XenApiError {
+  return new XenApiError('RBAC_PERMISSION_DENIED', [method, message])
+}
+
 /** A token that `event.from` did not give. */
 export function tokenParseFailure(token: string): XenApiError {
   return new XenApiError('EVENT_FROM_TOKEN_PARSE_FAILURE', [token])

@@ -99,6 +99,18 @@ export class Arguments {
     })
   }
 
+  /** A map from texts to texts. */
+  textMap(index: number): Readonly<Record<string, string>> {
+    const value = this.#values[index]
+    const isMap = typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
+    if (!isMap) throw this.#wrongType(index)
+    const entries = Object.entries(value).map(([name, text]: [string, unknown]): [string, string] => {
+      if (typeof text !== 'string') throw this.#wrongType(index)
+      return [name, text]
+    })
+    return Object.fromEntries(entries)
+  }
+
   /** A finite number; clients send a whole one as a string, the API's integer. */
   number(index: number): number {
     const value = this.#values[index]

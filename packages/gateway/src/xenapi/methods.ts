@@ -4,17 +4,19 @@ import { roleIncludes } from '../model/role.ts'
 import { fieldTypeError, methodUnknown, parameterCountMismatch, permissionDenied, sessionInvalid } from './errors.ts'
 import { Arguments, anyRole, type Call, type MethodTable, type SessionMethod } from './method.ts'
 import { hostMethods, poolMethods } from './object-methods.ts'
+import { type CallPlugin, pluginMethods } from './plugin-methods.ts'
 import { sessionMethods } from './session-methods.ts'
 import { taskMethods } from './task-methods.ts'
 import type { MethodCall, RpcValue } from './values.ts'
 
-/** Every method. The table has no prototype: a client's method name is looked up in it. */
-export function createMethodTable(): MethodTable {
+/** Every method. The table has no prototype: a client's method name is looked up in it. @param callPlugin makes calls of plugins */
+export function createMethodTable(callPlugin: CallPlugin): MethodTable {
   const table: MethodTable = Object.assign(Object.create(null) as object, {
     ...sessionMethods(() => table),
     ...poolMethods(),
     ...hostMethods(),
     ...taskMethods(),
+    ...pluginMethods(callPlugin),
     ...EVENT_METHODS,
     ...SYSTEM_METHODS,
   })

@@ -17,6 +17,7 @@ import { Journal } from './journal.ts'
 import { formatJsonRpcError, formatJsonRpcResult, parseJsonRpcCall } from './json-rpc.ts'
 import type { MethodTable, XenApiState } from './method.ts'
 import { createMethodTable, dispatch } from './methods.ts'
+import type { CallPlugin } from './plugin-methods.ts'
 import { hostReference, objectsOf, type XenApiObject, type XenApiPool } from './records.ts'
 import { Tasks } from './tasks.ts'
 import { BusyError, Turns } from './turns.ts'
@@ -49,6 +50,8 @@ export interface XenApiOptions {
   readonly log: XenApiLog
   /** Version of this program, shown in `host.software_version`. */
   readonly version: string
+  /** Makes calls of plugins. */
+  readonly callPlugin: CallPlugin
   /** When it aborts, waiting event calls are answered at once, so that `close()` of the server does not wait for them. */
   readonly draining: AbortSignal
 }
@@ -138,7 +141,7 @@ class Endpoint {
 
   constructor(options: XenApiOptions) {
     this.#options = options
-    this.#table = createMethodTable()
+    this.#table = createMethodTable(options.callPlugin)
     this.#state = stateOf(options, Object.keys(this.#table).toSorted())
     this.#routes = new Map([
       ...['/', '/RPC2', '/xmlrpc'].map((path) => [path, this.#runner(XML_RPC)] as const),

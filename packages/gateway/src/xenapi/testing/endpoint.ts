@@ -8,6 +8,8 @@ import type { TestContext } from 'node:test'
 
 import { freshPath, startAuthority, type TestAuthority } from '../../sessions/embedded/testing/state.ts'
 import type { SessionRules } from '../../sessions/accounts/sign-in.ts'
+import { XenApiError } from '../errors.ts'
+import type { CallPlugin } from '../plugin-methods.ts'
 import type { XenApiPool } from '../records.ts'
 import { createXenApi, type XenApi } from '../server.ts'
 
@@ -51,7 +53,7 @@ export interface SendOptions {
 /** Listens on a Unix socket, or on a TCP port (`tcp`), with the users root (pool-admin), olga (pool-operator) and rita (read-only). */
 export async function startEndpoint(
   t: TestContext,
-  options: { settings?: Partial<SessionRules>; tcp?: boolean } = {},
+  options: { settings?: Partial<SessionRules>; tcp?: boolean; callPlugin?: CallPlugin } = {},
 ): Promise<Endpoint> {
   const one = startAuthority(t, options.settings)
   await Promise.all([
@@ -73,6 +75,7 @@ export async function startEndpoint(
     clock: clock.read,
     log: { info: log('info'), warn: log('warn'), error: log('error') },
     version: '1.2.3',
+    callPlugin: options.callPlugin ?? (() => Promise.reject(new XenApiError('XENAPI_MISSING_PLUGIN', []))),
     draining: draining.signal,
   })
   const { server } = xenapi

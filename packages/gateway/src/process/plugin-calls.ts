@@ -1,0 +1,137 @@
+// Calls of plugins by the XenAPI, which custom services answer: POST /services/plugin/<plugin>/<function> with the arguments as a JSON
+// object of strings. The body of a success is the value. Of a failure it is what failed, in the form that plugins have:
+// {"error": ["CODE", "parameter", …]}; anything else is XENAPI_PLUGIN_FAILURE with the status and the body.
+
+import { request, type IncomingMessage } from 'node:http'
+import { join } from 'node:path'
+import { identityFields, isServiceName, SERVICES_PREFIX } from '@xengate/channel/contract'
+import type { Config } from '../config/config.ts'
+import { CONTROL_SERVICE } from '../model/control-service.ts'
+import { isPermitted, OPEN_POLICY, type PolicySetting } from '../model/policy.ts'
+import { permissionDeniedText, tooBusy, XenApiError } from '../xenapi/errors.ts'
+import type { CallPlugin, PluginCall } from '../xenapi/plugin-methods.ts'
+
+/** Calls that are under way at once; past it they are told to come again. */
+const CALLS_MAX = 64
+/** Bytes of a value, and of what a client is told of a failure. */
+const VALUE_BYTES_MAX = 512 * 1024
+const FAILURE_CHARACTERS_MAX = 4096
+/** Part of response-timeout that a service has. */
+const TIMEOUT_PART = 0.8
+/** Codes by which connecting says that nobody is there. */
+const NOBODY_THERE: ReadonlySet<string> = new Set([
+  'ENOENT',
+  'ECONNREFUSED',
+  'ENOTDIR',
+  'ENOTSOCK',
+  'ELOOP',
+  'EPROTOTYPE',
+])
+
+/** @param config the configuration in force */
+export function pluginCalls(config: () => Config): CallPlugin {
+  let underWay = 0
+  return async (call) => {
+    const { services, limits } = config()
+    const { plugin, session } = call
+    if (!isServiceName(plugin) || plugin === CONTROL_SERVICE) throw missing(plugin)
+    const policy = services.policy[plugin] ?? OPEN_POLICY
+    if (!services.methods.includes('POST') || !isPermitted(policy, 'POST', session.roles)) {
+      throw permissionDeniedText('host.call_plugin', `The role of this session may not use ${plugin}`)
+    }
+    if (underWay >= CALLS_MAX) throw tooBusy()
+    underWay++
+    try {
+      // Sooner than the worker that waits for the answer gives up.
+      return await answered(call, policy, services.directories, limits.responseTimeoutMs * TIMEOUT_PART)
+    } finally {
+      underWay--
+    }
+  }
+}
+
+async function answered(
+  call: PluginCall,
+  policy: PolicySetting,
+  directories: readonly string[],
+  timeoutMs: number,
+): Promise<string> {
+  for (const directory of directories) {
+    try {
+      const response = await sent(call, policy, join(directory, call.plugin), timeoutMs)
+      return valueOf(call, response.statusCode ?? 0, await bodyOf(response, call))
+    } catch (error) {
+      if (error instanceof XenApiError) throw error
+      if (call.gone.aborted || !isNobodyThere(error)) throw failure(call, 'the service gave no answer', error)
+    }
+  }
+  throw missing(call.plugin)
+}
+
+function isNobodyThere(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && NOBODY_THERE.has(String(error.code))
+}
+
+function sent(
+  { plugin, fn, args, session, sessionId, clientAddress, gone }: PluginCall,
+  { stripSession }: PolicySetting,
+  socketPath: string,
+  timeoutMs: number,
+): Promise<IncomingMessage> {
+  const body = JSON.stringify(args)
+  const identity = identityFields(session)
+  const headers: Record<string, string | number> = {
+    Host: 'localhost',
+    'Content-Type': 'application/json',
+    'Content-Length': Buffer.byteLength(body),
+    ...(stripSession ? {} : { Cookie: `session_id=${sessionId}` }),
+    ...(clientAddress === '' ? {} : { 'X-Forwarded-For': clientAddress }),
+  }
+  for (let index = 0; index < identity.length; index += 2) headers[identity[index] ?? ''] = identity[index + 1] ?? ''
+  const path = `${SERVICES_PREFIX}${plugin}/${encodeURIComponent(fn)}`
+  const signal = AbortSignal.any([gone, AbortSignal.timeout(timeoutMs)])
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  const asked = request({ socketPath, path, method: 'POST', headers, agent: false, signal })
+  asked.once('error', reject).once('response', resolve).end(body)
+  return promise
+}
+
+async function bodyOf(response: IncomingMessage, call: PluginCall): Promise<string> {
+  const parts: Buffer[] = []
+  let bytes = 0
+  for await (const part of response as AsyncIterable<Buffer>) {
+    bytes += part.length
+    if (bytes > VALUE_BYTES_MAX) throw failure(call, `the answer has more than ${VALUE_BYTES_MAX} bytes`)
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString('utf8')
+}
+
+function valueOf(call: PluginCall, status: number, body: string): string {
+  if (status >= 200 && status < 300) return body
+  const told = errorIn(body)
+  if (told !== null) throw told
+  if (status === 404) throw new XenApiError('UNKNOWN_XENAPI_PLUGIN_FUNCTION', [call.fn])
+  throw new XenApiError('XENAPI_PLUGIN_FAILURE', [String(status), body.slice(0, FAILURE_CHARACTERS_MAX), ''])
+}
+
+/** The failure in its own words, if the body is one. */
+function errorIn(body: string): XenApiError | null {
+  try {
+    const { error } = JSON.parse(body) as { readonly error?: unknown }
+    if (!Array.isArray(error)) return null
+    const [code = '', ...params] = error.map((part) => String(part).slice(0, FAILURE_CHARACTERS_MAX))
+    return /^[A-Z][A-Z0-9_]{0,99}$/.test(code) ? new XenApiError(code, params.slice(0, 16)) : null
+  } catch {
+    return null
+  }
+}
+
+function missing(plugin: string): XenApiError {
+  return new XenApiError('XENAPI_MISSING_PLUGIN', [plugin])
+}
+
+function failure({ plugin }: PluginCall, why: string, cause?: unknown): XenApiError {
+  const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : ''
+  return new XenApiError('XENAPI_PLUGIN_FAILURE', [plugin, `${why}${code}`, ''])
+}
