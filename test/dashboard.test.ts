@@ -164,10 +164,11 @@ test('a session is ended by two presses, and those who end something need the to
   assert.match(await refused.text(), /token/)
   await page.getByRole('searchbox').fill('Xengate')
   await page.getByRole('searchbox').fill('')
-  for (const { originator } of others) {
-    const its = page.getByRole('row').filter({ hasText: originator }).first()
+  for (const { id } of others) {
+    const its = page.getByRole('row').filter({ hasText: id })
     await its.getByRole('button', { name: 'End' }).click()
     await its.getByRole('button', { name: 'Really end' }).click()
+    await its.waitFor({ state: 'detached' })
   }
   await until(async () => ((await ask(session, NAME)).status === 403 ? true : undefined), 'the end of the session')
 })
