@@ -100,7 +100,7 @@ describe('600 clients without a session that call the XenAPI', { timeout: 300_00
     ['with 8 KiB each', 990],
   ] as const) {
     test(`${what}: others sign in, and their sessions are known where they were not`, async (t) => {
-      const sessions = await Promise.all(Array.from({ length: 6 }, () => daemon.login()))
+      const sessions = await Promise.all(Array.from({ length: ADDRESSES.length }, () => daemon.login()))
       const used = await daemon.login()
       const get = (address: string, session: string): Promise<[number, string]> =>
         send(

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -118,10 +118,11 @@ function testPackages(): void {
         encoding: 'utf8',
       })
     }
-    assert.equal(complete('xengate', 'ser'), 'serve services\n')
+    assert.deepEqual(complete('xengate', 'ser').trim().split(' ').toSorted(), ['serve', 'service', 'services'])
     assert.equal(complete('xengate', 'chec'), 'check-config\n')
     assert.equal(complete('xengate', 'user', 'pass'), 'passwd\n')
     assert.equal(complete('xengate', 'user', 'add', '--ro'), '--role\n')
+    for (const name of ['_xengate', 'xengate.fish']) assert.ok(existsSync(join(tree, 'share/completions', name)), name)
   })
 
   test('what is not right on the command line is said', DEADLINE, () => {
