@@ -2,7 +2,7 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { FieldLines, type HeadLimits, RequestHead, ResponseHead } from '@xengate/http1'
-import { CLIENT, type Counters, ListenerCounters } from '../metrics/counters.ts'
+import type { Counters, ListenerCounters } from '../metrics/counters.ts'
 import { LimitHits } from '../metrics/limit-hits.ts'
 import type { LimitsConfig } from '../model/limits.ts'
 import { type OverloadConfig, type OverloadState, STAGE, type Stage } from '../model/overload.ts'
@@ -12,38 +12,24 @@ import type { Policies } from '../model/policy.ts'
 import type { ReasonName } from '../model/reasons.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
-import type { AcceptedHandle } from '../transport/net/accepting.ts'
-import { listenForHandles } from '../transport/net/transport.ts'
-import type { ListenAt, Listening, Transport, Wire } from '../transport/transport.ts'
+import type { ListenAt, Transport, Wire } from '../transport/transport.ts'
 import { Gates } from './admission/gates.ts'
 import { Admission, type HandlerSettings } from './admission/handler.ts'
 import { AddressCounts } from './arrival/address-counts.ts'
-import {
-  type Arrival,
-  type ArrivalFault,
-  type ArrivalListener,
-  ArrivedPeer,
-  type ListenerTraits,
-  PLAIN_LISTENER,
-} from './arrival/arrival.ts'
-import { HeaderArrival } from './arrival/header-arrival.ts'
-import { LastWords } from './arrival/last-words.ts'
-import { TlsArrival } from './arrival/tls-arrival.ts'
-import type { TlsCredentials } from './arrival/tls-credentials.ts'
+import { ArrivedPeer, type ListenerTraits, PLAIN_LISTENER } from './arrival/arrival.ts'
+import { Reception, type ReceptionContext } from './arrival/reception.ts'
 import { type ClientContext, ClientConnection, type GivenConnection } from './client/connection.ts'
 import { type NextSweep, SweepClock } from './clock.ts'
 import { ChannelSockets } from './exchange/channel-sockets.ts'
 import { Holds } from './exchange/holds.ts'
 import type { Handler, Peer, Shared } from './exchange/ports.ts'
-import { Request } from './exchange/request.ts'
 import { REQUEST_FIELDS, RESPONSE_FIELDS } from './heads/field-ids.ts'
 import type { Greetings } from './heads/greetings.ts'
-import { ADDRESS_BUSY, CONNECTIONS_BUSY, PLAIN_ON_TLS, type Refusal, refusalResponse } from './heads/refusals.ts'
 import { type JournalOptions, type JournalSettings, RequestJournal } from './journal.ts'
 import type { ConnectionRecord } from './records.ts'
 import { closeMoved, type MovedConnection, Moving } from './moving.ts'
 import { OverloadWatch } from './overload/watch.ts'
-import { NO_DESCRIPTORS, ServicePool } from './upstream/pool.ts'
+import { ServicePool } from './upstream/pool.ts'
 import { type Front, ServiceTarget } from './upstream/target.ts'
 
 /** What a gateway takes while it runs: see `configure`. */
@@ -94,12 +80,6 @@ export interface Giving {
   readonly takesUnderWay: boolean
 }
 
-interface KnownListener {
-  readonly traits: ListenerTraits
-  readonly counted: ListenerCounters
-  listening: Listening | null
-}
-
 const GIVES_NOTHING: Giving = Object.freeze({ listeners: new Set<string>(), give: () => false, takesUnderWay: false })
 
 /** How late a timeout may be noticed, in milliseconds: a quarter of the shortest, within these. */
@@ -107,8 +87,6 @@ const TICK_MS_MAX = 500
 /** After so long it is looked again while every connection rests for longer. */
 const LATER_MS = 5000
 const TICK_MS_MIN = 10
-/** Connections beyond the limit that are told so, and waited for until they have read it. */
-const REFUSING_MAX = 64
 const PROBLEM_INTERVAL_MS = 10_000
 /** How often memory is given back while it is short. */
 const SHRINK_MS = 10_000
@@ -124,7 +102,7 @@ const BURST_LEFT = 0.25
 const BURST_OVER_MS = 3000
 
 /** See the head of this file. */
-export class Gateway implements ClientContext, Shared {
+export class Gateway implements ClientContext, ReceptionContext, Shared {
   limits: LimitsConfig
   readonly sessions: SessionTable
   readonly clock: SweepClock
@@ -136,19 +114,13 @@ export class Gateway implements ClientContext, Shared {
   readonly #gates: Gates
   readonly #overload: OverloadWatch
   readonly #addresses = new AddressCounts()
+  readonly #reception: Reception
   requestHead: RequestHead
   responseHead: ResponseHead
   readonly trailerLines: FieldLines = new FieldLines(REQUEST_FIELDS)
   readonly #admission: Admission
   readonly #options: GatewayOptions
   readonly #connections = new Set<ClientConnection>()
-  /** Connections that are not a client's yet, and those that are being refused. */
-  readonly #arrivals = new Set<Arrival>()
-  /** How many of these were refused because there were too many. */
-  #refusing = 0
-  readonly #listenings = new Set<Listening>()
-  /** By name, what is made of the connections of a listener, and where they are counted; `listening` is null before it listens. */
-  readonly #listeners = new Map<string, KnownListener>()
   /** Most connections at one time since the last burst, and since when most of them are gone. */
   #burst = 0
   #burstFellMs = Number.POSITIVE_INFINITY
@@ -184,6 +156,7 @@ export class Gateway implements ClientContext, Shared {
       },
     )
     const { clock } = this
+    this.#reception = new Reception(this, transport, this.#limitHits)
     this.#gates = new Gates({
       limitsOf: (service) => this.#admission.rules.policies.of(service).limits,
       clock,
@@ -195,10 +168,10 @@ export class Gateway implements ClientContext, Shared {
     this.#overload = new OverloadWatch({
       config: options.overload,
       descriptorsMax: options.descriptorsMax,
-      connections: () => this.#connections.size + this.#arrivals.size + this.pool.size + this.holds.channels,
+      connections: () => this.#connections.size + this.#reception.size + this.pool.size + this.holds.channels,
       changed: (state, before) => this.#overloadChanged(state, before),
     })
-    const problem = (event: string, code: string): void => this.#problem(event, code)
+    const problem = (event: string, code: string): void => this.problem(event, code)
     this.pool = new ServicePool({
       transport,
       connectTimeoutMs: limits.connectTimeoutMs,
@@ -216,7 +189,7 @@ export class Gateway implements ClientContext, Shared {
       sessions,
       clock,
       goOn: (moved, entry) => this.#goOn(moved, entry),
-      left: () => this.#finishDrain(),
+      left: () => this.left(),
     })
     const hasXenapi = options.xenapiPath !== null
     this.#admission = new Admission(this, {
@@ -262,22 +235,8 @@ export class Gateway implements ClientContext, Shared {
    * Accepts connections at `at`; resolves with the port when it listens, 0 for a Unix socket.
    * @param traits what is made of them
    */
-  async listen(at: ListenAt, traits: ListenerTraits = PLAIN_LISTENER): Promise<number> {
-    const failed = (code: string): void => {
-      if (NO_DESCRIPTORS.has(code)) this.#limitHits.hit('descriptors')
-      this.#problem('accept-failed', code)
-    }
-    const { tls } = traits
-    const counted = new ListenerCounters(this.counters, traits.name)
-    const known: KnownListener = { traits, counted, listening: null }
-    this.#listeners.set(traits.name, known)
-    const listening = await (tls === null
-      ? this.#options.transport.listen(at, { accepted: (wire) => this.#accept(wire, traits, counted), failed })
-      : listenForHandles(at, { accepted: (handle) => this.#acceptSecure(handle, tls, traits, counted), failed }))
-    known.listening = listening
-    this.#listenings.add(listening)
-    if (this.#isDraining) listening.close()
-    return listening.port
+  listen(at: ListenAt, traits: ListenerTraits = PLAIN_LISTENER): Promise<number> {
+    return this.#reception.listen(at, traits, () => this.#isDraining)
   }
 
   /**
@@ -285,13 +244,7 @@ export class Gateway implements ClientContext, Shared {
    * gateway drained.
    */
   unlisten(name: string): void {
-    const known = this.#listeners.get(name)
-    if (known === undefined) return
-    if (known.listening !== null) {
-      known.listening.finish()
-      this.#listenings.delete(known.listening)
-    }
-    this.#listeners.delete(name)
+    if (!this.#reception.unlisten(name)) return
     const left = [...this.#connections].filter(({ listenerName }) => listenerName === name)
     this.clock.wake()
     for (const connection of left) connection.leave()
@@ -308,170 +261,53 @@ export class Gateway implements ClientContext, Shared {
       return
     }
     const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
-    const known = this.#listeners.get(listener)
+    const known = this.#reception.listener(listener)
     // The listener is gone, and with it the rules by which its clients are believed.
     if (known === undefined) wire.destroy()
-    else this.#serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
+    else this.serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
   }
 
   /** Goes on with what was under way in an earlier gateway. */
   #goOn(moved: MovedConnection, entry: SessionEntry | null): void {
     const { fd, listener, told, underWay } = moved
-    const known = this.#listeners.get(listener)
+    const known = this.#reception.listener(listener)
     if (known === undefined) {
       closeMoved(moved)
       return
     }
     const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
-    const client = this.#serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
+    const client = this.serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
     const exchange = this.#admission.resume(client, underWay.serviceFd, underWay.moved, entry)
     client.become(exchange)
     const { policies, methods } = this.#admission.rules
     if (!exchange.isAllowed(policies, methods)) exchange.cut('policy-changed')
   }
 
+  opening(): void {
+    this.#overload.opening(this.clock.nowMs)
+  }
+
+  hasEnough({ address }: Peer): boolean {
+    return this.#addresses.has(address, shareOf(this.limits))
+  }
+
   /** Reports a problem that comes with each connection once in a while. */
-  #problem(event: string, code: string): void {
+  problem(event: string, code: string): void {
     const { nowMs } = this.clock
     if (nowMs - this.#problemMs < PROBLEM_INTERVAL_MS) return
     this.#problemMs = nowMs
     this.#options.problem(event, code)
   }
 
-  get #isBusy(): boolean {
-    return this.#connections.size + this.#arrivals.size - this.#refusing >= this.limits.connections
-  }
-
-  #accept(wire: Wire, traits: ListenerTraits, counted: ListenerCounters): void {
-    this.#overload.opening(this.clock.nowMs)
-    if (this.#isBusy) this.#refuseBusy(CONNECTIONS_BUSY, wire.source?.address ?? '', wire, counted)
-    else if (!traits.hasProxyHeader && traits.greetings === null) {
-      this.#serveOrRefuse(wire, new ArrivedPeer(wire, null, false, traits.canPass), counted)
-    } else {
-      const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
-      const arrival: Arrival = new HeaderArrival(
-        wire,
-        traits,
-        deadlineMs,
-        this.#listenerOf(() => arrival, counted),
-      )
-      this.#await(arrival, counted)
-    }
-  }
-
-  /** Makes a client of `arrival`, or has its end logged. */
-  #listenerOf(arrival: () => Arrival, counted: ListenerCounters): ArrivalListener {
-    return {
-      arrived: (wire, peer, rest) => {
-        // In this order: a gateway that drains is done when it has neither.
-        const connection = this.#serveOrRefuse(wire, peer, counted)
-        this.#forget(arrival(), counted, null)
-        if (rest.length > 0) connection?.bytes(rest, 0, rest.length)
-      },
-      failed: (fault, address) => {
-        this.#forget(arrival(), counted, fault ?? 'client-closed')
-        if (fault !== null) this.#logFault(address, fault)
-      },
-    }
-  }
-
-  /** Makes a client of what has arrived, unless its address has as many as one may. */
-  #serveOrRefuse(wire: Wire, peer: Peer, counted: ListenerCounters): ClientConnection | null {
-    if (!this.#addresses.has(peer.address, shareOf(this.limits))) return this.#serve(wire, peer, counted)
-    this.#refuseBusy(ADDRESS_BUSY, peer.address, wire, counted)
-    return null
-  }
-
-  #serve(wire: Wire, peer: Peer, counted: ListenerCounters): ClientConnection {
+  serve(wire: Wire, peer: Peer, counted: ListenerCounters): ClientConnection {
     this.clock.wake()
     this.#addresses.add(peer.address, 1)
     const connection = new ClientConnection(this, wire, peer, counted)
     this.#connections.add(connection)
     // It may have taken a while to arrive.
-    if (!this.#listeners.has(counted.name)) connection.leave()
+    if (this.#reception.listener(counted.name) === undefined) connection.leave()
     this.#burst = Math.max(this.#burst, this.#connections.size)
     return connection
-  }
-
-  #acceptSecure(
-    handle: AcceptedHandle,
-    tls: TlsCredentials,
-    { hasProxyHeader }: ListenerTraits,
-    counted: ListenerCounters,
-  ): void {
-    this.#overload.opening(this.clock.nowMs)
-    const isBusy = this.#isBusy
-    const deadlineMs = this.clock.nowMs + this.limits.headTimeoutMs
-    const arrival: Arrival = new TlsArrival(handle, tls, hasProxyHeader, deadlineMs, {
-      ...this.#listenerOf(() => arrival, counted),
-      refusedPlain: (address, wire) => {
-        this.#forget(arrival, counted, null)
-        this.#refuseArrival(PLAIN_ON_TLS, address, wire, counted, true, () => {})
-      },
-    })
-    // A client could not read a refusal before it is secured.
-    if (isBusy) {
-      arrival.destroy()
-      this.#limitHit(counted)
-    } else this.#await(arrival, counted)
-  }
-
-  /** A connection is closed without a word, since there are too many. */
-  #limitHit(counted: ListenerCounters): void {
-    this.#limitHits.hit('connections')
-    this.counters.refused(CONNECTIONS_BUSY.reason)
-    counted.closed(CONNECTIONS_BUSY.reason)
-  }
-
-  #refuseBusy(refused: Refusal, address: string, wire: Wire, counted: ListenerCounters): void {
-    // Each takes a descriptor, as one that is served does: past these they are told, and not waited for.
-    const lingers = this.#refusing < REFUSING_MAX
-    this.#refusing++
-    this.#refuseArrival(refused, address, wire, counted, lingers, () => this.#refusing--)
-  }
-
-  /** Answers a connection of which nothing was read as a request. */
-  #refuseArrival(
-    refused: Refusal,
-    address: string,
-    wire: Wire,
-    counted: ListenerCounters,
-    lingers: boolean,
-    closed: () => void,
-  ): void {
-    const request = new Request(this.nextRequestId(), 0)
-    const text = refusalResponse(refused, {
-      requestId: request.id,
-      accept: undefined,
-      isToHead: false,
-      connectionLine: 'Connection: close\r\n',
-      nowMs: Date.now(),
-    })
-    this.journal.refused(address, request, refused, refused.text.length + 1)
-    const words: LastWords = new LastWords(wire, text, lingers, this.clock.nowMs, () => {
-      closed()
-      this.#forget(words, counted, refused.reason)
-    })
-    this.#await(words, counted)
-  }
-
-  /** Logs a connection that was closed before anything was asked on it. */
-  #logFault(address: string, fault: ArrivalFault): void {
-    this.journal.refused(address, new Request(this.nextRequestId(), 0), { status: 0, code: fault, reason: fault }, 0)
-  }
-
-  #await(arrival: Arrival, counted: ListenerCounters): void {
-    this.clock.wake()
-    this.#arrivals.add(arrival)
-    counted.connectionIs(CLIENT.ARRIVING, null)
-  }
-
-  /** @param why the connection has ended; null when it goes on as something else */
-  #forget(arrival: Arrival, counted: ListenerCounters, why: ReasonName | null): void {
-    if (!this.#arrivals.delete(arrival)) return
-    counted.connectionIs(null, CLIENT.ARRIVING)
-    if (why !== null) counted.closed(why)
-    this.#finishDrain()
   }
 
   /**
@@ -527,7 +363,7 @@ export class Gateway implements ClientContext, Shared {
     setImmediate(() =>
       setImmediate(() => {
         for (const connection of this.#connections) connection.closeIfIdle()
-        for (const arrival of this.#arrivals) arrival.hasten(this.clock.nowMs + ARRIVAL_STOPPING_MS)
+        this.#reception.hasten(this.clock.nowMs + ARRIVAL_STOPPING_MS)
       }),
     )
   }
@@ -535,17 +371,14 @@ export class Gateway implements ClientContext, Shared {
   async #drain(): Promise<void> {
     this.#isDraining = true
     this.clock.wake()
-    for (const listening of this.#listenings) {
-      if (this.#isStopping) listening.finish()
-      else listening.close()
-    }
+    this.#reception.close(this.#isStopping)
     for (const connection of this.#connections) connection.drain()
     if (this.#giving.listeners.size > 0) {
       // What has arrived by now is read before that.
       setImmediate(() => setImmediate(() => this.#giveAll()))
       this.#giveTimer = setInterval(() => this.#giveAll(), GIVE_MS).unref()
     }
-    if (this.#connections.size + this.#arrivals.size + this.#moving.size > 0) {
+    if (this.#connections.size + this.#reception.size + this.#moving.size > 0) {
       const timer = setTimeout(() => this.#drainTimedOut(), this.limits.drainTimeoutMs)
       await new Promise<void>((resolve) => {
         this.#drained = resolve
@@ -565,13 +398,11 @@ export class Gateway implements ClientContext, Shared {
   /** Ends everything now. */
   destroy(): void {
     this.#isDraining = true
-    for (const listening of this.#listenings) listening.close()
     this.#moving.endWaiting()
     this.holds.destroy()
     for (const connection of this.#connections) connection.destroy('gateway-stopped')
-    for (const arrival of this.#arrivals) arrival.destroy()
-    this.#arrivals.clear()
-    this.#finishDrain()
+    this.#reception.destroy()
+    this.left()
     this.pool.destroy()
     this.clock.close()
   }
@@ -659,11 +490,8 @@ export class Gateway implements ClientContext, Shared {
 
   /** What comes waits in the kernel while there is too little of something for it. */
   #pauseOrResume(): void {
-    const isDeaf = this.#overload.stage === STAGE.DEAF
-    for (const listening of this.#listenings) {
-      if (isDeaf) listening.pause()
-      else listening.resume()
-    }
+    if (this.#overload.stage === STAGE.DEAF) this.#reception.pause()
+    else this.#reception.resume()
   }
 
   connectionClosed(connection: ClientConnection, why: ReasonName): void {
@@ -674,11 +502,11 @@ export class Gateway implements ClientContext, Shared {
       const { id, listener, client } = connection.record
       debug({ event: 'connection-closed', connection: id, client, listener, reason: why, ...reasonFields(why) })
     }
-    this.#finishDrain()
+    this.left()
   }
 
-  #finishDrain(): void {
-    if (this.#connections.size + this.#arrivals.size + this.#moving.size === 0) this.#drained?.()
+  left(): void {
+    if (this.#connections.size + this.#reception.size + this.#moving.size === 0) this.#drained?.()
   }
 
   /** Notes activity of a session. */
@@ -692,12 +520,12 @@ export class Gateway implements ClientContext, Shared {
 
   #sweep(): NextSweep {
     const { nowMs } = this.clock
-    let isBusy = this.isDraining || this.#arrivals.size > 0 || this.#burst >= BURST_CONNECTIONS
+    let isBusy = this.isDraining || this.#reception.size > 0 || this.#burst >= BURST_CONNECTIONS
     for (const connection of this.#connections) {
       connection.sweep(nowMs)
       isBusy ||= !connection.isResting(nowMs, LATER_MS)
     }
-    for (const arrival of this.#arrivals) arrival.sweep(nowMs)
+    this.#reception.sweep(nowMs)
     this.pool.sweep(this.#overload.stage > STAGE.NORMAL)
     this.#gates.sweep()
     this.#watchBurst(nowMs)

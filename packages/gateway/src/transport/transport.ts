@@ -1,5 +1,8 @@
 // What the data plane needs of the system: connections that bytes come from and go to. The rest of it knows no socket.
 
+/** The system's names of errors by which this process, or the system, may open nothing more. */
+export const NO_DESCRIPTORS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE'])
+
 /** One end of a connection. */
 export interface End {
   readonly address: string

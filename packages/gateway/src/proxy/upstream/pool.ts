@@ -9,7 +9,7 @@ import type { LogEvent } from '../../logging/event.ts'
 import type { Counters, ServiceCounters } from '../../metrics/counters.ts'
 import type { LimitHits } from '../../metrics/limit-hits.ts'
 import { NetWire } from '../../transport/net/wire.ts'
-import type { Transport, Wire } from '../../transport/transport.ts'
+import { NO_DESCRIPTORS, type Transport, type Wire } from '../../transport/transport.ts'
 import type { Clock } from '../clock.ts'
 import { ServiceConnection } from './connection.ts'
 import type { Target, Where } from './target.ts'
@@ -47,8 +47,6 @@ const NOBODY_THERE: ReadonlySet<string> = new Set([
 
 /** The code by which connecting says that a service runs, and does not keep up with its connections. */
 const QUEUE_FULL = 'EAGAIN'
-/** Codes by which connecting says that this process, or the system, may open nothing more. */
-export const NO_DESCRIPTORS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE'])
 
 /** What a pool takes while it runs. */
 export interface PoolSettings {

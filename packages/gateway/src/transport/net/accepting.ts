@@ -10,6 +10,7 @@ import { closeSync, openSync } from 'node:fs'
 import type { Server } from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import { isReadable } from '../libc.ts'
+import { NO_DESCRIPTORS } from '../transport.ts'
 
 /** A connection before it has a socket: Node.js's own handle. */
 export interface AcceptedHandle {
@@ -41,8 +42,6 @@ const LOOK_MS = 100
 const LOOK_AGAIN_MS = 1000
 /** With fewer in use it takes connections, of which each is followed by a look, to use them up. */
 const MANY = 128
-/** Errors by which no connection can be accepted, whichever comes. */
-const NO_DESCRIPTORS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE'])
 
 const drains = new Set<() => void>()
 let reads = 0
