@@ -288,6 +288,21 @@ test('a WebSocket has its turn as long as it is open', DEADLINE, async (t) => {
   assert.equal(statusOf(await waiting.message()), 200)
 })
 
+test('a WebSocket that goes on in another process gives its turn back', DEADLINE, async (t) => {
+  const all = await fixture(t, { policies: limited({ requests: 1 }), listener: { name: 'plain' } })
+  const got = requestsOf(await all.service('svc'))
+  const socket = ask(all, request('GET', '/ws', 'Connection: Upgrade\r\nUpgrade: websocket\r\n'))
+  const { connection } = await got.next()
+  connection.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+  await socket.until('\r\n\r\n')
+  const waiting = ask(all, request('GET', '/1'))
+  await queued(all, 1)
+  void all.gateway.drain(false, { listeners: new Set(['plain']), give: () => true, takesUnderWay: true })
+  const next = await got.next()
+  next.connection.write(response('x'))
+  assert.equal(statusOf(await waiting.message()), 200)
+})
+
 test('a request that fails is taken to its end alone, whoever has its turn next', DEADLINE, async (t) => {
   const all = await fixture(t, { policies: limited({ requests: 1 }), limits: { connectTimeoutMs: 500 } })
   await fullSocket(t, join(all.directory, 'svc'))
