@@ -1,8 +1,11 @@
 // The commands that call services: login, get, put, post, logout, as programs and people use them.
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFileSync, statSync } from 'node:fs'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { run } from './harness/child.ts'
@@ -193,6 +196,32 @@ describe('calls from the command line', { timeout: 120_000 }, () => {
       assert.deepEqual([got.code, got.stdout, got.stderr], [0, 'secure', ''])
       assert.match((await shell.run(['status', '--url', url])).stdout, /^version/)
     }
+  })
+
+  test('the session before is shown to nobody whom it would not have believed', async (t) => {
+    const scope = scopeOf(t)
+    const files = makeCertificate(await scope.directory(), 'localhost')
+    const shown: string[] = []
+    const impostor = createServer(
+      { cert: readFileSync(files.certificate), key: readFileSync(files.key) },
+      (request) => {
+        shown.push(request.url ?? '')
+        request.socket.destroy()
+      },
+    )
+    await once(impostor.listen(0, 'localhost'), 'listening')
+    scope.defer(() => void impostor.close())
+    const shell = await Shell.open(scope)
+    await shell.login(daemon.url)
+    const kept = JSON.parse(await readFile(shell.sessionFile, 'utf8')) as object
+    const url = `https://localhost:${(impostor.address() as AddressInfo).port}`
+    for (const how of [['--ca', files.certificate], ['--insecure']]) {
+      await writeFile(shell.sessionFile, JSON.stringify({ ...kept, url }))
+      const login = await shell.login(daemon.url, ...how)
+      assert.equal(login.code, 0, login.stderr)
+      assert.match(login.stderr, /the session before, at https:\/\/localhost:\d+, is left to end by itself/)
+    }
+    assert.deepEqual(shown, [])
   })
 
   test('at a terminal it asks, and shows how far it is', async (t) => {

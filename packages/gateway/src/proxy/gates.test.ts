@@ -1,7 +1,12 @@
 // Limits of one service: requests at once, the queue in front of it, the rate of a session; and its breaker.
 
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { rmSync } from 'node:fs'
+import net from 'node:net'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { OPEN_POLICY, Policies, type PolicySetting } from '../model/policy.ts'
 import { NO_LIMITS, type ServiceLimits } from '../model/service-limits.ts'
@@ -90,6 +95,18 @@ async function ordered({ got, begun }: { got: Arrivals<Got>; begun: Got }, count
     if (paths.length === count) current.connection.write(response('x'))
   }
   return paths
+}
+
+/** A socket at `path` that listens, and whose queue of connections is full. */
+async function fullSocket(t: TestContext, path: string): Promise<void> {
+  const script =
+    'import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(0); print(flush=True)'
+  const listener = spawn('python3', ['-c', `${script}; sys.stdin.read()`, path])
+  t.after(() => listener.kill())
+  await once(listener.stdout, 'data')
+  const first = net.connect(path)
+  t.after(() => first.destroy())
+  await once(first, 'connect')
 }
 
 test('a service has as many requests at once as it may, and the next when one is over', DEADLINE, async (t) => {
@@ -269,6 +286,42 @@ test('a WebSocket has its turn as long as it is open', DEADLINE, async (t) => {
   const next = await got.next()
   next.connection.write(response('x'))
   assert.equal(statusOf(await waiting.message()), 200)
+})
+
+test('a WebSocket that goes on in another process gives its turn back', DEADLINE, async (t) => {
+  const all = await fixture(t, { policies: limited({ requests: 1 }), listener: { name: 'plain' } })
+  const got = requestsOf(await all.service('svc'))
+  const socket = ask(all, request('GET', '/ws', 'Connection: Upgrade\r\nUpgrade: websocket\r\n'))
+  const { connection } = await got.next()
+  connection.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+  await socket.until('\r\n\r\n')
+  const waiting = ask(all, request('GET', '/1'))
+  await queued(all, 1)
+  void all.gateway.drain(false, { listeners: new Set(['plain']), give: () => true, takesUnderWay: true })
+  const next = await got.next()
+  next.connection.write(response('x'))
+  assert.equal(statusOf(await waiting.message()), 200)
+})
+
+test('a request that fails is taken to its end alone, whoever has its turn next', DEADLINE, async (t) => {
+  const all = await fixture(t, { policies: limited({ requests: 1 }), limits: { connectTimeoutMs: 500 } })
+  await fullSocket(t, join(all.directory, 'svc'))
+  const second = readers('/2')
+  // The head of the second is as long as the part of this one before what looks like a request.
+  const start = `GET /services/plugin/svc HTTP/1.1\r\n${COOKIE}Host: h\r\nX:`
+  const first = ask(all, `${start.padEnd(second.length)}GET /healthz HTTP/1.0\r\n\r\n`)
+  const underWay = (count: number): Promise<void> =>
+    until(
+      () => all.gateway.connectionRecords.filter((one) => one.request !== null).length === count,
+      `${count} requests`,
+    )
+  await underWay(1)
+  const other = ask(all, second)
+  await underWay(2)
+  assert.equal(statusOf(await first.message()), 504)
+  assert.equal(statusOf(await other.message()), 504)
+  first.write('GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n')
+  assert.doesNotMatch(await first.message(), /Connection: close/)
 })
 
 test('a session makes as many requests a second as it may, and is told when it may again', DEADLINE, async (t) => {

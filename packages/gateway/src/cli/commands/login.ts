@@ -34,13 +34,21 @@ export async function login(url: string, options: LoginOptions, io: Io): Promise
     isInsecure: insecure === true,
   }
   keepSession(kept, io)
-  // The one before would be live for a day, and nobody would have it.
-  if (before !== null)
-    await session(before.url, before.id)
-      .logout()
-      .catch(() => {})
+  if (before !== null) await endBefore(before, kept, io)
   say(io, `signed in at ${origin} as ${user}; the session is in ${sessionFile(io)}`)
   return EXIT.ok
+}
+
+/** The one before would be live for a day, and nobody would have it. It is shown only where it would have been by itself. */
+async function endBefore(before: KeptSession, { url, ca, isInsecure }: KeptSession, io: Io): Promise<void> {
+  const isBelievedAsThen = before.ca === ca && before.isInsecure === isInsecure
+  if (before.url !== url && !isBelievedAsThen) {
+    say(io, `the session before, at ${before.url}, is left to end by itself: other certificates are believed now`)
+    return
+  }
+  await session(before.url, before.id)
+    .logout()
+    .catch(() => {})
 }
 
 export async function logout(io: Io): Promise<number> {

@@ -265,7 +265,9 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     const status = head.parse(bytes, from, to)
     if (status === HEAD.COMPLETE) {
       if (this.#before === null) this.headRead()
-      return this.#handle(head, head.end - from) ? head.end : KEEP
+      // Known before it is handled: that may have another connection go on, which reads a head by the same parser.
+      const { end } = head
+      return this.#handle(head, end - from) ? end : KEEP
     }
     if (status === HEAD.INVALID) {
       this.#refuseBytes(malformed(head.reason), headOffence('client', bytes, from, to, head.offset))

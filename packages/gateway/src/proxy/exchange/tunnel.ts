@@ -117,6 +117,7 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
     request.counters?.gaveUp()
     request.counters = null
     if (request.entry !== null) request.entry.underWay--
+    request.turn?.end()
     // What follows is not seen here.
     request.endSpan(null, performance.now())
     this.#service.destroy()
