@@ -8,9 +8,11 @@ import net from 'node:net'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { duplicateDescriptor } from '@xengate/channel'
 import { OPEN_POLICY, Policies, type PolicySetting } from '../model/policy.ts'
 import { NO_LIMITS, type ServiceLimits } from '../model/service-limits.ts'
 import { until } from '../transport/testing/peers.ts'
+import type { GivenConnection } from './client/connection.ts'
 import { test } from './testing/each-transport.ts'
 import {
   COOKIE,
@@ -478,8 +480,6 @@ test('after the pause one request tries the service, and its answer has all othe
   const got = requestsOf(await all.service('svc'))
   await fail(all, got)
   const failing = await tried(all, got)
-  // While it is under way nobody else is let in.
-  assert.equal(statusOf(await ask(all, request('GET', '/other')).message()), 503)
   failing.begun.connection.destroy()
   assert.equal(statusOf(await failing.peer.message()), 502)
   const gone = await tried(all, got)
@@ -525,6 +525,43 @@ test('a socket that is missing is no failure, and closes the breaker', DEADLINE,
   while (status === 503) status = await statusNow()
   assert.equal(status, 404)
   assert.equal((await all.said.next())['event'], 'breaker-closed')
+})
+
+test('a try that is long in coming to its end keeps nobody from a service that is well', DEADLINE, async (t) => {
+  const all = await fixture(t, { policies: limited({ breakerFailures: 1, breakerPauseMs: 1 }) })
+  const got = requestsOf(await all.service('svc'))
+  await fail(all, got)
+  await tried(all, got)
+  const other = await tried(all, got)
+  other.begun.connection.write(response('x'))
+  assert.equal(statusOf(await other.peer.message()), 200)
+})
+
+test('a WebSocket that goes on here has its turn here', DEADLINE, async (t) => {
+  const policies = limited({ requests: 1, queue: 0 })
+  const [old, young] = [
+    await fixture(t, { policies, listener: { name: 'plain' } }),
+    await fixture(t, { policies, listener: { name: 'plain' } }),
+  ]
+  const svc = await old.service('svc')
+  const socket = ask(old, request('GET', '/ws', 'Connection: Upgrade\r\nUpgrade: websocket\r\n'))
+  const service = await svc.connections.next()
+  await service.until('\r\n\r\n')
+  service.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+  await socket.until('\r\n\r\n')
+  const give = (given: GivenConnection): boolean => {
+    const { fd, underWay } = given
+    const serviceFd = duplicateDescriptor(underWay?.serviceFd ?? -1)
+    young.gateway.adopt({ ...given, fd: duplicateDescriptor(fd), underWay: underWay && { ...underWay, serviceFd } })
+    return true
+  }
+  void old.gateway.drain(false, { listeners: new Set(['plain']), give, takesUnderWay: true })
+  await until(() => young.gateway.connectionRecords.some(({ state }) => state === 'tunnel'), 'the WebSocket')
+  const got = requestsOf(await young.service('svc'))
+  assert.equal(statusOf(await ask(young, request('GET', '/2')).message()), 503)
+  socket.destroy()
+  service.destroy()
+  ;(await tried(young, got)).begun.connection.destroy()
 })
 
 test('a breaker that a reload turns off is closed', DEADLINE, async (t) => {

@@ -170,7 +170,8 @@ export class RequestJournal implements Journal {
     if (counters !== null && entry !== null) entry.underWay--
     request.counters = null
     // Before the turn is over, which says nothing of the service.
-    if (service !== null && entry !== null && FAILURES.has(status)) this.#watched.gates.failed(service, request.turn)
+    if (service !== null && entry !== null && FAILURES.has(status))
+      this.#watched.gates.failed(service, request.turn, entry.session.user)
     request.turn?.end()
     const way = status === 302 ? WAY.REDIRECT : WAY.REFUSED
     const whose = counters ?? this.#whose(isForService ? service : null, status)

@@ -87,7 +87,7 @@ export type Decision =
   /** Ask about this session, then decide again. */
   | { readonly kind: 'ask'; readonly id: string }
   /** Wait for a turn at this service, then decide again. */
-  | { readonly kind: 'queue'; readonly name: string; readonly uuid: string; readonly timeoutMs: number }
+  | { readonly kind: 'queue'; readonly name: string; readonly entry: SessionEntry; readonly timeoutMs: number }
   /** Connect to this service, which takes a while, then decide again. */
   | { readonly kind: 'connect'; readonly target: Target }
   /** Gather the body, and send the request to the primary: to `target`, or as a call of the XenAPI where that is null. */
@@ -172,7 +172,7 @@ function decideTurn(
   if (entry.underWay >= sessionRequestsMax) return refuse(SESSION_BUSY, name, entry)
   if (!gates.concerns(limits)) return null
   const turn = gates.enter(name, limits, entry)
-  if (turn === 'queue') return { kind: 'queue', name, uuid: entry.session.uuid, timeoutMs: limits.queueTimeoutMs }
+  if (turn === 'queue') return { kind: 'queue', name, entry, timeoutMs: limits.queueTimeoutMs }
   if (turn === null) return null
   if ('status' in turn) return refuse(turn, name, entry)
   request.turn = turn

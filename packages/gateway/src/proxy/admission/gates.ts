@@ -7,6 +7,7 @@ import { type Counters, OTHER, type ServiceCounters } from '../../metrics/counte
 import type { LimitHits } from '../../metrics/limit-hits.ts'
 import type { LogEvent } from '../../logging/event.ts'
 import type { ServiceLimits } from '../../model/service-limits.ts'
+import type { Session } from '../../model/session.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import type { Clock } from '../clock.ts'
 import { BREAKER_OPEN, QUEUE_FULL, QUEUE_SLOW, type Refusal, retryIn, SESSION_RATE } from '../heads/refusals.ts'
@@ -50,7 +51,7 @@ export class Gates {
     const refused = this.#overRate(service, limits, entry)
     if (refused !== null) return refused
     const gate = limits.requests > 0 ? this.#gateOf(service) : this.#gates.get(service)
-    return gate === undefined ? null : gate.enter(limits, entry.session.uuid)
+    return gate === undefined ? null : gate.enter(limits, entry.session)
   }
 
   #overRate(service: string, { sessionRate: rate }: ServiceLimits, entry: SessionEntry): Refusal | null {
@@ -64,8 +65,13 @@ export class Gates {
     return retryIn(SESSION_RATE, waitMs)
   }
 
+  /** The turn of a request that another process has let in: it is there, whether there is room for it or not. */
+  goesOn(service: string, { requests }: ServiceLimits, { session }: SessionEntry): Turn | null {
+    return requests > 0 ? this.#gateOf(service).begin('pass', session.user) : null
+  }
+
   /** Waits for a turn. @param session whose requests take turns with others'. @returns what takes that back */
-  wait(service: string, session: string, waited: Waited): () => void {
+  wait(service: string, session: Session, waited: Waited): () => void {
     return this.#gateOf(service).wait(session, waited)
   }
 
@@ -77,11 +83,11 @@ export class Gates {
   }
 
   /** The service could not be had, or did not answer. @param turn that of the request, if it had one */
-  failed(service: string, turn: RequestTurn | null): void {
+  failed(service: string, turn: RequestTurn | null, user: string): void {
     const limits = this.#options.limitsOf(service)
     if (limits.breakerFailures === 0) return
     const isTry = turn instanceof Turn && turn.takeTry()
-    this.#gateOf(service).failed(isTry, limits)
+    this.#gateOf(service).failed(isTry, user, limits)
   }
 
   /** Takes what is limited otherwise from now on: breakers that are off close, and more may have their turn. */
@@ -141,6 +147,7 @@ interface GateOptions extends GatesOptions {
 
 interface Waiting {
   readonly waited: Waited
+  readonly session: Session
   /** Where it is counted that it waits. */
   readonly counted: ServiceCounters
 }
@@ -165,39 +172,39 @@ class Gate {
     return this.#active === 0 && this.#queue.size === 0 && this.#breaker === null
   }
 
-  enter(limits: ServiceLimits, session: string): Turn | Refusal | 'queue' {
-    const leave = this.#leave(limits)
+  enter(limits: ServiceLimits, session: Session): Turn | Refusal | 'queue' {
+    const leave = this.#leave(limits, session.user)
     if (typeof leave !== 'string') return leave
     // Whoever waits was there before.
     const isFull = limits.requests > 0 && (this.#active >= limits.requests || this.#queue.size > 0)
-    if (!isFull) return this.#begin(leave)
+    if (!isFull) return this.begin(leave, session.user)
     this.#options.limits.hit('service-requests', this.service)
-    return this.#hasRoom(session, limits.queue) ? 'queue' : QUEUE_FULL
+    return this.#hasRoom(session.uuid, limits.queue) ? 'queue' : QUEUE_FULL
   }
 
   /** Whether the breaker lets a request pass, or tries the service by it. */
-  #leave({ requests }: ServiceLimits): Refusal | 'pass' | 'try' {
+  #leave({ requests, breakerPauseMs }: ServiceLimits, user: string): Refusal | 'pass' | 'try' {
     const breaker = this.#breaker
     if (breaker === null || breaker.isClosed) return 'pass'
     const { nowMs } = this.#options.clock
     const isFull = requests > 0 && this.#active >= requests
-    if (!isFull && breaker.admits(nowMs)) return 'try'
+    if (!isFull && breaker.admits(user, breakerPauseMs, nowMs)) return 'try'
     this.#options.overflowed('breaker-open')
     return retryIn(BREAKER_OPEN, breaker.waitMs(nowMs))
   }
 
-  #begin(leave: 'pass' | 'try'): Turn {
+  begin(leave: 'pass' | 'try', user: string): Turn {
     this.#active++
-    return new Turn(this, leave === 'try')
+    return new Turn(this, leave === 'try', user)
   }
 
-  wait(session: string, waited: Waited): () => void {
+  wait(session: Session, waited: Waited): () => void {
     const counted = this.#counters
-    const waiting = { waited, counted }
+    const waiting = { waited, counted, session }
     counted.queued(1)
-    this.#queue.add(session, waiting)
+    this.#queue.add(session.uuid, waiting)
     return () => {
-      if (!this.#queue.remove(session, waiting)) return
+      if (!this.#queue.remove(session.uuid, waiting)) return
       counted.queued(-1)
       this.#options.forget()
     }
@@ -226,8 +233,9 @@ class Gate {
       while (this.#queue.size > 0 && (limits.requests === 0 || this.#active < limits.requests)) {
         const next = this.#queue.take()
         if (next === undefined) break
-        const leave = this.#leave(limits)
-        this.#waited(next, typeof leave === 'string' ? this.#begin(leave) : leave)
+        const { user } = next.session
+        const leave = this.#leave(limits, user)
+        this.#waited(next, typeof leave === 'string' ? this.begin(leave, user) : leave)
       }
     } finally {
       this.#isPumping = false
@@ -243,14 +251,14 @@ class Gate {
   }
 
   /** The service has answered, or is not there any more: either way it can be asked. */
-  answered(isTry: boolean): void {
-    if (this.#breaker?.answered(isTry) === true) this.#closed('answered')
+  answered(isTry: boolean, user: string): void {
+    if (this.#breaker?.answered(isTry, user) === true) this.#closed('answered')
   }
 
-  failed(isTry: boolean, { breakerFailures, breakerPauseMs }: ServiceLimits): void {
+  failed(isTry: boolean, user: string, { breakerFailures, breakerPauseMs }: ServiceLimits): void {
     if (this.#breaker === null) this.#setBreaker(new Breaker())
     const { clock, say } = this.#options
-    if (this.#breaker?.failed(isTry, breakerFailures, breakerPauseMs, clock.nowMs) !== true) return
+    if (this.#breaker?.failed(isTry, user, breakerFailures, breakerPauseMs, clock.nowMs) !== true) return
     this.#setOpen(1)
     const key = `services.policy."${this.service}".limits.breaker-failures`
     say('warn', { event: 'breaker-opened', service: this.service, pauseMs: breakerPauseMs, isTry, key })
@@ -297,15 +305,17 @@ export class Turn implements RequestTurn {
   readonly #gate: Gate
   /** Whether it tries a service that had failed, and nothing is known of that yet. */
   #isTry: boolean
+  readonly #user: string
   #isOver = false
 
-  constructor(gate: Gate, isTry: boolean) {
+  constructor(gate: Gate, isTry: boolean, user: string) {
     this.#gate = gate
     this.#isTry = isTry
+    this.#user = user
   }
 
   answered(): void {
-    this.#gate.answered(this.takeTry())
+    this.#gate.answered(this.takeTry(), this.#user)
   }
 
   /** Whether it tries the service, which is known once. */

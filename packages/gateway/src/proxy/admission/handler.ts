@@ -117,6 +117,7 @@ export class Admission implements Handler {
     request.connectMs = known?.connectMs ?? 0
     request.hasWaited = known !== null
     request.turn = known?.turn ?? null
+    request.span = known?.span ?? null
     if (this.#options.front !== null && lacksHost(head)) {
       return this.#refuse(client, new Request(request.id, 0), malformed('host-missing'))
     }
@@ -142,17 +143,19 @@ export class Admission implements Handler {
         if (request.isForService) this.#trace(head, client, request)
         return this.#refuse(client, request, this.#forPerson(request, decision.refusal))
       case 'ask':
-        return this.#wait(client, request, { session: decision.id }, NOTHING_LEARNED, wasDeclined)
+        return this.#wait(head, client, request, { sessionId: decision.id }, NOTHING_LEARNED, wasDeclined)
       case 'queue':
+        request.isOf(decision.entry)
         return this.#wait(
+          head,
           client,
           request,
-          { service: decision.name, uuid: decision.uuid, timeoutMs: decision.timeoutMs },
+          { service: decision.name, session: decision.entry.session, timeoutMs: decision.timeoutMs },
           learned,
           wasDeclined,
         )
       case 'connect':
-        return this.#wait(client, request, { target: decision.target }, learned, wasDeclined)
+        return this.#wait(head, client, request, { target: decision.target }, learned, wasDeclined)
       case 'call':
         return this.#call(head, decision.target ?? this.#xenapi, client, request)
       case 'pass':
@@ -236,9 +239,19 @@ export class Admission implements Handler {
     return null
   }
 
-  #wait(client: Client, request: Request, awaited: Awaited, learned: Learned, wasDeclined: boolean): Pending {
+  #wait(
+    head: RequestHead,
+    client: Client,
+    request: Request,
+    awaited: Awaited,
+    learned: Learned,
+    wasDeclined: boolean,
+  ): Pending {
     request.isForService = isForService(request.target)
-    if (request.isForService) request.service = serviceNameIn(request.target)
+    if (request.isForService) {
+      request.service = serviceNameIn(request.target)
+      this.#trace(head, client, request)
+    }
     return new Pending(this.#shared, this.rules, client, request, awaited, learned, wasDeclined)
   }
 
@@ -301,7 +314,7 @@ export class Admission implements Handler {
   /** Begins its span, where requests are traced. */
   #trace(head: RequestHead, { peer }: Client, request: Request): void {
     const { beginSpan } = this.#settings
-    if (beginSpan === null) return
+    if (beginSpan === null || request.span !== null) return
     const { id: requestId, method, service, path, startedMs } = request
     const traceparent = head.first(TRACEPARENT)
     const { proto: scheme, address: client } = peer
@@ -320,7 +333,12 @@ export class Admission implements Handler {
       const passed = { id, service, entry, methods, request }
       return new Channel(this.#shared, this.rules.channels, client, control, passed, moved)
     }
-    if (entry !== null) entry.underWay++
+    if (entry !== null) {
+      entry.underWay++
+      const { gates, policies } = this.rules
+      const service = request.service ?? ''
+      request.turn = gates.goesOn(service, policies.of(service).limits, entry)
+    }
     const name = moved.kind === 'tunnel' ? moved.counted : moved.service
     const isUnix = moved.kind === 'channel' || moved.isUnix
     return new Tunnel(

@@ -1,6 +1,7 @@
 // A request that waits: for what the primary says of its session, for its turn at a service, or for a connection that takes a while. Its
 // head is kept, and decided on again with what was learned.
 
+import type { Session } from '../../model/session.ts'
 import type { SessionTable } from '../../sessions/table.ts'
 import { type About, type Client, Exchange, type Shared } from '../exchange/ports.ts'
 import type { Request } from '../exchange/request.ts'
@@ -14,8 +15,8 @@ const ANSWER_TIMEOUT_MS = 5000
 
 /** What is waited for: an answer about the session with this id, a turn at a service for this session, or a connection to this target. */
 export type Awaited =
-  | { readonly session: string }
-  | { readonly service: string; readonly uuid: string; readonly timeoutMs: number }
+  | { readonly sessionId: string }
+  | { readonly service: string; readonly session: Session; readonly timeoutMs: number }
   | { readonly target: Target }
 
 /** Bytes that are kept of who waits for a turn: who ends its side behind more of them is heard later. */
@@ -70,8 +71,8 @@ export class Pending extends Exchange {
 
   override start(): void {
     const { limits, pool, counters } = this.#shared
-    if ('session' in this.#awaited) {
-      const id = this.#awaited.session
+    if ('sessionId' in this.#awaited) {
+      const id = this.#awaited.sessionId
       this.#client.expectWithin(ANSWER_TIMEOUT_MS)
       this.#sessions.question(id, this.#client.peer.address, (answer) =>
         this.#learn({ answer: { id, answer }, connected: null }),
@@ -93,9 +94,9 @@ export class Pending extends Exchange {
     })
   }
 
-  #waitForTurn({ service, uuid, timeoutMs }: Extract<Awaited, { service: string }>): void {
+  #waitForTurn({ service, session, timeoutMs }: Extract<Awaited, { service: string }>): void {
     this.#client.expectWithin(timeoutMs)
-    this.#leave = this.#gates.wait(service, uuid, (turn) => {
+    this.#leave = this.#gates.wait(service, session, (turn) => {
       this.#leave = null
       if ('status' in turn) this.#client.refuse(turn, this.request)
       else {
@@ -141,7 +142,7 @@ export class Pending extends Exchange {
   }
 
   #lateness(): Refusal {
-    if ('session' in this.#awaited) return AUTHORITY_UNAVAILABLE
+    if ('sessionId' in this.#awaited) return AUTHORITY_UNAVAILABLE
     return 'service' in this.#awaited ? this.#gates.waitedTooLong(this.#awaited.service) : SERVICE_SLOW
   }
 
