@@ -247,6 +247,11 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
     if (!this.#reception.unlisten(name)) return
     const left = [...this.#connections].filter(({ listenerName }) => listenerName === name)
     this.clock.wake()
+    this.#leave(left)
+  }
+
+  /** Connections whose listener is gone end as if the gateway drained. */
+  #leave(left: readonly ClientConnection[]): void {
     for (const connection of left) connection.leave()
     setTimeout(() => {
       for (const connection of left) if (this.#connections.has(connection)) connection.drainTimedOut()
@@ -287,8 +292,12 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
     this.#overload.opening(this.clock.nowMs)
   }
 
-  hasEnough({ address }: Peer): boolean {
+  hasEnough(address: string): boolean {
     return this.#addresses.has(address, shareOf(this.limits))
+  }
+
+  countAddress(address: string, more: 1 | -1): void {
+    this.#addresses.add(address, more)
   }
 
   /** Reports a problem that comes with each connection once in a while. */
@@ -305,7 +314,7 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
     const connection = new ClientConnection(this, wire, peer, counted)
     this.#connections.add(connection)
     // It may have taken a while to arrive.
-    if (this.#reception.listener(counted.name) === undefined) connection.leave()
+    if (this.#reception.listener(counted.name) === undefined) this.#leave([connection])
     this.#burst = Math.max(this.#burst, this.#connections.size)
     return connection
   }

@@ -34,8 +34,10 @@ export interface ReceptionContext {
   readonly journal: Journal
   /** Clients' connections. */
   readonly connections: number
-  /** Whether the address of `peer` has as many connections as one may. */
-  hasEnough(peer: Peer): boolean
+  /** Whether clients of this address have as many connections as one address may. */
+  hasEnough(address: string): boolean
+  /** A connection of this address, which is no client's yet, has come, or with -1 is none any more. */
+  countAddress(address: string, more: 1 | -1): void
   /** A connection is there: looks whether there is too much of something. */
   opening(): void
   /** Makes a client of a connection. */
@@ -64,6 +66,8 @@ export class Reception {
   readonly #listenings = new Set<Listening>()
   /** Connections that are not a client's yet, and those that are being refused. */
   readonly #arrivals = new Set<Arrival>()
+  /** Addresses of those that count among what their address has, although they are not secured yet. */
+  readonly #counted = new Map<Arrival, string>()
   /** How many of these were refused because there were too many. */
   #refusing = 0
 
@@ -174,18 +178,44 @@ export class Reception {
   ): void {
     this.#context.opening()
     const isBusy = this.#isBusy
-    const arrival: Arrival = new TlsArrival(handle, tls, hasProxyHeader, this.#deadlineMs, {
-      ...this.#listenerOf(() => arrival, counted),
+    const listener = this.#listenerOf(() => arrival, counted)
+    const arrival: TlsArrival = new TlsArrival(handle, tls, hasProxyHeader, this.#deadlineMs, {
+      arrived: (wire, peer, rest) => {
+        this.#uncount(arrival)
+        listener.arrived(wire, peer, rest)
+      },
+      failed: (fault, address) => {
+        this.#uncount(arrival)
+        listener.failed(fault, address)
+      },
       refusedPlain: (address, wire) => {
+        this.#uncount(arrival)
         this.#forget(arrival, counted, null)
         this.#refuse(PLAIN_ON_TLS, address, wire, counted, true, () => {})
       },
     })
+    // Behind a proxy it is nobody's address yet.
+    const hasEnough = !hasProxyHeader && this.#context.hasEnough(arrival.address)
     // A client could not read a refusal before it is secured.
-    if (isBusy) {
+    if (isBusy || hasEnough) {
+      const { address } = arrival
       arrival.destroy()
-      this.#closeBusy(counted)
-    } else this.#await(arrival, counted)
+      this.#closeBusy(hasEnough ? ADDRESS_BUSY : CONNECTIONS_BUSY, address, counted)
+      return
+    }
+    if (!hasProxyHeader) {
+      this.#counted.set(arrival, arrival.address)
+      this.#context.countAddress(arrival.address, 1)
+    }
+    this.#await(arrival, counted)
+  }
+
+  /** It is a client, and counted as such, or none. */
+  #uncount(arrival: Arrival): void {
+    const address = this.#counted.get(arrival)
+    if (address === undefined) return
+    this.#counted.delete(arrival)
+    this.#context.countAddress(address, -1)
   }
 
   /** Makes a client of `arrival`, or has its end logged. */
@@ -206,16 +236,16 @@ export class Reception {
 
   /** Makes a client of what has arrived, unless its address has as many as one may. */
   #serve(wire: Wire, peer: Peer, counted: ListenerCounters): Served | null {
-    if (!this.#context.hasEnough(peer)) return this.#context.serve(wire, peer, counted)
+    if (!this.#context.hasEnough(peer.address)) return this.#context.serve(wire, peer, counted)
     this.#refuseBusy(ADDRESS_BUSY, peer.address, wire, counted)
     return null
   }
 
   /** A connection is closed without a word, since there are too many. */
-  #closeBusy(counted: ListenerCounters): void {
-    this.#limitHits.hit('connections')
-    this.#context.counters.refused(CONNECTIONS_BUSY.reason)
-    counted.closed(CONNECTIONS_BUSY.reason)
+  #closeBusy(refused: Refusal, address: string, counted: ListenerCounters): void {
+    const request = new Request(this.#context.nextRequestId(), 0)
+    this.#context.journal.refused(address, request, { ...refused, status: 0 }, 0)
+    counted.closed(refused.reason)
   }
 
   #refuseBusy(refused: Refusal, address: string, wire: Wire, counted: ListenerCounters): void {

@@ -72,6 +72,11 @@ export class TlsArrival implements Arrival {
     this.#raw.on('close', this.#onEnd)
   }
 
+  /** The peer's; once the PROXY header is read the client's. */
+  get address(): string {
+    return this.#address
+  }
+
   sweep(nowMs: number): void {
     if (nowMs < this.#deadlineMs) return
     this.#fail(this.#state === STATE.HEADER ? 'proxy-header-slow' : 'tls-slow')

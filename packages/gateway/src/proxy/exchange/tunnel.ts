@@ -2,6 +2,7 @@
 // or after the head of a last request to xapi, whose end is the end of both.
 
 import { performance } from 'node:perf_hooks'
+import { endConnection } from '@xengate/channel'
 import { isPermitted, type Policies } from '../../model/policy.ts'
 import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
@@ -236,6 +237,9 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
       this.#client.endSoon(connectionWhy)
     } else {
       this.#service.destroy()
+      // The process that it came from may keep a copy for a moment, by which closing alone would not end it.
+      const { fd } = this.#client.wire
+      if (fd !== -1) endConnection(fd)
       this.#client.destroy(connectionWhy)
     }
   }
