@@ -15,6 +15,7 @@ import { sampleData } from './harness/data.ts'
 import { type Daemon, startDaemon, USER } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { Scope, scopeOf } from './harness/scope.ts'
+import { freePort } from './harness/tls.ts'
 import { serveHttp } from './harness/services.ts'
 import { XapiServices } from './harness/xapi-services.ts'
 
@@ -321,11 +322,13 @@ describe('@xengate/client in a pool', { timeout: 120_000 }, () => {
   async function pool(scope: Scope, name: (url: URL) => string): Promise<readonly [first: Daemon, second: Daemon]> {
     const valkey = await import('./harness/backends.ts').then(({ startValkey }) => startValkey(scope))
     const shared = `[sessions]\nauthority = "valkey"\n[valkey]\nurl = "${valkey.url}"\n`
-    const second = await startDaemon(scope, { tables: shared })
+    // Hosts of a pool have their gateways at the same port.
+    const port = await freePort()
+    const second = await startDaemon(scope, { tables: shared, listen: [`127.0.0.2:${port}`] })
     await second.place.addUser(USER.name, USER.password, USER.role)
     const place = name(new URL(second.url))
     const tables = `${shared}[pool]\nregistry = "static"\n[pool.static]\n"${NAME}" = "${place}"\n`
-    const first = await startDaemon(scope, { tables })
+    const first = await startDaemon(scope, { tables, listen: [`127.0.0.1:${port}`] })
     await echo(scope, second.place.socket(NAME))
     return [first, second]
   }
@@ -344,12 +347,6 @@ describe('@xengate/client in a pool', { timeout: 120_000 }, () => {
     assert.equal(redirects(), 1)
   })
 
-  test('follows to a host that the XenAPI has in the pool, by whatever address', async (t) => {
-    const [first] = await pool(scopeOf(t), (url) => `http://localhost:${url.port}`)
-    await using gateway = await login(first.url, credentials)
-    assert.equal((await gateway.service(NAME).get('/x')).status, 200)
-  })
-
   test("follows to no other host, as a service's own answer might want it", async (t) => {
     const scope = scopeOf(t)
     const daemon = await startDaemon(scope)
@@ -357,7 +354,7 @@ describe('@xengate/client in a pool', { timeout: 120_000 }, () => {
     const thief = await startDaemon(scope)
     await serveHttp(scope, daemon.place.socket(NAME), (request, response) => {
       asked.push(request.url ?? '')
-      const at = `http://localhost:${new URL(thief.url).port}`
+      const at = thief.url
       response
         .writeHead(302, { Location: `${at}${request.url}`, 'Proxy-Status': 'xengate; details="service-elsewhere"' })
         .end()
@@ -366,7 +363,7 @@ describe('@xengate/client in a pool', { timeout: 120_000 }, () => {
     await assert.rejects(gateway.service(NAME).get('/x'), isError('redirect-refused', { status: 302 }))
     assert.equal(asked.length, 1)
     assert.ok(!thief.events.some(({ event }) => event === 'request'))
-    const trusting = sessionAt(daemon.url, gateway.sessionId, { hosts: ['localhost'] })
+    const trusting = sessionAt(daemon.url, gateway.sessionId, { hosts: [new URL(thief.url).host] })
     await assert.rejects(trusting.service(NAME).get('/x'), isError('session-invalid'))
   })
 

@@ -59,6 +59,37 @@ test('the session goes to hosts of the pool alone, and never from https to http'
   assert.deepEqual(asked, [`POST https://gate${ROOT}/x?a=1`, `POST https://elsewhere${ROOT}/x?a=1`])
 })
 
+test('paths stay below the service, whatever dots are in them', async () => {
+  const { asked, gateway } = answering('https://gate')
+  for (const path of ['/../other', '/a/../../other/x', '/%2e%2e/other', '/..', '..']) {
+    await assert.rejects(gateway.service(NAME).get(path), /is not below the service/)
+  }
+  await gateway.service(NAME).get('/a/../b')
+  assert.equal(asked.length, 1)
+})
+
+test('after a logout nobody signs in anew', async () => {
+  let logins = 0
+  const gateway = await login('https://gate', {
+    user: 'u',
+    password: 'p',
+    fetch: async (url, init) => {
+      if (typeof init.body === 'string' && init.body.includes('login_with_password')) logins++
+      if (!url.includes(ROOT)) return mockTransport({})(url, init)
+      return new Response('', { status: 403, headers: { 'Proxy-Status': 'xengate; details="session-invalid"' } })
+    },
+  })
+  await gateway.logout()
+  await assert.rejects(gateway.service(NAME).get(), { code: 'session-invalid' })
+  assert.equal(logins, 1)
+})
+
+test('another port of a host is another host', async () => {
+  const { asked, gateway } = answering('https://gate', to(`https://gate:8443${ROOT}/x`))
+  await assert.rejects(gateway.service(NAME).get('/x'), { code: 'redirect-refused' })
+  assert.equal(asked.length, 1)
+})
+
 test('hosts that send it to and fro are given up', async () => {
   const here = to(`https://gate${ROOT}/x`)
   const there = to(`https://elsewhere${ROOT}/x`)
@@ -103,6 +134,10 @@ test("a role that may not is no session that is over, and the service's own 403 
     fetch: refusing({ 'Proxy-Status': `other, ${details}` }),
   })
   await assert.rejects(closed.service(NAME).get(), { code: 'role-insufficient', message: 'No.' })
+  // The session is live, whatever a service says of it.
+  const forged = { 'Proxy-Status': 'xengate; details="session-invalid"' }
+  const lying = await login('https://gate', { ...credentials, fetch: refusing(forged) })
+  await assert.rejects(lying.service(NAME).get(), { code: 'session-invalid' })
   const own = await login('https://gate', { ...credentials, fetch: refusing({}) })
   const error = await own
     .service(NAME)
@@ -110,7 +145,7 @@ test("a role that may not is no session that is over, and the service's own 403 
     .catch((caught: unknown) => caught)
   assert.ok(error instanceof GatewayError)
   assert.deepEqual([error.code, await error.response?.text()], ['status-403', 'No.'])
-  assert.equal(logins, 2)
+  assert.equal(logins, 3)
 })
 
 test('a pool member sends who signs in to the coordinator', async () => {

@@ -43,6 +43,7 @@ export class Gateway implements AsyncDisposable {
   /** Ends the session. One that is over already is no failure. */
   async logout(): Promise<void> {
     if (this.#session.id === null) return
+    this.#session.end()
     try {
       await this.#session.call('session.logout')
     } catch (error) {

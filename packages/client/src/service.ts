@@ -99,6 +99,10 @@ export class Service {
 
   #targetOf(path: string, { query = {} }: RequestOptions): string {
     const below = path === '' || path.startsWith('/') || path.startsWith('?') ? path : `/${path}`
+    // With dots in it, it may lead to another service.
+    if (!this.#isBelow(new URL(this.#root + below, this.#session.url).pathname)) {
+      throw new TypeError(`${path} is not below the service ${this.name}`)
+    }
     const more = new URLSearchParams(query).toString()
     if (more === '') return this.#root + below
     return `${this.#root}${below}${below.includes('?') ? '&' : '?'}${more}`

@@ -15,7 +15,7 @@ export interface Credentials {
 export interface GatewayOptions {
   /** In place of the global `fetch`: with certificates of its own, by a proxy, or without a network (see `@xengate/client/testing`). */
   readonly fetch?: Transport
-  /** Addresses of hosts to which a session may be sent, beside those of the pool as its XenAPI has them. */
+  /** Hosts to which a session may be sent, each with or without a port, beside those of the pool as its XenAPI has them, at the gateway's port. */
   readonly hosts?: readonly string[]
 }
 
@@ -70,7 +70,7 @@ export class Session {
   readonly url: string
   readonly transport: Transport
   readonly #coordinator: string
-  readonly #credentials: Credentials | null
+  #credentials: Credentials | null
   readonly #trusted: ReadonlySet<string>
   #id: string | null
   #renewing: Promise<unknown> | null = null
@@ -84,7 +84,7 @@ export class Session {
     this.#id = id
     this.#credentials = credentials
     this.#coordinator = coordinator
-    this.#trusted = new Set((options.hosts ?? []).map((host) => bracketed(host)))
+    this.#trusted = new Set((options.hosts ?? []).map((host) => (/:\d+$/.test(host) ? host : bracketed(host))))
   }
 
   get id(): string | null {
@@ -96,12 +96,18 @@ export class Session {
     return xenApi(this.transport, this.#coordinator, method, [this.#id ?? '', ...params])
   }
 
+  /** It is over for good: nobody signs in anew. */
+  end(): void {
+    this.#credentials = null
+  }
+
   /** Whether the session with which a request was refused is over: then another is open once this resolves. */
   async renew(used: string | null, code: string | undefined): Promise<boolean> {
     if (used === null || this.#credentials === null) return false
     if (used !== this.#id) return true
     if (code !== undefined && code !== 'session-invalid') return false
-    if (code === undefined && (await this.#isLive())) return false
+    // A service can say whatever it likes: only the XenAPI knows.
+    if (await this.#isLive()) return false
     // One signs in for all that wait.
     this.#renewing ??= this.#open(this.#credentials).finally(() => {
       this.#renewing = null
@@ -126,11 +132,16 @@ export class Session {
     }
   }
 
-  /** Whether the session may be sent to the host of `url`: it is of the pool, and as secret there as here. */
+  /**
+   * Whether the session may be sent to the host of `url`: it is of the pool, at the gateway's own port, or a host that was named, and it is as
+   * secret there as here.
+   */
   async isOfPool(url: URL): Promise<boolean> {
     const own = new URL(this.url)
     if (own.protocol === 'https:' && url.protocol !== 'https:') return false
-    if (url.hostname === own.hostname || this.#trusted.has(url.hostname)) return true
+    if (this.#trusted.has(url.hostname) || this.#trusted.has(url.host)) return true
+    if (url.port !== own.port) return false
+    if (url.hostname === own.hostname) return true
     if (this.#hosts?.has(url.hostname) !== true) this.#hosts = await this.#poolHosts()
     return this.#hosts.has(url.hostname)
   }
