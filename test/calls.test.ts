@@ -102,6 +102,9 @@ describe('calls from the command line', { timeout: 120_000 }, () => {
     const got = await shell.run(['get', `${NAME}/a/b?c=d`, '-H', 'X-Own: mine'])
     assert.deepEqual([got.code, got.stdout, got.stderr], [0, 'GET|/a/b?c=d|||mine|', ''])
     assert.equal((await shell.run(['services', '--minimal'])).stdout, `${NAME}\n`)
+    const changing = await shell.run(['connection', 'end', '1-1'])
+    assert.deepEqual([changing.code, changing.stdout], [2, ''])
+    assert.match(changing.stderr, /has to be named \[url-missing\]\ntry: give --url URL/)
 
     // Another login ends the session before it.
     await shell.login(daemon.url)

@@ -41,7 +41,21 @@ export async function openControl(options: ControlOptions, io: Io): Promise<Cont
   } catch (error) {
     const kept = error instanceof CliError && error.code === 'state-missing' ? keptSession(io) : null
     if (kept === null) throw error
-    return throughGateway(kept.url, undefined, io)
+    return readOnly(throughGateway(kept.url, undefined, io), kept.url)
+  }
+}
+
+/** What is changed elsewhere is changed by who says where. */
+function readOnly(control: Control, url: string): Control {
+  return {
+    ask: async (method, path) => {
+      if (method === 'GET') return control.ask(method, path)
+      throw new CliError(
+        'url-missing',
+        `nothing of a gateway is here; to change something at ${url} it has to be named`,
+      )
+    },
+    listen: (line, stopped) => control.listen(line, stopped),
   }
 }
 

@@ -49,6 +49,7 @@ export type FailureCode =
   | 'call-failed'
   | 'transfer-broken'
   | 'url-invalid'
+  | 'url-missing'
   | 'control-failed'
   | 'request-unknown'
   | 'connection-unknown'
@@ -138,6 +139,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'file-unreadable': failed('give a file that you may read'),
   'call-failed': failed(''),
   'transfer-broken': failed('try again; what had come is removed'),
+  'url-missing': { exit: EXIT.usage, advice: 'give --url URL' },
   'url-invalid': { exit: EXIT.usage, advice: 'give http://host[:port] or https://host[:port]' },
   'control-failed': failed('see its log'),
   'request-unknown': failed('only the latest are remembered; the log has them all, under requestId'),

@@ -17,7 +17,7 @@ import type { ActOutcome } from './control-socket.ts'
 import type { WorkerGroups } from './worker-groups.ts'
 
 /** How often workers are asked what still runs, in milliseconds. */
-const LOOK_MS = 100
+const LOOK_MS = 500
 
 /** What a drain is made from. */
 export interface DrainOptions {

@@ -1,5 +1,6 @@
 // xengate get, put, post: calls a service under the session that `xengate login` keeps, or one that is given.
 
+import { randomBytes } from 'node:crypto'
 import { createReadStream, createWriteStream, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Readable } from 'node:stream'
@@ -153,9 +154,9 @@ async function write(body: Readable, io: Io): Promise<void> {
 /** A file is there whole or not at all: what it had before stays until all has come. */
 async function writeFile(body: Readable, path: string): Promise<void> {
   const isPlain = statSync(path, { throwIfNoEntry: false })?.isFile() ?? true
-  const at = isPlain ? `${path}.${process.pid}.part` : path
+  const at = isPlain ? `${path}.${randomBytes(6).toString('hex')}.part` : path
   try {
-    await pipeline(body, createWriteStream(at))
+    await pipeline(body, createWriteStream(at, { flags: isPlain ? 'wx' : 'w' }))
     if (isPlain) renameSync(at, path)
   } catch (cause) {
     if (isPlain) rmSync(at, { force: true })
