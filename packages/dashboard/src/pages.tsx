@@ -222,8 +222,9 @@ export function ServicePage({ name, services, history, lost }: PageProps & { rea
       <Charts series={history.of(name)} />
       <h2>Call it</h2>
       <pre tabindex={0}>
-        {`curl -b session_id="$SESSION" '${url}'\n`}
-        {`# the session: xe or session.login_with_password of the XenAPI gives one`}
+        {`xengate login ${location.origin}\n`}
+        {`xengate get ${name}\n`}
+        {`curl -b session_id="$SESSION" '${url}'    # with a session of session.login_with_password`}
       </pre>
       <TryIt name={name} />
       <h2>Refused and failed</h2>
