@@ -4,13 +4,14 @@ import net from 'node:net'
 import tls from 'node:tls'
 import { readResponses, type StrictReading } from './strict.ts'
 
-const DEADLINE_MS = 15_000
+const DEADLINE_MS = 5_000
 
 /** See the head of this file. */
 export class VectorClient {
   readonly #socket: net.Socket
   #text = ''
   #hasEnded = false
+  #isReset = false
   #wake: () => void = () => {}
 
   /** @param isSecure whether TLS is spoken */
@@ -24,6 +25,7 @@ export class VectorClient {
     for (const event of ['end', 'close', 'error']) {
       this.#socket.on(event, () => {
         this.#hasEnded = true
+        if (event === 'error') this.#isReset = true
         this.#wake()
       })
     }
@@ -32,6 +34,11 @@ export class VectorClient {
   /** Whether the gateway has ended the connection. */
   get hasEnded(): boolean {
     return this.#hasEnded
+  }
+
+  /** Whether the connection was cut rather than ended. */
+  get isReset(): boolean {
+    return this.#isReset
   }
 
   get text(): string {

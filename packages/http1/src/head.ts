@@ -216,7 +216,7 @@ export abstract class Head {
       if (option === 'close') this.hasClose = true
       else if (option === 'keep-alive') this.hasKeepAlive = true
       else if (option === 'upgrade') this.hasConnectionUpgrade = true
-      else if (NOT_OPTIONS.includes(option)) return false
+      else if (NOT_OPTIONS.has(option)) return false
       else if (option !== '') names.push(option)
     }
     this.connectionNames = names
@@ -279,4 +279,4 @@ const MAJOR = 5
 const NO_BYTES = Buffer.alloc(0)
 const NO_NAMES: readonly string[] = []
 /** Fields that everybody on the way reads: Connection must not name them (RFC 9110 section 7.6.1). */
-const NOT_OPTIONS: readonly string[] = ['content-length', 'transfer-encoding', 'host']
+const NOT_OPTIONS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host'])
