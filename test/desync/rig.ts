@@ -62,8 +62,8 @@ export async function runAll(
   )
   const seenByTag = new Map<string, string[]>()
   for (const { text } of place.service.seen) {
-    const tag = /T\d{5}/.exec(text)?.[0] ?? ''
-    seenByTag.set(tag, [...(seenByTag.get(tag) ?? []), text.replace(/ \S*?T\d{5}/, ' ').replaceAll(tag, TAG)])
+    const tag = /T[0-9a-z]{5}/.exec(text)?.[0] ?? ''
+    seenByTag.set(tag, [...(seenByTag.get(tag) ?? []), text.replace(/ \S*?T[0-9a-z]{5}/, ' ').replaceAll(tag, TAG)])
   }
   const failures: string[] = []
   for (const outcome of outcomes) {
@@ -82,7 +82,7 @@ async function run(
   change: (text: string) => string,
 ): Promise<Outcome & { readonly tag: string }> {
   const { vector, cuts = [], preface = '', before = 'none' } = way
-  const tag = `T${String(++runs).padStart(5, '0')}`
+  const tag = `T${(++runs).toString(36).padStart(5, '0')}`
   const named = (text: string): string => change(text.replaceAll(TAG, tag))
   const client = new VectorClient(place.port, place.isSecure)
   const methods = [...(before === 'none' ? [] : ['GET']), ...methodsOf(vector), 'GET']

@@ -1,0 +1,8 @@
+// All that is fuzzed.
+
+import type { Target } from './target.ts'
+import { CODEC } from './targets/codec.ts'
+import { GATEWAY } from './targets/gateway.ts'
+import { CHANNEL, CONFIG, PROXY_HEADER, XENAPI } from './targets/small.ts'
+
+export const TARGETS: readonly Target[] = [CODEC, GATEWAY, XENAPI, CHANNEL, PROXY_HEADER, CONFIG]
