@@ -140,7 +140,11 @@ function trailersAt(text: string, from: number, content: string): Body | null {
     if (lineEnd === -1) return null
     if (lineEnd === at) return { content, end: at + 2, isOpenEnded: false }
     const [name] = fieldOf(text.slice(at, lineEnd))
-    if (/^(?:content-length|transfer-encoding|host|connection|cookie|x-xen-.*|x-forwarded-.*)$/.test(name)) {
+    if (
+      /^(?:content-length|transfer-encoding|host|connection|cookie|x-xen-session-(?:user|subject|roles|originator)|x-forwarded-(?:for|proto|host))$/.test(
+        name,
+      )
+    ) {
       throw new Wrong(`trailer ${name}`)
     }
     at = lineEnd + 2
