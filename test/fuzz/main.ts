@@ -3,7 +3,7 @@
 import { test } from '../../packages/gateway/src/proxy/testing/each-transport.ts'
 import { parseArgs } from 'node:util'
 import { fuzz, tryAgain } from './fuzz.ts'
-import { TARGETS } from './targets.ts'
+import { TARGETS, WITH_TRANSPORT } from './targets.ts'
 
 const HELP = `npm run fuzz -- [options]
 
@@ -15,8 +15,6 @@ const HELP = `npm run fuzz -- [options]
 `
 
 const SEED_MAX = 2 ** 32
-/** Those of which the transport is a part. */
-const WITH_TRANSPORT = new Set(['gateway'])
 
 const { values } = parseArgs({
   options: {
