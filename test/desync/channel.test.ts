@@ -120,3 +120,15 @@ test('each vector that is handed over, and behind a request that was', DEADLINE,
   )
   await runAll({ port, isSecure: false, service: { seen } }, ways, judgeChannel)
 })
+
+test('each vector on a channel, cut in two', DEADLINE, async (t) => {
+  const { seen, port } = await channels(t)
+  const ways = VECTORS.filter(({ bytes }) => bytes.length < BYTES_MAX).flatMap((vector) =>
+    PARTS.map((part) => ({ ...wayOf(vector, 'answered'), cuts: [Math.floor(vector.bytes.length * part)] })),
+  )
+  await runAll({ port, isSecure: false, service: { seen } }, ways, judgeChannel)
+})
+
+/** Vectors of limits are read in many pieces anyway. */
+const BYTES_MAX = 2000
+const PARTS = [0.2, 0.4, 0.6, 0.8, 0.95]
