@@ -45,7 +45,7 @@ export interface ServeOptions {
   readonly handler?: RequestHandler
   /** A handler in the style of fetch. */
   readonly fetch?: FetchHandler
-  /** Takes WebSockets and other upgrades. Without it, requests for one are ordinary requests. */
+  /** Takes WebSockets and other upgrades. Without it, requests for one are ordinary requests, and the last of their connection on a channel. */
   readonly upgrade?: UpgradeListener
   /** Mode of the sockets' files. Default 0o660. */
   readonly mode?: number
