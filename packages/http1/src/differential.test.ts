@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { readWithNode } from './testing/node-parser.ts'
+import { compare } from './testing/compare.ts'
 import { readMessages } from './testing/read-messages.ts'
 
 const RUNS = Number(process.env['FUZZ_RUNS'] ?? 20_000)
@@ -114,48 +114,6 @@ function stream(startLine: fc.Arbitrary<string>, hostLine: string): fc.Arbitrary
         whole,
       ),
     )
-}
-
-/** Reasons for which Node.js may refuse what Xengate accepts, without reading it differently: it is stricter there. */
-const NODE_IS_STRICTER = new Set([
-  'HPE_INVALID_METHOD', // it knows a list of methods
-  'HPE_INVALID_URL', // and fewer characters in a target
-])
-
-/** It knows fewer chunk extensions than RFC 9112 section 7.1.1 allows. */
-function isStrictOnExtension(error: string | null, text: string): boolean {
-  return error !== null && /^[0-9A-Fa-f]+;/m.test(text)
-}
-
-/** It leaves a tab behind a transfer coding on it, which is white space around the value (RFC 9112 section 5.1). */
-const TAB_BEHIND_CODING = /^transfer-encoding:[^\r\n]*\t/im
-
-/** @throws when Node.js understands differently what Xengate accepts */
-function compare(direction: 'requests' | 'responses', text: string): number {
-  if (TAB_BEHIND_CODING.test(text)) return 0
-  const ours = readMessages(direction, text)
-  const theirs = readWithNode(direction, text)
-  for (const [index, message] of ours.messages.entries()) {
-    if (!message.isComplete) break
-    const their = theirs.messages[index]
-    if (their === undefined && NODE_IS_STRICTER.has(theirs.error ?? '')) break
-    if (their?.isComplete !== true && isStrictOnExtension(theirs.error, text)) break
-    assert.deepEqual(
-      their === undefined
-        ? theirs.error
-        : [their.startLine.trimEnd(), their.minorVersion, trimmed(their.fields), their.body, their.isComplete],
-      [message.startLine.trimEnd(), message.minorVersion, message.fields, message.body, true],
-      JSON.stringify(text),
-    )
-    // What follows a message that ends its connection is nobody's to read.
-    if (!message.isPersistent) break
-  }
-  return ours.messages.filter((message) => message.isComplete).length
-}
-
-/** Node.js keeps white space behind a value in some versions; it is no part of the value. */
-function trimmed(fields: readonly (readonly [string, string])[]): (readonly [string, string])[] {
-  return fields.map(([name, value]) => [name, value.replace(/[ \t]+$/, '')] as const)
 }
 
 const CORPUS: readonly (readonly ['requests' | 'responses', string])[] = [

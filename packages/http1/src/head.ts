@@ -175,7 +175,7 @@ export abstract class Head {
           hasTransferEncoding = true
           break
         case FIELD.CONNECTION:
-          this.#readConnection(this.value(index))
+          if (!this.#readConnection(this.value(index))) return this.#refuseField('connection-option-invalid', index)
           break
       }
     }
@@ -200,23 +200,27 @@ export abstract class Head {
     return value
   }
 
-  #readConnection(value: string): void {
+  /** @returns whether all that it names may be left out */
+  #readConnection(value: string): boolean {
     // The two usual values, without splitting.
     if (value === 'keep-alive' || value === 'Keep-Alive') this.hasKeepAlive = true
     else if (value === 'close') this.hasClose = true
-    else this.#readOptions(value)
+    else return this.#readOptions(value)
+    return true
   }
 
-  #readOptions(value: string): void {
+  #readOptions(value: string): boolean {
     const names: string[] = [...this.connectionNames]
     for (const part of value.split(',')) {
       const option = part.trim().toLowerCase()
       if (option === 'close') this.hasClose = true
       else if (option === 'keep-alive') this.hasKeepAlive = true
       else if (option === 'upgrade') this.hasConnectionUpgrade = true
+      else if (NOT_OPTIONS.has(option)) return false
       else if (option !== '') names.push(option)
     }
     this.connectionNames = names
+    return true
   }
 
   #refuseField(reason: Reason, index: number): false {
@@ -274,3 +278,5 @@ const VERSION = Buffer.from('HTTP/1.', 'latin1')
 const MAJOR = 5
 const NO_BYTES = Buffer.alloc(0)
 const NO_NAMES: readonly string[] = []
+/** Fields that everybody on the way reads: Connection must not name them (RFC 9110 section 7.6.1). */
+const NOT_OPTIONS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host'])

@@ -9,8 +9,11 @@ export const REASONS = {
   'chunk-extension-invalid': 'a chunk extension is not a name with an optional value, token or quoted string',
   'chunk-extension-too-long': 'chunk extensions are longer than the limit',
   'chunk-size-invalid': 'a chunk size is not plain hexadecimal digits within 2^53',
+  'connection-option-invalid':
+    'Connection names Content-Length, Host or Transfer-Encoding, which are nobody’s to leave out',
   'content-length-invalid': 'Content-Length is not one run of digits within 2^53',
   'content-length-repeated': 'Content-Length appears more than once',
+  'expectation-unknown': 'Expect is anything but one "100-continue"',
   'field-name-invalid': 'a field name is empty or holds a character that is not allowed',
   'field-value-invalid': 'a field value holds a control character',
   'fields-too-many': 'the head has more fields than the limit',
@@ -36,10 +39,12 @@ export const REASONS = {
 export type Reason = keyof typeof REASONS
 
 /** Status code with which a server refuses a request for `reason` (RFC 9110 section 15.5, RFC 6585 section 5). */
-export function statusOfReason(reason: Reason): 400 | 414 | 431 | 505 {
+export function statusOfReason(reason: Reason): 400 | 414 | 417 | 431 | 505 {
   switch (reason) {
     case 'target-too-long':
       return 414
+    case 'expectation-unknown':
+      return 417
     case 'head-too-large':
     case 'fields-too-many':
       return 431

@@ -112,6 +112,18 @@ const REFUSED: readonly (readonly [title: string, text: string, reason: Reason])
     `PUT / HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n`,
     'transfer-encoding-invalid',
   ],
+  [
+    'Content-Length among the options',
+    `PUT / HTTP/1.1\r\n${HOST}Connection: a, Content-Length\r\n\r\n`,
+    'connection-option-invalid',
+  ],
+  ['Host as the option', `GET / HTTP/1.1\r\n${HOST}Connection: host\r\n\r\n`, 'connection-option-invalid'],
+  ['another expectation', `PUT / HTTP/1.1\r\n${HOST}Expect: 200-ok\r\n\r\n`, 'expectation-unknown'],
+  [
+    'an expectation twice',
+    `PUT / HTTP/1.1\r\n${HOST}${'Expect: 100-continue\r\n'.repeat(2)}\r\n`,
+    'expectation-unknown',
+  ],
   ['identity', `PUT / HTTP/1.1\r\n${HOST}Transfer-Encoding: identity\r\n\r\n`, 'transfer-encoding-invalid'],
   ['xchunked', `PUT / HTTP/1.1\r\n${HOST}Transfer-Encoding: xchunked\r\n\r\n`, 'transfer-encoding-invalid'],
   ['empty Transfer-Encoding', `PUT / HTTP/1.1\r\n${HOST}Transfer-Encoding: \r\n\r\n`, 'transfer-encoding-invalid'],
@@ -266,6 +278,7 @@ test('a transfer coding is compared without case, as RFC 9112 section 7 has it',
 
 test('reasons have the status that says most', () => {
   assert.equal(statusOfReason('target-too-long'), 414)
+  assert.equal(statusOfReason('expectation-unknown'), 417)
   assert.equal(statusOfReason('head-too-large'), 431)
   assert.equal(statusOfReason('version-unsupported'), 505)
   assert.equal(statusOfReason('bare-lf'), 400)

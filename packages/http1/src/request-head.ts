@@ -4,6 +4,7 @@ import { ASTERISK, AUTHORITY, COLON, CR, DIGIT_0, LF, SLASH, SP, TARGET, TOKEN }
 import { FIELD, type FieldNames } from './field-names.ts'
 import { NEED_MORE } from './field-lines.ts'
 import { BODY, type BodyKind, Head, type HeadLimits } from './head.ts'
+import type { Reason } from './reasons.ts'
 
 /** Those that most requests have. */
 const METHODS: readonly string[] = ['GET', 'PUT', 'POST']
@@ -136,19 +137,30 @@ export class RequestHead extends Head {
   protected checkFields(): boolean {
     this.#hostIndex = -1
     const { fields } = this
+    let expectIndex = -1
     for (let index = 0; index < fields.count; index++) {
-      if (fields.id(index) !== FIELD.HOST) continue
-      if (this.#hostIndex !== -1) return this.#refuseHost('host-repeated', fields.nameStart(index))
+      const id = fields.id(index)
+      if (id === FIELD.EXPECT) {
+        if (!this.#isExpected(index, expectIndex)) return this.#refuse('expectation-unknown', fields.valueStart(index))
+        expectIndex = index
+      }
+      if (id !== FIELD.HOST) continue
+      if (this.#hostIndex !== -1) return this.#refuse('host-repeated', fields.nameStart(index))
       this.#hostIndex = index
     }
     if (this.#hostIndex === -1) {
-      return this.minorVersion === 0 || !this.#requiresHost || this.#refuseHost('host-missing', this.start)
+      return this.minorVersion === 0 || !this.#requiresHost || this.#refuse('host-missing', this.start)
     }
     const from = fields.valueStart(this.#hostIndex)
-    return isAuthority(this.bytes, from, fields.valueEnd(this.#hostIndex)) || this.#refuseHost('host-invalid', from)
+    return isAuthority(this.bytes, from, fields.valueEnd(this.#hostIndex)) || this.#refuse('host-invalid', from)
   }
 
-  #refuseHost(reason: 'host-repeated' | 'host-missing' | 'host-invalid', offset: number): false {
+  /** Whether field `index`, an Expect, is one that everybody reads alike; HTTP/1.0 has none (RFC 9110 section 10.1.1). */
+  #isExpected(index: number, earlier: number): boolean {
+    return this.minorVersion === 0 || (earlier === -1 && this.value(index).toLowerCase() === '100-continue')
+  }
+
+  #refuse(reason: Reason, offset: number): false {
     this.refuse(reason, offset)
     return false
   }

@@ -24,6 +24,8 @@ export interface Remembered {
   readonly kept: readonly string[]
   readonly headers: IncomingHttpHeaders
   readonly session: SessionInFields
+  /** 0 or 1 of HTTP/1.0 or HTTP/1.1. */
+  readonly minorVersion: number
 }
 
 /** A head that is the channel's. */
@@ -81,7 +83,8 @@ export class ChannelAdmission {
   #isTarget(target: string): boolean {
     if (!target.startsWith(this.#prefix)) return false
     const next = target.length === this.#prefix.length ? SLASH : target.charCodeAt(this.#prefix.length)
-    return next === SLASH || next === QUESTION_MARK
+    // Servers differ on whether a `#` ends the path: the gateway refuses it.
+    return (next === SLASH || next === QUESTION_MARK) && !target.includes('#')
   }
 
   #read(fields: readonly string[]): Read {

@@ -1,6 +1,6 @@
 // A channel: the client's own connection, which the gateway has passed to this process, and the control connection beside it.
 
-import { Agent } from 'node:http'
+import { Agent, type IncomingMessage } from 'node:http'
 import { connect, Socket } from 'node:net'
 import { type ChannelOffer, encodeAccepted, encodeUsage, REPORT_INTERVAL_MS } from '@xengate/channel'
 import { ChannelAdmission } from './admission.ts'
@@ -41,6 +41,8 @@ export class Channel {
   /** Bytes of requests that were forwarded, and of their answers: the gateway counts those itself. */
   forwardedIn = 0
   forwardedOut = 0
+  /** The request behind which nothing is answered; null while there is none. */
+  last: IncomingMessage | null = null
   /** Whether the connection is no longer HTTP's, so that its pauses mean nothing. */
   isUpgraded = false
   #isForwarded = false

@@ -8,7 +8,8 @@
 import { IncomingMessage, type Server } from 'node:http'
 import { type ChannelAdmission, type Remembered, withoutGatewayFields } from './admission.ts'
 import { type Caller, NOBODY, withTaskOf } from './caller.ts'
-import type { ClientSocket } from './channel.ts'
+import type { Channel, ClientSocket } from './channel.ts'
+import { type Fault, faultOf } from './malformed.ts'
 
 type AddHeaderLines = (this: IncomingMessage, fields: string[], count: number) => void
 
@@ -19,6 +20,8 @@ export class ServiceRequest extends IncomingMessage {
   declare xen: Caller
   /** On a channel: whether the target and session are the channel's. The method is still to be looked at. */
   declare isAdmitted: boolean
+  /** On a channel: how it is refused, since others could read it differently. */
+  declare fault: Fault
   /** On a channel: the fields as they came, names and values in turn. */
   declare fieldsAsCame: readonly string[]
 
@@ -34,9 +37,18 @@ export class ServiceRequest extends IncomingMessage {
       this.fieldsAsCame = fields
       const { admission } = channel
       const { remembered } = admission
-      if (remembered === null || !isSame(fields, remembered.fields)) this.#judge(admission, fields)
-      else this.#recall(admission, fields, remembered)
+      const isAgain =
+        remembered !== null && remembered.minorVersion === this.httpVersionMinor && isSame(fields, remembered.fields)
+      if (isAgain) this.#recall(admission, fields, remembered)
+      else if ((this.fault = faultOf(this, fields)) === null) this.#judge(admission, fields)
+      else this.#refuse(channel, fields)
     }
+  }
+
+  /** It is refused, and nothing behind it is answered. */
+  #refuse(channel: Channel, fields: string[]): void {
+    channel.last ??= this
+    addHeaderLines.call(this, fields, fields.length)
   }
 
   /** Decides whether a request with the same fields as one before is the channel's. */
@@ -59,7 +71,7 @@ export class ServiceRequest extends IncomingMessage {
 
   /** Decides whether the request is the channel's; gives it the fields for its handler if so, else those that came. */
   #judge(admission: ChannelAdmission, fields: string[]): void {
-    const target = this.url ?? ''
+    const { url: target = '', httpVersionMinor: minorVersion } = this
     const admitted = admission.judge(target, fields)
     if (admitted === null) {
       addHeaderLines.call(this, fields, fields.length)
@@ -70,7 +82,7 @@ export class ServiceRequest extends IncomingMessage {
     this.xen = withTaskOf(target, admission.caller)
     addHeaderLines.call(this, kept, kept.length)
     if (fields.length <= REMEMBERED_FIELDS_MAX && this.headers['set-cookie'] === undefined) {
-      admission.remembered = { fields, kept: [...kept], headers: { ...this.headers }, session }
+      admission.remembered = { fields, kept: [...kept], headers: { ...this.headers }, session, minorVersion }
     }
   }
 }
@@ -104,6 +116,7 @@ interface Asking extends ServiceRequest {
 
 ServiceRequest.prototype.xen = NOBODY
 ServiceRequest.prototype.isAdmitted = false
+ServiceRequest.prototype.fault = null
 ServiceRequest.prototype.fieldsAsCame = []
 
 function isSame(fields: readonly string[], remembered: readonly string[]): boolean {

@@ -233,10 +233,12 @@ test('a handler that throws at once, and an upgrade that fails, end nobody elseâ
 test('without `upgrade`, a request for one is an ordinary request', DEADLINE, async (t) => {
   const { relayed, client } = await fixture(t, { handler: (_request, response) => response.end('plain') })
   for (const connect of [relayed, client]) {
-    const one = await connect()
+    let one = await connect()
     for (let round = 0; round < 2; round++) {
       const text = requestText('GET', '', 'Connection: Upgrade\r\nUpgrade: websocket\r\n')
       assert.equal((await one.exchange(text)).text, 'plain')
+      // On a channel it is the last one: Node.js loses what a client has sent behind it.
+      if (connect === client) one = await connect()
     }
   }
 })

@@ -22,6 +22,7 @@ import { answerFailure, guarded } from './failure.ts'
 import { type FetchHandler, listenerOf } from './fetch.ts'
 import { forward, forwardConnection } from './forward.ts'
 import { HEAD_BYTES_MAX } from './limits.ts'
+import { answerFault, answerUnreadable } from './malformed.ts'
 import { checkOptions } from './options.ts'
 import { decideUpgrades, ServiceRequest } from './request.ts'
 import { forgetSignals, stopAtSignals } from './signals.ts'
@@ -44,7 +45,7 @@ export interface ServeOptions {
   readonly handler?: RequestHandler
   /** A handler in the style of fetch. */
   readonly fetch?: FetchHandler
-  /** Takes WebSockets and other upgrades. Without it, requests for one are ordinary requests. */
+  /** Takes WebSockets and other upgrades. Without it, requests for one are ordinary requests, and the last of their connection on a channel. */
   readonly upgrade?: UpgradeListener
   /** Mode of the sockets' files. Default 0o660. */
   readonly mode?: number
@@ -158,15 +159,16 @@ class RunningService implements Service {
     http.on('connection', (socket) => this.#track(socket))
     http.on('request', (request, response) => this.#request(request, response))
     http.on('checkContinue', (request, response) => {
-      if (!this.#isForeign(request)) response.writeContinue()
+      if (!this.#isForeign(request) && !isRefused(request)) response.writeContinue()
       this.#request(request, response)
     })
     http.on('checkExpectation', (request, response) => {
-      if (this.#isForeign(request)) this.#request(request, response)
+      if (this.#isForeign(request) || isRefused(request)) this.#request(request, response)
       else response.writeHead(417).end()
     })
     http.on('upgrade', (request, socket, head) => this.#connection(request, socket, head))
     http.on('connect', (request, socket, head) => this.#connection(request, socket, head))
+    http.on('clientError', answerUnreadable)
     http.on('error', this.#onError)
     return http
   }
@@ -237,10 +239,13 @@ class RunningService implements Service {
   }
 
   #request(request: ServiceRequest, response: ServerResponse<ServiceRequest>): void {
-    if (this.#closing !== undefined) response.shouldKeepAlive = false
     const { channel } = request.socket as ClientSocket
+    if (this.#closing !== undefined || channel?.last === request) response.shouldKeepAlive = false
     if (channel === undefined) {
       request.xen = callerOfFields(request.rawHeaders, request.url ?? '')
+    } else if (channel.last !== null && isRefused(request)) {
+      if (channel.last === request && request.fault !== null) answerFault(response, request.fault)
+      return
     } else if (this.#isForeign(request)) {
       forward(channel, request, response, this.#onError)
       return
@@ -255,6 +260,14 @@ class RunningService implements Service {
 
   /** Whether a request that asks for an upgrade gets the connection, here or at the gateway. */
   #wantsConnection(request: ServiceRequest): boolean {
+    const wants = !isRefused(request) && this.#wants(request)
+    const { channel } = request.socket as ClientSocket
+    // Node.js loses what came with an upgrade that is none: the answer is the last.
+    if (!wants && channel !== undefined) channel.last ??= request
+    return wants
+  }
+
+  #wants(request: ServiceRequest): boolean {
     const { headers } = request
     const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
     if (this.#isForeign(request) || isHttpInDisguise(headers.upgrade)) return !hasBody
@@ -325,6 +338,13 @@ class RunningService implements Service {
     for (const socket of this.#sockets) socket.removeFile()
     this.#destroyConnections()
   }
+}
+
+/** Whether the request came on a channel, and is refused by its head or follows the last one. */
+function isRefused(request: ServiceRequest): boolean {
+  const { channel } = request.socket as ClientSocket
+  const last = channel?.last ?? null
+  return last !== null && (last !== request || request.fault !== null)
 }
 
 function listening(server: SocketServer, fd: number): Promise<void> {

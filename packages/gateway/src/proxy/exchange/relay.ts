@@ -283,7 +283,9 @@ export class Relay extends Exchange implements ServiceListener {
     this.#request.turn?.answered()
     this.#response = RESPONSE.BODY
     this.#isHeadNew = true
-    const isServicePersistent = head.isPersistent && kind !== BODY.CLOSE
+    // 204 with a body is none, but its body may still come.
+    const isDoubtful = head.status === 204 && (head.contentLength > 0 || head.isChunked)
+    const isServicePersistent = head.isPersistent && kind !== BODY.CLOSE && !isDoubtful
     this.#isReusable = isServicePersistent && this.#mayReuse()
     // What xapi ends with its connection ends with the client's, too: not all of its clients understand chunks.
     const becomesChunked = kind === BODY.CLOSE && !this.#errand.isForXapi

@@ -1,6 +1,6 @@
 // The field lines of a head that are passed on.
 
-import { BODY, type BodyKind, FIELD, type RequestHead, type ResponseHead } from '@xengate/http1'
+import { BODY, type BodyKind, type RequestHead, type ResponseHead } from '@xengate/http1'
 
 /** A head of either direction. */
 export type AnyHead = RequestHead | ResponseHead
@@ -33,8 +33,7 @@ function linesOneByOne(head: AnyHead, drops: Uint8Array): string {
   for (let index = 0; index < fields.count; index++) {
     if (drops[fields.id(index)] === 1) continue
     const name = head.name(index)
-    // Connection may not name the fields that frame a message (RFC 9110 section 7.6.1): those stay.
-    if (fields.id(index) !== FIELD.CONTENT_LENGTH && connectionNames.includes(name.toLowerCase())) continue
+    if (connectionNames.includes(name.toLowerCase())) continue
     text += `${name}: ${head.value(index)}\r\n`
   }
   return text
