@@ -115,6 +115,8 @@ registry = "static"
 }
 
 const ROUNDS = 100
+/** Of listeners and workers, on each transport: four times every way in which they change. */
+const LISTENER_ROUNDS = 16
 
 /** Listeners that come and go, one in each round. */
 function listenersToTry({ place }: Daemon, port: number): readonly ListenerToTry[] {
@@ -177,7 +179,7 @@ describe('a reload', { timeout: 120_000 }, () => {
   })
 
   for (const transport of ['net', 'ring'])
-    test(`that adds, changes and removes listeners and workers leaves all else alone, ${ROUNDS / 2} times, on ${transport}`, async (t) => {
+    test(`that adds, changes and removes listeners and workers leaves all else alone, ${LISTENER_ROUNDS} times, on ${transport}`, async (t) => {
       const scope = scopeOf(t)
       const daemon = await startDaemon(scope, { workers: 2, transport })
       const session = await daemon.login()
@@ -190,7 +192,7 @@ describe('a reload', { timeout: 120_000 }, () => {
       await download.until('\r\n\r\n')
       using kept = await RawClient.connect(daemon.url)
       const extra = listenersToTry(daemon, await freePort())
-      for (let round = 1; round <= ROUNDS / 2; round++) {
+      for (let round = 1; round <= LISTENER_ROUNDS; round++) {
         const added = extra[round % (extra.length + 1)]
         const listeners = ['127.0.0.1:0', ...(added === undefined ? [] : [added.listen])]
         // The channel and the download may be in any of the first two, which stay.

@@ -128,9 +128,16 @@ test('a request is a span of the trace that it comes with, and the service is to
   assert.equal(spans.filter((one) => one.traceId === TRACE).length, 2)
 })
 
-test('without a collector requests go on, and the log says so once', DEADLINE, async (t) => {
+test('what no collector takes is dropped, requests go on, and the log says so', DEADLINE, async (t) => {
   const scope = scopeOf(t)
-  const daemon = await startDaemon(scope, { tables: '[traces]\nendpoint = "http://127.0.0.1:1/v1/traces"' })
+  // One that refuses is not asked again and again, as one that is not there would be.
+  const refusing = createServer((_request, response) => response.writeHead(400).end())
+  const { promise, resolve } = Promise.withResolvers<void>()
+  refusing.listen(0, '127.0.0.1', resolve)
+  await promise
+  scope.defer(() => refusing.close())
+  const { port } = refusing.address() as AddressInfo
+  const daemon = await startDaemon(scope, { tables: `[traces]\nendpoint = "http://127.0.0.1:${port}/v1/traces"` })
   const session = await daemon.login()
   await startService(scope, daemon)
   assert.equal((await get(daemon, session, NAME)).status, 200)
