@@ -83,7 +83,8 @@ NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]{0,99}')
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 REQUEST_LINE = re.compile(r'(%s) ([!-~]+) HTTP/([0-9])\.([0-9])' % TOKEN)
 STATUS_LINE = re.compile(r'HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?')
-FIELD = re.compile(r'(%s):[ \t]*((?:[!-~\x80-\xff](?:[ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?)[ \t]*' % TOKEN)
+FIELD_NAME = re.compile(TOKEN)
+FIELD_VALUE = re.compile(r'[\t -~\x80-\xff]*')
 LENGTH = re.compile(r'[0-9]{1,18}')
 CHUNK_LINE = re.compile(br'([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?')
 # Upgrades that would carry further requests, which the gateway would not see.
@@ -238,11 +239,15 @@ def fields_in(lines):
         raise Malformed(431, 'there are more than %d fields' % FIELDS_MAX)
     fields = []
     for line in lines:
-        match = FIELD.fullmatch(line)
-        if match is None:
+        name, colon, value = line.partition(':')
+        if not colon or not is_field(name, value):
             raise Malformed(400, 'a field is malformed')
-        fields.append(match.groups())
+        fields.append((name, value.strip(' \t')))
     return fields
+
+
+def is_field(name, value):
+    return FIELD_NAME.fullmatch(name) is not None and FIELD_VALUE.fullmatch(value) is not None
 
 
 def tokens_of(fields, name):
@@ -585,7 +590,7 @@ class Response:
             raise ValueError('cannot answer with the status %r' % (status,))
         checked = []
         for name, value in headers:
-            if FIELD.fullmatch('%s: %s' % (name, value)) is None or name.lower() in OWN_FIELDS:
+            if not is_field(name, value) or name.lower() in OWN_FIELDS:
                 raise ValueError('cannot send the field %r' % (name,))
             checked.append((name, value))
         lengths = [value for name, value in checked if name.lower() == 'content-length']
