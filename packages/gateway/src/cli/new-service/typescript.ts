@@ -105,8 +105,7 @@ npm pack -w @xengate/channel -w @xengate/service -w @xengate/client --pack-desti
 Then, in this directory:
 
 \`\`\`sh
-npm install /tmp/xengate-channel-0.1.0.tgz /tmp/xengate-service-0.1.0.tgz
-npm install --save-dev /tmp/xengate-client-0.1.0.tgz
+npm install /tmp/xengate-channel-0.1.0.tgz /tmp/xengate-service-0.1.0.tgz /tmp/xengate-client-0.1.0.tgz
 \`\`\`
 
 ## Try it
