@@ -122,7 +122,9 @@ for (const language of Object.keys(EXAMPLES)) {
       assert.equal((await one.exchange(get())).text, 'hello zoë\n')
       const [method, target] = request.split(' ')
       assert.equal((await one.exchange(request)).text, `gateway ${method} ${target}`)
-      assert.equal((await one.exchange(get('/on'))).text, `gateway GET ${TARGET}/on`)
+      // The library goes on by itself; the example in C has handed over the whole connection.
+      const next = language === 'Python' ? 'hello zoë\n' : `gateway GET ${TARGET}/on`
+      assert.equal((await one.exchange(get('/on'))).text, next)
     }
   })
 

@@ -104,7 +104,7 @@ test('docs/operate.md, or a page that it links to, has every event of the log', 
 })
 
 test('every link between pages leads somewhere', () => {
-  const pages = globSync(['*.md', 'docs/**/*.md', 'packages/*/README.md'], { cwd: ROOT })
+  const pages = globSync(['*.md', 'docs/**/*.md', 'packages/*/README.md', 'libraries/*/README.md'], { cwd: ROOT })
   assert.ok(pages.length > 5)
   for (const page of pages) {
     for (const [, target = ''] of read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)) {

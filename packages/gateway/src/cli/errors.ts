@@ -73,6 +73,9 @@ export type FailureCode =
   | 'reload-refused'
   | 'upgrade-refused'
   | 'drain-refused'
+  | 'new-name-invalid'
+  | 'directory-not-empty'
+  | 'directory-unusable'
 
 interface Entry {
   readonly exit: number
@@ -163,6 +166,13 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'root-needed': failed('run this as root'),
   'upgrade-refused': failed('see its log and standard error; the earlier version serves on'),
   'drain-refused': failed('xengate status says how it is now'),
+  'new-name-invalid': {
+    exit: EXIT.usage,
+    advice:
+      'give 1 to 100 letters, digits, ".", "_" and "-", such as com.example.hello; not "." or "-" first, nor ".channel" last',
+  },
+  'directory-not-empty': failed('give another with --directory DIR'),
+  'directory-unusable': failed('give another with --directory DIR'),
   'reload-refused': failed('xengate check-config tells of files; the earlier configuration is still in force'),
 }
 

@@ -7,6 +7,7 @@ import { addCalls } from './program-call.ts'
 import { addChange } from './program-change.ts'
 import { addControl } from './program-control.ts'
 import { addHostCommands } from './program-host.ts'
+import { addNew } from './program-new.ts'
 import type { Io } from './io.ts'
 import { version } from '../version.ts'
 import { configOption, examples, type OnExit, portFrom } from './option.ts'
@@ -44,6 +45,7 @@ export function createProgram(io: Io, onExit: OnExit): Command {
   addControl(program, io, onExit)
   addChange(program, io, onExit)
   addHostCommands(program, io, onExit)
+  addNew(program, io, onExit)
   addCompletion(program, io)
   addHelp(program)
   return program

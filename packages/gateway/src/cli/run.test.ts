@@ -123,6 +123,8 @@ describe('xengate', { timeout: 300_000 }, () => {
       'session end',
       'blocked',
       'unblock',
+      'new',
+      'new service',
       'help',
     ]) {
       const { code, stdout, stderr } = await xengate(`${command} --help`)

@@ -1,0 +1,78 @@
+// What `xengate new service` writes: for each language the source of a service and of its test, and what both share.
+
+import { PYTHON_README, PYTHON_SERVICE, PYTHON_TEST } from './python.ts'
+import { TYPESCRIPT_MANIFEST, TYPESCRIPT_README, TYPESCRIPT_SERVICE, TYPESCRIPT_TEST } from './typescript.ts'
+
+/** Languages that a service can be begun in. */
+export const LANGUAGES = ['typescript', 'python'] as const
+
+export type Language = (typeof LANGUAGES)[number]
+
+/** What stands for the service's name in a template. */
+const NAME = /%NAME%/g
+
+interface Template {
+  /** Texts by file name; `%NAME%` is the service's name, also in file names. */
+  readonly files: Readonly<Record<string, string>>
+  /** What starts the service from its directory below /opt. */
+  readonly start: string
+}
+
+const TEMPLATES: Readonly<Record<Language, Template>> = {
+  typescript: {
+    files: {
+      'service.ts': TYPESCRIPT_SERVICE,
+      'service.test.ts': TYPESCRIPT_TEST,
+      'package.json': TYPESCRIPT_MANIFEST,
+      'README.md': TYPESCRIPT_README,
+    },
+    start: '/usr/bin/env node --disable-sigusr1 /opt/%NAME%/service.ts',
+  },
+  python: {
+    files: { 'service.py': PYTHON_SERVICE, 'test_service.py': PYTHON_TEST, 'README.md': PYTHON_README },
+    start: '/usr/bin/env python3 /opt/%NAME%/service.py',
+  },
+}
+
+const SOCKET_UNIT = `[Unit]
+Description=Sockets of the custom service %NAME%
+
+[Socket]
+ListenStream=/var/xapi/plugin/%NAME%
+ListenStream=/var/xapi/plugin/%NAME%.channel
+# Who can connect is trusted: root and the gateway's user.
+SocketMode=0660
+SocketGroup=xengate
+
+[Install]
+WantedBy=sockets.target
+`
+
+const SERVICE_UNIT = `[Unit]
+Description=Custom service %NAME%
+Requires=%NAME%.socket
+After=%NAME%.socket
+
+[Service]
+ExecStart=%START%
+# A user for this service alone. systemd older than 232 does not know this: make a user there, and write User=.
+DynamicUser=yes
+NoNewPrivileges=yes
+ProtectSystem=full
+ProtectHome=yes
+PrivateTmp=yes
+Restart=on-failure
+# A drain takes at most 30 s.
+TimeoutStopSec=40
+`
+
+/** The files of a new service, texts by file name. */
+export function filesOf(name: string, language: Language): ReadonlyMap<string, string> {
+  const { files, start } = TEMPLATES[language]
+  const all = { ...files, '%NAME%.socket': SOCKET_UNIT, '%NAME%.service': SERVICE_UNIT.replace('%START%', start) }
+  return new Map(Object.entries(all).map(([file, text]) => [named(file, name), named(text, name)]))
+}
+
+function named(text: string, name: string): string {
+  return text.replace(NAME, () => name)
+}
