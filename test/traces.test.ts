@@ -135,7 +135,9 @@ test('what no collector takes is dropped, requests go on, and the log says so', 
   const { promise, resolve } = Promise.withResolvers<void>()
   refusing.listen(0, '127.0.0.1', resolve)
   await promise
-  scope.defer(() => refusing.close())
+  scope.defer(() => {
+    refusing.close()
+  })
   const { port } = refusing.address() as AddressInfo
   const daemon = await startDaemon(scope, { tables: `[traces]\nendpoint = "http://127.0.0.1:${port}/v1/traces"` })
   const session = await daemon.login()

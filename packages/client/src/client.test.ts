@@ -163,3 +163,26 @@ test('a pool member sends who signs in to the coordinator', async () => {
   assert.equal(gateway.url, 'https://member')
   assert.deepEqual(asked, ['https://member/jsonrpc', 'https://[fd00::1]/jsonrpc', 'https://[fd00::1]/jsonrpc'])
 })
+
+test('a logout whose connection is cut by the end of the session is asked again', async () => {
+  let calls = 0
+  let isOver = false
+  const gateway = session('https://gate', 'OpaqueRef:secret', {
+    fetch: async () => {
+      calls++
+      if (!isOver) {
+        isOver = true
+        throw Object.assign(new TypeError('fetch failed'), {
+          cause: Object.assign(new Error('reset'), { code: 'ECONNRESET' }),
+        })
+      }
+      return Response.json({
+        jsonrpc: '2.0',
+        id: 1,
+        error: { code: 1, message: 'SESSION_INVALID', data: ['OpaqueRef:secret'] },
+      })
+    },
+  })
+  await gateway.logout()
+  assert.equal(calls, 2)
+})

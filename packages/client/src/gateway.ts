@@ -1,5 +1,6 @@
 // A gateway, under a session there.
 
+import { GatewayError } from './errors.ts'
 import { Service } from './service.ts'
 import { type GatewayOptions, type OpenSession, Session } from './session.ts'
 import { failed, XenApiFailure } from './xenapi.ts'
@@ -45,9 +46,21 @@ export class Gateway implements AsyncDisposable {
     if (this.#session.id === null) return
     this.#session.end()
     try {
+      await this.#logout()
+    } catch (error) {
+      // The end of a session cuts connections that services have for it, and this call may have been on one: then it is asked again.
+      if (!(error instanceof GatewayError) || error.code !== 'unreachable') throw failed('session.logout', error)
+      await this.#logout().catch((again: unknown) => {
+        throw failed('session.logout', again)
+      })
+    }
+  }
+
+  async #logout(): Promise<void> {
+    try {
       await this.#session.call('session.logout')
     } catch (error) {
-      if (!(error instanceof XenApiFailure) || error.code !== 'SESSION_INVALID') throw failed('session.logout', error)
+      if (!(error instanceof XenApiFailure) || error.code !== 'SESSION_INVALID') throw error
     }
   }
 

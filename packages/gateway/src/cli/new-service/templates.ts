@@ -55,8 +55,8 @@ After=%NAME%.socket
 
 [Service]
 ExecStart=%START%
-# A user for this service alone. systemd older than 232 does not know this: make a user there, and write User=.
-DynamicUser=yes
+# Not root. A user for this service alone is better: make one, or write DynamicUser=yes in place of this, which systemd knows from 232 on.
+User=nobody
 NoNewPrivileges=yes
 ProtectSystem=full
 ProtectHome=yes
