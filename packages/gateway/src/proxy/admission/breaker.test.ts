@@ -83,3 +83,11 @@ test('whose try has failed lets another try who was turned away', () => {
   assert.equal(breaker.admits('b', PAUSE_MS, 3 * PAUSE_MS), false)
   assert.equal(breaker.admits('b', PAUSE_MS, 4 * PAUSE_MS), true)
 })
+
+test('a pause is told as it is, whatever the clock says', () => {
+  for (let nowMs = 0.1; nowMs < 100_000; nowMs = nowMs * 1.7 + 0.3) {
+    const breaker = new Breaker()
+    breaker.failed(false, 'a', 1, 60_000, nowMs)
+    assert.equal(breaker.waitMs(nowMs), 60_000)
+  }
+})

@@ -62,7 +62,8 @@ export class Breaker {
 
   /** In how many milliseconds one may try; 0 when it may now. */
   waitMs(nowMs: number): number {
-    return Math.max(0, this.#tryMs - nowMs)
+    // A sum of fractions less one of them is a little more than the other.
+    return Math.max(0, Math.round(this.#tryMs - nowMs))
   }
 
   /** Whether one that is open lets a request of `user` try the service, which has to end by one of the below. */
