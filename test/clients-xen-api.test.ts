@@ -250,6 +250,8 @@ describe(
       const client = await watching(scopeOf(t))
       const task = await client.createTask('lost')
       const watched = client.watchTask(task)
+      // It may fail before it is waited for.
+      watched.catch(() => {})
       const query = { task_id: task, session_id: client.sessionId }
       const target = `/services/plugin/com.example.none?${new URLSearchParams(query).toString()}`
       assert.equal((await exchange(daemon.url, `GET ${target} HTTP/1.1\r\nHost: gate\r\n\r\n`)).status, 404)

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { appendFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -304,6 +305,12 @@ describe('a reload', { timeout: 120_000 }, () => {
     assert.match(invalid.stderr, /head-bites/)
     const status = await place.command(['status'])
     assert.equal(status.code, 0, 'the daemon that runs is asked all the same')
+    await appendFile(place.configuration, 'foo = [\n')
+    assert.equal((await place.command(['status'])).code, 0)
+    const broken = await place.command(['reload'])
+    assert.equal(broken.code, 1)
+    assert.match(broken.stderr, /not TOML.*\[reload-refused\]/s)
+    await daemon.event(({ event }) => event === 'reload-refused', 'the refusal in the log')
     assert.equal((await exchange(daemon.url, health)).status, 200)
 
     await place.configure({})

@@ -15,7 +15,7 @@ const ASK: Readonly<Record<Shell, readonly [command: string, script: string]>> =
   bash: ['bash', 'source "$0"; COMP_WORDS=(xengate "$@"); COMP_CWORD=$#; _xengate; printf "%s\\n" "${COMPREPLY[@]}"'],
   zsh: [
     'zsh',
-    'compdef() { : }; _files() { : }; _describe() { print -l -- ${found%%:*} }; words=(xengate "$@"); CURRENT=$(($# + 1)); source "$0"',
+    'compdef() { : }; _files() { : }; _describe() { print -l -- ${found%%:*} }; words=(xengate "$@"); CURRENT=$(($# + 1)); source "$0"; _xengate',
   ],
   fish: ['fish', 'source $argv[1]; complete -C"xengate $argv[2..]" | string split -f1 \\t'],
 }

@@ -78,17 +78,20 @@ function zsh(places: readonly Place[]): string {
     return `  '${['xengate', ...words].join(' ')}') found=(${found.join(' ')}) ;;`
   })
   return `#compdef xengate
-# Completion of zsh for xengate: commands, options, and files where neither fits.
-local at=xengate word
-local -a found
-for word in \${words[2,CURRENT-1]}; do
-  [[ $word == -* ]] && break
-  at="$at $word"
-done
-case $at in
+# Completion of zsh for xengate: commands, options, and files where neither fits. A file in fpath, or what is sourced.
+_xengate() {
+  local at=xengate word
+  local -a found
+  for word in \${words[2,CURRENT-1]}; do
+    [[ $word == -* ]] && break
+    at="$at $word"
+  done
+  case $at in
 ${cases.join('\n')}
-esac
-_describe 'xengate' found || _files
+  esac
+  _describe 'xengate' found || _files
+}
+if [[ \${funcstack[1]} == _xengate ]]; then _xengate "$@"; else compdef _xengate xengate; fi
 `
 }
 

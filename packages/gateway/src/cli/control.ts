@@ -143,6 +143,9 @@ class HttpControl implements Control {
 
   #failure(status: number, body: string): CliError {
     const { code = '', message = '' } = errorIn(body)
+    if (status === 403 && message.startsWith('The role ')) {
+      return new CliError('role-needed', `${this.#name} refuses: ${message}`)
+    }
     if (status === 403) return new CliError('session-needed', `${this.#name} refuses: ${message}`)
     const known = KNOWN_FAILURES.find((one) => one === code)
     if (known !== undefined) return new CliError(known, message)

@@ -36,6 +36,7 @@ export type FailureCode =
   | 'daemon-unreachable'
   | 'daemon-absent'
   | 'session-needed'
+  | 'role-needed'
   | 'session-file-unusable'
   | 'session-left'
   | 'sign-in-refused'
@@ -45,6 +46,7 @@ export type FailureCode =
   | 'gateway-unreachable'
   | 'service-name-invalid'
   | 'header-invalid'
+  | 'body-missing'
   | 'file-unreadable'
   | 'call-failed'
   | 'transfer-broken'
@@ -119,11 +121,14 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'session-unknown': failed('see xengate sessions'),
   'session-ambiguous': failed('give more of its id'),
   'daemon-unreachable': failed('run this as the user that the daemon runs as'),
-  'daemon-absent': failed('start it; --config FILE or --state DIR says which one is meant'),
+  'daemon-absent': failed(
+    'start it; --config FILE or --state DIR says which one is meant, --state the earlier one where state-dir was changed',
+  ),
   'session-needed': {
     exit: EXIT.signIn,
     advice: 'sign in with xengate login URL, or give the id of a session in XENGATE_SESSION',
   },
+  'role-needed': { exit: EXIT.signIn, advice: 'xengate login as a user with the role pool-admin' },
   'session-file-unusable': failed('remove it, and sign in with xengate login URL'),
   'session-left': failed('it ends by itself when it is unused; an administrator can end it with xengate session end'),
   'sign-in-refused': {
@@ -139,9 +144,10 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
     advice: 'give SERVICE[/PATH][?QUERY], such as com.example.backup/images/1',
   },
   'header-invalid': { exit: EXIT.usage, advice: 'write it as "Name: value"' },
+  'body-missing': { exit: EXIT.usage, advice: "-T FILE, -T - for standard input, -d DATA, or -d '' for nothing" },
   'file-unreadable': failed('give a file that you may read'),
   'call-failed': failed(''),
-  'transfer-broken': failed('try again; what had come is removed'),
+  'transfer-broken': failed('get it again; X-Request-Id of the answer (-i) names it in the log of the gateway'),
   'url-missing': { exit: EXIT.usage, advice: 'give --url URL' },
   'url-invalid': { exit: EXIT.usage, advice: 'give http://host[:port] or https://host[:port]' },
   'control-failed': failed('see its log'),

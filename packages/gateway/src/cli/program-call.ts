@@ -76,7 +76,7 @@ function addLogin(program: Command, io: Io, onExit: OnExit): void {
   withTrust(program.command('login').argument('<URL>', 'of the gateway: https://host').summary('sign in at a gateway'))
     .description(
       'Signs in at a gateway, and keeps the session for "xengate get", "put" and "post", and for --url of other commands, in ' +
-        '$XDG_CONFIG_HOME/xengate/session.json, which nobody else can read. The password is not kept.',
+        '$XDG_CONFIG_HOME/xengate/session.json, which nobody else can read. The password is not kept. The session before, also one at another gateway, is ended.',
     )
     .option('--user <NAME>', 'who signs in; otherwise it is asked for')
     .option('--password-stdin', 'read the password from standard input; otherwise it is asked for')

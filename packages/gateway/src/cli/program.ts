@@ -149,6 +149,7 @@ function addCompletion(program: Command, io: Io): void {
       'after',
       examples(
         'source <(xengate completion bash)',
+        'source <(xengate completion zsh)',
         'xengate completion fish > ~/.config/fish/completions/xengate.fish',
       ),
     )

@@ -69,9 +69,20 @@ export async function loadConfig(path: string): Promise<LoadedConfig> {
  * @throws {ConfigError} when the file cannot be read, is not TOML, or that cannot be one.
  */
 export async function loadStateDirectory(path: string): Promise<string> {
-  const input = parseToml(path, await readText(path))
-  const parsed = parseConfig('state-dir' in input ? { 'state-dir': input['state-dir'] } : {}, dirname(resolve(path)))
+  const stateDir = stateDirIn(await readText(path))
+  const parsed = parseConfig(stateDir === undefined ? {} : { 'state-dir': stateDir }, dirname(resolve(path)))
   return parsed.ok ? parsed.config.stateDir : (await loadConfig(path)).config.stateDir
+}
+
+/** What a file that may be no TOML says of it: its top is before the first table. */
+function stateDirIn(text: string): unknown {
+  try {
+    return parse(text)['state-dir']
+  } catch {
+    const [top = ''] = text.split(/^\s*\[/m)
+    const [line = ''] = /^\s*state-dir\s*=.*$/m.exec(top) ?? []
+    return line === '' ? undefined : parse(line)['state-dir']
+  }
 }
 
 async function readText(path: string): Promise<string> {

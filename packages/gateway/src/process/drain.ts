@@ -23,6 +23,8 @@ const LOOK_MS = 500
 export interface DrainOptions {
   readonly groups: WorkerGroups
   readonly backends: Pick<Backends, 'setAway'>
+  /** Process ids of daemons whose place this one has taken, and that still finish what they have. */
+  readonly earlierPids: () => readonly number[]
   /** The configuration in force. */
   readonly config: () => Config
   /** Logs an act of an administrator. */
@@ -51,9 +53,11 @@ export class Drain {
     const untilMs = performance.now() + this.#options.config().limits.drainTimeoutMs
     for (;;) {
       const running = await this.#running()
+      const earlierPids = this.#options.earlierPids()
       if (!this.#isOutOfService)
         return { kind: 'failed', code: 'drain-refused', message: 'the gateway was put in service again meanwhile' }
-      if (running.length === 0 || performance.now() >= untilMs) return drained(running)
+      const isOver = running.length + earlierPids.length === 0
+      if (isOver || performance.now() >= untilMs) return drained(running, earlierPids)
       await pause(LOOK_MS)
     }
   }
@@ -88,7 +92,8 @@ function isLeftAlone({ service, path }: RequestRecord): boolean {
   return service === CONTROL_SERVICE || (service === 'xenapi' && !path.startsWith('/services/'))
 }
 
-function drained(running: readonly ConnectionRecord[]): ActOutcome {
-  const said = { schema: SCHEMA, drained: running.length === 0, running: running.map(shownConnection) }
+function drained(running: readonly ConnectionRecord[], earlierPids: readonly number[]): ActOutcome {
+  const isOver = running.length + earlierPids.length === 0
+  const said = { schema: SCHEMA, drained: isOver, running: running.map(shownConnection), earlierPids }
   return { kind: 'done', said }
 }

@@ -79,6 +79,11 @@ export class Link {
     channel.once('disconnect', () => this.#gone())
   }
 
+  /** Of the other process. */
+  get pid(): number {
+    return this.#pid
+  }
+
   tell(message: Said): void {
     // An error means that the other one is gone, which is told as well.
     if (this.#channel.connected) this.#channel.send?.(message, () => {})

@@ -103,6 +103,7 @@ class Primary implements GroupListener {
       groups: parts.groups,
       backends: parts.backends,
       config: () => this.#config,
+      earlierPids: () => this.#earlierPids,
       acted: (event, particulars) => this.#acted(event, particulars),
     })
     this.#watching = new Watching(
@@ -193,6 +194,10 @@ class Primary implements GroupListener {
     sources.start()
   }
 
+  get #earlierPids(): readonly number[] {
+    return [...this.#parts.links].map(({ pid }) => pid)
+  }
+
   #status(): Readonly<Record<string, unknown>> {
     const { backends, groups } = this.#parts
     const { authority, registry } = backends.heard
@@ -209,6 +214,7 @@ class Primary implements GroupListener {
       startedMs: this.#startedMs,
       overloads: groups.overloads,
       isOutOfService: this.#drain.isOutOfService,
+      earlierPids: this.#earlierPids,
       statistics: this.#statistics,
     })
   }

@@ -31,6 +31,8 @@ export interface StatusSource {
   readonly overloads: readonly WorkerOverload[]
   /** Whether it was taken out of service: `xengate drain`. */
   readonly isOutOfService: boolean
+  /** Of daemons whose place this one has taken, and that still finish what they have. */
+  readonly earlierPids: readonly number[]
   readonly statistics: Statistics
 }
 
@@ -61,6 +63,7 @@ export function statusOf(source: StatusSource): Readonly<Record<string, unknown>
     registry: { kind: config.pool.registry, isHeard: source.isRegistryHeard },
     pid: process.pid,
     outOfService: source.isOutOfService,
+    earlierPids: source.earlierPids,
     workers: { wanted: source.workersWanted, ready: source.readyPids.length, pids: source.workerPids },
     transport: source.transport,
     overload: shownOverload(source.overloads),

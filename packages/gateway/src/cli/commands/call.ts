@@ -32,7 +32,7 @@ export async function call(method: string, target: string, options: CallOptions,
   trust({ ...believed, ...options }, io)
   const [, name = '', path = ''] = /^([^/?]*)(.*)$/s.exec(target) ?? []
   const headers = headersOf(options)
-  const { body, size } = bodyOf(options, headers, io)
+  const { body, size } = bodyOf(method, options, headers, io)
   const line = io.stderr.isTTY === true ? new ProgressLine(io) : null
   const settings: RequestOptions = {
     headers,
@@ -57,7 +57,8 @@ function serviceAt(url: string, id: string, name: string): ReturnType<ReturnType
     return session(url, id).service(name)
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
-    throw new CliError(why.includes('URL') ? 'url-invalid' : 'service-name-invalid', why, { cause })
+    if (why.includes('URL')) throw new CliError('url-invalid', why, { cause })
+    throw new CliError('service-name-invalid', `"${name}" cannot be the name of a service`, { cause })
   }
 }
 
@@ -91,10 +92,14 @@ function headersOf({ header = [] }: CallOptions): Headers {
 
 /** What is sent, and how long it is where that is known. Sets Content-Type for `-d`, as curl does. */
 function bodyOf(
+  method: string,
   { data, uploadFile }: CallOptions,
   headers: Headers,
   io: Io,
 ): { readonly body?: Body; readonly size?: number } {
+  if (method === 'PUT' && data === undefined && uploadFile === undefined) {
+    throw new CliError('body-missing', 'nothing was said of what is to be put')
+  }
   if (uploadFile === '-') return { body: bytesOf(io.stdin) }
   if (uploadFile !== undefined) {
     const path = resolve(io.cwd, uploadFile)
@@ -160,11 +165,11 @@ async function writeFile(body: Readable, path: string): Promise<void> {
     if (isPlain) renameSync(at, path)
   } catch (cause) {
     if (isPlain) rmSync(at, { force: true })
-    throw broken(path, cause)
+    throw broken(isPlain ? `${path}, which is as it was before` : path, cause)
   }
 }
 
 function broken(what: string, cause: unknown): CliError {
   const why = cause instanceof Error ? cause.message : String(cause)
-  return new CliError('transfer-broken', `the answer did not come whole to ${what}: ${why}`, { cause })
+  return new CliError('transfer-broken', `the answer did not come whole to ${what} (${why})`, { cause })
 }

@@ -45,7 +45,11 @@ export async function drain({ undo = false, json = false, ...options }: DrainOpt
   if (json) print(io, JSON.stringify(said, null, 2))
   else if (undo) print(io, 'in service again')
   else if (said['drained'] === true) print(io, 'out of service, and nothing runs any more')
-  else for (const line of connectionLines(said['running'])) print(io, line)
+  else {
+    for (const line of connectionLines(said['running'])) print(io, line)
+    for (const pid of Array.isArray(said['earlierPids']) ? said['earlierPids'] : [])
+      say(io, `the earlier process ${pid} still finishes what it had at the upgrade`)
+  }
   if (undo || said['drained'] === true) return EXIT.ok
   say(io, 'out of service, but this still runs: wait with xengate drain, or end it with xengate connection end')
   return EXIT.failed

@@ -68,6 +68,10 @@ const STATUS: View = {
       ['version', `${textOf(answer['version'])} (Node.js ${textOf(answer['node'])})`],
       ['running', `since ${timeText(Date.parse(since))} UTC (${ageText(since)}), process ${textOf(answer['pid'])}`],
       ...(answer['outOfService'] === true ? [['out of service', 'xengate drain --undo puts it in service again']] : []),
+      ...listOf(answer['earlierPids']).map((pid) => [
+        'finishing',
+        `the earlier process ${textOf(pid)}, what it had at the upgrade`,
+      ]),
       ['configuration', textOf(answer['config'])],
       [
         'listening',
