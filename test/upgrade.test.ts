@@ -142,6 +142,30 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.equal((await exchange(daemon.url, asked(session))).status, 403)
   })
 
+  test('is known to xengate drain and status, as long as the earlier process finishes what it had', async (t) => {
+    const { daemon, session, held, release } = await start(scopeOf(t))
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    // Of the process that serves then: the earlier one has the default.
+    await daemon.place.configure({ tables: '[limits]\ndrain-timeout = "300ms"' })
+    await upgrade(daemon)
+    const earlier = daemon.child.pid
+    assert.match(
+      (await daemon.place.command(['status'])).stdout,
+      new RegExp(`^finishing +the earlier process ${earlier},`, 'm'),
+    )
+    const { code, stderr } = await daemon.place.command(['drain'])
+    assert.equal(code, 1)
+    assert.match(stderr, new RegExp(`^the earlier process ${earlier} still finishes what it had at the upgrade$`, 'm'))
+    release()
+    assert.equal((await client.response()).text, 'begun and done')
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    const { stdout } = await daemon.place.command(['drain'])
+    assert.equal(stdout, 'out of service, and nothing runs any more\n')
+    assert.doesNotMatch((await daemon.place.command(['status'])).stdout, /^finishing/m)
+  })
+
   test('by SIGUSR2 does the same, again and again', async (t) => {
     const { daemon, session } = await start(scopeOf(t))
     for (let round = 0; round < 2; round++) {

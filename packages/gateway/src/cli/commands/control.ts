@@ -91,7 +91,10 @@ const STATUS: View = {
     ]
     const warnings = listOf(answer['warnings']).map((one) => {
       const { event, count, last } = fieldsOf(one)
-      return ['warning', `${textOf(event)} ${textOf(count)} times, last ${ageText(last)} ago`]
+      return [
+        'warning',
+        `${textOf(event)} ${count === 1 ? 'once' : `${textOf(count)} times`}, last ${ageText(last)} ago`,
+      ]
     })
     return columns([...rows, ...warnings])
   },
