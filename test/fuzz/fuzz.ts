@@ -19,8 +19,11 @@ export interface FuzzOptions {
   readonly seed: number
 }
 
-/** @throws when an input shows a fault; the message has the seed, the input's number and the file */
-export async function fuzz(t: TestContext, target: Target, { seconds, seed }: FuzzOptions): Promise<void> {
+/**
+ * @returns how many inputs of the seed were tried
+ * @throws when an input shows a fault; the message has the seed, the input's number and the file
+ */
+export async function fuzz(t: TestContext, target: Target, { seconds, seed }: FuzzOptions): Promise<number> {
   const tried = await target.start(t)
   for (const file of readdirSync(CORPUS).filter((name) => name.startsWith(`${target.name}-`))) {
     await tried.attempt(readInput(join(CORPUS, file)))
@@ -42,6 +45,7 @@ export async function fuzz(t: TestContext, target: Target, { seconds, seed }: Fu
   t.diagnostic(
     `${target.name}: ${count} inputs in ${seconds} s, --seed ${seed}; ${(await tried.finish?.()) ?? 'all right'}`,
   )
+  return count
 }
 
 /** Tries one input again. */
