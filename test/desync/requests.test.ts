@@ -6,6 +6,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import { OPEN_POLICY } from '../../packages/gateway/src/model/policy.ts'
+import { NO_LIMITS } from '../../packages/gateway/src/model/service-limits.ts'
 import { TlsCredentials } from '../../packages/gateway/src/proxy/arrival/tls-credentials.ts'
 import { makeCertificate } from '../../packages/gateway/src/proxy/testing/certificate.ts'
 import { test } from '../../packages/gateway/src/proxy/testing/each-transport.ts'
@@ -13,7 +15,7 @@ import { fixture, type FixtureOptions } from '../../packages/gateway/src/proxy/t
 import { LazyServer } from './lazy-server.ts'
 import { judgeHidden, judgeStranger, judgeVerdict, type Place, runAll, type Way } from './rig.ts'
 import { StrictService } from './strict-service.ts'
-import type { RequestVector } from './vector.ts'
+import { type RequestVector, VERDICT } from './vector.ts'
 import { VECTORS } from './vectors.ts'
 
 const DEADLINE = { timeout: 600_000 }
@@ -25,15 +27,18 @@ const V2_HEADER = '\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x02\x03\xc0\0\x02\
 
 interface Strict extends Place {
   readonly service: StrictService
+  /** How many requests wait for a turn. */
+  readonly waiting: () => number
 }
 
 /** A gateway, and a strict service behind it. */
 async function strict(t: TestContext, options: FixtureOptions = {}, readsBodies = false): Promise<Strict> {
-  const { directory, port } = await fixture(t, { methods: METHODS, ...options })
+  const { directory, port, counters } = await fixture(t, { methods: METHODS, ...options })
   const service = new StrictService()
   await service.listen(join(directory, 'svc'), readsBodies)
   t.after(() => service.close())
-  return { port, isSecure: false, service }
+  const waiting = (): number => counters.cells[counters.place('xengate_queued', 'svc')] ?? 0
+  return { port, isSecure: false, service, waiting }
 }
 
 function short(): readonly RequestVector[] {
@@ -85,6 +90,21 @@ test('each vector toward a service whose connections are used again after bodies
   )
   // They were: else nothing would have been tried.
   assert.ok(new Set(place.service.seen.map(({ connection }) => connection)).size < place.service.seen.length / 2)
+})
+
+test('each vector where requests wait for their turn, one at a time', DEADLINE, async (t) => {
+  const limits = { ...NO_LIMITS, requests: 1, queue: 1000, queueTimeoutMs: 60_000 }
+  const place = await strict(t, { policies: { svc: { ...OPEN_POLICY, limits } } })
+  let most = 0
+  const sampling = setInterval(() => (most = Math.max(most, place.waiting())), 1)
+  t.after(() => clearInterval(sampling))
+  // Who ends its side while it waits has left.
+  const judged = VECTORS.filter(({ verdict }) => verdict !== VERDICT.AWAITED)
+  await verdicts(
+    place,
+    judged.flatMap((vector) => (['none', 'together'] as const).map((before) => ({ vector, before }))),
+  )
+  assert.ok(most > 1)
 })
 
 test('each vector without a session: a service gets nothing', DEADLINE, async (t) => {
