@@ -1,6 +1,7 @@
 // A gateway, under a session there.
 
 import { GatewayError } from './errors.ts'
+import { PAUSES_MS, pause } from './pauses.ts'
 import { Service } from './service.ts'
 import { type GatewayOptions, type OpenSession, Session } from './session.ts'
 import { failed, XenApiFailure } from './xenapi.ts'
@@ -45,14 +46,16 @@ export class Gateway implements AsyncDisposable {
   async logout(): Promise<void> {
     if (this.#session.id === null) return
     this.#session.end()
-    try {
-      await this.#logout()
-    } catch (error) {
-      // The end of a session cuts connections that services have for it, and this call may have been on one: then it is asked again.
-      if (!(error instanceof GatewayError) || error.code !== 'unreachable') throw failed('session.logout', error)
-      await this.#logout().catch((again: unknown) => {
-        throw failed('session.logout', again)
-      })
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#logout()
+      } catch (error) {
+        const pauseMs = PAUSES_MS[attempt]
+        // The end of a session cuts the connections that services have for it, and this call may have been on one of them.
+        const isUnreachable = error instanceof GatewayError && error.code === 'unreachable'
+        if (!isUnreachable || pauseMs === undefined) throw failed('session.logout', error)
+        await pause(pauseMs)
+      }
     }
   }
 

@@ -6,6 +6,7 @@
 
 import { type Body, collected, isStream, sentBody, sizeOf, typeOf } from './body.ts'
 import { errorOf, GatewayError, refusalCode } from './errors.ts'
+import { PAUSES_MS, pause } from './pauses.ts'
 import { countedResponse, type OnProgress } from './progress.ts'
 import type { Session } from './session.ts'
 import { reached } from './xenapi.ts'
@@ -28,8 +29,6 @@ export interface FetchOptions extends RequestOptions {
   readonly body?: Body
 }
 
-/** Pauses before a GET is sent again of which nothing came, in milliseconds. */
-const PAUSES_MS: readonly number[] = [100, 400]
 /** How often a request is sent on to another host, or by the service to another path. */
 const HOPS_MAX = 5
 
@@ -232,17 +231,4 @@ function initOf({ method, headers: given, body, options }: Sending, sessionId: s
 function withSession(target: string, sessionId: string | null): string {
   if (sessionId === null || !IS_BROWSER) return target
   return `${target}${target.includes('?') ? '&' : '?'}session_id=${encodeURIComponent(sessionId)}`
-}
-
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(done, ms)
-    function done(): void {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', done)
-      if (signal?.aborted === true) reject(signal.reason)
-      else resolve()
-    }
-    signal?.addEventListener('abort', done)
-  })
 }
