@@ -4,18 +4,18 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { WebSocket, WebSocketServer } from 'ws'
-import { type Daemon, type DaemonSettings, type LogEvent, startDaemon } from './harness/daemon.ts'
+import type { WebSocket } from 'ws'
+import { isAlive } from './harness/child.ts'
+import { type Daemon, type DaemonSettings, type LogEvent, startDaemon, successors } from './harness/daemon.ts'
 import { until, within } from './harness/deadline.ts'
 import { Scrape } from './harness/metrics.ts'
 import { RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
-import { echoUpgrades, listen, startChannelServices } from './harness/services.ts'
+import { echoUpgrades, startChannelServices } from './harness/services.ts'
+import { openWebSocket } from './harness/web-socket.ts'
 
 const SOCKET = 'com.example.socket'
 const ECHO = 'com.example.echo'
@@ -112,42 +112,13 @@ async function start(scope: Scope, transport: string): Promise<Started> {
   const channel = await RawClient.connect(daemon.url)
   scope.defer(() => channel.destroy())
   await useChannel(channel, session)
-  return { daemon, session, settings, metrics, channel, webSocket: await openWebSocket(scope, daemon, session) }
-}
-
-function successors({ events }: Daemon): readonly number[] {
-  return events.filter(({ event }) => event === 'upgraded').map((event) => Number(event['successor']))
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  } catch {
-    return false
-  }
+  return { daemon, session, settings, metrics, channel, webSocket: await openWebSocket(scope, daemon, SOCKET, session) }
 }
 
 async function useChannel(client: RawClient, session: string): Promise<void> {
   const request = `GET /services/plugin/${ONE}/who HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n\r\n`
   const { text } = await client.exchange(request)
   assert.equal((JSON.parse(text) as { channel: boolean }).channel, true)
-}
-
-async function openWebSocket(scope: Scope, daemon: Daemon, session: string): Promise<WebSocket> {
-  const server = createServer()
-  const webSockets = new WebSocketServer({ server })
-  webSockets.on('connection', (socket) => socket.on('message', (data) => socket.send(data, { binary: false })))
-  await listen(server, daemon.place.socket(SOCKET))
-  scope.defer(() => {
-    for (const socket of webSockets.clients) socket.terminate()
-    server.close()
-  })
-  const headers = { Cookie: `session_id=${session}` }
-  const socket = new WebSocket(`${daemon.url.replace('http:', 'ws:')}/services/plugin/${SOCKET}`, { headers })
-  socket.on('error', () => {})
-  scope.defer(() => socket.terminate())
-  await within(once(socket, 'open'), 'the WebSocket to open')
-  return socket
 }
 
 async function useWebSocket(socket: WebSocket): Promise<void> {

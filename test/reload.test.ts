@@ -4,10 +4,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { WebSocket, WebSocketServer } from 'ws'
 import {
   type Daemon,
   type DaemonSettings,
@@ -19,8 +17,9 @@ import {
 import { until, within } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
-import { listen, serveHttp, startChannelServices } from './harness/services.ts'
+import { serveHttp, startChannelServices } from './harness/services.ts'
 import { freePort } from './harness/tls.ts'
+import { openWebSocket } from './harness/web-socket.ts'
 
 const NAME = 'com.example.work'
 const SOCKET = 'com.example.socket'
@@ -57,22 +56,6 @@ async function serveWork(scope: Scope, daemon: Daemon): Promise<{ write: (text: 
     write: (text) => void long.promise.then(({ write }) => write(text)),
     end: () => void long.promise.then(({ end }) => end()),
   }
-}
-
-async function openWebSocket(scope: Scope, daemon: Daemon, session: string): Promise<WebSocket> {
-  const server = createServer()
-  const webSockets = new WebSocketServer({ server })
-  webSockets.on('connection', (socket) => socket.on('message', (data) => socket.send(data, { binary: false })))
-  await listen(server, daemon.place.socket(SOCKET))
-  scope.defer(() => {
-    for (const socket of webSockets.clients) socket.terminate()
-    server.close()
-  })
-  const headers = { Cookie: `session_id=${session}` }
-  const socket = new WebSocket(`${daemon.url.replace('http:', 'ws:')}/services/plugin/${SOCKET}`, { headers })
-  scope.defer(() => socket.terminate())
-  await within(once(socket, 'open'), 'the WebSocket to open')
-  return socket
 }
 
 /** A connection that the service `name` has. */
@@ -154,7 +137,7 @@ describe('a reload', { timeout: 120_000 }, () => {
     const session = await daemon.login()
     const work = await serveWork(scope, daemon)
     await startChannelServices(scope, daemon.place.plugin, ONE, TWO)
-    const webSocket = await openWebSocket(scope, daemon, session)
+    const webSocket = await openWebSocket(scope, daemon, SOCKET, session)
     using channel = await openChannel(scope, daemon, session, ONE)
     using download = await RawClient.connect(daemon.url)
     await download.send(asked(session, NAME, '/long'))
@@ -186,7 +169,7 @@ describe('a reload', { timeout: 120_000 }, () => {
       const session = await daemon.login()
       const work = await serveWork(scope, daemon)
       await startChannelServices(scope, daemon.place.plugin, ONE, TWO)
-      const webSocket = await openWebSocket(scope, daemon, session)
+      const webSocket = await openWebSocket(scope, daemon, SOCKET, session)
       using channel = await openChannel(scope, daemon, session, ONE)
       using download = await RawClient.connect(daemon.url)
       await download.send(asked(session, NAME, '/long'))

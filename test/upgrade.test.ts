@@ -5,8 +5,8 @@ import { cpSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } fr
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { bundle } from '../packaging/bundle.ts'
-import { Child } from './harness/child.ts'
-import { Daemon, type DaemonSettings, Place, startDaemon } from './harness/daemon.ts'
+import { Child, isAlive } from './harness/child.ts'
+import { Daemon, type DaemonSettings, Place, startDaemon, successors } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { Scrape } from './harness/metrics.ts'
 import { startManager } from './harness/manager.ts'
@@ -48,20 +48,8 @@ async function start(
 }
 
 async function endSuccessors(daemon: Daemon): Promise<void> {
-  for (const pid of upgraded(daemon)) if (isAlive(pid)) process.kill(pid, 'SIGTERM')
-  await until(() => upgraded(daemon).every((pid) => !isAlive(pid)), 'the end of all that took its place')
-}
-
-function upgraded({ events }: Daemon): readonly number[] {
-  return events.filter(({ event }) => event === 'upgraded').map((event) => Number(event['successor']))
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  } catch {
-    return false
-  }
+  for (const pid of successors(daemon)) if (isAlive(pid)) process.kill(pid, 'SIGTERM')
+  await until(() => successors(daemon).every((pid) => !isAlive(pid)), 'the end of all that took its place')
 }
 
 /** A service manager that opens two sockets, starts what follows, and lets it have them. */
@@ -87,11 +75,11 @@ function takesSignals(pid: number): boolean {
 
 /** Asks for an upgrade, as an operator does. @returns the process that serves then */
 async function upgrade(daemon: Daemon): Promise<number> {
-  const seen = upgraded(daemon).length
+  const seen = successors(daemon).length
   const { code, stdout, stderr } = await daemon.place.command(['upgrade'])
   assert.equal(code, 0, stderr)
   assert.match(stdout, /^version \S+ serves, process \d+\n$/)
-  return until(() => upgraded(daemon)[seen], 'the upgrade in the log')
+  return until(() => successors(daemon)[seen], 'the upgrade in the log')
 }
 
 describe('an upgrade', { timeout: 300_000 }, () => {
@@ -169,8 +157,8 @@ describe('an upgrade', { timeout: 300_000 }, () => {
   test('by SIGUSR2 does the same, again and again', async (t) => {
     const { daemon, session } = await start(scopeOf(t))
     for (let round = 0; round < 2; round++) {
-      process.kill(upgraded(daemon).at(-1) ?? daemon.child.pid, 'SIGUSR2')
-      await until(() => upgraded(daemon)[round], 'the upgrade')
+      process.kill(successors(daemon).at(-1) ?? daemon.child.pid, 'SIGUSR2')
+      await until(() => successors(daemon)[round], 'the upgrade')
       assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
     }
   })

@@ -3,7 +3,8 @@
 
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { type Daemon, Place, USER } from '../harness/daemon.ts'
+import { isAlive } from '../harness/child.ts'
+import { type Daemon, Place, successors, USER } from '../harness/daemon.ts'
 import { until } from '../harness/deadline.ts'
 import type { Scope } from '../harness/scope.ts'
 import { echoUpgrades, serveHttp, startChannelServices } from '../harness/services.ts'
@@ -121,16 +122,8 @@ function sumOf(reports: readonly ClientsReport[]): ClientsReport {
   return { count, troubles: reports.flatMap(({ troubles }) => troubles) }
 }
 
-async function endAll({ events }: Daemon): Promise<void> {
-  const pids = events.filter(({ event }) => event === 'upgraded').map((event) => Number(event['successor']))
-  for (const pid of pids) if (isThere(pid)) process.kill(pid, 'SIGTERM')
-  await until(() => pids.every((pid) => !isThere(pid)), 'the end of all processes')
-}
-
-function isThere(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
+async function endAll(daemon: Daemon): Promise<void> {
+  const pids = successors(daemon)
+  for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGTERM')
+  await until(() => pids.every((pid) => !isAlive(pid)), 'the end of all processes')
 }

@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn, type SpawnOptions } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { DEADLINE_MS, within } from './deadline.ts'
 import type { Scope } from './scope.ts'
 
@@ -120,4 +121,13 @@ export async function run(
   child.process.stdin?.end(input)
   const exit = await within(child.exited, `"${command} ${argv.join(' ')}" to end`, deadlineMs)
   return { ...exit, stdout: child.stdout, stderr: child.stderr }
+}
+
+/** Whether a process runs; one that has ended and that nobody has asked about yet does not. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
 }

@@ -266,3 +266,8 @@ async function makeStateWithUser(): Promise<string> {
   if (code !== 0) throw new Error(`cannot add a user: exit code ${code}`)
   return directory
 }
+
+/** The processes that took its place by upgrades, the newest last. */
+export function successors({ events }: Daemon): readonly number[] {
+  return events.filter(({ event }) => event === 'upgraded').map((event) => Number(event['successor']))
+}
