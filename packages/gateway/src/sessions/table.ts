@@ -5,15 +5,21 @@ import { identityFields } from '@xengate/channel/contract'
 import { BoundedMap } from '../bounded-map.ts'
 import type { Role } from '../model/role.ts'
 import type { Session } from '../model/session.ts'
+import { IdTable } from './id-table.ts'
 import { Shares } from './shares.ts'
 
-/** Most sessions kept; past it the one that came first is forgotten, and asked for again when it is used. */
+/** Most sessions kept; past it one is forgotten, and asked for again when it is used. */
 const ENTRIES_MAX = 1_000_000
+/** Most texts that sessions share; past it some are there twice. */
+const SHARED_LINES_MAX = 10_000
 /** Most ids asked for at one time, shared among clients; past it a request gets 503. */
 const QUESTIONS_MAX = 1000
 
-/** Sessions whose activity is looked at, and told, at one time, unless so few would be too late for some. */
-const TOLD_MAX = 2000
+/**
+ * Sessions whose activity is looked at, and told, at one time, unless so few would be too late for some. To write one of a million takes the
+ * primary 18 µs.
+ */
+const TOLD_MAX = 500
 /** How far apart two such times may be, in milliseconds, and as much again for what comes between. */
 const TELL_MS_MAX = 2000
 
@@ -27,7 +33,7 @@ export interface SessionEntry {
   readonly id: string
   /** The session's, an array that is shared by all with the same roles. */
   readonly roles: readonly Role[]
-  /** The field lines that tell a service who the caller is, each with its CRLF. */
+  /** The field lines that tell a service who the caller is, each with its CRLF; one text for all sessions that have the same. */
   readonly identityLines: string
   /** When it was used last, and when its activity was told last, on the clock given to `touch`; in whole milliseconds, which are no objects. */
   usedMs: number
@@ -68,9 +74,10 @@ export interface SessionTimes {
 
 /** The sessions of one worker. */
 export class SessionTable {
-  readonly #entries = new BoundedMap<string, SessionEntry>(ENTRIES_MAX, (id, entry) => this.#forget(id, entry))
+  readonly #entries = new IdTable<SessionEntry>(ENTRIES_MAX, (entry) => this.#forget(entry))
   readonly #idsByUuid = new Map<string, string>()
   readonly #roles = new Map<string, readonly Role[]>()
+  readonly #identityLines = new BoundedMap<string, string>(SHARED_LINES_MAX)
   readonly #questions = new Map<string, Question>()
   readonly #shares = new Shares(QUESTIONS_MAX)
   /** Those whose activity is to be told, in turn: the rest of `#noted` from `#nextNoted` on, and after them `#notedLater`. */
@@ -110,27 +117,27 @@ export class SessionTable {
 
   /** All that the table has. */
   get all(): readonly SessionEntry[] {
-    return [...this.#entries.values()]
+    return this.#entries.all()
   }
 
   /** The live session with this id, if the table has it and it was used within the idle timeout. */
   find(id: string, nowMs: number): SessionEntry | undefined {
-    const entry = this.#entries.get(id)
+    const entry = this.#entries.find(id)
     if (entry === undefined || nowMs - entry.usedMs < this.#times.idleTimeoutMs) return entry
     // It may have been used elsewhere: the primary knows.
-    this.#forget(id, entry)
+    this.#forget(entry)
     return undefined
   }
 
   /** Nobody finds the entry any more, so that nobody would mark it either. */
-  #forget(id: string, entry: SessionEntry): void {
+  #forget(entry: SessionEntry): void {
     entry.state = 'forgotten'
-    this.#drop(id, entry)
+    this.#drop(entry)
   }
 
-  #drop(id: string, entry: SessionEntry): void {
-    this.#entries.delete(id)
-    this.#idsByUuid.delete(entry.session.uuid)
+  #drop({ id, session }: SessionEntry): void {
+    this.#entries.remove(id)
+    this.#idsByUuid.delete(session.uuid)
   }
 
   /**
@@ -166,7 +173,7 @@ export class SessionTable {
       session: found,
       id,
       roles: this.#sharedRoles(found.roles),
-      identityLines: identityLines(found),
+      identityLines: this.#sharedLines(identityLines(found)),
       usedMs: Math.floor(nowMs),
       reportedMs: Math.floor(nowMs),
       isNoted: false,
@@ -175,7 +182,7 @@ export class SessionTable {
       trackId: hash('md5', id),
       logged: null,
     }
-    this.#entries.set(id, entry)
+    this.#entries.add(entry)
     this.#idsByUuid.set(found.uuid, id)
     return entry
   }
@@ -188,13 +195,19 @@ export class SessionTable {
     return roles
   }
 
+  #sharedLines(lines: string): string {
+    const shared = this.#identityLines.get(lines)
+    if (shared !== undefined) return shared
+    this.#identityLines.set(lines, lines)
+    return lines
+  }
+
   /** Takes the news that sessions ended: from here on no request of theirs is admitted. */
   ended(uuids: readonly string[]): void {
     for (const uuid of uuids) {
-      const id = this.#idsByUuid.get(uuid) ?? ''
-      const entry = this.#entries.get(id)
+      const entry = this.#byUuid(uuid)
       if (entry !== undefined) {
-        this.#forget(id, entry)
+        this.#forget(entry)
         entry.state = 'ended'
       }
     }
@@ -207,12 +220,16 @@ export class SessionTable {
    */
   forget(uuids: readonly string[], isUnused: boolean): void {
     for (const uuid of uuids) {
-      const id = this.#idsByUuid.get(uuid) ?? ''
-      const entry = this.#entries.get(id)
+      const entry = this.#byUuid(uuid)
       if (entry === undefined) continue
-      if (isUnused) this.#drop(id, entry)
-      else this.#forget(id, entry)
+      if (isUnused) this.#drop(entry)
+      else this.#forget(entry)
     }
+  }
+
+  #byUuid(uuid: string): SessionEntry | undefined {
+    const id = this.#idsByUuid.get(uuid)
+    return id === undefined ? undefined : this.#entries.find(id)
   }
 
   /** Notes activity of a session. @param nowMs on a clock that does not go back */
