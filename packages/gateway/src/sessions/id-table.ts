@@ -110,7 +110,10 @@ export class IdTable<Entry extends Identified> {
     this.#hashes = new Int32Array(hashes.length * 2)
     this.#entries = slots(hashes.length * 2)
     this.#mask = this.#hashes.length - 1
-    for (const [slot, entry] of entries.entries()) if (entry !== undefined) this.#put(hashes[slot] ?? FREE, entry)
+    for (let slot = 0; slot < hashes.length; slot++) {
+      const entry = entries[slot]
+      if (entry !== undefined) this.#put(hashes[slot] ?? FREE, entry)
+    }
   }
 }
 
