@@ -52,6 +52,9 @@ function link(root: string, path: string, target: string): void {
 }
 
 function layOutForXapi(root: string): void {
+  const plugins = 'xengate-plugins.service'
+  mkdirSync(join(root, UNITS.dom0), { recursive: true })
+  cpSync(join(FILES, 'dom0', plugins), join(root, UNITS.dom0, plugins))
   for (const path of XAPI_CALLS) link(root, path, XAPI_CALL)
   const bugtool = join(root, 'etc/xensource/bugtool')
   mkdirSync(join(bugtool, 'xengate'), { recursive: true })

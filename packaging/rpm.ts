@@ -108,6 +108,7 @@ ${(['pre', 'post', 'preun', 'postun'] as const).map((name) => `%${name}\n${scrip
 /opt/xengate
 /usr/bin/xengate
 /usr/lib/systemd/system/xengate.service
+/usr/lib/systemd/system/xengate-plugins.service
 %dir /usr/lib/systemd/system/xengate.service.d
 %ghost /usr/lib/systemd/system/xengate.service.d/hardening.conf
 %dir /usr/share/bash-completion

@@ -8,7 +8,14 @@ import { bundle } from '../../packaging/bundle.ts'
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const CACHE = join(ROOT, 'node_modules/.cache/app')
 /** What the application is made from. */
-const SOURCES = ['packages/gateway', 'packages/channel', 'packages/http1', 'packaging'] as const
+const SOURCES = [
+  'packages/gateway',
+  'packages/channel',
+  'packages/client',
+  'packages/http1',
+  'packages/service',
+  'packaging',
+] as const
 
 /** Path of the application's main.js, which is made anew when a source has changed. */
 export async function builtApp(): Promise<string> {

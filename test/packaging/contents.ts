@@ -118,7 +118,12 @@ function testPackages(): void {
         encoding: 'utf8',
       })
     }
-    assert.deepEqual(complete('xengate', 'ser').trim().split(' ').toSorted(), ['serve', 'service', 'services'])
+    assert.deepEqual(complete('xengate', 'ser').trim().split(' ').toSorted(), [
+      'serve',
+      'serve-plugins',
+      'service',
+      'services',
+    ])
     assert.equal(complete('xengate', 'chec'), 'check-config\n')
     assert.equal(complete('xengate', 'user', 'pass'), 'passwd\n')
     assert.equal(complete('xengate', 'user', 'add', '--ro'), '--role\n')

@@ -16,7 +16,7 @@ import { freePort, makeCertificate } from '../harness/tls.ts'
 import { useFront } from './front.ts'
 import { Load } from './load.ts'
 import { NEXT_VERSION, nextPackages, packagesOfThis } from './packages.ts'
-import { Root, XENGATE_ID } from './root.ts'
+import { Root, unitProcess, XENGATE_ID } from './root.ts'
 import { assertOwnLibraries, Service, uidOf } from './service.ts'
 
 const DEADLINE = { timeout: 90_000 }
@@ -175,6 +175,18 @@ async function useIt({ root, service, url, tlsPort }: Installed): Promise<string
   return session
 }
 
+/** A plugin script of the host, by the unit that runs them. */
+async function callScript(root: Root, url: string): Promise<void> {
+  const scripts = await root.start(unitProcess(root.read('usr/lib/systemd/system/xengate-plugins.service')))
+  await scripts.child.printed(({ stderr }) => stderr.includes('listens in') || undefined, 'that it listens')
+  const session = await login(url)
+  const head = `POST /services/plugin/org.xengate.plugins/xengate/status HTTP/1.1\r\nHost: gate\r\nConnection: close\r\nCookie: session_id=${session}\r\n`
+  const answer = await exchange(url, `${head}Content-Length: 2\r\n\r\n{}`)
+  assert.equal(answer.status, 200, answer.text)
+  assert.equal(typeof (JSON.parse(answer.text) as { version: unknown }).version, 'string')
+  await scripts.end()
+}
+
 async function makeRoot(scope: Scope): Promise<Root> {
   const root = await Root.make(scope)
   const { certificate, key } = makeCertificate(await scope.directory())
@@ -259,6 +271,7 @@ function testRpm(): void {
       const extension = ['/etc/xapi.d/extensions/Xengate.get_services', '--xmlrpc']
       const answered = await root.run(extension, STATUS_CALL.replace('status', 'Xengate.get_services'))
       assert.match(answered, new RegExp(`Success.*"name":"${RELAYED}"`))
+      await callScript(root, installed.url)
       await checkBugtool(root)
       const [primary = 0, worker = 0] = await service.pids()
       assert.deepEqual([uidOf(primary), uidOf(worker)], [0, XENGATE_ID])
@@ -282,7 +295,7 @@ function testRpm(): void {
     root.setSystemd(252)
     rpm(root, '--nodeps', '-U', nextPackages(tree).rpm)
     // What systemd does on the last of them.
-    assert.equal(root.takeSystemctlCalls().at(-1), 'try-restart xengate.service')
+    assert.equal(root.takeSystemctlCalls().at(-1), 'try-restart xengate.service xengate-plugins.service')
     await load.more(20)
     await service.stop()
     await service.start()
@@ -306,7 +319,9 @@ function testRpm(): void {
     const calls = root.takeSystemctlCalls().filter((line) => !line.includes('stunnel'))
     assert.deepEqual([...new Set(calls)].toSorted(), [
       'daemon-reload',
+      'disable xengate-plugins.service',
       'disable xengate.service',
+      'stop xengate-plugins.service',
       'stop xengate.service',
     ])
     const left = root.snapshot().filter((line) => !before.includes(line))

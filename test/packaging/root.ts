@@ -165,7 +165,7 @@ export class Root {
 
   /** Runs a program in the root to its end, as root. */
   async run(argv: readonly string[], input = ''): Promise<string> {
-    const { child } = await this.start({ argv, env: {}, capabilities: 0xffffffff, user: 'root' })
+    const { child } = await this.start({ argv, env: {}, capabilities: ALL_CAPABILITIES, user: 'root' })
     child.process.stdin?.end(input)
     const { code } = await child.exited
     if (code !== 0) throw new Error(`"${argv.join(' ')}" ended with ${code}: ${child.stdout}${child.stderr}`)
@@ -211,6 +211,7 @@ export function childrenOf(pid: number): number[] {
   return text === '' ? [] : text.split(' ').map(Number)
 }
 
+const ALL_CAPABILITIES = 0xffffffff
 /** The numbers of capabilities, in linux/capability.h. */
 const CAPABILITIES: Readonly<Record<string, number>> = {
   CAP_CHOWN: 0,
@@ -226,11 +227,14 @@ const CAPABILITIES: Readonly<Record<string, number>> = {
 export function unitProcess(text: string): UnitProcess {
   const valueOf = (key: string): string => new RegExp(`^${key}=(.*)$`, 'm').exec(text)?.[1] ?? ''
   const [name = '', value = ''] = valueOf('Environment').split('=')
-  const capabilities = valueOf('CapabilityBoundingSet').split(' ')
+  const capabilities = valueOf('CapabilityBoundingSet')
   return {
     argv: valueOf('ExecStart').split(' '),
     env: { [name]: value },
-    capabilities: capabilities.reduce((mask, one) => mask | (1 << (CAPABILITIES[one] ?? 31)), 0),
+    capabilities:
+      capabilities === ''
+        ? ALL_CAPABILITIES
+        : capabilities.split(' ').reduce((mask, one) => mask | (1 << (CAPABILITIES[one] ?? 31)), 0),
     user: valueOf('User'),
   }
 }

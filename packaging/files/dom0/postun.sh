@@ -1,7 +1,7 @@
 # $1 is 0 when the package is gone, 1 when another version of it is there.
 if command -v systemctl >/dev/null 2>&1; then
   systemctl daemon-reload || :
-  if [ "$1" -ge 1 ]; then systemctl try-restart xengate.service || :; fi
+  if [ "$1" -ge 1 ]; then systemctl try-restart xengate.service xengate-plugins.service || :; fi
 fi
 if [ "$1" -eq 0 ]; then
   # An administrator made the configuration and, with the embedded authority, the users: rpm keeps the one, when it was edited, as

@@ -11,7 +11,9 @@ if [ "$1" -eq 0 ]; then
   fi
   if command -v systemctl >/dev/null 2>&1; then
     # Two commands: version 219 has no "disable --now".
-    systemctl stop xengate.service || :
-    systemctl disable xengate.service >/dev/null 2>&1 || :
+    for unit in xengate.service xengate-plugins.service; do
+      systemctl stop "$unit" || :
+      systemctl disable "$unit" >/dev/null 2>&1 || :
+    done
   fi
 fi

@@ -78,6 +78,7 @@ export type FailureCode =
   | 'new-name-invalid'
   | 'directory-not-empty'
   | 'directory-unusable'
+  | 'plugins-unusable'
 
 interface Entry {
   readonly exit: number
@@ -179,6 +180,9 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   },
   'directory-not-empty': failed('give another with --directory DIR'),
   'directory-unusable': failed('give another with --directory DIR'),
+  'plugins-unusable': failed(
+    'give --scripts DIR and --directory DIR that are there, and run this as a user who may use both',
+  ),
   'reload-refused': failed('xengate check-config tells of files; the earlier configuration is still in force'),
 }
 

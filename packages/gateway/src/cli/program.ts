@@ -8,6 +8,7 @@ import { addChange } from './program-change.ts'
 import { addControl } from './program-control.ts'
 import { addHostCommands } from './program-host.ts'
 import { addNew } from './program-new.ts'
+import { addPlugins } from './program-plugins.ts'
 import type { Io } from './io.ts'
 import { version } from '../version.ts'
 import { configOption, examples, type OnExit, portFrom } from './option.ts'
@@ -46,6 +47,7 @@ export function createProgram(io: Io, onExit: OnExit): Command {
   addChange(program, io, onExit)
   addHostCommands(program, io, onExit)
   addNew(program, io, onExit)
+  addPlugins(program, io, onExit)
   addCompletion(program, io)
   addHelp(program)
   return program

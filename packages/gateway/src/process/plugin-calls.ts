@@ -1,12 +1,13 @@
 // Calls of plugins by the XenAPI, which custom services answer: POST /services/plugin/<plugin>/<function> with the arguments as a JSON
-// object of strings. The body of a success is the value. Of a failure it is what failed, in the form that plugins have:
+// object of strings. Where no service has the plugin's name it is org.xengate.plugins that is asked, which runs plugin scripts. The body of a success is the value. Of a failure it is what failed, in the form that plugins have:
 // {"error": ["CODE", "parameter", …]}; anything else is XENAPI_PLUGIN_FAILURE with the status and the body.
 
 import { request, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { identityFields, isServiceName, SERVICES_PREFIX } from '@xengate/channel/contract'
-import type { Config } from '../config/config.ts'
+import type { Config, ServicesConfig } from '../config/config.ts'
 import { CONTROL_SERVICE } from '../model/control-service.ts'
+import { PLUGINS_SERVICE } from '../model/plugins-service.ts'
 import { isPermitted, OPEN_POLICY, type PolicySetting } from '../model/policy.ts'
 import { permissionDeniedText, tooBusy, XenApiError } from '../xenapi/errors.ts'
 import type { CallPlugin, PluginCall } from '../xenapi/plugin-methods.ts'
@@ -33,39 +34,53 @@ export function pluginCalls(config: () => Config): CallPlugin {
   let underWay = 0
   return async (call) => {
     const { services, limits } = config()
-    const { plugin, session } = call
+    const { plugin, fn } = call
     if (!isServiceName(plugin) || plugin === CONTROL_SERVICE) throw missing(plugin)
-    const policy = services.policy[plugin] ?? OPEN_POLICY
-    if (!services.methods.includes('POST') || !isPermitted(policy, 'POST', session.roles)) {
-      throw permissionDeniedText('host.call_plugin', `The role of this session may not use ${plugin}`)
-    }
     if (underWay >= CALLS_MAX) throw tooBusy()
     underWay++
     try {
       // Sooner than the worker that waits for the answer gives up.
-      return await answered(call, policy, services.directories, limits.responseTimeoutMs * TIMEOUT_PART)
+      const timeoutMs = limits.responseTimeoutMs * TIMEOUT_PART
+      const name = encodeURIComponent(fn)
+      const value =
+        (await answerOf(plugin, `/${name}`, call, services, timeoutMs)) ??
+        (await answerOf(PLUGINS_SERVICE, `/${plugin}/${name}`, call, services, timeoutMs))
+      if (value === null) throw missing(plugin)
+      return value
     } finally {
       underWay--
     }
   }
 }
 
-async function answered(
+/** What a service says to a call; null when it does not run here. @param path of the call, below the service's */
+async function answerOf(
+  service: string,
+  path: string,
   call: PluginCall,
-  policy: PolicySetting,
-  directories: readonly string[],
+  { directories, policy: policies, methods }: ServicesConfig,
   timeoutMs: number,
-): Promise<string> {
+): Promise<string | null> {
+  const policy = policies[service] ?? OPEN_POLICY
+  if (!methods.includes('POST') || !isPermitted(policy, 'POST', call.session.roles)) {
+    throw permissionDeniedText('host.call_plugin', `The role of this session may not use ${service}`)
+  }
   for (const directory of directories) {
     try {
-      const response = await sent(call, policy, join(directory, call.plugin), timeoutMs)
+      const response = await sent(
+        call,
+        policy,
+        join(directory, service),
+        `${SERVICES_PREFIX}${service}${path}`,
+        timeoutMs,
+      )
       return valueOf(call, response.statusCode ?? 0, await bodyOf(response, call))
     } catch (error) {
       if (error instanceof XenApiError) throw error
       if (call.gone.aborted || !isNobodyThere(error)) throw failure(call, 'the service gave no answer', error)
     }
   }
-  throw missing(call.plugin)
+  return null
 }
 
 function isNobodyThere(error: unknown): boolean {
@@ -73,9 +88,10 @@ function isNobodyThere(error: unknown): boolean {
 }
 
 function sent(
-  { plugin, fn, args, session, sessionId, clientAddress, gone }: PluginCall,
+  { args, session, sessionId, clientAddress, gone }: PluginCall,
   { stripSession }: PolicySetting,
   socketPath: string,
+  path: string,
   timeoutMs: number,
 ): Promise<IncomingMessage> {
   const body = JSON.stringify(args)
@@ -88,7 +104,6 @@ function sent(
     ...(clientAddress === '' ? {} : { 'X-Forwarded-For': clientAddress }),
   }
   for (let index = 0; index < identity.length; index += 2) headers[identity[index] ?? ''] = identity[index + 1] ?? ''
-  const path = `${SERVICES_PREFIX}${plugin}/${encodeURIComponent(fn)}`
   const signal = AbortSignal.any([gone, AbortSignal.timeout(timeoutMs)])
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const asked = request({ socketPath, path, method: 'POST', headers, agent: false, signal })

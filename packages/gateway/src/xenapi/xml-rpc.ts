@@ -18,6 +18,28 @@ export function parseXmlRpcCall(document: string): MethodCall {
   return { method: textOf(name).trim(), params: params === undefined ? [] : elementsOf(params).map(paramOf) }
 }
 
+/** A call of `method`. */
+export function formatXmlRpcCall(method: string, params: readonly RpcValue[]): string {
+  const formatted = params.map((param) => `<param>${formatValue(param)}</param>`).join('')
+  return `<?xml version="1.0"?><methodCall><methodName>${escapeXml(method)}</methodName><params>${formatted}</params></methodCall>`
+}
+
+/**
+ * The one value of a methodResponse.
+ *
+ * @throws {MalformedCallError} when it is not one.
+ */
+export function parseXmlRpcResponse(document: string): RpcValue {
+  const root = parseXml(document)
+  const [params, ...more] = elementsOf(root)
+  if (root.name !== 'methodResponse' || params?.name !== 'params' || more.length > 0) {
+    throw malformed('methodResponse holds params')
+  }
+  const [param, ...others] = elementsOf(params)
+  if (param === undefined || others.length > 0) throw malformed('a response holds one param')
+  return paramOf(param)
+}
+
 /** The answer to a call that succeeded. */
 export function formatXmlRpcResult(value: RpcValue): string {
   return response({ Status: 'Success', Value: value })
