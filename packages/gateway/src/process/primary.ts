@@ -6,7 +6,7 @@
 
 import { availableParallelism } from 'node:os'
 import type { Config } from '../config/config.ts'
-import type { Sample } from '../dom0/data-sources.ts'
+import type { DataSources, Sample } from '../dom0/data-sources.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
@@ -26,7 +26,7 @@ import { takeSignals } from './signals.ts'
 import { sockets } from './sockets.ts'
 import type { Statistics } from './statistics.ts'
 import { statusOf, workersMemoryBytes } from './status.ts'
-import { startSuccessor, tellGiven, tellLastCounts, tellMain, tellServing } from './upgrade.ts'
+import { askAll, startSuccessor, tellGiven, tellLastCounts, tellMain, tellServing } from './upgrade.ts'
 import { Watching } from './watching.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
@@ -85,6 +85,7 @@ class Primary implements GroupListener {
   readonly #manager = ServiceManager.fromEnvironment(process.env)
   readonly #reloader: Reloader
   readonly #drain: Drain
+  #dataSources: DataSources | null = null
   /** What the log was told of last that is more than descriptors allow. */
   #wantedTooMany = 0
   #isStopping = false
@@ -101,6 +102,7 @@ class Primary implements GroupListener {
     this.#statistics = parts.statistics
     this.#drain = new Drain({
       groups: parts.groups,
+      ask: (question) => askAll(parts, question),
       backends: parts.backends,
       config: () => this.#config,
       earlierPids: () => this.#earlierPids,
@@ -184,13 +186,15 @@ class Primary implements GroupListener {
   }
 
   async #openDataSources(directory: string, closers: AsyncDisposableStack): Promise<void> {
-    const { DataSources } = await import('../dom0/data-sources.ts')
-    const sample = (): Sample => ({
-      counts: this.#statistics.counts.all,
-      memoryBytes: privateBytes() + workersMemoryBytes(this.#parts.groups.pids),
-    })
-    const sources = new DataSources(directory, sample, this.#log)
-    closers.defer(() => sources.close(sockets.areHandedOver))
+    const { DataSources: Loaded } = await import('../dom0/data-sources.ts')
+    const sample = async (): Promise<Sample> => {
+      await this.#statistics.refresh()
+      const memoryBytes = privateBytes() + workersMemoryBytes(this.#parts.groups.pids)
+      return { counts: this.#statistics.counts.all, memoryBytes }
+    }
+    const sources = new Loaded(directory, sample, this.#log)
+    this.#dataSources = sources
+    closers.defer(() => sources.close())
     sources.start()
   }
 
@@ -198,8 +202,9 @@ class Primary implements GroupListener {
     return [...this.#parts.links].map(({ pid }) => pid)
   }
 
-  #status(): Readonly<Record<string, unknown>> {
+  async #status(): Promise<Readonly<Record<string, unknown>>> {
     const { backends, groups } = this.#parts
+    await this.#statistics.refresh()
     const { authority, registry } = backends.heard
     return statusOf({
       config: this.#config,
@@ -406,11 +411,13 @@ class Primary implements GroupListener {
 
   /** Lets what is under way finish, while another process has what comes, and stops everything. Returns the exit code. */
   async #retire(closers: AsyncDisposableStack, takes: Takes): Promise<number> {
-    const { backends, groups, listeners, returns, stopping, xenapi } = this.#parts
+    const { backends, groups, listeners, predecessor, returns, stopping, xenapi } = this.#parts
     this.#isStopping = true
     this.#parts.heard.given = (count) => tellGiven(this.#parts, count)
     sockets.handedOver()
     backends.handOver()
+    // The later one writes them now.
+    this.#dataSources?.close(true)
     stopping.abort()
     listeners.close()
     returns.close()
@@ -418,6 +425,8 @@ class Primary implements GroupListener {
       groups.drain(false, takes),
       this.#watching.retire(),
       xenapi === null ? null : retireServer(xenapi.server),
+      // What is told between that one and the later ones goes by this process.
+      predecessor?.gone(),
     ])
     tellLastCounts(this.#parts)
     return this.#close(closers)
