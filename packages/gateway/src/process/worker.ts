@@ -470,8 +470,8 @@ class Worker {
   }
 
   /** Gives a connection to newer workers. @returns whether there was room for it */
-  #give({ fd, listener, told, underWay }: GivenConnection): boolean {
-    const words: GivenWords = { listener, told, moved: underWay?.moved ?? null }
+  #give({ fd, listener, told, named, underWay }: GivenConnection): boolean {
+    const words: GivenWords = { listener, told, named, moved: underWay?.moved ?? null }
     const { giveFd } = this.#passage
     if (passConnection(giveFd, fd, JSON.stringify(words), underWay?.serviceFd ?? -1) !== null) return false
     if (this.#givenCount === 0) setImmediate(() => this.#tellGiven())
@@ -489,10 +489,11 @@ class Worker {
     for (let left = count; left > 0; left--) {
       const taken = takeConnection(this.#passage.takeFd)
       if (taken === null) break
-      const { listener, told, moved = null } = JSON.parse(taken.words) as GivenWords
+      const { listener, told, named = null, moved = null } = JSON.parse(taken.words) as GivenWords
       const { fd, otherFd: serviceFd } = taken
       const isWhole = (moved === null) === (serviceFd === -1)
-      if (isWhole) this.#gateway.adopt({ fd, listener, told, underWay: moved === null ? null : { serviceFd, moved } })
+      if (isWhole)
+        this.#gateway.adopt({ fd, listener, told, named, underWay: moved === null ? null : { serviceFd, moved } })
       else dropTaken(taken)
     }
   }
@@ -520,9 +521,10 @@ function dropTaken({ fd, otherFd }: PassedConnection): void {
   for (const one of [fd, otherFd]) if (one !== -1) closeDescriptor(one)
 }
 
-/** What is said of a connection that is given. */
+/** What is said of a connection that is given; what a giver of an earlier version does not say is absent. */
 interface GivenWords extends Pick<GivenConnection, 'listener' | 'told'> {
-  /** What is under way on it; absent where the giver is of a version that gives no such ones. */
+  readonly named?: GivenConnection['named']
+  /** What is under way on it. */
   readonly moved?: Moved | null
 }
 
