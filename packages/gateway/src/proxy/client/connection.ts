@@ -301,7 +301,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   become(exchange: Exchange): void {
     this.#enter(STATE.EXCHANGE)
     this.#exchange = exchange
-    if (exchange.isTunnel) this.countAs(CLIENT.TUNNEL)
+    this.countAs(exchange.countedAs)
     exchange.start()
     if (!this.#isConsuming) this.#advance()
   }
