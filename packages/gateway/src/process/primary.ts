@@ -23,7 +23,7 @@ import { Reloader, type ReloadOutcome } from './reloader.ts'
 import { ServiceManager } from './service-manager.ts'
 import { retireServer } from './servers.ts'
 import { takeSignals } from './signals.ts'
-import { sockets } from './sockets.ts'
+import { PASSAGE_GIVE, PASSAGE_TAKE, sockets } from './sockets.ts'
 import type { Statistics } from './statistics.ts'
 import { statusOf, workersMemoryBytes } from './status.ts'
 import { askAll, startSuccessor, tellGiven, tellLastCounts, tellMain, tellServing } from './upgrade.ts'
@@ -136,7 +136,7 @@ class Primary implements GroupListener {
       done: (outcome) => this.#reloaded(outcome),
     })
     parts.heard.given = (count) => this.#reloader.group.take(count)
-    parts.heard.main = () => this.#manager.keep(parts.listeners.own)
+    parts.heard.main = () => this.#keepSockets()
   }
 
   get #config(): Config {
@@ -168,13 +168,19 @@ class Primary implements GroupListener {
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
     sockets.closeUnused()
-    if (predecessor === null) this.#manager.keep(this.#parts.listeners.own)
+    if (predecessor === null) this.#keepSockets()
     else tellServing(predecessor, config)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
       else if (signal === 'SIGUSR2') void this.#upgrade()
       else this.#log.info({ event: 'signal-ignored', signal })
     })
+  }
+
+  /** Should this process die, connections go on: those that come, and those on which nothing is asked. */
+  #keepSockets(): void {
+    const { listeners, passage } = this.#parts
+    this.#manager.keep(new Map([...listeners.own, [PASSAGE_GIVE, passage.giveFd], [PASSAGE_TAKE, passage.takeFd]]))
   }
 
   get isWatched(): boolean {
@@ -255,6 +261,7 @@ class Primary implements GroupListener {
         xenapiPath: xenapi === null ? null : xenapiPathIn(config),
         returns,
         passage,
+        isPassageKept: this.#manager.keeps,
       },
       sessions: broker,
       places: () => backends.places,
@@ -364,7 +371,7 @@ class Primary implements GroupListener {
     const outcome = await this.#reloader.reload()
     if (!this.#isStopping) {
       this.#manager.ready(this.urls)
-      this.#manager.keep(this.#parts.listeners.own)
+      this.#keepSockets()
     }
     return outcome
   }

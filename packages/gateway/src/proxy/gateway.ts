@@ -268,8 +268,8 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
     }
     const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
     const known = this.#reception.listener(listener)
-    // The listener is gone, and with it the rules by which its clients are believed.
-    if (known === undefined) wire.destroy()
+    // The listener is gone, or has TLS by now, and with it the rules by which its clients are believed.
+    if (known === undefined || known.traits.tls !== null) wire.destroy()
     else this.serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted, named)
   }
 
@@ -345,6 +345,13 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
   /** Before the client can ask again, as a rule: the answer goes out at the end of the turn. */
   idled(connection: ClientConnection): void {
     setImmediate(() => connection.giveAway(this.#giving.give))
+  }
+
+  /** Gives away what nothing is asked on, by any listener; the process ends after that. */
+  giveIdle(give: Giving['give']): void {
+    const listeners = new Set([...this.#connections].map(({ listenerName }) => listenerName))
+    this.#giving = { listeners, give, takesUnderWay: false }
+    for (const connection of this.#connections) connection.giveAway(give)
   }
 
   /** Gives away what it can now; the rest later, since the other side takes so many at a time. */
