@@ -1,21 +1,29 @@
-// The service manager keeps the listening sockets: when the primary is killed nobody is refused, and the next one answers who waits.
+// The service manager keeps the listening sockets: when the primary is killed nobody is refused, and the next one answers who waits, and who
+// was connected.
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type Daemon, type DaemonSettings, Place } from './harness/daemon.ts'
-import { until } from './harness/deadline.ts'
+import { until, within } from './harness/deadline.ts'
 import { RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
-import { serveHttp } from './harness/services.ts'
+import { serveHttp, startChannelServices } from './harness/services.ts'
 import { freePort } from './harness/tls.ts'
+import { openWebSocket } from './harness/web-socket.ts'
 
 const NAME = 'com.example.work'
+const HELD = 'com.example.held'
+const CHANNEL = 'com.example.passed'
+const SOCKET = 'com.example.socket'
+/** More than one pair of sockets has room for, of each of two workers. */
+const KEPT = 700
 const SYSTEMD = join(import.meta.dirname, 'harness/systemd.py')
 
-function asked(session: string): string {
-  return `GET /services/plugin/${NAME} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n\r\n`
+function asked(session: string, service = NAME): string {
+  return `GET /services/plugin/${service} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n\r\n`
 }
 
 interface Started {
@@ -42,7 +50,9 @@ async function start(scope: Scope, transport: string): Promise<Started> {
 
 /** Waits until the manager keeps what has these names. */
 async function keeps({ child }: Daemon, names: readonly string[]): Promise<void> {
-  const wanted = `kept [${names.map((name) => `'${name}'`).join(', ')}]`
+  const passage = names.length === 0 ? [] : ['xengate=passage give', 'xengate=passage take']
+  const all = [...names, ...passage].toSorted()
+  const wanted = `kept [${all.map((name) => `'${name}'`).join(', ')}]`
   await until(() => child.stdout.split('\n').findLast((line) => line.startsWith('kept ')) === wanted, wanted)
 }
 
@@ -83,6 +93,52 @@ for (const transport of ['net', 'ring'])
         })
         for (const client of clients) assert.equal((await client.response()).text, 'done')
       }
+    })
+
+    test('has kept connections go on when the primary is killed, with what is asked on them meanwhile', async (t) => {
+      const scope = scopeOf(t)
+      const { daemon, session, urls } = await start(scope, transport)
+      const ids = async (): Promise<readonly string[]> => {
+        const { connections } = (await daemon.place.ask('/control/connections')) as { connections: { id: string }[] }
+        return connections.map(({ id }) => id).toSorted()
+      }
+      const clients = await Promise.all(
+        Array.from({ length: KEPT }, (_, index) => RawClient.connect(urls[index % urls.length] ?? '')),
+      )
+      for (const client of clients) {
+        scope.defer(() => client.destroy())
+        assert.equal((await client.exchange(asked(session))).text, 'done')
+      }
+      const before = await ids()
+      assert.equal(before.length, KEPT)
+      for (let round = 0; round < 2; round++) {
+        const some = clients.slice(0, 10)
+        await crash(daemon, async () => {
+          for (const client of some) await client.send(asked(session))
+        })
+        for (const client of some) assert.equal((await client.response()).text, 'done')
+        assert.deepEqual(await ids(), before)
+      }
+      for (const client of clients) assert.equal((await client.exchange(asked(session))).text, 'done')
+    })
+
+    test('has channels, WebSockets and requests under way end when the primary is killed', async (t) => {
+      const scope = scopeOf(t)
+      const { daemon, session, urls } = await start(scope, transport)
+      await startChannelServices(scope, daemon.place.plugin, CHANNEL)
+      await serveHttp(scope, daemon.place.socket(HELD), (_, response) => void response.write('begun'))
+      const begin = async (service: string, begun: string): Promise<RawClient> => {
+        const client = await RawClient.connect(urls[0] ?? '')
+        scope.defer(() => client.destroy())
+        await client.send(asked(session, service))
+        await client.until(begun)
+        return client
+      }
+      const [channel, held] = [await begin(CHANNEL, '\r\n\r\n'), await begin(HELD, 'begun')]
+      const closed = once(await openWebSocket(scope, daemon, SOCKET, session), 'close')
+      await crash(daemon, async () => {
+        await Promise.all([channel.end(), held.end(), within(closed, 'the end of the WebSocket')])
+      })
     })
 
     test('keeps what a reload adds, and not what it removes, nor anything after a stop', async (t) => {

@@ -80,12 +80,16 @@ async function openStream(scope: Scope, daemon: Daemon, session: string): Promis
 }
 
 interface Shown {
+  readonly id: string
+  readonly since: string
   readonly state: string
   readonly request: {
     readonly channel: string | null
     readonly service: string
     readonly user: string
     readonly since: string
+    readonly bytesIn: number
+    readonly bytesOut: number
   }
 }
 
@@ -202,14 +206,24 @@ for (const transport of ['net', 'ring'])
           await useChannel(channel, session)
           await useWebSocket(webSocket)
         }
-        const after = await connections(daemon)
+        const isMore = ({ request }: Shown, index: number): boolean => {
+          const { bytesIn = 0, bytesOut = 0 } = before[index]?.request ?? {}
+          return request.bytesIn > bytesIn && request.bytesOut > bytesOut
+        }
+        // A service tells now and then what it has counted.
+        const after = await until(async () => {
+          const all = await connections(daemon)
+          return all.length > 0 && all.every(isMore) && all
+        }, 'counts that go on')
         assert.deepEqual(
-          after.map(({ state, request: { channel: id, service, user } }) => [state, id, service, user]),
-          before.map(({ state, request: { channel: id, service, user } }) => [state, id, service, user]),
+          after.map(({ id, state, request: { channel: name, service, user } }) => [id, state, name, service, user]),
+          before.map(({ id, state, request: { channel: name, service, user } }) => [id, state, name, service, user]),
         )
-        for (const [index, { request }] of after.entries()) {
-          const sinceMs = Date.parse(before[index]?.request.since ?? '')
-          assert.ok(Math.abs(Date.parse(request.since) - sinceMs) < 100, 'it is as old as it was')
+        for (const [index, { since, request }] of after.entries()) {
+          const was = before[index]
+          assert.ok(was !== undefined)
+          assert.ok(Math.abs(Date.parse(since) - Date.parse(was.since)) < 100, 'it is as old as it was')
+          assert.ok(Math.abs(Date.parse(request.since) - Date.parse(was.request.since)) < 100, 'what is under way, too')
         }
         const scrape = await Scrape.of(metrics)
         assert.equal(scrape.sum('xengate_channels', { service: ONE }), 1)

@@ -154,6 +154,97 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.doesNotMatch((await daemon.place.command(['status'])).stdout, /^finishing/m)
   })
 
+  test('goes on to tell of what earlier processes finish, and to end it, with numbers that neither fall nor double', async (t) => {
+    const scope = scopeOf(t)
+    const metrics = `unix:${join(await scope.directory(), 'metrics.sock')}`
+    const { daemon, session } = await start(scope, { tables: `[control]\nmetrics = "${metrics}"\n` })
+    const { place } = daemon
+    const held = new Map<string, () => void>()
+    await serveHttp(scope, place.socket(OTHER), ({ url = '' }, response) => {
+      response.write('begun ')
+      held.set(url.slice(url.lastIndexOf('/') + 1), () => void response.end('and done'))
+    })
+    const begin = async (name: string): Promise<RawClient> => {
+      const client = await RawClient.connect(daemon.url)
+      scope.defer(() => client.destroy())
+      await client.send(
+        `GET /services/plugin/${OTHER}/${name} HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n\r\n`,
+      )
+      await client.until('begun ')
+      return client
+    }
+    interface Told {
+      readonly connections: readonly { readonly id: string; readonly request: { readonly path: string } | null }[]
+    }
+    /** By the ends of their paths, the connections with a request. */
+    const told = async (): Promise<ReadonlyMap<string, string>> => {
+      const { connections } = (await place.ask('/control/connections')) as Told
+      return new Map(
+        connections.flatMap(({ id, request }) =>
+          request === null ? [] : [[request.path.split('/').at(-1) ?? '', id]],
+        ),
+      )
+    }
+    /** Requests that are under way, and those that are over, as each says that counts them. */
+    const counted = async (): Promise<readonly (readonly [now: number, over: number])[]> => {
+      const scrape = await Scrape.of(metrics)
+      const status = (await place.ask('/status')) as { connections: { active: number }; requests: number }
+      const services = (await place.ask('/services')) as { name: string; inFlight: number; requests: number }[]
+      const service = services.find(({ name }) => name === OTHER)
+      assert.equal(scrape.sum('xengate_connections', { state: 'active' }), status.connections.active)
+      assert.equal(scrape.sum('xengate_requests_total'), status.requests)
+      return [
+        [
+          scrape.sum('xengate_requests_in_flight', { service: OTHER }),
+          scrape.sum('xengate_requests_total', { service: OTHER }),
+        ],
+        [status.connections.active, service?.requests ?? -1],
+        [service?.inFlight ?? -1, service?.requests ?? -1],
+      ]
+    }
+    const count = (now: number, over: number): Promise<unknown> =>
+      until(async () => (await counted()).every((one) => one[0] === now && one[1] === over), `${now} now, ${over} over`)
+
+    const pids = [daemon.child.pid]
+    const clients: RawClient[] = []
+    for (const name of ['first', 'second', 'third']) {
+      clients.push(await begin(name))
+      if (name !== 'third') pids.push(await upgrade(daemon))
+      await count(clients.length, 0)
+    }
+    const [first, second, third] = clients
+    assert.deepEqual([...(await told()).keys()].toSorted(), ['first', 'second', 'third'])
+    // The one in the middle has nothing to finish any more, and what the first one tells goes by it.
+    held.get('second')?.()
+    await second?.until('and done')
+    await count(2, 1)
+    const { code, stderr } = await place.command(['connection', 'end', (await told()).get('first') ?? ''])
+    assert.equal(code, 0, stderr)
+    assert.doesNotMatch((await first?.end())?.toString() ?? '', /done/)
+    await count(1, 2)
+    await until(() => pids.slice(0, 2).every((pid) => !isAlive(pid)), 'the end of the earlier processes')
+    await count(1, 2)
+    held.get('third')?.()
+    await third?.until('and done')
+    await count(0, 3)
+    const scrape = await Scrape.of(metrics)
+    assert.equal(scrape.sum('xengate_config_last_reload_successful'), 1)
+    assert.ok(Math.abs(scrape.sum('xengate_config_last_reload_success_timestamp_seconds') - Date.now() / 1000) < 60)
+  })
+
+  test('ends with its session what the first of three processes finishes', async (t) => {
+    const { daemon, session, held } = await start(scopeOf(t))
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    await client.until('begun ')
+    for (let round = 0; round < 2; round++) await upgrade(daemon)
+    const { stdout } = await daemon.place.command(['sessions', '--minimal'])
+    assert.equal((await daemon.place.command(['session', 'end', stdout.trim()])).code, 0)
+    assert.doesNotMatch((await client.end()).toString(), /done/)
+    await until(() => !isAlive(daemon.child.pid), 'the end of the first')
+  })
+
   test('by SIGUSR2 does the same, again and again', async (t) => {
     const { daemon, session } = await start(scopeOf(t))
     for (let round = 0; round < 2; round++) {

@@ -97,15 +97,16 @@ function mapSources(): Readonly<Record<string, unknown>> {
 /** See the head of this file. */
 export class DataSources {
   readonly #directory: string
-  readonly #sample: () => Sample
+  readonly #sample: () => Promise<Sample>
   readonly #log: Log
   readonly #bytes = Buffer.alloc(BYTES)
   #before: Counts | null = null
   #fd: number | null = null
   #hasFailed = false
+  #isClosed = false
   #timer: NodeJS.Timeout | undefined
 
-  constructor(directory: string, sample: () => Sample, log: Log) {
+  constructor(directory: string, sample: () => Promise<Sample>, log: Log) {
     this.#directory = directory
     this.#sample = sample
     this.#log = log
@@ -121,13 +122,14 @@ export class DataSources {
   }
 
   start(): void {
-    this.#write()
-    this.#timer = setInterval(() => this.#write(), INTERVAL_MS).unref()
+    void this.#write()
+    this.#timer = setInterval(() => void this.#write(), INTERVAL_MS).unref()
   }
 
   /** Takes the file away, by which xcp-rrdd knows that there are no more values. @param isKept whether another process writes it now */
   close(isKept = false): void {
     clearInterval(this.#timer)
+    this.#isClosed = true
     if (this.#fd === null) return
     const own = fstatSync(this.#fd).ino
     closeSync(this.#fd)
@@ -135,8 +137,10 @@ export class DataSources {
     if (!isKept && lstatSync(this.#path, { throwIfNoEntry: false })?.ino === own) unlinkSync(this.#path)
   }
 
-  #write(): void {
-    this.#encode(this.#sample())
+  async #write(): Promise<void> {
+    const sample = await this.#sample()
+    if (this.#isClosed) return
+    this.#encode(sample)
     try {
       if (this.#fd !== null && fstatSync(this.#fd).nlink === 0) this.#forget(this.#fd)
       if (this.#fd === null) this.#fd = this.#open()

@@ -33,8 +33,8 @@ const WAYS = ['relay', 'channel', 'front', 'redirect', 'refused', 'own'] as cons
 export const SERVICE_CONNECTION = { ACTIVE: 0, IDLE: 1 } as const
 
 /** A client's connection, as it is counted. */
-export const CLIENT_STATES = ['active', 'idle', 'tunnel', 'channel', 'arriving', 'ending'] as const
-export const CLIENT = { ACTIVE: 0, IDLE: 1, TUNNEL: 2, CHANNEL: 3, ARRIVING: 4, ENDING: 5 } as const
+export const CLIENT_STATES = ['active', 'idle', 'tunnel', 'channel', 'arriving', 'ending', 'waiting'] as const
+export const CLIENT = { ACTIVE: 0, IDLE: 1, TUNNEL: 2, CHANNEL: 3, ARRIVING: 4, ENDING: 5, WAITING: 6 } as const
 export type ClientState = (typeof CLIENT)[keyof typeof CLIENT]
 
 /** Parts of a request's time that are the gateway's: see docs/operations.md. */
@@ -196,7 +196,7 @@ export class ServiceCounters {
 
   /**
    * It is over, with a response of the service.
-   * @param ttfbMs to the head of the response; null when there was none
+   * @param ttfbMs from when it was let go to the service to the head of the response; null when there was none
    * @param totalMs null for what took as long as its peers wanted
    */
   ended(method: string, status: number, way: Way, ttfbMs: number | null, totalMs: number | null): void {

@@ -27,12 +27,12 @@ const CATALOGUE = {
   ],
   xengate_request_duration_seconds: [
     'histogram',
-    'From the complete head of a relayed request to the end of its response; not of tunnels',
+    'From the complete head of a relayed request to the end of its response, with its wait for its turn; not of tunnels',
     ['service'],
   ],
   xengate_time_to_first_byte_seconds: [
     'histogram',
-    "From the complete head of a relayed request to its response's head",
+    "How long services took to the heads of their responses; without the request's wait for its turn, and for its session",
     ['service'],
   ],
   xengate_gateway_duration_seconds: ['histogram', 'What the gateway itself took of a relayed request', ['phase']],

@@ -67,20 +67,23 @@ export class Sums {
     return [...sums()]
   }
 
-  /** All that does not fall, for another process to go on from. */
+  /** All that there is now, for another process to go on from. */
   get counted(): [key: string, values: number[]][] {
     this.all()
-    return [...this.#byKey]
-      .filter(([, { family }]) => family.kind !== 'gauge')
-      .map(([key, { total }]) => [key, [...total]])
+    return [...this.#byKey].map(([key, { total }]) => [key, [...total]])
   }
 
-  /** Takes what another process had counted, in place of what it said before. */
+  /** Takes what another process has counted, and its gauges, in place of what it said before. */
   inherit(counted: readonly (readonly [key: string, values: readonly number[]])[]): void {
     this.#inherited = counted.flatMap(([key, values]) => {
       const sum = this.#sumOf(key)
-      return sum?.total.length === values.length && sum.family.kind !== 'gauge' ? [{ sum, values }] : []
+      return sum?.total.length === values.length ? [{ sum, values }] : []
     })
+  }
+
+  /** The other process is gone, and its gauges with it. */
+  leaveInherited(): void {
+    this.#inherited = this.#inherited.filter(({ sum }) => sum.family.kind !== 'gauge')
   }
 
   #sumOf(key: string): Sum | undefined {

@@ -13,10 +13,10 @@ const CONTROLLED: Controlled = {
   acts: {},
   signIn: null,
   changed: () => {},
-  status: () => ({}),
+  status: async () => ({}),
   services: () => Promise.resolve([]),
   watched: {
-    status: () => ({}),
+    status: async () => ({}),
     services: () => Promise.resolve([]),
     signIn: null,
     ask: () => Promise.resolve([]),

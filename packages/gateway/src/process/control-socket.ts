@@ -24,7 +24,7 @@ export interface Controlled {
   /** Null where the gateway signs nobody in. */
   readonly signIn: Pick<SignInAuthority, 'heldUp' | 'clearHeldUp'> | null
   readonly changed: (change: AccountChange) => void
-  readonly status: () => unknown
+  readonly status: () => Promise<unknown>
   readonly services: () => Promise<unknown>
   readonly watched: Watched
   /** Acts of the daemon that take a while, by their paths. */
@@ -91,7 +91,7 @@ async function answer(controlled: Controlled, method: string, target: string, bo
   if (url === null || !target.startsWith('/')) return NOT_FOUND
   const { pathname, searchParams } = url
   if (pathname === '/changes') return answerChange(changed, method, body)
-  if (pathname === '/status') return method === 'GET' ? { status: 200, body: status() } : NOT_ALLOWED
+  if (pathname === '/status') return method === 'GET' ? { status: 200, body: await status() } : NOT_ALLOWED
   if (pathname === '/services') return method === 'GET' ? { status: 200, body: await services() } : NOT_ALLOWED
   if (Object.hasOwn(acts, pathname)) return method === 'POST' ? answerAct(acts[pathname]) : NOT_ALLOWED
   if (pathname !== '/held-up' || signIn === null) return NOT_FOUND

@@ -12,7 +12,7 @@ import type { Config } from '../config/config.ts'
 import { CONTROL_SERVICE } from '../model/control-service.ts'
 import type { ConnectionRecord, RequestRecord } from '../proxy/records.ts'
 import type { Backends } from './backends/backends.ts'
-import { SCHEMA, shownConnection } from './control/answers.ts'
+import { SCHEMA, shownConnection, type Watched } from './control/answers.ts'
 import type { ActOutcome } from './control-socket.ts'
 import type { WorkerGroups } from './worker-groups.ts'
 
@@ -22,6 +22,8 @@ const LOOK_MS = 500
 /** What a drain is made from. */
 export interface DrainOptions {
   readonly groups: WorkerGroups
+  /** Asks all workers, those of earlier processes among them. */
+  readonly ask: Watched['ask']
   readonly backends: Pick<Backends, 'setAway'>
   /** Process ids of daemons whose place this one has taken, and that still finish what they have. */
   readonly earlierPids: () => readonly number[]
@@ -82,7 +84,7 @@ export class Drain {
    * them asks again and again.
    */
   async #running(): Promise<readonly ConnectionRecord[]> {
-    const told = await this.#options.groups.ask({ kind: 'connections', id: '' })
+    const told = await this.#options.ask({ kind: 'connections', id: '' })
     return told.flat().filter(({ request }) => request !== null && !isLeftAlone(request))
   }
 }

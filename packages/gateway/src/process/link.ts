@@ -9,13 +9,16 @@
 //   ended                             ↔   ended        sessions, of which no worker of the other may admit any more
 //   confirmed                         ↔   confirmed
 //                                     ←   count
-//   counted                           →                what the earlier one has counted so far; the last time of its own accord
+//   counted                           →                what the earlier one has counted so far, and has now; the last time of its own accord
+//                                     ←   asked          a question to workers
+//   told                              →                what those of the earlier one say, and of those before it
 //
 // They are of different versions: what one does not know of the other it passes over.
 
+import type { Question, Told } from './control/questions.ts'
 import type { HeldSocket } from './sockets.ts'
 
-/** A counter's key, and its values. */
+/** A series' key, and its values. */
 export type Counted = readonly (readonly [key: string, values: readonly number[]])[]
 
 /** See the head of this file. */
@@ -37,11 +40,14 @@ export type Said =
   | { readonly type: 'confirmed'; readonly ending: number }
   | { readonly type: 'count'; readonly question: number }
   | { readonly type: 'counted'; readonly question: number; readonly counted: Counted }
+  | { readonly type: 'asked'; readonly question: number; readonly asked: Question }
+  | { readonly type: 'told'; readonly question: number; readonly told: readonly Told[keyof Told][] }
 
 /** The part used of a child process, and of this one. */
 export interface Channel {
   readonly connected: boolean
   readonly pid?: number | undefined
+  readonly channel?: { ref(): void } | null | undefined
   send?(message: Said, sent: (error: Error | null) => void): boolean
   on(name: 'message', listener: (message: Said) => void): unknown
   once(name: 'disconnect', listener: () => void): unknown
@@ -51,15 +57,16 @@ export interface Channel {
 export interface LinkListener {
   /** These sessions have ended. Resolves when no worker here admits them. */
   readonly ended: (uuids: readonly string[]) => Promise<void>
-  readonly count: () => Counted
+  readonly count: () => Promise<Counted>
+  readonly asked: (question: Question) => Promise<readonly Told[keyof Told][]>
   readonly said: (message: Said) => void
   readonly gone: () => void
 }
 
 /** Beyond it one that does not confirm the end of sessions is ended: its workers may still admit them, and go with it. */
 const CONFIRM_TIMEOUT_MS = 5000
-/** How long what it has counted is waited for. */
-const COUNT_TIMEOUT_MS = 2000
+/** How long what it has counted, or what its workers say, is waited for: a little longer than it waits for these. */
+const ANSWER_TIMEOUT_MS = 3000
 
 /** See the head of this file. */
 export class Link {
@@ -68,7 +75,8 @@ export class Link {
   readonly #listener: LinkListener
   #number = 0
   /** By number: what is to be confirmed, or answered. */
-  readonly #waiting = new Map<number, (answer: Counted | null) => void>()
+  readonly #waiting = new Map<number, (answer: unknown) => void>()
+  readonly #end = Promise.withResolvers<void>()
 
   /** @param pid of the other process */
   constructor(channel: Channel, pid: number, listener: LinkListener) {
@@ -82,6 +90,12 @@ export class Link {
   /** Of the other process. */
   get pid(): number {
     return this.#pid
+  }
+
+  /** Resolves when the other one is gone; this process lives until then. */
+  gone(): Promise<void> {
+    this.#channel.channel?.ref()
+    return this.#end.promise
   }
 
   tell(message: Said): void {
@@ -100,13 +114,20 @@ export class Link {
   /** What the other one has counted; null when it does not say. */
   async counted(): Promise<Counted | null> {
     const question = this.#number++
-    return this.#answer(question, { type: 'count', question }, COUNT_TIMEOUT_MS, () => {})
+    return this.#answer<Counted>(question, { type: 'count', question }, ANSWER_TIMEOUT_MS, () => {})
+  }
+
+  /** What workers of the other one say, and of those before it; nothing when it does not say. */
+  async ask<Kind extends keyof Told>(asked: Question<Kind>): Promise<readonly Told[Kind][]> {
+    const question = this.#number++
+    const message: Said = { type: 'asked', question, asked }
+    return (await this.#answer<readonly Told[Kind][]>(question, message, ANSWER_TIMEOUT_MS, () => {})) ?? []
   }
 
   /** Resolves with what is answered; null when the other one is gone, or silent for so long. */
-  #answer(number: number, message: Said, ms: number, silent: () => void): Promise<Counted | null> {
+  #answer<Answer>(number: number, message: Said, ms: number, silent: () => void): Promise<Answer | null> {
     if (!this.#channel.connected) return Promise.resolve(null)
-    const { promise, resolve } = Promise.withResolvers<Counted | null>()
+    const { promise, resolve } = Promise.withResolvers<Answer | null>()
     const timer = setTimeout(() => {
       silent()
       this.#waiting.get(number)?.(null)
@@ -114,7 +135,7 @@ export class Link {
     this.#waiting.set(number, (answer) => {
       clearTimeout(timer)
       this.#waiting.delete(number)
-      resolve(answer)
+      resolve(answer as Answer | null)
     })
     this.tell(message)
     return promise
@@ -129,7 +150,17 @@ export class Link {
         this.#waiting.get(message.ending)?.([])
         break
       case 'count':
-        this.tell({ type: 'counted', question: message.question, counted: this.#listener.count() })
+        void this.#listener.count().then((counted) => {
+          this.tell({ type: 'counted', question: message.question, counted })
+        })
+        break
+      case 'asked':
+        void this.#listener.asked(message.asked).then((told) => {
+          this.tell({ type: 'told', question: message.question, told })
+        })
+        break
+      case 'told':
+        this.#waiting.get(message.question)?.(message.told)
         break
       case 'counted':
         this.#waiting.get(message.question)?.(message.counted)
@@ -143,5 +174,6 @@ export class Link {
   #gone(): void {
     for (const answer of this.#waiting.values()) answer(null)
     this.#listener.gone()
+    this.#end.resolve()
   }
 }

@@ -20,6 +20,8 @@ export interface Looked {
   readonly overloads: readonly WorkerOverload[]
   /** Null where nobody can tell. */
   readonly sessions: number | null
+  /** Whether the last reload was taken, and when a configuration was last, in milliseconds since the epoch. */
+  readonly reload: { readonly isTaken: boolean; readonly takenMs: number }
 }
 
 /** See the head of this file. */
@@ -28,7 +30,7 @@ export class Looks {
   /** By process id, so that a worker keeps its name as long as it lives. */
   readonly #slots = new Map<number, number>()
 
-  seriesOf({ config, transport, workerPids, readyPids, overloads, sessions }: Looked): readonly Series[] {
+  seriesOf({ config, transport, workerPids, readyPids, overloads, sessions, reload }: Looked): readonly Series[] {
     const { authority } = config.sessions
     const named = this.#named(workerPids)
     const names = new Map(named)
@@ -37,6 +39,8 @@ export class Looks {
       seriesOf('xengate_workers', readyPids.length, 'ready'),
       seriesOf('xengate_workers', workerPids.length - readyPids.length, 'other'),
       ...(sessions === null ? [] : [seriesOf('xengate_sessions', sessions, authority)]),
+      seriesOf('xengate_config_last_reload_successful', reload.isTaken ? 1 : 0),
+      seriesOf('xengate_config_last_reload_success_timestamp_seconds', reload.takenMs / 1000),
       ...certificateSeries(config),
       ...processSeries(process.pid, 'primary', this.#bootMs),
       ...overloads.map(({ pid, overload }) =>

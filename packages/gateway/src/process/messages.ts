@@ -58,6 +58,8 @@ export type ToWorker =
       readonly returnKey: string
       /** Where workers give connections on which nothing is asked to newer ones, and where these take them. */
       readonly passage: Passage
+      /** Whether another daemon gets it when the primary dies. */
+      readonly isPassageKept: boolean
       readonly isOutOfService: boolean
       /** Where listening sockets are taken that the primary gives while the worker runs. */
       readonly socketsFd: number

@@ -27,7 +27,7 @@ import { bindListener, listenPrivately, OPEN_SOCKET_FILE, removeStaleSocket } fr
 import type { Predecessor } from './predecessor.ts'
 import { closeServer } from './servers.ts'
 import { SessionBroker } from './session-broker.ts'
-import { sockets } from './sockets.ts'
+import { PASSAGE_GIVE, PASSAGE_TAKE, sockets } from './sockets.ts'
 import { Statistics } from './statistics.ts'
 import { readTlsPair } from './tls-files.ts'
 import { type Heard, joinPredecessor } from './upgrade.ts'
@@ -36,8 +36,6 @@ import { WorkerGroups } from './worker-groups.ts'
 
 const XENAPI_SOCKET = 'xenapi.sock'
 const RETURN_SOCKET = 'gateway.sock'
-/** Names of the passage's ends among the sockets that go along in an upgrade. */
-const [GIVE, TAKE] = ['passage give', 'passage take']
 
 /** The configuration in force: it follows a reload. */
 export interface InForce {
@@ -142,13 +140,13 @@ export async function openParts(
   }
 }
 
-/** The one of the process whose place this one takes goes on. */
+/** The one of the process whose place this one takes goes on, and the one that the service manager has kept. */
 function openThePassage(): Passage {
-  const [give, take] = [sockets.take(GIVE), sockets.take(TAKE)]
+  const [give, take] = [sockets.take(PASSAGE_GIVE), sockets.take(PASSAGE_TAKE)]
   const passage = give && take ? { giveFd: give.fd, takeFd: take.fd } : openPassage()
   if (passage === null) throw new Error('cannot have a pair of sockets for connections that pass between workers')
-  sockets.hold({ key: GIVE, fd: passage.giveFd, isManagers: false })
-  sockets.hold({ key: TAKE, fd: passage.takeFd, isManagers: false })
+  sockets.hold({ key: PASSAGE_GIVE, fd: passage.giveFd, isManagers: false })
+  sockets.hold({ key: PASSAGE_TAKE, fd: passage.takeFd, isManagers: false })
   return passage
 }
 

@@ -6,7 +6,7 @@
 
 import { availableParallelism } from 'node:os'
 import type { Config } from '../config/config.ts'
-import type { Sample } from '../dom0/data-sources.ts'
+import type { DataSources, Sample } from '../dom0/data-sources.ts'
 import type { WorkerTrouble } from '../dom0/health.ts'
 import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
@@ -23,10 +23,10 @@ import { Reloader, type ReloadOutcome } from './reloader.ts'
 import { ServiceManager } from './service-manager.ts'
 import { retireServer } from './servers.ts'
 import { takeSignals } from './signals.ts'
-import { sockets } from './sockets.ts'
+import { PASSAGE_GIVE, PASSAGE_TAKE, sockets } from './sockets.ts'
 import type { Statistics } from './statistics.ts'
 import { statusOf, workersMemoryBytes } from './status.ts'
-import { startSuccessor, tellGiven, tellLastCounts, tellMain, tellServing } from './upgrade.ts'
+import { askAll, startSuccessor, tellGiven, tellLastCounts, tellMain, tellServing } from './upgrade.ts'
 import { Watching } from './watching.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
 
@@ -85,6 +85,7 @@ class Primary implements GroupListener {
   readonly #manager = ServiceManager.fromEnvironment(process.env)
   readonly #reloader: Reloader
   readonly #drain: Drain
+  #dataSources: DataSources | null = null
   /** What the log was told of last that is more than descriptors allow. */
   #wantedTooMany = 0
   #isStopping = false
@@ -101,6 +102,7 @@ class Primary implements GroupListener {
     this.#statistics = parts.statistics
     this.#drain = new Drain({
       groups: parts.groups,
+      ask: (question) => askAll(parts, question),
       backends: parts.backends,
       config: () => this.#config,
       earlierPids: () => this.#earlierPids,
@@ -134,7 +136,7 @@ class Primary implements GroupListener {
       done: (outcome) => this.#reloaded(outcome),
     })
     parts.heard.given = (count) => this.#reloader.group.take(count)
-    parts.heard.main = () => this.#manager.keep(parts.listeners.own)
+    parts.heard.main = () => this.#keepSockets()
   }
 
   get #config(): Config {
@@ -166,13 +168,19 @@ class Primary implements GroupListener {
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
     sockets.closeUnused()
-    if (predecessor === null) this.#manager.keep(this.#parts.listeners.own)
+    if (predecessor === null) this.#keepSockets()
     else tellServing(predecessor, config)
     takeSignals((signal) => {
       if (signal === 'SIGHUP') void this.#reload()
       else if (signal === 'SIGUSR2') void this.#upgrade()
       else this.#log.info({ event: 'signal-ignored', signal })
     })
+  }
+
+  /** Should this process die, connections go on: those that come, and those on which nothing is asked. */
+  #keepSockets(): void {
+    const { listeners, passage } = this.#parts
+    this.#manager.keep(new Map([...listeners.own, [PASSAGE_GIVE, passage.giveFd], [PASSAGE_TAKE, passage.takeFd]]))
   }
 
   get isWatched(): boolean {
@@ -184,13 +192,15 @@ class Primary implements GroupListener {
   }
 
   async #openDataSources(directory: string, closers: AsyncDisposableStack): Promise<void> {
-    const { DataSources } = await import('../dom0/data-sources.ts')
-    const sample = (): Sample => ({
-      counts: this.#statistics.counts.all,
-      memoryBytes: privateBytes() + workersMemoryBytes(this.#parts.groups.pids),
-    })
-    const sources = new DataSources(directory, sample, this.#log)
-    closers.defer(() => sources.close(sockets.areHandedOver))
+    const { DataSources: Loaded } = await import('../dom0/data-sources.ts')
+    const sample = async (): Promise<Sample> => {
+      await this.#statistics.refresh()
+      const memoryBytes = privateBytes() + workersMemoryBytes(this.#parts.groups.pids)
+      return { counts: this.#statistics.counts.all, memoryBytes }
+    }
+    const sources = new Loaded(directory, sample, this.#log)
+    this.#dataSources = sources
+    closers.defer(() => sources.close())
     sources.start()
   }
 
@@ -198,8 +208,9 @@ class Primary implements GroupListener {
     return [...this.#parts.links].map(({ pid }) => pid)
   }
 
-  #status(): Readonly<Record<string, unknown>> {
+  async #status(): Promise<Readonly<Record<string, unknown>>> {
     const { backends, groups } = this.#parts
+    await this.#statistics.refresh()
     const { authority, registry } = backends.heard
     return statusOf({
       config: this.#config,
@@ -250,6 +261,7 @@ class Primary implements GroupListener {
         xenapiPath: xenapi === null ? null : xenapiPathIn(config),
         returns,
         passage,
+        isPassageKept: this.#manager.keeps,
       },
       sessions: broker,
       places: () => backends.places,
@@ -359,7 +371,7 @@ class Primary implements GroupListener {
     const outcome = await this.#reloader.reload()
     if (!this.#isStopping) {
       this.#manager.ready(this.urls)
-      this.#manager.keep(this.#parts.listeners.own)
+      this.#keepSockets()
     }
     return outcome
   }
@@ -406,11 +418,13 @@ class Primary implements GroupListener {
 
   /** Lets what is under way finish, while another process has what comes, and stops everything. Returns the exit code. */
   async #retire(closers: AsyncDisposableStack, takes: Takes): Promise<number> {
-    const { backends, groups, listeners, returns, stopping, xenapi } = this.#parts
+    const { backends, groups, listeners, predecessor, returns, stopping, xenapi } = this.#parts
     this.#isStopping = true
     this.#parts.heard.given = (count) => tellGiven(this.#parts, count)
     sockets.handedOver()
     backends.handOver()
+    // The later one writes them now.
+    this.#dataSources?.close(true)
     stopping.abort()
     listeners.close()
     returns.close()
@@ -418,6 +432,8 @@ class Primary implements GroupListener {
       groups.drain(false, takes),
       this.#watching.retire(),
       xenapi === null ? null : retireServer(xenapi.server),
+      // What is told between that one and the later ones goes by this process.
+      predecessor?.gone(),
     ])
     tellLastCounts(this.#parts)
     return this.#close(closers)

@@ -5,6 +5,8 @@ import { keptName, sockets } from './sockets.ts'
 
 /** In which part of the time that the manager waits for a sign of life it gets one. */
 const WATCHDOG_PARTS = 4
+/** What the manager had no room for is said again so much later, in milliseconds. */
+const AGAIN_MS = 1000
 /** For so long the manager is asked to wait at a time while the daemon stops. */
 const EXTEND_MS = 10_000
 
@@ -17,7 +19,9 @@ export class ServiceManager {
   #hasSigns = false
   /** Names of the sockets that it keeps. */
   readonly #kept: Set<string>
-  readonly #keeps: boolean
+  #again: NodeJS.Timeout | undefined
+  /** Whether it keeps any: see `keep`. */
+  readonly keeps: boolean
 
   /**
    * @param path of the manager's socket; null when there is none
@@ -34,7 +38,7 @@ export class ServiceManager {
             ...(watchdogMs > 0 && { WATCHDOG_USEC: String(watchdogMs * 1000) }),
             ...(socketsMax > 0 && { FDSTORE: String(socketsMax) }),
           }
-    this.#keeps = socketsMax > 0
+    this.keeps = socketsMax > 0
     this.#kept = new Set(kept)
     this.#sender = path === null ? null : new DatagramSender(path)
     this.#watchdogMs = watchdogMs
@@ -49,23 +53,20 @@ export class ServiceManager {
   }
 
   /**
-   * Has the manager keep these listening sockets, and no others, and give them to the daemon that it starts when this one has died: meanwhile
-   * connections wait. They have to listen already: what does not is taken for over.
+   * Has the manager keep these sockets, and no others, and give them to the daemon that it starts when this one has died: meanwhile connections
+   * wait. Where they are to listen they do already: what does not is taken for over.
    * @param own descriptors by key
    */
   keep(own: ReadonlyMap<string, number>): void {
-    if (!this.#keeps) return
+    if (!this.keeps) return
+    clearTimeout(this.#again)
     const wanted = new Map([...own].map(([key, fd]) => [keptName(key), fd]))
-    for (const name of this.#kept) {
-      if (wanted.has(name)) continue
-      this.#say(`FDSTOREREMOVE=1\nFDNAME=${name}`)
-      this.#kept.delete(name)
-    }
-    for (const [name, fd] of wanted) {
-      if (this.#kept.has(name)) continue
-      this.#sender?.sendWith(Buffer.from(`FDSTORE=1\nFDPOLL=0\nFDNAME=${name}`), fd)
-      this.#kept.add(name)
-    }
+    const removed = [...this.#kept].filter((name) => !wanted.has(name))
+    const added = [...wanted].filter(([name]) => !this.#kept.has(name))
+    for (const name of removed) if (this.#say(`FDSTOREREMOVE=1\nFDNAME=${name}`)) this.#kept.delete(name)
+    for (const [name, fd] of added) if (this.#say(`FDSTORE=1\nFDPOLL=0\nFDNAME=${name}`, fd)) this.#kept.add(name)
+    const isSaid = this.#kept.size === wanted.size && added.every(([name]) => this.#kept.has(name))
+    if (!isSaid) this.#again = setTimeout(() => this.keep(own), AGAIN_MS).unref()
   }
 
   /** The daemon serves, or serves again. From the first time on it gives signs of life. */
@@ -89,13 +90,14 @@ export class ServiceManager {
   /** The daemon stops, and asks again and again for more time while something is under way; signs of life go on as before. */
   stopping(): void {
     this.#say('STOPPING=1\nSTATUS=finishing what is under way')
-    const extend = (): void => this.#say(`EXTEND_TIMEOUT_USEC=${EXTEND_MS * 1000}`)
+    const extend = (): unknown => this.#say(`EXTEND_TIMEOUT_USEC=${EXTEND_MS * 1000}`)
     extend()
     setInterval(extend, EXTEND_MS / 2).unref()
   }
 
-  /** What cannot be said is not said: the manager will see. */
-  #say(text: string): void {
-    this.#sender?.send(Buffer.from(text))
+  /** @param fd a descriptor that goes with it; absent when none does. @returns whether it could be said: what could not the manager will see */
+  #say(text: string, fd?: number): boolean {
+    const bytes = Buffer.from(text)
+    return (fd === undefined ? this.#sender?.send(bytes) : this.#sender?.sendWith(bytes, fd)) === null
   }
 }

@@ -14,6 +14,10 @@ export interface HeldSocket {
   readonly isManagers: boolean
 }
 
+/** Keys of the passage's ends (`@xengate/channel`), which are bound nowhere. */
+export const PASSAGE_GIVE = 'passage give'
+export const PASSAGE_TAKE = 'passage take'
+
 /** The first descriptor that a service manager gives (sd_listen_fds(3)). */
 const FIRST_MANAGERS_FD = 3
 
@@ -74,8 +78,9 @@ class Sockets {
     const names = list.split(':')
     this.#kept = names.filter((name) => name.startsWith(KEPT))
     for (let fd = FIRST_MANAGERS_FD; fd < FIRST_MANAGERS_FD + Number(count ?? 0); fd++) {
-      const key = boundKey(fd)
-      const isManagers = names[fd - FIRST_MANAGERS_FD]?.startsWith(KEPT) !== true
+      const name = names[fd - FIRST_MANAGERS_FD] ?? ''
+      const key = [PASSAGE_GIVE, PASSAGE_TAKE].find((one) => keptName(one) === name) ?? boundKey(fd)
+      const isManagers = !name.startsWith(KEPT)
       // A Unix socket whose file is gone is reached by nobody.
       const isUsable = key !== undefined && (isManagers || !key.startsWith('/') || existsSync(key))
       if (isUsable) this.give([{ key, fd, isManagers }])

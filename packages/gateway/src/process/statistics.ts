@@ -46,6 +46,7 @@ export class Statistics {
   readonly own: Counters = Counters.private()
   readonly #sums = new Sums()
   readonly #looks: Look[] = []
+  #ask: () => Promise<unknown> = async () => {}
 
   constructor() {
     this.#sums.add(this.own.memory)
@@ -71,7 +72,7 @@ export class Statistics {
     }
   }
 
-  /** All that does not fall, for a process that takes this one's place. */
+  /** All that is counted, for a process that takes this one's place: see `refresh`. */
   get counted(): Counted {
     return this.#sums.counted
   }
@@ -81,6 +82,21 @@ export class Statistics {
     this.#sums.inherit(counted)
   }
 
+  /** The other process is gone: what it had is no more, and what it has counted stays. */
+  leaveInherited(): void {
+    this.#sums.leaveInherited()
+  }
+
+  /** Has another process say what it has counted, by `ask`, whenever that is wanted. */
+  inheritFrom(ask: () => Promise<unknown>): void {
+    this.#ask = ask
+  }
+
+  /** Brings up to date what another process counts: to be awaited before what is read here is shown. */
+  async refresh(): Promise<void> {
+    await this.#ask()
+  }
+
   /** Has `look` called whenever all is read for others. */
   onRead(look: Look): void {
     this.#looks.push(look)
@@ -88,7 +104,7 @@ export class Statistics {
 
   /** All series, as text for Prometheus. */
   async text(): Promise<string> {
-    const looked = await Promise.all(this.#looks.map((look) => look()))
+    const [looked] = await Promise.all([Promise.all(this.#looks.map((look) => look())), this.refresh()])
     return exposition([...this.#sums.all(), ...looked.flat()])
   }
 

@@ -67,6 +67,7 @@ export function statusOf(source: StatusSource): Readonly<Record<string, unknown>
     workers: { wanted: source.workersWanted, ready: source.readyPids.length, pids: source.workerPids },
     transport: source.transport,
     overload: shownOverload(source.overloads),
+    connections: connectionsIn(statistics.series),
     ...shown(statistics.counts.all),
     memoryBytes: { primary: privateBytes(), workers: workersMemoryBytes(source.workerPids) },
     warnings: statistics.problems.map(({ event, count, lastMs }) => ({
@@ -85,6 +86,17 @@ function shownOverload(overloads: readonly WorkerOverload[]): Readonly<Record<st
   })
   const stage = workers.reduce((most, one) => Math.max(most, one.stage), 0)
   return { stage, means: STAGE_TEXTS[stage], workers }
+}
+
+/** Clients' connections by their states. */
+function connectionsIn(series: readonly Series[]): Readonly<Record<string, number>> {
+  const states: Record<string, number> = {}
+  for (const { name, values, total } of series) {
+    const [, state] = values
+    if (name !== 'xengate_connections' || state === undefined) continue
+    states[state] = (states[state] ?? 0) + total[0]!
+  }
+  return states
 }
 
 /** What a service has now, in all workers. */

@@ -3,6 +3,7 @@
 import type { Config } from '../config/config.ts'
 import { version } from '../version.ts'
 import { takesOf } from './changes.ts'
+import type { Question, Told } from './control/questions.ts'
 import { Link, type LinkListener } from './link.ts'
 import type { Predecessor } from './predecessor.ts'
 import type { SessionBroker } from './session-broker.ts'
@@ -17,6 +18,8 @@ export interface Joined {
   readonly groups: WorkerGroups
   readonly statistics: Statistics
   readonly links: Set<Link>
+  /** To the one whose place this process takes; null: nobody's. */
+  readonly predecessor: Link | null
 }
 
 /** What is heard of workers, and of the process whose place this one takes; set by the primary. */
@@ -25,6 +28,15 @@ export interface Heard {
   given: (count: number) => void
   /** To the service manager, this process is the daemon now. */
   main: () => void
+}
+
+/** Asks the workers of this process, and of all those before it that still finish what they have. */
+export async function askAll<Kind extends keyof Told>(
+  { groups, predecessor }: Pick<Joined, 'groups' | 'predecessor'>,
+  question: Question<Kind>,
+): Promise<readonly Told[Kind][]> {
+  const [own, earlier] = await Promise.all([groups.ask(question), predecessor?.ask(question) ?? []])
+  return [...own, ...earlier]
 }
 
 /** Says to a successor what was counted last: nobody has asked. */
@@ -47,7 +59,11 @@ export async function startSuccessor(
     env,
     listener: {
       ...listenerOf(parts, () => successor.link),
-      count: () => parts.statistics.counted,
+      count: async () => {
+        await parts.statistics.refresh()
+        return parts.statistics.counted
+      },
+      asked: (question) => askAll(parts, question),
       gone: () => links.delete(successor.link),
     },
     joined: () => links.add(successor.link),
@@ -59,23 +75,25 @@ export async function startSuccessor(
  * Joins this process with the one whose place it takes.
  * @param heard told what that one says
  */
-export function joinPredecessor(parts: Joined, { channel, pid }: Predecessor, heard: Heard): Link {
+export function joinPredecessor(parts: Omit<Joined, 'predecessor'>, { channel, pid }: Predecessor, heard: Heard): Link {
   const { links, statistics } = parts
   const link: Link = new Link(channel, pid, {
     ...listenerOf(parts, () => link),
-    count: () => [],
+    // What asks is the later one.
+    count: () => Promise.resolve([]),
+    asked: () => Promise.resolve([]),
     said: (message) => {
       if (message.type === 'counted') statistics.inherit(message.counted)
       else if (message.type === 'given') heard.given(message.count)
       else if (message.type === 'main') heard.main()
     },
-    gone: () => links.delete(link),
+    gone: () => {
+      links.delete(link)
+      statistics.leaveInherited()
+    },
   })
   links.add(link)
-  statistics.onRead(async () => {
-    await link.counted()
-    return []
-  })
+  statistics.inheritFrom(() => link.counted())
   link.tell({ type: 'joined' })
   return link
 }
@@ -103,7 +121,10 @@ export function tellLastCounts({ links, statistics }: Pick<Joined, 'links' | 'st
 }
 
 /** What is told by the process at the other end of a link is told to all others: there may be three in a row. */
-function listenerOf({ broker, groups, links }: Joined, from: () => Link): Pick<LinkListener, 'ended'> {
+function listenerOf(
+  { broker, groups, links }: Omit<Joined, 'predecessor'>,
+  from: () => Link,
+): Pick<LinkListener, 'ended'> {
   return {
     ended: async (uuids) => {
       broker.note(uuids)

@@ -19,10 +19,11 @@ import { signOutAt } from './dashboard/sign-out.ts'
 import { type Parts, workerAccount, xenapiPathIn } from './parts.ts'
 import { closeServer, retireServer } from './servers.ts'
 import { busynessOf, elsewhere, servicesOf } from './status.ts'
+import { askAll } from './upgrade.ts'
 
 /** What is asked of the primary. */
 export interface WatchedPrimary {
-  readonly status: () => Readonly<Record<string, unknown>>
+  readonly status: () => Promise<Readonly<Record<string, unknown>>>
   /** Whether clients had better go elsewhere, since it stops or is out of service. */
   readonly isDraining: () => boolean
   readonly transport: () => TransportSaid | null
@@ -43,6 +44,7 @@ export class Watching {
   /** Servers that end with this process. */
   readonly #servers: Server[] = []
   #service: Server | null = null
+  #reload = { isTaken: true, takenMs: Date.now() }
 
   constructor(parts: Parts, primary: WatchedPrimary, log: Log) {
     this.#parts = parts
@@ -56,7 +58,6 @@ export class Watching {
     })
     this.metrics = new MetricsListener({ metrics: () => statistics.text(), ailment: () => this.#ailment })
     this.#lookAtProcesses()
-    this.#noteConfiguration(true)
   }
 
   #lookAtProcesses(): void {
@@ -73,6 +74,7 @@ export class Watching {
         readyPids,
         overloads,
         sessions,
+        reload: this.#reload,
       })
     })
   }
@@ -126,22 +128,16 @@ export class Watching {
   /** Counts that a reload was taken, or was not. */
   reloaded(isTaken: boolean): void {
     this.#parts.statistics.own.count('xengate_config_reloads_total', isTaken ? 'taken' : 'refused')
-    this.#noteConfiguration(isTaken)
-  }
-
-  #noteConfiguration(isTaken: boolean): void {
-    const { own } = this.#parts.statistics
-    own.set('xengate_config_last_reload_successful', isTaken ? 1 : 0)
-    if (isTaken) own.set('xengate_config_last_reload_success_timestamp_seconds', Date.now() / 1000)
+    this.#reload = { isTaken, takenMs: isTaken ? Date.now() : this.#reload.takenMs }
   }
 
   #watched(): Watched {
-    const { backends, groups, statistics } = this.#parts
+    const { backends, statistics } = this.#parts
     return {
       status: this.#primary.status,
       services: async () => [...(await this.#services()), ...elsewhere(backends.places)],
       signIn: backends.xenapi?.authority ?? null,
-      ask: (question) => groups.ask(question),
+      ask: (question) => askAll(this.#parts, question),
       metrics: () => statistics.text(),
       events: this.events,
       failed: (error) => this.#log.error({ event: 'control-failed', error }),
@@ -151,7 +147,7 @@ export class Watching {
 
   async #services(): Promise<readonly unknown[]> {
     const { backends, statistics } = this.#parts
-    const found = await backends.localServices()
+    const [found] = await Promise.all([backends.localServices(), statistics.refresh()])
     const counts = statistics.counts.services
     return servicesOf(found, this.#config.host.expectedServices, counts, busynessOf(statistics.series))
   }

@@ -54,6 +54,8 @@ export interface WorkerSockets {
   readonly returns: { readonly fd: number; readonly path: string; readonly key: string }
   /** Where workers give connections on which nothing is asked to newer ones. */
   readonly passage: Passage
+  /** Whether another daemon gets it when this one dies. */
+  readonly isPassageKept: boolean
 }
 
 /** Who hears what becomes of the workers. */
@@ -264,7 +266,7 @@ export class WorkerGroup {
 
   #spawn(): void {
     const { sockets, log, places, account, isOutOfService } = this.#options
-    const { returns, xenapiPath, passage } = sockets
+    const { returns, xenapiPath, passage, isPassageKept } = sockets
     const own = this.#openOwn()
     if (own === null) return
     const { counters } = own
@@ -295,6 +297,7 @@ export class WorkerGroup {
       returnPath: returns.path,
       returnKey: returns.key,
       isOutOfService: isOutOfService(),
+      isPassageKept,
     })
   }
 

@@ -5,6 +5,7 @@ import { closeSync } from 'node:fs'
 import {
   closeDescriptor,
   cutConnection,
+  openPassage,
   type Passage,
   passConnection,
   type PassedConnection,
@@ -91,7 +92,10 @@ export function runWorker(self: NodeJS.Process): void {
   self.on('SIGHUP', () => {})
   self.on('SIGUSR2', (signal) => worker?.signalled(signal))
   // Without the primary no logout would be heard of: nothing may be admitted any more.
-  self.on('disconnect', () => self.exit(1))
+  self.on('disconnect', () => {
+    worker?.deserted()
+    self.exit(1)
+  })
 
   let worker: Worker | undefined
   /** What is said before there is one. */
@@ -153,21 +157,20 @@ class Worker {
   /** Whether the authority tells of endings by itself. */
   readonly #hearsEndings: boolean
   readonly #passage: Passage
+  readonly #isPassageKept: boolean
   readonly #spans: Spans | null
   /** When it was last logged that spans could not be sent, on `monotonicMs`. */
   #tracesFailedMs = Number.NEGATIVE_INFINITY
   /** Connections that were given away and not told of yet. */
   #givenCount = 0
 
-  constructor(
-    { config, countersFd, xenapiPath, returnPath, returnKey, places, passage, isOutOfService, socketsFd }: StartMessage,
-    chosen: ChosenTransport,
-    spans: Spans | null,
-    tell: (message: ToPrimary) => void,
-  ) {
+  constructor(message: StartMessage, chosen: ChosenTransport, spans: Spans | null, tell: (message: ToPrimary) => void) {
+    const { config, countersFd, xenapiPath, returnPath, returnKey, places, passage, isOutOfService, socketsFd } =
+      message
     this.#tell = tell
     this.#spans = spans
     this.#passage = passage
+    this.#isPassageKept = message.isPassageKept
     this.#socketsFd = socketsFd
     this.#greetings = new Greetings(returnKey)
     const counters = countersAt(countersFd)
@@ -470,10 +473,8 @@ class Worker {
   }
 
   /** Gives a connection to newer workers. @returns whether there was room for it */
-  #give({ fd, listener, told, underWay }: GivenConnection): boolean {
-    const words: GivenWords = { listener, told, moved: underWay?.moved ?? null }
-    const { giveFd } = this.#passage
-    if (passConnection(giveFd, fd, JSON.stringify(words), underWay?.serviceFd ?? -1) !== null) return false
+  #give(given: GivenConnection): boolean {
+    if (!pass(this.#passage.giveFd, given)) return false
     if (this.#givenCount === 0) setImmediate(() => this.#tellGiven())
     if (++this.#givenCount === GIVEN_MAX) this.#tellGiven()
     return true
@@ -484,15 +485,40 @@ class Worker {
     this.#givenCount = 0
   }
 
-  /** Takes up to `count` connections of earlier workers. */
-  #take(count: number): void {
+  /**
+   * The primary is gone. Gives connections on which nothing is asked to workers of the daemon that comes next, where that gets the passage.
+   * There is room for some hundred in it, and nobody takes any yet: so it is passages that go through it, each full of connections.
+   */
+  deserted(): void {
+    if (!this.#isPassageKept || this.#isDraining) return
+    let bundle: Passage | null = null
+    this.#gateway.giveIdle((given) => {
+      if (bundle !== null && pass(bundle.giveFd, given)) return true
+      bundle = openPassage()
+      if (bundle === null) return false
+      const words: GivenWords = { listener: '', told: null, isBundle: true }
+      const isPassed = passConnection(this.#passage.giveFd, bundle.takeFd, JSON.stringify(words)) === null
+      return isPassed && pass(bundle.giveFd, given)
+    })
+  }
+
+  /** Takes up to `count` connections of earlier workers. @param takeFd where they were given */
+  #take(count: number, takeFd: number = this.#passage.takeFd): void {
     for (let left = count; left > 0; left--) {
-      const taken = takeConnection(this.#passage.takeFd)
+      const taken = takeConnection(takeFd)
       if (taken === null) break
-      const { listener, told, moved = null } = JSON.parse(taken.words) as GivenWords
+      const { listener, told, named = null, moved = null, isBundle = false } = JSON.parse(taken.words) as GivenWords
       const { fd, otherFd: serviceFd } = taken
+      if (isBundle) {
+        this.#take(Number.POSITIVE_INFINITY, fd)
+        closeDescriptor(fd)
+        // Other workers start as well, and have their part.
+        setImmediate(() => this.#take(left - 1))
+        return
+      }
       const isWhole = (moved === null) === (serviceFd === -1)
-      if (isWhole) this.#gateway.adopt({ fd, listener, told, underWay: moved === null ? null : { serviceFd, moved } })
+      if (isWhole)
+        this.#gateway.adopt({ fd, listener, told, named, underWay: moved === null ? null : { serviceFd, moved } })
       else dropTaken(taken)
     }
   }
@@ -514,16 +540,25 @@ class Worker {
   }
 }
 
+/** @returns whether there was room for it */
+function pass(giveFd: number, { fd, listener, told, named, underWay }: GivenConnection): boolean {
+  const words: GivenWords = { listener, told, named, moved: underWay?.moved ?? null }
+  return passConnection(giveFd, fd, JSON.stringify(words), underWay?.serviceFd ?? -1) === null
+}
+
 /** Ends what did not come whole, as for lack of descriptors: what is under way on it cannot go on. */
 function dropTaken({ fd, otherFd }: PassedConnection): void {
   cutConnection(fd)
   for (const one of [fd, otherFd]) if (one !== -1) closeDescriptor(one)
 }
 
-/** What is said of a connection that is given. */
+/** What is said of a connection that is given; what a giver of an earlier version does not say is absent. */
 interface GivenWords extends Pick<GivenConnection, 'listener' | 'told'> {
-  /** What is under way on it; absent where the giver is of a version that gives no such ones. */
+  readonly named?: GivenConnection['named']
+  /** What is under way on it. */
   readonly moved?: Moved | null
+  /** Whether it is no connection, but where more were given. */
+  readonly isBundle?: boolean
 }
 
 /** What the primary reads where it is counted: nothing of it is told, and nothing is lost with this process. */

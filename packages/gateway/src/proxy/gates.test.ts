@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { duplicateDescriptor } from '@xengate/channel'
+import { HISTOGRAM_VALUES } from '../metrics/families.ts'
 import { OPEN_POLICY, Policies, type PolicySetting } from '../model/policy.ts'
 import { NO_LIMITS, type ServiceLimits } from '../model/service-limits.ts'
 import { until } from '../transport/testing/peers.ts'
@@ -110,6 +111,40 @@ async function fullSocket(t: TestContext, path: string): Promise<void> {
   t.after(() => first.destroy())
   await once(first, 'connect')
 }
+
+test(
+  'a request that waits for its turn is told as one, and its wait is no time of the service',
+  DEADLINE,
+  async (t) => {
+    const all = await fixture(t, { policies: limited({ requests: 1 }), listener: { name: 'here' } })
+    const { counters, gateway } = all
+    const { cells } = counters
+    const startedMs = performance.now()
+    const { got, first, begun } = await busy(all)
+    const second = ask(all, request('GET', '/1'))
+    await queued(all, 1)
+    const states = (): readonly string[] => gateway.connectionRecords.map(({ state }) => state)
+    const counted = (state: string): number | undefined => cells[counters.place('xengate_connections', 'here', state)]
+    assert.deepEqual(states(), ['active', 'waiting'])
+    assert.deepEqual([counted('active'), counted('waiting')], [1, 1])
+    // Longer than all else takes.
+    const elseMs = performance.now() - startedMs
+    await until(() => performance.now() - startedMs > 5 * elseMs, 'a long wait')
+    begun.connection.write(response('x'))
+    await first.message()
+    const next = await got.next()
+    assert.equal(states()[1], 'active')
+    assert.equal(counted('waiting'), 0)
+    next.connection.write(response('x'))
+    await second.message()
+    // The two were with the service one after the other.
+    const secondsOf = (...[name, ...labels]: Parameters<typeof counters.place>): number =>
+      cells[counters.place(name, ...labels) + HISTOGRAM_VALUES - 1] ?? 0
+    const serviceMs = secondsOf('xengate_time_to_first_byte_seconds', 'svc') * 1000
+    assert.ok(serviceMs > 0 && serviceMs <= performance.now() - startedMs, `${serviceMs}`)
+    assert.ok(secondsOf('xengate_gateway_duration_seconds', 'admit') > 0)
+  },
+)
 
 test('a service has as many requests at once as it may, and the next when one is over', DEADLINE, async (t) => {
   const all = await fixture(t, { policies: limited({ requests: 2 }) })

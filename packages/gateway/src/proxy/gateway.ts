@@ -19,6 +19,7 @@ import { AddressCounts } from './arrival/address-counts.ts'
 import { ArrivedPeer, type ListenerTraits, PLAIN_LISTENER } from './arrival/arrival.ts'
 import { Reception, type ReceptionContext } from './arrival/reception.ts'
 import { type ClientContext, ClientConnection, type GivenConnection } from './client/connection.ts'
+import type { Named } from './client/counted-connection.ts'
 import { type NextSweep, SweepClock } from './clock.ts'
 import { ChannelSockets } from './exchange/channel-sockets.ts'
 import { Holds } from './exchange/holds.ts'
@@ -260,28 +261,28 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
 
   /** Takes a connection of an earlier gateway. The descriptors are this one's. */
   adopt(given: GivenConnection): void {
-    const { fd, listener, told, underWay } = given
+    const { fd, listener, told, named, underWay } = given
     if (underWay !== null) {
       this.#moving.take({ ...given, underWay })
       return
     }
     const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
     const known = this.#reception.listener(listener)
-    // The listener is gone, and with it the rules by which its clients are believed.
-    if (known === undefined) wire.destroy()
-    else this.serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
+    // The listener is gone, or has TLS by now, and with it the rules by which its clients are believed.
+    if (known === undefined || known.traits.tls !== null) wire.destroy()
+    else this.serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted, named)
   }
 
   /** Goes on with what was under way in an earlier gateway. */
   #goOn(moved: MovedConnection, entry: SessionEntry | null): void {
-    const { fd, listener, told, underWay } = moved
+    const { fd, listener, told, named, underWay } = moved
     const known = this.#reception.listener(listener)
     if (known === undefined) {
       closeMoved(moved)
       return
     }
     const wire = this.#options.transport.adopt(fd, listener.startsWith(UNIX))
-    const client = this.serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted)
+    const client = this.serve(wire, new ArrivedPeer(wire, told, false, known.traits.canPass), known.counted, named)
     const exchange = this.#admission.resume(client, underWay.serviceFd, underWay.moved, entry)
     client.become(exchange)
     const { policies, methods } = this.#admission.rules
@@ -308,10 +309,10 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
     this.#options.problem(event, code)
   }
 
-  serve(wire: Wire, peer: Peer, counted: ListenerCounters): ClientConnection {
+  serve(wire: Wire, peer: Peer, counted: ListenerCounters, named: Named | null = null): ClientConnection {
     this.clock.wake()
     this.#addresses.add(peer.address, 1)
-    const connection = new ClientConnection(this, wire, peer, counted)
+    const connection = new ClientConnection(this, wire, peer, counted, named)
     this.#connections.add(connection)
     // It may have taken a while to arrive.
     if (this.#reception.listener(counted.name) === undefined) this.#leave([connection])
@@ -344,6 +345,13 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
   /** Before the client can ask again, as a rule: the answer goes out at the end of the turn. */
   idled(connection: ClientConnection): void {
     setImmediate(() => connection.giveAway(this.#giving.give))
+  }
+
+  /** Gives away what nothing is asked on, by any listener; the process ends after that. */
+  giveIdle(give: Giving['give']): void {
+    const listeners = new Set([...this.#connections].map(({ listenerName }) => listenerName))
+    this.#giving = { listeners, give, takesUnderWay: false }
+    for (const connection of this.#connections) connection.giveAway(give)
   }
 
   /** Gives away what it can now; the rest later, since the other side takes so many at a time. */

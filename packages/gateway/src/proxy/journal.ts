@@ -109,13 +109,14 @@ export class RequestJournal implements Journal {
   }
 
   #count(request: Request, outcome: Outcome, reason: ReasonName | null, nowMs: number): void {
-    const { counters, status, firstByteMs, startedMs, entry } = request
+    const { counters, status, firstByteMs, startedMs, waitedMs, entry } = request
     request.turn?.end()
     if (counters === null) return
     request.counters = null
     if (entry !== null) entry.underWay--
     const isTunnel = status === SWITCHING_PROTOCOLS
-    const ttfbMs = firstByteMs === 0 ? null : firstByteMs - startedMs
+    // What it waited for here is no time of the service.
+    const ttfbMs = firstByteMs === 0 ? null : firstByteMs - startedMs - waitedMs
     const way = counters.name === XAPI ? WAY.FRONT : WAY.RELAY
     counters.ended(request.method, status, way, ttfbMs, isTunnel ? null : nowMs - startedMs)
     counters.passed(request.bytesIn, request.bytesOut)

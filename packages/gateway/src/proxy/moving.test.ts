@@ -9,6 +9,7 @@ import { descriptorOf, duplicateDescriptor } from '@xengate/channel'
 import type { GivenConnection } from './client/connection.ts'
 import type { Moved } from './exchange/moved.ts'
 import { Moving } from './moving.ts'
+import { until } from '../transport/testing/peers.ts'
 import { test } from './testing/each-transport.ts'
 import { type Fixture, fixture, ROOT_ID } from './testing/fixture.ts'
 import { Peer } from './testing/peer.ts'
@@ -67,7 +68,13 @@ async function channel(t: TestContext, { directory }: Fixture): Promise<Ends> {
   const [client, service] = ends
   assert.ok(client !== undefined && service !== undefined)
   const underWay = { serviceFd: service.fd, moved: CHANNEL }
-  const given = { fd: client.fd, listener: 'plain', told: null, underWay }
+  const given = {
+    fd: client.fd,
+    listener: 'plain',
+    told: null,
+    named: { id: 'one', sinceMs: Date.now() - 60_000 },
+    underWay,
+  }
   return { given, client: client.peer, service: service.peer }
 }
 
@@ -132,6 +139,11 @@ test('what comes goes on, counts what the service reports, and says so at its en
   const made = await fixture(t, { listener: { name: 'plain' } })
   const { given, service } = await channel(t, made)
   made.gateway.adopt(given)
+  await until(() => made.gateway.connections === 1, 'the answer about its session')
+  const [record] = made.gateway.connectionRecords
+  const { request } = record ?? {}
+  assert.deepEqual([record?.id, request?.id, request?.bytesIn, request?.bytesOut], ['one', 'r', 2, 3])
+  assert.ok(Math.abs((record?.sinceMs ?? 0) - Date.now() + 60_000) < 10_000, 'it is as old as it was')
   service.write('{"requests":1,"bytesIn":10,"bytesOut":20}\n')
   service.end()
   const line = await made.channelLines.next()

@@ -1,7 +1,7 @@
 // What a worker tells of its connections, to who asks what goes on.
 
 /** As what a client's connection is counted, and one that is no client's yet. */
-export type ConnectionState = 'active' | 'idle' | 'tunnel' | 'channel' | 'arriving' | 'ending'
+export type ConnectionState = 'active' | 'idle' | 'tunnel' | 'channel' | 'arriving' | 'ending' | 'waiting'
 
 /** A client's connection. Times are in milliseconds since the epoch. */
 export interface ConnectionRecord {

@@ -60,6 +60,21 @@ for (const transport of transports()) {
     last.destroy()
   })
 
+  test(
+    `${on}: what waits where nothing is accepted is taken, at once, before that is given up`,
+    DEADLINE,
+    async (t) => {
+      const { listening, wires } = await listenTo(t, transport, { host: '127.0.0.1', port: 0 })
+      const { port } = listening
+      listening.pause()
+      const clients = Array.from({ length: 5 }, () => connect(port, '127.0.0.1'))
+      await Promise.all(clients.map((client) => once(client, 'connect')))
+      listening.finish()
+      assert.equal(wires.length, 5)
+      for (const client of clients) client.destroy()
+    },
+  )
+
   test(`${on}: a socket that two listen on is the other's while one waits`, DEADLINE, async (t) => {
     const path = `${directoryFor(t)}/b`
     const bound = bindSocket(path)

@@ -85,6 +85,7 @@ const STATUS: View = {
       ],
       ['authority', heardText(authority)],
       ['registry', heardText(registry)],
+      ['connections', connectionsText(fieldsOf(answer['connections']))],
       ['requests', countsText(answer)],
       ...overloadRows(fieldsOf(answer['overload'])),
       ['memory', `${sizeText(memory?.['primary'])}, workers ${sizeText(memory?.['workers'])}`],
@@ -228,6 +229,11 @@ function overloadRows({ workers }: Fields): readonly (readonly string[])[] {
 
 function heardText(fields: Fields | undefined): string {
   return `${textOf(fields?.['kind'])}${fields?.['isHeard'] === true ? '' : ', NOT HEARD'}`
+}
+
+function connectionsText(states: Fields): string {
+  const some = Object.entries(states).filter(([, count]) => count !== 0)
+  return some.length === 0 ? 'none' : some.map(([state, count]) => `${textOf(count)} ${state}`).join(', ')
 }
 
 function countsText({ requests, refusals, errors, latencyMs }: Fields): string {

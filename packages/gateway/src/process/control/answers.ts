@@ -34,11 +34,11 @@ const SESSIONS_MAX = 1000
 
 /** What is asked for an answer. */
 export interface Watched {
-  readonly status: () => Readonly<Record<string, unknown>>
+  readonly status: () => Promise<Readonly<Record<string, unknown>>>
   readonly services: () => Promise<readonly unknown[]>
   /** Null where the gateway signs nobody in. */
   readonly signIn: SignInAuthority | null
-  /** Asks all workers. */
+  /** Asks all workers, those of earlier processes that finish what they have among them. */
   readonly ask: <Kind extends keyof Told>(question: Question<Kind>) => Promise<readonly Told[Kind][]>
   readonly metrics: () => Promise<string>
   readonly events: EventHub
@@ -94,7 +94,7 @@ async function answer(watched: Watched, method: string, path: string, asker: Ask
 async function read(watched: Watched, what: string): Promise<ControlAnswer> {
   switch (what) {
     case 'status':
-      return found(watched.status())
+      return found(await watched.status())
     case 'services':
       return found({ services: await watched.services() })
     case 'sessions':

@@ -1,6 +1,7 @@
 // A request that waits: for what the primary says of its session, for its turn at a service, or for a connection that takes a while. Its
 // head is kept, and decided on again with what was learned.
 
+import { CLIENT, type ClientState } from '../../metrics/counters.ts'
 import type { Session } from '../../model/session.ts'
 import type { SessionTable } from '../../sessions/table.ts'
 import { type About, type Client, Exchange, type Shared } from '../exchange/ports.ts'
@@ -26,6 +27,7 @@ const UNREAD_BYTES_MAX = 65_536
 export class Pending extends Exchange {
   readonly wantsBytes = false
   override readonly holdsHead = true
+  override readonly countedAs: ClientState = CLIENT.WAITING
   override readonly unreadBytesMax: number
   readonly request: Request
   /** Whether the service would not take the client's connection. */

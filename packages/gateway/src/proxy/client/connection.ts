@@ -32,7 +32,7 @@ import { connectionLine } from '../heads/connection-line.ts'
 import { malformed, type Refusal, refusalResponse, REQUEST_SLOW } from '../heads/refusals.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
 import type { ConnectionRecord } from '../records.ts'
-import { CountedConnection } from './counted-connection.ts'
+import { CountedConnection, type Named } from './counted-connection.ts'
 import { Leftover } from './leftover.ts'
 
 const STATE = { IDLE: 0, HEAD: 1, EXCHANGE: 2, DISCARDING: 3, LINGERING: 4, CLOSED: 5 } as const
@@ -68,6 +68,8 @@ export interface GivenConnection {
   readonly listener: string
   /** Both ends, where a header told them. */
   readonly told: Ends | null
+  /** By what it is known; null where the giver, of an earlier version, does not say. */
+  readonly named: Named | null
   /** What is under way on it, with the descriptor of the connection to the service; null when nothing is. */
   readonly underWay: { readonly serviceFd: number; readonly moved: Moved } | null
 }
@@ -131,9 +133,10 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   /**
    * @param wire whose owner this is from now on
    * @param listener counters of where it came
+   * @param named as what another process has given it; null of one that is new
    */
-  constructor(context: ClientContext, wire: Wire, peer: Peer, listener: ListenerCounters) {
-    super(context.counters, listener, context.clock.nowMs)
+  constructor(context: ClientContext, wire: Wire, peer: Peer, listener: ListenerCounters, named: Named | null) {
+    super(context.counters, listener, context.clock.nowMs, named)
     this.#context = context
     this.wire = wire
     this.peer = peer
@@ -298,7 +301,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
   become(exchange: Exchange): void {
     this.#enter(STATE.EXCHANGE)
     this.#exchange = exchange
-    if (exchange.isTunnel) this.countAs(CLIENT.TUNNEL)
+    this.countAs(exchange.countedAs)
     exchange.start()
     if (!this.#isConsuming) this.#advance()
   }
@@ -371,7 +374,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
     const { wire, peer } = this
     if (this.#state !== STATE.IDLE || this.#unread !== null || this.#hasEnded || !this.#isGivable) return
     if (!this.stop()) return
-    if (!give({ fd: wire.fd, listener: this.listenerName, told: peer.told, underWay: null })) {
+    if (!give({ fd: wire.fd, listener: this.listenerName, told: peer.told, named: this.named, underWay: null })) {
       this.resume()
       return
     }
@@ -381,10 +384,10 @@ export class ClientConnection extends CountedConnection implements Client, WireL
 
   /** The same with what is under way on it, if that can go on elsewhere: a channel, or a tunnel. */
   moveAway(give: (given: GivenConnection) => boolean): void {
-    const { wire, peer } = this
+    const { wire, peer, named } = this
     if (this.#unread !== null || this.#hasEnded || !this.#isGivable) return
     const isMoved = this.#exchange?.moveAway((serviceFd, moved) => {
-      return give({ fd: wire.fd, listener: this.listenerName, told: peer.told, underWay: { serviceFd, moved } })
+      return give({ fd: wire.fd, listener: this.listenerName, told: peer.told, named, underWay: { serviceFd, moved } })
     })
     if (isMoved !== true) return
     this.#isGiven = true

@@ -1,5 +1,6 @@
 // What is counted of a client's connection, and told of it to who asks what goes on.
 
+import { randomBytes } from 'node:crypto'
 import { pathForLog } from '../../logging/access.ts'
 import {
   CLIENT,
@@ -9,15 +10,27 @@ import {
   type ListenerCounters,
 } from '../../metrics/counters.ts'
 import type { ReasonName } from '../../model/reasons.ts'
+import { clockMs, epochMs } from '../exchange/moved.ts'
 import type { About, Peer } from '../exchange/ports.ts'
 import type { ConnectionRecord, RequestRecord } from '../records.ts'
 
+/** By what a connection is known, wherever it is. */
+export interface Named {
+  readonly id: string
+  /** In milliseconds since the epoch. */
+  readonly sinceMs: number
+}
+
+/** The process where a connection came; with something random, since process ids come again while connections go on elsewhere. */
+const ID_PREFIX = `${process.pid}-${randomBytes(2).toString('hex')}`
 /** Connections that were made in this process. */
 let connections = 0
 
 /** See the head of this file. */
 export abstract class CountedConnection {
   readonly #number: number = connections++
+  /** The id that it came with; null of one that was made here. */
+  readonly #givenId: string | null
   readonly #sinceMs: number
   readonly #counters: Counters
   readonly #listener: ListenerCounters
@@ -28,11 +41,16 @@ export abstract class CountedConnection {
   /** When a head began that did not come whole, by `performance.now`; 0 while there is none. */
   #headMs = 0
 
-  /** @param listener counters of where it came. @param nowMs on the gateway's clock */
-  constructor(counters: Counters, listener: ListenerCounters, nowMs: number) {
+  /**
+   * @param listener counters of where it came
+   * @param nowMs on the gateway's clock
+   * @param named as what another process has given it; null of one that is new
+   */
+  constructor(counters: Counters, listener: ListenerCounters, nowMs: number, named: Named | null) {
     this.#counters = counters
     this.#listener = listener
-    this.#sinceMs = nowMs
+    this.#givenId = named?.id ?? null
+    this.#sinceMs = named === null ? nowMs : clockMs(named.sinceMs)
     this.countAs(CLIENT.IDLE)
   }
 
@@ -73,7 +91,12 @@ export abstract class CountedConnection {
 
   /** Names it among all connections of the gateway's workers. */
   get id(): string {
-    return `${process.pid}-${this.#number.toString(36)}`
+    return this.#givenId ?? `${ID_PREFIX}${this.#number.toString(36)}`
+  }
+
+  /** By what another process goes on to know it. */
+  protected get named(): Named {
+    return { id: this.id, sinceMs: epochMs(this.#sinceMs) }
   }
 
   protected recordOf({ address, port, proto }: Peer, about: Readonly<About> | undefined): ConnectionRecord {
@@ -84,7 +107,7 @@ export abstract class CountedConnection {
       client: address,
       port,
       proto,
-      sinceMs: performance.timeOrigin + this.#sinceMs,
+      sinceMs: epochMs(this.#sinceMs),
       request: about === undefined ? null : requestRecord(about),
     }
   }
@@ -94,7 +117,7 @@ function requestRecord({ request, way, channel }: Readonly<About>): RequestRecor
   const { id, startedMs, service, method, path, entry, status, bytesIn, bytesOut } = request
   return {
     id,
-    sinceMs: performance.timeOrigin + startedMs,
+    sinceMs: epochMs(startedMs),
     service,
     way,
     channel,

@@ -2,7 +2,7 @@
 // handler that makes one of each head. Each knows the others by these types alone.
 
 import type { FieldLines, RequestHead, ResponseHead } from '@xengate/http1'
-import type { Counters } from '../../metrics/counters.ts'
+import { CLIENT, type ClientState, type Counters } from '../../metrics/counters.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
 import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
@@ -55,8 +55,8 @@ export abstract class Exchange {
   readonly holdsHead: boolean = false
   /** Bytes that are kept unread, the head that it holds among them, before no more are read: who reads on hears when the client ends. */
   readonly unreadBytesMax: number = 0
-  /** Whether bytes pass both ways, and no requests are looked for. */
-  readonly isTunnel: boolean = false
+  /** As what the connection is counted that it is given to. */
+  readonly countedAs: ClientState = CLIENT.ACTIVE
 
   /** Begins; called once, when the connection is the exchange's. */
   abstract start(): void

@@ -94,8 +94,10 @@ export class Relay extends Exchange implements ServiceListener {
     request.counters = service.counters
     request.counters.began()
     // Most are admitted within a few microseconds: a clock would cost more than it says.
-    if (request.hasWaited) counters.observe(counters.admit, performance.now() - request.startedMs - request.connectMs)
-    else counters.cells[counters.admit]! += 1
+    if (request.hasWaited) {
+      request.waitedMs = performance.now() - request.startedMs - request.connectMs
+      counters.observe(counters.admit, request.waitedMs)
+    } else counters.cells[counters.admit]! += 1
   }
 
   /** Sends the head; of a request with a body it is written together with what of the body is at hand, at `flush`. */

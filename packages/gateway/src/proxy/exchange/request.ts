@@ -58,6 +58,8 @@ export class Request {
   offence: Offence | null = null
   /** How long a connection was waited for, in milliseconds. */
   connectMs = 0
+  /** How long all else was waited for before it was let go to the service: what is known of its session, and its turn. */
+  waitedMs = 0
   /** Whether its response was complete in the turn in which its head came. */
   isPrompt = false
 

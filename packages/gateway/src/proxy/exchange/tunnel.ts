@@ -3,6 +3,7 @@
 
 import { performance } from 'node:perf_hooks'
 import { endConnection } from '@xengate/channel'
+import { CLIENT, type ClientState } from '../../metrics/counters.ts'
 import { isPermitted, type Policies } from '../../model/policy.ts'
 import type { ReasonName } from '../../model/reasons.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
@@ -29,7 +30,7 @@ const STATUS_BYTES = 12
 export class Tunnel extends Exchange implements ServiceListener, Held {
   readonly wantsBytes = true
   readonly admitsByItself = false
-  override readonly isTunnel: boolean
+  override readonly countedAs: ClientState
   /** The session whose end is the tunnel's; null when it has none. */
   readonly entry: SessionEntry | null
   readonly #shared: Shared
@@ -59,7 +60,7 @@ export class Tunnel extends Exchange implements ServiceListener, Held {
     this.#errand = errand
     this.entry = request.entry
     this.#isSwitched = request.status === SWITCHED
-    this.isTunnel = this.#isSwitched
+    this.countedAs = this.#isSwitched ? CLIENT.TUNNEL : CLIENT.ACTIVE
   }
 
   override start(): void {

@@ -19,7 +19,7 @@ export interface AcceptedHandle {
 }
 
 /** The part used of what a listening server holds. */
-interface ListeningHandle {
+export interface ListeningHandle {
   /** Negative once it is closed: the number may be another descriptor's then. */
   readonly fd: number
   onconnection: (status: number, handle: AcceptedHandle | undefined) => void
@@ -55,14 +55,13 @@ export function acceptBetweenReads(): void {
  * Gives the connections that a listening `server` accepts to `take`, as handles, until it closes: a server makes sockets that read
  * into buffers of their own, and has no option for others.
  * @param failed told of the system's name of the error when connections cannot be accepted, as for lack of descriptors
- * @returns takes all that wait now
  */
 export function acceptHandles(
   server: Server,
   take: (handle: AcceptedHandle) => void,
   failed: (code: string) => void,
-): () => void {
-  const { _handle: listening } = server as unknown as { readonly _handle: ListeningHandle }
+): void {
+  const listening = handleOf(server)
   const watch = new DescriptorWatch(failed)
   const drain = (): void => drainQueue(listening, ACCEPTED_MAX, take)
   listening.onconnection = (status, handle) => {
@@ -79,7 +78,12 @@ export function acceptHandles(
     drains.delete(drain)
     watch.close()
   })
-  return () => drainQueue(listening, QUEUE_MAX, take)
+}
+
+/** What a server that listens holds. */
+export function handleOf(server: Server): ListeningHandle {
+  const { _handle: handle } = server as unknown as { readonly _handle: ListeningHandle }
+  return handle
 }
 
 /** Looks whether there are descriptors: after connections have come, and as long as many are in use. */
@@ -128,8 +132,17 @@ function freeDescriptor(): number | string {
   }
 }
 
+/** Takes all that waits at the listening socket `fd`. @param type of handle that its connections get */
+export function acceptAll(fd: number, type: NewHandle, take: (handle: AcceptedHandle) => void): void {
+  drainQueue({ fd, constructor: type }, QUEUE_MAX, take)
+}
+
 /** An error is left to Node.js's own accepting, which comes to it next. */
-function drainQueue(listening: ListeningHandle, max: number, take: (handle: AcceptedHandle) => void): void {
+function drainQueue(
+  listening: Pick<ListeningHandle, 'fd' | 'constructor'>,
+  max: number,
+  take: (handle: AcceptedHandle) => void,
+): void {
   for (let count = 0; count < max; count++) {
     const { fd } = listening
     // To accept where nobody waits takes eight times as long as to look: 3.8 µs.

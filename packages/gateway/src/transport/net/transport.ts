@@ -4,7 +4,7 @@ import { closeDescriptor } from '@xengate/channel'
 import { createServer, type Server } from 'node:net'
 import { duplicate, F_DUPFD_CLOEXEC } from '../ring/system.ts'
 import type { ListenAt, Listening, Transport } from '../transport.ts'
-import { type AcceptedHandle, acceptHandles } from './accepting.ts'
+import { acceptAll, type AcceptedHandle, acceptHandles, handleOf, type NewHandle } from './accepting.ts'
 import { NetWire } from './wire.ts'
 
 /** How many connections wait in the kernel to be accepted; it may allow fewer (net.core.somaxconn). */
@@ -43,8 +43,8 @@ class NetListening implements Listening {
   #server: Server | null = null
   /** While it is paused; -1 else. */
   #keptFd = -1
-  /** Takes all that waits. */
-  #takeAll: () => void = () => {}
+  /** Of its connections; null before it listens. */
+  #handleType: NewHandle | null = null
 
   /** @param isPath whether it is bound to a path here, which goes when it is closed */
   constructor(isPath: boolean, listener: HandleListener) {
@@ -59,7 +59,8 @@ class NetListening implements Listening {
     server.once('error', reject)
     const listening = (): void => {
       server.off('error', reject)
-      this.#takeAll = acceptHandles(
+      this.#handleType = handleOf(server).constructor
+      acceptHandles(
         server,
         (handle) => this.#listener.accepted(handle),
         (code) => this.#listener.failed(code),
@@ -79,8 +80,7 @@ class NetListening implements Listening {
 
   pause(): void {
     if (this.#server?.listening !== true || this.#isPath) return
-    const { _handle: handle } = this.#server as unknown as { readonly _handle: { readonly fd: number } }
-    const fd = duplicate(handle.fd, F_DUPFD_CLOEXEC, 0)
+    const fd = duplicate(handleOf(this.#server).fd, F_DUPFD_CLOEXEC, 0)
     if (fd === -1) return
     this.#keptFd = fd
     this.#server.close()
@@ -95,18 +95,11 @@ class NetListening implements Listening {
   }
 
   finish(): void {
-    if (this.#keptFd === -1) {
-      this.#takeAll()
-      this.close()
-      return
-    }
-    // What waits there is to be answered all the same.
-    const fd = this.#keptFd
-    this.#keptFd = -1
-    this.open({ fd }).then(
-      () => this.finish(),
-      () => this.close(),
-    )
+    // Also while it is paused: what waits there is to be answered all the same.
+    const fd = this.#server?.listening === true ? handleOf(this.#server).fd : this.#keptFd
+    if (fd !== -1 && this.#handleType !== null)
+      acceptAll(fd, this.#handleType, (handle) => this.#listener.accepted(handle))
+    this.close()
   }
 
   close(): void {
