@@ -52,6 +52,8 @@ function link(root: string, path: string, target: string): void {
 }
 
 function layOutForXapi(root: string): void {
+  // Served as https://HOST/xengate/ where the gateway does not answer itself.
+  link(root, '/opt/xensource/www/xengate', '/opt/xengate/app/dist/dashboard')
   for (const path of XAPI_CALLS) link(root, path, XAPI_CALL)
   const bugtool = join(root, 'etc/xensource/bugtool')
   mkdirSync(join(bugtool, 'xengate'), { recursive: true })

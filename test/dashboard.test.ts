@@ -1,7 +1,7 @@
 // The dashboard in a real browser: what a person sees and does, and what no other site can do.
 
 import assert from 'node:assert/strict'
-import { mkdirSync, readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, symlinkSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
@@ -12,9 +12,12 @@ import { until } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf, scopeOfSuite } from './harness/scope.ts'
 import { listen } from './harness/services.ts'
+import { startXapiWeb } from './harness/xapi-web.ts'
 
 const DEADLINE = { timeout: 110_000 }
 const NAME = 'com.example.backup'
+/** As they are built, and installed. */
+const FILES = join(import.meta.dirname, '../packages/gateway/dist/dashboard')
 /** Pictures are kept where this says, to be looked at. */
 const PICTURES = process.env['XENGATE_PICTURES']
 
@@ -280,6 +283,68 @@ test("a browser without a session signs in first, and is back at the service's p
   await lured.goto(`${other.url}/?to=${encodeURIComponent('//evil.example/services/plugin/')}`)
   await lured.getByText('with the role pool-admin').waitFor()
   await lured.context().close()
+})
+
+test(
+  "as files of xapi's web server it says what to do, and works once the gateway is in front",
+  DEADLINE,
+  async (t) => {
+    const scope = scopeOf(t)
+    const www = await scope.directory()
+    symlinkSync(FILES, join(www, 'xengate'))
+    const xapi = await startXapiWeb(scope, www)
+    const { page, problems } = await openPage(browser)
+    // Without a slash, too: xapi sends the page there, and no redirect.
+    for (const path of ['/xengate/', '/xengate']) {
+      await page.goto(xapi.url + path)
+      await page.getByText('xengate front enable').waitFor()
+    }
+    assert.deepEqual(await accessibilityProblems(page), [])
+    await picture(page, 'absent')
+    // Only that the gateway is not there was logged: xapi was asked for nothing else, and asks for no password.
+    assert.ok(problems.every((problem) => problem.includes('status of 404')))
+
+    xapi.putInFront(Number(new URL(daemon.url).port))
+    await page.getByRole('button', { name: 'Try again' }).click()
+    await page.getByLabel('User name').fill(USER.name)
+    await page.getByLabel('Password').fill(USER.password)
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    await page.getByRole('link', { name: NAME }).waitFor()
+    // The policy is the page's own, since no header came with it.
+    assert.equal(
+      await page.evaluate(`new Promise((resolve) => {
+    document.addEventListener('securitypolicyviolation', ({ effectiveDirective }) => resolve(effectiveDirective))
+    document.body.append(Object.assign(document.createElement('img'), { src: 'https://elsewhere.example/' }))
+  })`),
+      'img-src',
+    )
+
+    xapi.putInFront(null)
+    await page.getByText('It is not the gateway that answers').waitFor()
+    await page.reload()
+    await page.getByText('xengate front enable').waitFor()
+  },
+)
+
+test("the page's own policy is the gateway's, but for frames, in which it shows nothing", DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  const www = await scope.directory()
+  symlinkSync(FILES, join(www, 'xengate'))
+  const response = await fetch(daemon.url)
+  const own = /http-equiv="Content-Security-Policy"\s+content="([^"]+)"/.exec(await response.text())?.[1]
+  assert.equal(response.headers.get('content-security-policy'), `${own}; frame-ancestors 'none'`)
+
+  const xapi = await startXapiWeb(scope, www)
+  const { page } = await openPage(browser)
+  await page.goto(xapi.url)
+  await page.setContent(`<iframe src="${xapi.url}/xengate/"></iframe>`)
+  const frame = page.frameLocator('iframe')
+  await frame.locator('#app').waitFor({ state: 'attached' })
+  await until(
+    async () => ((await page.frames()[1]?.evaluate('document.readyState')) === 'complete' ? true : undefined),
+    'the frame',
+  )
+  assert.equal(await frame.locator('#app').innerHTML(), '')
 })
 
 test('it is off by one line', DEADLINE, async (t) => {
