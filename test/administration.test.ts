@@ -157,7 +157,10 @@ test('who is held up by wrong passwords is listed, and let in again', DEADLINE, 
   await daemon.login()
   await daemon.stop()
   for (const line of ['blocked', 'unblock --user root'])
-    assert.match((await command(place, line)).stderr, /the daemon is not running/)
+    assert.match(
+      (await command(place, line)).stderr,
+      /^the daemon at \S+control\.sock \(from --config \S+\) is not running: nobody is held up/,
+    )
 })
 
 test("xapi's users and sessions are not the gateway's to change", DEADLINE, async (t) => {

@@ -72,6 +72,7 @@ export type FailureCode =
   | 'host-unknown'
   | 'xapi-unavailable'
   | 'root-needed'
+  | 'host-only'
   | 'reload-refused'
   | 'upgrade-refused'
   | 'drain-refused'
@@ -90,7 +91,9 @@ const failed = (advice: string): Entry => ({ exit: EXIT.failed, advice })
 const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'config-invalid': failed('xengate config-schema --sample prints a file with every option'),
   'config-missing': failed('give --config FILE, or put the configuration there'),
-  'state-missing': failed('give --config FILE or --state DIR, or start xengate dev here first'),
+  'state-missing': failed(
+    'give --config FILE or --state DIR; or --url URL of a gateway elsewhere, after xengate login; or start xengate dev here first',
+  ),
   'state-empty': failed('add the first user with xengate user add'),
   'state-unusable': failed(
     'give another directory: state-dir in the configuration, or --state DIR where a command takes it',
@@ -137,7 +140,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   },
   'user-missing': { exit: EXIT.usage, advice: 'give --user NAME' },
   'ca-unusable': failed('give --ca a file of certificates in PEM'),
-  'certificate-unknown': failed('give --ca FILE with the certificate of who has signed it'),
+  'certificate-unknown': failed('give --ca FILE, here or to xengate login, with the certificate of who has signed it'),
   'gateway-unreachable': failed('see that the gateway runs, and that the URL leads to it'),
   'service-name-invalid': {
     exit: EXIT.usage,
@@ -170,6 +173,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'host-unknown': failed('run this on a XenServer or XCP-ng host'),
   'xapi-unavailable': failed('run this as root on the host; see systemctl status xapi'),
   'root-needed': failed('run this as root'),
+  'host-only': { exit: EXIT.usage, advice: 'log in on the host, and run it there without --url' },
   'upgrade-refused': failed('see its log and standard error; the earlier version serves on'),
   'drain-refused': failed('xengate status says how it is now'),
   'new-name-invalid': {

@@ -8,7 +8,7 @@ import type { PasswordOptions } from './commands/user.ts'
 import type { ControlOptions } from './control.ts'
 import type { Io } from './io.ts'
 import { withControl } from './program-control.ts'
-import { examples, type OnExit, withState } from './option.ts'
+import { examples, type OnExit, withOwnState, withState } from './option.ts'
 import type { StateOptions } from './state.ts'
 
 const WHERE =
@@ -111,7 +111,7 @@ function addSessions(program: Command, io: Io, onExit: OnExit): void {
 }
 
 function addBlocked(program: Command, io: Io, onExit: OnExit): void {
-  withState(program.command('blocked').summary('list whose sign-ins are slowed down'))
+  withOwnState(program.command('blocked').summary('list whose sign-ins are slowed down'))
     .description(`Lists the users and addresses whose sign-ins the daemon slows down after wrong passwords. ${WHERE}`)
     .option('--json', 'print an array')
     .addHelpText('after', examples('xengate blocked'))
@@ -119,7 +119,7 @@ function addBlocked(program: Command, io: Io, onExit: OnExit): void {
       const { listBlocked } = await import('./commands/blocked.ts')
       onExit(await listBlocked(options, io))
     })
-  withState(program.command('unblock').summary('let somebody sign in again'))
+  withOwnState(program.command('unblock').summary('let somebody sign in again'))
     .description('Has the daemon forget wrong passwords: for a user, from an address, or both; or all.')
     .option('--user <NAME>', 'for this user')
     .option('--address <ADDRESS>', 'from this address')

@@ -25,7 +25,8 @@ interface View {
   readonly path: string
   /** Of what is listed, the ids. */
   readonly ids?: (answer: Answer) => readonly string[]
-  readonly lines: (answer: Answer) => readonly string[]
+  /** @param asked which gateway it was */
+  readonly lines: (answer: Answer, asked: string) => readonly string[]
   /** What is said when there is nothing. */
   readonly nothing?: string
 }
@@ -45,7 +46,7 @@ async function showOnce(view: View, control: Control, { json, minimal }: ViewOpt
     print(io, view.ids(answer).join(','))
     return EXIT.ok
   }
-  const lines = view.lines(answer)
+  const lines = view.lines(answer, control.name)
   if (lines.length === 0) say(io, view.nothing ?? 'nothing')
   for (const line of lines) print(io, line)
   return EXIT.ok
@@ -55,7 +56,7 @@ async function showOnce(view: View, control: Control, { json, minimal }: ViewOpt
 
 const STATUS: View = {
   path: '/status',
-  lines: (answer) => {
+  lines: (answer, asked) => {
     const [workers, memory, authority, registry, transport] = [
       'workers',
       'memoryBytes',
@@ -66,6 +67,7 @@ const STATUS: View = {
     const since = String(answer['since'])
     const rows = [
       ['version', `${textOf(answer['version'])} (Node.js ${textOf(answer['node'])})`],
+      ['asked', asked],
       ['running', `since ${timeText(Date.parse(since))} UTC (${ageText(since)}), process ${textOf(answer['pid'])}`],
       ...(answer['outOfService'] === true ? [['out of service', 'xengate drain --undo puts it in service again']] : []),
       ...listOf(answer['earlierPids']).map((pid) => [

@@ -119,7 +119,7 @@ export async function endSession(id: string, options: ControlOptions, io: Io): P
     if ((await sessions.end([found.uuid])) === 0) throw unknown(id)
     return found
   })
-  await tellDaemon(place.stateDir, { event: 'sessions-ended', user, sessions: [uuid] }, io)
+  await tellDaemon(place, { event: 'sessions-ended', user, sessions: [uuid] }, io)
   say(io, `ended the session ${uuid} of ${user}`)
   return EXIT.ok
 }
