@@ -220,10 +220,10 @@ test('the command line shows it, on the host and from elsewhere', async (t) => {
   }
   assert.match(await run('status'), /^version .*\n(?:.*\n)*workers +1 of 1 ready; (?:net|ring)\nauthority +embedded\n/)
   assert.equal((JSON.parse(await run('status', '--json')) as Fields)['pid'], daemon.child.pid)
-  assert.match(await run('services'), new RegExp(`^SERVICE .*\n${NAME} +here +0`))
+  assert.match(await run('services'), new RegExp(`^SERVICE .*\n${NAME} +running +0`))
   assert.equal(await run('services', '--minimal'), `${NAME}\n`)
   using client = await begin(daemon, session)
-  assert.match(await run('sessions'), /RUNS\n.* 1 requests\n/)
+  assert.match(await run('sessions'), /UNDER WAY\n.* 1 requests\n/)
   assert.match(
     await run('connections'),
     new RegExp(`active +\\d+s +${NAME} +alice +GET /services/plugin/${NAME}/long +0 B +5 B\n`),

@@ -138,8 +138,8 @@ test('a service that is not asked for its failures is seen, and asked again by t
   await page.getByText('its circuit breaker is open').waitFor()
   assert.deepEqual(await accessibilityProblems(page), [])
   await picture(page, 'breaker')
-  await page.getByRole('button', { name: 'Ask again' }).click()
-  await page.getByRole('button', { name: 'Really ask again' }).click()
+  await page.getByRole('button', { name: 'Close the breaker' }).click()
+  await page.getByRole('button', { name: 'Really close the breaker' }).click()
   await page.getByText('its circuit breaker is open').waitFor({ state: 'detached' })
   assert.equal((await ask(session, name)).status, 200)
   assert.deepEqual(problems, [])
@@ -182,7 +182,7 @@ test('connections, refusals and events are shown as they come', DEADLINE, async 
   await page.getByRole('link', { name: 'Connections' }).click()
   await page.getByRole('cell', { name: '127.0.0.1' }).first().waitFor()
   await picture(page, 'connections')
-  await page.getByRole('link', { name: 'Refused' }).click()
+  await page.getByRole('link', { name: 'Refusals' }).click()
   assert.equal((await ask(session, 'com.example.nothing/here')).status, 404)
   await page.getByRole('cell', { name: 'service-unknown' }).first().waitFor()
   await picture(page, 'refused')
@@ -226,8 +226,8 @@ describe('axe finds nothing wrong', () => {
         for (const [link, heading] of [
           [NAME, NAME],
           ['Sessions', 'Sessions'],
-          ['Connections', 'Connections and channels'],
-          ['Refused', 'Refused and failed'],
+          ['Connections', 'Connections'],
+          ['Refusals', 'Refusals'],
           ['Events', 'Events'],
           ['Overview', 'Overview'],
         ] as const) {

@@ -25,7 +25,7 @@ const PAGES: readonly (readonly [path: string, title: string])[] = [
   ['#/', 'Overview'],
   ['#/sessions', 'Sessions'],
   ['#/connections', 'Connections'],
-  ['#/refusals', 'Refused'],
+  ['#/refusals', 'Refusals'],
   ['#/events', 'Events'],
 ]
 

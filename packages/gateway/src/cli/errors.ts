@@ -190,10 +190,13 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
 export class CliError extends Error {
   override readonly name = 'CliError'
   readonly code: FailureCode
+  /** The code that is shown: another one where a gateway or a service has said what is wrong. */
+  readonly shownCode: string
 
-  constructor(code: FailureCode, message: string, options?: ErrorOptions) {
+  constructor(code: FailureCode, message: string, options: ErrorOptions & { readonly shownCode?: string } = {}) {
     super(message, options)
     this.code = code
+    this.shownCode = options.shownCode ?? code
   }
 }
 
@@ -218,7 +221,7 @@ export function reportFailure(error: unknown, io: Io): number {
   if (code === 'config-invalid') say(io, error.message)
   if ('lines' in error && Array.isArray(error.lines)) for (const line of error.lines) say(io, String(line))
   const sentence = code === 'config-invalid' ? 'the configuration cannot be used' : error.message
-  say(io, `xengate: ${sentence} [${code}]`)
+  say(io, `xengate: ${sentence} [${error instanceof CliError ? error.shownCode : code}]`)
   if (advice !== '') say(io, `try: ${advice}`)
   return exit
 }

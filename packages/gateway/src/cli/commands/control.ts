@@ -107,19 +107,23 @@ const SERVICES: View = {
   nothing: 'no services are here',
   ids: (answer) => listOf(answer['services']).map((one) => textOf(fieldsOf(one)['name'])),
   lines: (answer) =>
-    table(['SERVICE', 'STATE', 'REQUESTS', 'REFUSED', 'ERRORS', 'MEAN'], listOf(answer['services']), (service) => [
-      textOf(service['name']),
-      serviceText(service),
-      ...['requests', 'refusals', 'errors'].map((name) => textOf(service[name])),
-      typeof service['latencyMs'] === 'number' ? `${service['latencyMs']} ms` : '-',
-    ]),
+    table(
+      ['SERVICE', 'STATE', 'REQUESTS', 'REFUSED', 'ERRORS', 'FIRST BYTE'],
+      listOf(answer['services']),
+      (service) => [
+        textOf(service['name']),
+        serviceText(service),
+        ...['requests', 'refusals', 'errors'].map((name) => textOf(service[name])),
+        typeof service['latencyMs'] === 'number' ? `${service['latencyMs']} ms` : '-',
+      ],
+    ),
 }
 
 function serviceText({ hosts, accepts, breakerOpen, queued }: Fields): string {
-  if (Array.isArray(hosts)) return hosts.join(' ')
-  const waiting = typeof queued === 'number' && queued > 0 ? `, ${queued} wait` : ''
-  if (typeof breakerOpen === 'number' && breakerOpen > 0) return 'BREAKER OPEN'
-  return `${accepts === true ? 'here' : 'down'}${waiting}`
+  if (Array.isArray(hosts)) return `on ${hosts.join(', ')}`
+  const waiting = typeof queued === 'number' && queued > 0 ? `, ${queued} waiting` : ''
+  if (typeof breakerOpen === 'number' && breakerOpen > 0) return 'breaker open'
+  return `${accepts === true ? 'running' : 'down'}${waiting}`
 }
 
 const CONNECTIONS: View = {
@@ -155,7 +159,7 @@ const REFUSALS: View = {
   ids: (answer) => listOf(answer['refusals']).map((one) => textOf(fieldsOf(one)['requestId'])),
   lines: (answer) =>
     table(
-      ['TIME (UTC)', 'STATUS', 'REASON', 'BY', 'CLIENT', 'REQUEST', 'ID'],
+      ['TIME (UTC)', 'STATUS', 'REASON', 'BY', 'CLIENT', 'REQUEST', 'REQUEST ID'],
       listOf(answer['refusals']),
       ({ time, status, reason, by, client, method, path, requestId }) => [
         timeText(Date.parse(textOf(time))),
@@ -183,7 +187,12 @@ function explainView(id: string): View {
       const found =
         side === undefined
           ? []
-          : [[`the ${textOf(side)}'s message`, offset === null ? 'in its body' : `refused at byte ${textOf(offset)}`]]
+          : [
+              [
+                `the ${textOf(side)}'s message`,
+                offset === null ? 'malformed in its body' : `malformed at byte ${textOf(offset)}`,
+              ],
+            ]
       const shown = typeof text === 'string' && text !== '' ? [[`from byte ${textOf(textOffset)}`, text]] : []
       return columns([['state', textOf(state)], ...rows, ...found, ...shown])
     },
@@ -229,11 +238,11 @@ function overloadRows({ workers }: Fields): readonly (readonly string[])[] {
 }
 
 function heardText(fields: Fields | undefined): string {
-  return `${textOf(fields?.['kind'])}${fields?.['isHeard'] === true ? '' : ', NOT HEARD'}`
+  return `${textOf(fields?.['kind'])}${fields?.['isHeard'] === true ? '' : ', DOES NOT ANSWER'}`
 }
 
 function countsText({ requests, refusals, errors, latencyMs }: Fields): string {
-  const mean = typeof latencyMs === 'number' ? `; services answer in ${latencyMs} ms` : ''
+  const mean = typeof latencyMs === 'number' ? `; first byte after ${latencyMs} ms (mean)` : ''
   return `${textOf(requests)}, refused ${textOf(refusals)}, errors ${textOf(errors)}${mean}`
 }
 
