@@ -74,13 +74,14 @@ const STATUS: View = {
         'finishing',
         `the earlier process ${textOf(pid)}, what it had at the upgrade`,
       ]),
-      ['configuration', textOf(answer['config'])],
+      ['configuration', textOf(answer['config'], 'none: xengate dev')],
       [
         'listening',
         listOf(answer['listen'])
           .map((url) => textOf(url))
           .join(', '),
       ],
+      ...certificateLines(answer['certificates']).map((line) => ['certificate', line]),
       [
         'workers',
         `${textOf(workers?.['ready'])} of ${textOf(workers?.['wanted'])} ready; ${textOf(transport?.['name'])}`,
@@ -215,6 +216,16 @@ const EXPLAINED: Readonly<Record<string, readonly [label: string, text: (value: 
 function explainedRow(name: string, value: unknown): readonly string[] {
   const [label, text] = EXPLAINED[name] ?? [name, textOf]
   return [label, text(value)]
+}
+
+/** Certificates, and until when they are valid. */
+export function certificateLines(certificates: unknown): readonly string[] {
+  return listOf(certificates).map((one) => {
+    const { listener, until } = fieldsOf(one)
+    const untilMs = Date.parse(textOf(until))
+    const left = untilMs > Date.now() ? `valid for ${spanText(untilMs - Date.now())}` : 'EXPIRED'
+    return `of ${textOf(listener)}: until ${timeText(untilMs)} UTC, ${left}`
+  })
 }
 
 function table(
