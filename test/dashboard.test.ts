@@ -243,7 +243,7 @@ describe('axe finds nothing wrong', () => {
   }
 })
 
-test('without the gateway the page says since when it is stale', DEADLINE, async (t) => {
+test('the page says that the gateway is out of service, and without it since when it is stale', DEADLINE, async (t) => {
   const scope = scopeOf(t)
   const other = await startDaemon(scope)
   const { page } = await openPage(browser)
@@ -252,6 +252,9 @@ test('without the gateway the page says since when it is stale', DEADLINE, async
   await page.getByLabel('Password').fill(USER.password)
   await page.getByRole('button', { name: 'Sign in' }).click()
   await page.getByRole('heading', { name: 'Overview' }).waitFor()
+  assert.equal((await other.place.command(['drain'])).code, 0)
+  await page.getByText('Out of service').waitFor()
+  await picture(page, 'out-of-service')
   await other.stop()
   await page.getByText('Stale since').waitFor()
   await picture(page, 'stale')

@@ -21,6 +21,8 @@ export interface Status {
   readonly since: string
   readonly config: string | null
   readonly listen: readonly string[]
+  readonly outOfService: boolean
+  readonly certificates: readonly { readonly listener: string; readonly until: string }[]
   readonly authority: { readonly kind: string; readonly isHeard: boolean }
   readonly registry: { readonly kind: string; readonly isHeard: boolean }
   readonly workers: { readonly wanted: number; readonly ready: number }

@@ -17,7 +17,7 @@ import {
   type TriedAnswer,
   tryService,
 } from './api.ts'
-import { age, bytes, clock, count, milliseconds, rate } from './format.ts'
+import { age, bytes, clock, count, left, milliseconds, rate } from './format.ts'
 import type { History, Series } from './history.ts'
 import { Chart, type Column, EndButton, Sparkline, Stale, Table } from './parts.tsx'
 import { useWatched } from './watch.ts'
@@ -130,12 +130,20 @@ export function Overview({ status, services, history }: PageProps): JSX.Element 
     <>
       <h1>Overview</h1>
       <OverloadNote overload={status.overload} />
+      {status.outOfService && (
+        <p class="stale" role="status">
+          Out of service: <code>xengate drain --undo</code> on the host puts it in service again.
+        </p>
+      )}
       <dl class="facts">
-        <Fact name="Requests" value={count(status.requests)} note={`since ${age(status.since)} ago`} />
+        <Fact name="Requests" value={count(status.requests)} note={`in ${age(status.since)}`} />
         <Fact name="Refused" value={count(status.refusals)} />
         <Fact name="Errors" value={count(status.errors)} />
         <Fact name="Workers" value={`${workers.ready} of ${workers.wanted}`} note={transport?.name ?? ''} />
         <Fact name="Authority" value={authority.kind} note={authority.isHeard ? '' : 'does not answer'} />
+        {status.certificates.map(({ listener, until }) => (
+          <Fact key={listener} name="Certificate valid for" value={left(until)} note={listener} />
+        ))}
         <Fact name="Memory" value={bytes(memoryBytes.primary + memoryBytes.workers)} />
       </dl>
       <Charts series={history.all} />

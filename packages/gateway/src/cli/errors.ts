@@ -174,7 +174,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'xapi-unavailable': failed('run this as root on the host; see systemctl status xapi'),
   'root-needed': failed('run this as root'),
   'host-only': { exit: EXIT.usage, advice: 'log in on the host, and run it there without --url' },
-  'upgrade-refused': failed('see its log and standard error; the earlier version serves on'),
+  'upgrade-refused': failed('nothing was changed, and the earlier version serves on; see its log and standard error'),
   'drain-refused': failed('xengate status says how it is now'),
   'new-name-invalid': {
     exit: EXIT.usage,
@@ -183,7 +183,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   },
   'directory-not-empty': failed('give another with --directory DIR'),
   'directory-unusable': failed('give another with --directory DIR'),
-  'reload-refused': failed('xengate check-config tells of files; the earlier configuration is still in force'),
+  'reload-refused': failed('nothing was changed; xengate check-config says what is wrong with a configuration'),
 }
 
 /** A command cannot do what it was asked. */

@@ -7,6 +7,17 @@ import { CliError } from './errors.ts'
 /** Takes the exit code of the command that ran. */
 export type OnExit = (code: number) => void
 
+/** Headings of the help under which commands stand, in their order. */
+export const GROUP = {
+  run: 'Run a gateway:',
+  see: 'See how it does:',
+  act: 'Act on it:',
+  configure: 'Configuration and users:',
+  call: 'Call services:',
+  host: 'On a XenServer or XCP-ng host:',
+  more: 'More:',
+} as const
+
 /** The part of a help text that shows how the command is used. */
 export function examples(...lines: readonly string[]): string {
   return `\nExamples:\n${lines.map((line) => `  ${line}\n`).join('')}`
