@@ -192,6 +192,30 @@ test('tells of refusals with what could not be read, without secrets, and explai
   assert.deepEqual(((latest ?? {})['offence'] as Fields)['side'], 'service')
 })
 
+test('an error that is the answer of a service itself is told among what failed', async (t) => {
+  const scope = scopeOf(t)
+  const daemon = await startDaemon(scope)
+  await serveHttp(scope, daemon.place.socket(NAME), ({ url }, response) => {
+    response.writeHead(url?.endsWith('/fails') === true ? 500 : 404).end()
+  })
+  const session = await daemon.login()
+  for (const path of ['/fails', '/missing']) {
+    await exchange(daemon.url, head('GET', `/services/plugin/${NAME}${path}`, session, 'Connection: close\r\n'))
+  }
+  const told = await list(daemon, session, 'refusals')
+  assert.deepEqual(
+    told.map(({ status, outcome, reason, by, phase, explanation }) => [
+      status,
+      outcome,
+      reason,
+      by,
+      phase,
+      explanation,
+    ]),
+    [[500, 'complete', null, 'service', 'answer', "the service's own answer"]],
+  )
+})
+
 test('events come as they are logged, of the primary and of workers', async (t) => {
   const scope = scopeOf(t)
   const daemon = await startDaemon(scope)

@@ -373,6 +373,7 @@ export function Connections({ lost }: PageProps): JSX.Element {
   const columns: readonly Column<Connection>[] = [
     {
       title: 'Client',
+      isLong: true,
       by: ({ client }) => client,
       cell: ({ client, port }) => (client === '' ? 'local' : `${client}:${port}`),
     },
@@ -383,7 +384,12 @@ export function Connections({ lost }: PageProps): JSX.Element {
       by: ({ request }) => request?.user ?? '',
       cell: ({ request }) => request?.user ?? '–',
     },
-    { title: 'Service', by: ({ request }) => request?.service ?? '', cell: ({ request }) => request?.service ?? '–' },
+    {
+      title: 'Service',
+      isLong: true,
+      by: ({ request }) => request?.service ?? '',
+      cell: ({ request }) => request?.service ?? '–',
+    },
     {
       title: 'Request',
       isExtra: true,
@@ -393,6 +399,7 @@ export function Connections({ lost }: PageProps): JSX.Element {
     {
       title: 'In, out',
       isNumber: true,
+      isExtra: true,
       by: ({ request }) => (request === null ? 0 : request.bytesIn + request.bytesOut),
       cell: ({ request }) => (request === null ? '–' : `${bytes(request.bytesIn)}, ${bytes(request.bytesOut)}`),
     },
