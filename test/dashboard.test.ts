@@ -64,6 +64,10 @@ const WIDER = `document.documentElement.scrollWidth <= innerWidth ? [] : [...doc
   .filter((element) => element.closest('.scroll') === null && element.getBoundingClientRect().right > innerWidth)
   .map((element) => element.outerHTML.slice(0, 200))`
 
+/** What can be ended, and cannot be seen without scrolling. */
+const HIDDEN_ENDS = `[...document.querySelectorAll('.end button')]
+  .filter((element) => element.getBoundingClientRect().right > innerWidth).map((element) => element.textContent)`
+
 const ask = (session: string, path: string): Promise<Response> =>
   fetch(`${daemon.url}/services/plugin/${path}`, { headers: { Cookie: `session_id=${session}` }, redirect: 'manual' })
 
@@ -235,6 +239,8 @@ describe('axe finds nothing wrong', () => {
           await page.getByRole('heading', { name: heading, exact: true, level: 1 }).waitFor()
           assert.deepEqual(await accessibilityProblems(page), [], heading)
           assert.deepEqual(await page.evaluate(WIDER), [], `${heading} fits into ${width}`)
+          assert.deepEqual(await page.evaluate(HIDDEN_ENDS), [], `${heading} shows its acts in ${width}`)
+          await picture(page, `${heading}-${colorScheme}-${width}`)
         }
         await picture(page, `overview-${colorScheme}-${width}`)
         await page.context().close()
