@@ -60,7 +60,10 @@ for (const [name, tables] of Object.entries(AUTHORITIES)) {
       assert.ok(first && second && others.length === 0)
       assert.deepEqual([second.user, second.originator, second.address], [USER.name, 'test', '127.0.0.1'])
       assert.equal((await command(place, 'sessions --minimal')).stdout, `${first.id},${second.id}\n`)
-      assert.match((await command(place, 'sessions')).stdout, /^ID +USER +ORIGINATOR +ADDRESS +SINCE \(UTC\) +IDLE\n/)
+      assert.match(
+        (await command(place, 'sessions')).stdout,
+        /^ID +USER +ORIGINATOR +ADDRESS +SIGNED IN \(UTC\) +IDLE\n/,
+      )
 
       await command(place, `session end ${second.id.slice(0, 13)}`)
       // A worker that has not seen the session asks, and is told at once; one that has is told within 100 ms.
