@@ -55,6 +55,8 @@ function layOutForXapi(root: string): void {
   const plugins = 'xengate-plugins.service'
   mkdirSync(join(root, UNITS.dom0), { recursive: true })
   cpSync(join(FILES, 'dom0', plugins), join(root, UNITS.dom0, plugins))
+  // Served as https://HOST/xengate/ where the gateway does not answer itself.
+  link(root, '/opt/xensource/www/xengate', '/opt/xengate/app/dist/dashboard')
   for (const path of XAPI_CALLS) link(root, path, XAPI_CALL)
   const bugtool = join(root, 'etc/xensource/bugtool')
   mkdirSync(join(bugtool, 'xengate'), { recursive: true })

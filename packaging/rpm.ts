@@ -116,12 +116,13 @@ ${(['pre', 'post', 'preun', 'postun'] as const).map((name) => `%${name}\n${scrip
 /usr/share/bash-completion/completions/xengate
 /usr/share/man/man1/xengate.1
 /usr/share/man/man5/xengate.toml.5
-# The directories of these are xapi's, and of the host's status reports.
+# The directories of these are xapi's, those of its web server too, and of the host's status reports.
 /etc/xapi.d/plugins/xengate
 /etc/xapi.d/extensions/Xengate.get_services
 /etc/xapi.d/extensions/Xengate.get_status
 /etc/xensource/bugtool/xengate.xml
 /etc/xensource/bugtool/xengate
+/opt/xensource/www/xengate
 %dir %attr(0750,root,xengate) /etc/xengate
 %config(noreplace) %attr(0640,root,xengate) /etc/xengate/xengate.toml
 %dir %attr(0711,root,root) /var/lib/xengate

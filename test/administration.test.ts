@@ -60,7 +60,10 @@ for (const [name, tables] of Object.entries(AUTHORITIES)) {
       assert.ok(first && second && others.length === 0)
       assert.deepEqual([second.user, second.originator, second.address], [USER.name, 'test', '127.0.0.1'])
       assert.equal((await command(place, 'sessions --minimal')).stdout, `${first.id},${second.id}\n`)
-      assert.match((await command(place, 'sessions')).stdout, /^ID +USER +ORIGINATOR +ADDRESS +SINCE \(UTC\) +IDLE\n/)
+      assert.match(
+        (await command(place, 'sessions')).stdout,
+        /^ID +USER +ORIGINATOR +ADDRESS +SIGNED IN \(UTC\) +IDLE\n/,
+      )
 
       await command(place, `session end ${second.id.slice(0, 13)}`)
       // A worker that has not seen the session asks, and is told at once; one that has is told within 100 ms.
@@ -157,7 +160,10 @@ test('who is held up by wrong passwords is listed, and let in again', DEADLINE, 
   await daemon.login()
   await daemon.stop()
   for (const line of ['blocked', 'unblock --user root'])
-    assert.match((await command(place, line)).stderr, /the daemon is not running/)
+    assert.match(
+      (await command(place, line)).stderr,
+      /^the daemon at \S+control\.sock \(from --config \S+\) is not running: nobody is held up/,
+    )
 })
 
 test("xapi's users and sessions are not the gateway's to change", DEADLINE, async (t) => {

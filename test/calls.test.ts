@@ -156,9 +156,13 @@ describe('calls from the command line', { timeout: 120_000 }, () => {
       [
         ['get', `${NAME}/failing`],
         1,
-        /^not here\nxengate: com\.example\.store answers 418 I'm a Teapot \[call-failed\]\n$/,
+        /^not here\nxengate: com\.example\.store answers 418 I'm a Teapot \[status-418\]\n$/,
       ],
-      [['get', 'com.example.nobody'], 1, /No such service is running.*\(request [0-9a-f]+-[0-9a-z]+\) \[call-failed\]/],
+      [
+        ['get', 'com.example.nobody'],
+        1,
+        /No such service is running.*\(request [0-9a-f]+-[0-9a-z]+\) \[service-unknown\]/,
+      ],
       [['get', '../x'], 2, /cannot be the name of a service \[service-name-invalid\]/],
       [['get'], 2, /missing required argument/],
       [['put', NAME, '-T', 'nothing'], 1, /cannot read .*nothing: ENOENT.* \[file-unreadable\]/],

@@ -1,10 +1,11 @@
 // What the gateway answers of itself, by both doors and by the command line; and what can be ended.
 
 import assert from 'node:assert/strict'
-import { rm } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { serve } from '@xengate/service'
-import { Child } from './harness/child.ts'
+import { Child, run as runProgram } from './harness/child.ts'
 import { type Daemon, startDaemon, USER, XENGATE } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { exchange, RawClient, type RawResponse } from './harness/raw.ts'
@@ -191,6 +192,30 @@ test('tells of refusals with what could not be read, without secrets, and explai
   assert.deepEqual(((latest ?? {})['offence'] as Fields)['side'], 'service')
 })
 
+test('an error that is the answer of a service itself is told among what failed', async (t) => {
+  const scope = scopeOf(t)
+  const daemon = await startDaemon(scope)
+  await serveHttp(scope, daemon.place.socket(NAME), ({ url }, response) => {
+    response.writeHead(url?.endsWith('/fails') === true ? 500 : 404).end()
+  })
+  const session = await daemon.login()
+  for (const path of ['/fails', '/missing']) {
+    await exchange(daemon.url, head('GET', `/services/plugin/${NAME}${path}`, session, 'Connection: close\r\n'))
+  }
+  const told = await list(daemon, session, 'refusals')
+  assert.deepEqual(
+    told.map(({ status, outcome, reason, by, phase, explanation }) => [
+      status,
+      outcome,
+      reason,
+      by,
+      phase,
+      explanation,
+    ]),
+    [[500, 'complete', null, 'service', 'answer', "the service's own answer"]],
+  )
+})
+
 test('events come as they are logged, of the primary and of workers', async (t) => {
   const scope = scopeOf(t)
   const daemon = await startDaemon(scope)
@@ -219,10 +244,10 @@ test('the command line shows it, on the host and from elsewhere', async (t) => {
   }
   assert.match(await run('status'), /^version .*\n(?:.*\n)*workers +1 of 1 ready; (?:net|ring)\nauthority +embedded\n/)
   assert.equal((JSON.parse(await run('status', '--json')) as Fields)['pid'], daemon.child.pid)
-  assert.match(await run('services'), new RegExp(`^SERVICE .*\n${NAME} +here +0`))
+  assert.match(await run('services'), new RegExp(`^SERVICE .*\n${NAME} +running +0`))
   assert.equal(await run('services', '--minimal'), `${NAME}\n`)
   using client = await begin(daemon, session)
-  assert.match(await run('sessions'), /RUNS\n.* 1 requests\n/)
+  assert.match(await run('sessions'), /UNDER WAY\n.* 1 requests\n/)
   assert.match(
     await run('connections'),
     new RegExp(`active +\\d+s +${NAME} +alice +GET /services/plugin/${NAME}/long +0 B +5 B\n`),
@@ -262,7 +287,58 @@ test('the command line shows it, on the host and from elsewhere', async (t) => {
   await daemon.stop()
   const absent = await place.command(['status'])
   assert.equal(absent.code, 1)
-  assert.match(absent.stderr, /the daemon with .* is not running \[daemon-absent\]/)
+  const tried = `the daemon at ${place.state}/control.sock (from --config ${place.configuration}) is not running [daemon-absent]`
+  assert.ok(absent.stderr.includes(tried), absent.stderr)
+})
+
+test('the command line says which gateway it asks, and what named that', async (t) => {
+  const scope = scopeOf(t)
+  const [daemon, other] = [await startDaemon(scope), await startDaemon(scope)]
+  const directory = await scope.directory()
+  const env = { ...process.env, XDG_CONFIG_HOME: directory }
+  const run = (argv: readonly string[], more: NodeJS.ProcessEnv = {}, input = ''): ReturnType<typeof runProgram> =>
+    runProgram(scope, process.execPath, [...XENGATE, ...argv], { cwd: directory, env: { ...env, ...more }, input })
+  const asked = async (argv: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<string> => {
+    const { stdout, stderr } = await run(['status', ...argv], more)
+    return /^asked +(.*)$/m.exec(stdout)?.[1] ?? stderr
+  }
+  const socket = join(daemon.place.state, 'control.sock')
+  assert.equal(await asked(['--state', daemon.place.state]), `the daemon at ${socket} (from --state)`)
+  const { configuration } = daemon.place
+  assert.equal(await asked(['--config', configuration]), `the daemon at ${socket} (from --config ${configuration})`)
+  const session = await daemon.login()
+  assert.equal(
+    await asked(['--url', daemon.url], { XENGATE_SESSION: session }),
+    `the gateway at ${daemon.url} (from --url, in the session of XENGATE_SESSION)`,
+  )
+  // A session of one is none of another.
+  assert.match(
+    await asked(['--url', other.url, '--session-id', session]),
+    /^xengate: the gateway at http\S+ \(from --url, in the session of --session-id\) refuses: .* \[session-needed\]\n/,
+  )
+  assert.match(
+    await asked(['--url', 'http://127.0.0.1:1', '--session-id', session]),
+    /^xengate: cannot ask the gateway at http:\/\/127\.0\.0\.1:1 .*ECONNREFUSED.* \[gateway-unreachable\]\n/,
+  )
+  await run(['login', other.url, '--user', USER.name, '--password-stdin'], {}, USER.password)
+  assert.equal(
+    await asked(['--url', other.url]),
+    `the gateway at ${other.url} (from --url, in the session of xengate login)`,
+  )
+  // With nothing here it is that of the login, and says so, in front of data too.
+  const implied = await run(['connections', '--minimal'])
+  assert.equal(implied.code, 0)
+  assert.match(implied.stderr, new RegExp(`^nothing of a gateway is here: asking ${other.url}, where "xengate login"`))
+  for (const command of ['reload', 'upgrade', 'drain', 'blocked', 'unblock']) {
+    const { code, stderr } = await run([command, '--url', daemon.url])
+    assert.equal(code, 2)
+    assert.match(
+      stderr,
+      new RegExp(`^xengate: xengate ${command} is for the host itself.* \\[host-only\\]\ntry: log in`),
+    )
+  }
+  await rename(daemon.place.state, join(directory, '.xengate'))
+  assert.match(await asked([]), /^the daemon at \S+\/\.xengate\/control\.sock \(from \.xengate in this directory\)$/)
 })
 
 test('without its directory the gateway serves, and says that nobody can ask it by a session', async (t) => {

@@ -1,7 +1,7 @@
 // The dashboard in a real browser: what a person sees and does, and what no other site can do.
 
 import assert from 'node:assert/strict'
-import { mkdirSync, readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, symlinkSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
@@ -12,9 +12,12 @@ import { until } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf, scopeOfSuite } from './harness/scope.ts'
 import { listen } from './harness/services.ts'
+import { startXapiWeb } from './harness/xapi-web.ts'
 
 const DEADLINE = { timeout: 110_000 }
 const NAME = 'com.example.backup'
+/** As they are built, and installed. */
+const FILES = join(import.meta.dirname, '../packages/gateway/dist/dashboard')
 /** Pictures are kept where this says, to be looked at. */
 const PICTURES = process.env['XENGATE_PICTURES']
 
@@ -60,6 +63,10 @@ async function picture(page: Page, name: string): Promise<void> {
 const WIDER = `document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll('body *')]
   .filter((element) => element.closest('.scroll') === null && element.getBoundingClientRect().right > innerWidth)
   .map((element) => element.outerHTML.slice(0, 200))`
+
+/** What can be ended, and cannot be seen without scrolling. */
+const HIDDEN_ENDS = `[...document.querySelectorAll('.end button')]
+  .filter((element) => element.getBoundingClientRect().right > innerWidth).map((element) => element.textContent)`
 
 const ask = (session: string, path: string): Promise<Response> =>
   fetch(`${daemon.url}/services/plugin/${path}`, { headers: { Cookie: `session_id=${session}` }, redirect: 'manual' })
@@ -135,8 +142,8 @@ test('a service that is not asked for its failures is seen, and asked again by t
   await page.getByText('its circuit breaker is open').waitFor()
   assert.deepEqual(await accessibilityProblems(page), [])
   await picture(page, 'breaker')
-  await page.getByRole('button', { name: 'Ask again' }).click()
-  await page.getByRole('button', { name: 'Really ask again' }).click()
+  await page.getByRole('button', { name: 'Close the breaker' }).click()
+  await page.getByRole('button', { name: 'Really close the breaker' }).click()
   await page.getByText('its circuit breaker is open').waitFor({ state: 'detached' })
   assert.equal((await ask(session, name)).status, 200)
   assert.deepEqual(problems, [])
@@ -179,7 +186,7 @@ test('connections, refusals and events are shown as they come', DEADLINE, async 
   await page.getByRole('link', { name: 'Connections' }).click()
   await page.getByRole('cell', { name: '127.0.0.1' }).first().waitFor()
   await picture(page, 'connections')
-  await page.getByRole('link', { name: 'Refused' }).click()
+  await page.getByRole('link', { name: 'Refusals' }).click()
   assert.equal((await ask(session, 'com.example.nothing/here')).status, 404)
   await page.getByRole('cell', { name: 'service-unknown' }).first().waitFor()
   await picture(page, 'refused')
@@ -223,8 +230,8 @@ describe('axe finds nothing wrong', () => {
         for (const [link, heading] of [
           [NAME, NAME],
           ['Sessions', 'Sessions'],
-          ['Connections', 'Connections and channels'],
-          ['Refused', 'Refused and failed'],
+          ['Connections', 'Connections'],
+          ['Refusals', 'Refusals'],
           ['Events', 'Events'],
           ['Overview', 'Overview'],
         ] as const) {
@@ -232,6 +239,8 @@ describe('axe finds nothing wrong', () => {
           await page.getByRole('heading', { name: heading, exact: true, level: 1 }).waitFor()
           assert.deepEqual(await accessibilityProblems(page), [], heading)
           assert.deepEqual(await page.evaluate(WIDER), [], `${heading} fits into ${width}`)
+          assert.deepEqual(await page.evaluate(HIDDEN_ENDS), [], `${heading} shows its acts in ${width}`)
+          await picture(page, `${heading}-${colorScheme}-${width}`)
         }
         await picture(page, `overview-${colorScheme}-${width}`)
         await page.context().close()
@@ -240,7 +249,7 @@ describe('axe finds nothing wrong', () => {
   }
 })
 
-test('without the gateway the page says since when it is stale', DEADLINE, async (t) => {
+test('the page says that the gateway is out of service, and without it since when it is stale', DEADLINE, async (t) => {
   const scope = scopeOf(t)
   const other = await startDaemon(scope)
   const { page } = await openPage(browser)
@@ -249,6 +258,9 @@ test('without the gateway the page says since when it is stale', DEADLINE, async
   await page.getByLabel('Password').fill(USER.password)
   await page.getByRole('button', { name: 'Sign in' }).click()
   await page.getByRole('heading', { name: 'Overview' }).waitFor()
+  assert.equal((await other.place.command(['drain'])).code, 0)
+  await page.getByText('Out of service').waitFor()
+  await picture(page, 'out-of-service')
   await other.stop()
   await page.getByText('Stale since').waitFor()
   await picture(page, 'stale')
@@ -280,6 +292,68 @@ test("a browser without a session signs in first, and is back at the service's p
   await lured.goto(`${other.url}/?to=${encodeURIComponent('//evil.example/services/plugin/')}`)
   await lured.getByText('with the role pool-admin').waitFor()
   await lured.context().close()
+})
+
+test(
+  "as files of xapi's web server it says what to do, and works once the gateway is in front",
+  DEADLINE,
+  async (t) => {
+    const scope = scopeOf(t)
+    const www = await scope.directory()
+    symlinkSync(FILES, join(www, 'xengate'))
+    const xapi = await startXapiWeb(scope, www)
+    const { page, problems } = await openPage(browser)
+    // Without a slash, too: xapi sends the page there, and no redirect.
+    for (const path of ['/xengate/', '/xengate']) {
+      await page.goto(xapi.url + path)
+      await page.getByText('xengate front enable').waitFor()
+    }
+    assert.deepEqual(await accessibilityProblems(page), [])
+    await picture(page, 'absent')
+    // Only that the gateway is not there was logged: xapi was asked for nothing else, and asks for no password.
+    assert.ok(problems.every((problem) => problem.includes('status of 404')))
+
+    xapi.putInFront(Number(new URL(daemon.url).port))
+    await page.getByRole('button', { name: 'Try again' }).click()
+    await page.getByLabel('User name').fill(USER.name)
+    await page.getByLabel('Password').fill(USER.password)
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    await page.getByRole('link', { name: NAME }).waitFor()
+    // The policy is the page's own, since no header came with it.
+    assert.equal(
+      await page.evaluate(`new Promise((resolve) => {
+    document.addEventListener('securitypolicyviolation', ({ effectiveDirective }) => resolve(effectiveDirective))
+    document.body.append(Object.assign(document.createElement('img'), { src: 'https://elsewhere.example/' }))
+  })`),
+      'img-src',
+    )
+
+    xapi.putInFront(null)
+    await page.getByText('It is not the gateway that answers').waitFor()
+    await page.reload()
+    await page.getByText('xengate front enable').waitFor()
+  },
+)
+
+test("the page's own policy is the gateway's, but for frames, in which it shows nothing", DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  const www = await scope.directory()
+  symlinkSync(FILES, join(www, 'xengate'))
+  const response = await fetch(daemon.url)
+  const own = /http-equiv="Content-Security-Policy"\s+content="([^"]+)"/.exec(await response.text())?.[1]
+  assert.equal(response.headers.get('content-security-policy'), `${own}; frame-ancestors 'none'`)
+
+  const xapi = await startXapiWeb(scope, www)
+  const { page } = await openPage(browser)
+  await page.goto(xapi.url)
+  await page.setContent(`<iframe src="${xapi.url}/xengate/"></iframe>`)
+  const frame = page.frameLocator('iframe')
+  await frame.locator('#app').waitFor({ state: 'attached' })
+  await until(
+    async () => ((await page.frames()[1]?.evaluate('document.readyState')) === 'complete' ? true : undefined),
+    'the frame',
+  )
+  assert.equal(await frame.locator('#app').innerHTML(), '')
 })
 
 test('it is off by one line', DEADLINE, async (t) => {

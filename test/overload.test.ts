@@ -97,7 +97,7 @@ test('a breaker is seen, and closed in every worker by one command', async (t) =
     return opened() === 2
   }, 'both breakers')
   assert.equal(await statusOf(daemon, session), 503)
-  assert.match(await run(daemon, 'services'), new RegExp(`^${NAME} +BREAKER OPEN`, 'm'))
+  assert.match(await run(daemon, 'services'), new RegExp(`^${NAME} +breaker open`, 'm'))
   const { services } = (await daemon.place.ask('/control/services')) as { services: readonly Fields[] }
   assert.equal(services.find(({ name }) => name === NAME)?.['breakerOpen'], 2)
   const url = String(daemon.events.find(({ event }) => event === 'started')?.['metrics'])
@@ -137,7 +137,7 @@ test('a reload limits a service where it is in use, and lets go of it, without t
   using second = await begin()
   await second.until('begun')
   using third = await begin()
-  await until(async () => / here, 1 wait /.test(await run(daemon, 'services')), 'one that waits')
+  await until(async () => / running, 1 waiting /.test(await run(daemon, 'services')), 'one that waits')
   using fourth = await begin()
   assert.match(await fourth.until('wait for their turn'), /^HTTP\/1\.1 503 /)
   await daemon.event(({ event, key }) => event === 'limit-reached' && String(key).endsWith('limits.queue'), 'the limit')

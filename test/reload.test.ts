@@ -274,7 +274,7 @@ describe('a reload', { timeout: 120_000 }, () => {
     )
     const health = 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n'
     assert.equal((await exchange(daemon.url, health)).status, 200)
-    assert.equal((await place.command(['reload'])).stdout, 'nothing has changed\n')
+    assert.equal((await place.command(['reload'])).stdout, 'the configuration has not changed\n')
 
     await place.configure({ tables: '[control]\nmetrics = "127.0.0.1:1"\nhealth = false\n[host]\nalerts = false\n' })
     const refused = await place.command(['reload'])

@@ -1,6 +1,7 @@
 // A listener with TLS, and one behind stunnel, with the real daemon and curl.
 
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { run } from './harness/child.ts'
@@ -82,6 +83,26 @@ test('a certificate is renewed by writing its files, and a broken one is kept ou
   const request = ['--cacert', join(directory, 'cert.pem'), '-b', `session_id=${session}`]
   const named = ['--resolve', `renewed.example:${port}:127.0.0.1`, `https://renewed.example:${port}${TARGET}`]
   assert.equal((await curl(scope, [...request, ...named])).stdout, '127.0.0.1 https')
+
+  // The command that one would give says which certificate is in force, whoever noticed it first.
+  const listener = '127.0.0.1:0' // as it is configured
+  const days = `of ${listener.replaceAll('.', '\\.')}: until \\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d UTC, valid for \\d+d\n`
+  const { place } = daemon
+  assert.match(
+    (await place.command(['reload'])).stdout,
+    new RegExp(`^the configuration has not changed\ncertificate ${days}$`),
+  )
+  assert.match((await place.command(['status'])).stdout, new RegExp(`\ncertificate +${days}`))
+  const { certificates } = (await place.ask('/status')) as { certificates: { listener: string; until: string }[] }
+  assert.deepEqual(
+    certificates.map((one) => one.listener),
+    [listener],
+  )
+  // One that cannot be used is not in force, in the status or in the metrics.
+  await writeFile(join(directory, 'cert.pem'), 'none')
+  await daemon.event(({ event }) => event === 'tls-reload-refused', 'the refusal')
+  const after = (await place.ask('/status')) as { certificates: unknown }
+  assert.deepEqual(after.certificates, certificates)
 })
 
 test('a reload brings TLS to a listener, and not when its certificate is missing', { timeout: 60_000 }, async (t) => {

@@ -61,6 +61,18 @@ function testPackages(): void {
     }
   })
 
+  test(
+    "the RPM has the dashboard where xapi's web server looks, and the package of Debian has it not",
+    DEADLINE,
+    async () => {
+      const { rpm, deb, tree } = await packagesOfThis()
+      const links = query('--qf', '[%{FILENAMES} %{FILELINKTOS}\\n]', rpm)
+      assert.ok(links.includes('/opt/xensource/www/xengate /opt/xengate/app/dist/dashboard'))
+      assert.ok(existsSync(join(tree, 'app/dist/dashboard/index.html')))
+      assert.ok(!execFileSync('dpkg-deb', ['--contents', deb], { encoding: 'utf8' }).includes('xensource'))
+    },
+  )
+
   test('the bill of materials names every library, and each has its licence', DEADLINE, async () => {
     const { tree } = await packagesOfThis()
     const bill = JSON.parse(readFileSync(join(tree, 'bom.json'), 'utf8')) as {

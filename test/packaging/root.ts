@@ -21,7 +21,7 @@ import { until } from '../harness/deadline.ts'
 import type { Scope } from '../harness/scope.ts'
 
 const DIRECTORIES =
-  'bin dev etc/systemd/system/stunnel@xapi.service.d etc/xapi.d/plugins etc/xapi.d/extensions etc/xensource/bugtool dev/shm/metrics lib64 opt proc root run sbin tmp usr/bin usr/sbin usr/lib/systemd/system lib/systemd/system usr/share/man/man1 ' +
+  'bin dev etc/systemd/system/stunnel@xapi.service.d etc/xapi.d/plugins etc/xapi.d/extensions etc/xensource/bugtool dev/shm/metrics lib64 opt/xensource/www proc root run sbin tmp usr/bin usr/sbin usr/lib/systemd/system lib/systemd/system usr/share/man/man1 ' +
   'usr/share/man/man5 usr/share/doc var/lib var/log var/tmp var/xapi/plugin'
 
 /** What node, its libraries and the loader would take from a host. */

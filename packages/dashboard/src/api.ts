@@ -21,6 +21,8 @@ export interface Status {
   readonly since: string
   readonly config: string | null
   readonly listen: readonly string[]
+  readonly outOfService: boolean
+  readonly certificates: readonly { readonly listener: string; readonly until: string }[]
   readonly authority: { readonly kind: string; readonly isHeard: boolean }
   readonly registry: { readonly kind: string; readonly isHeard: boolean }
   readonly workers: { readonly wanted: number; readonly ready: number }
@@ -143,11 +145,23 @@ async function messageOf(response: Response): Promise<string> {
     const { error, message } = JSON.parse(text) as { error?: { message?: string }; message?: string }
     return error?.message ?? message ?? text
   } catch {
+    if (text.trim().startsWith('<')) return `It is not the gateway that answers (${response.status}).`
     return text.trim() || `The gateway answered ${response.status}.`
   }
 }
 
 const json = { Accept: 'application/json' }
+
+/**
+ * Whether it is the gateway that answers at this address. xapi has a web server, which may have sent this page while the gateway is down, or not in
+ * front of it. Asked before anything else: xapi lets browsers ask for a password where it knows no session.
+ */
+export async function isGatewayHere(): Promise<boolean> {
+  return fetch(`${OWN}/session`, { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) }).then(
+    ({ status }) => status === 204,
+    () => false,
+  )
+}
 
 /** Who is signed in. @throws {ApiError} 403 when nobody is, or a role is missing */
 export async function whoAmI(): Promise<string> {

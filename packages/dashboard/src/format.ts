@@ -36,6 +36,12 @@ export function age(since: string | null, nowMs: number = Date.now()): string {
   return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`
 }
 
+/** How long it is until then, in one unit. */
+export function left(until: string): string {
+  const ms = Date.parse(until) - Date.now()
+  return ms <= 0 ? 'expired' : age(new Date(Date.now() - ms).toISOString())
+}
+
 export function clock(time: string): string {
   return new Date(time).toLocaleTimeString('en-GB')
 }

@@ -4,7 +4,18 @@ import { type JSX, render } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import 'uplot/dist/uPlot.min.css'
 import './style.css'
-import { ApiError, forgetSignIn, hasSignedIn, read, type Service, signIn, signOut, type Status, whoAmI } from './api.ts'
+import {
+  ApiError,
+  forgetSignIn,
+  hasSignedIn,
+  isGatewayHere,
+  read,
+  type Service,
+  signIn,
+  signOut,
+  type Status,
+  whoAmI,
+} from './api.ts'
 import { History } from './history.ts'
 import { Connections, Events, Overview, type PageProps, Refusals, ServicePage, Sessions } from './pages.tsx'
 import { Stale } from './parts.tsx'
@@ -14,14 +25,23 @@ const PAGES: readonly (readonly [path: string, title: string])[] = [
   ['#/', 'Overview'],
   ['#/sessions', 'Sessions'],
   ['#/connections', 'Connections'],
-  ['#/refusals', 'Refused'],
+  ['#/refusals', 'Refusals'],
   ['#/events', 'Events'],
 ]
 
 function App(): JSX.Element {
+  const [isHere, setIsHere] = useState(true)
   const [user, setUser] = useState<string | null | undefined>(undefined)
   const [problem, setProblem] = useState('')
   const find = async (): Promise<void> => {
+    const hasAnswered = await isGatewayHere()
+    setIsHere(hasAnswered)
+    if (!hasAnswered) return
+    // Whoever comes from a service's page has no session that would do.
+    if (cameFor() !== null || !hasSignedIn()) {
+      setUser(null)
+      return
+    }
     try {
       setUser(await whoAmI())
       setProblem('')
@@ -30,8 +50,8 @@ function App(): JSX.Element {
       if (error instanceof ApiError && error.status !== 403) setProblem(error.message)
     }
   }
-  // Whoever comes from a service's page has no session that would do.
-  useEffect(() => void (cameFor() === null && hasSignedIn() ? find() : setUser(null)), [])
+  useEffect(() => void find(), [])
+  if (!isHere) return <Absent again={find} />
   if (user === undefined) return <p class="empty">…</p>
   if (user === null) return <SignIn problem={problem} done={setUser} />
   return (
@@ -39,9 +59,50 @@ function App(): JSX.Element {
       user={user}
       lost={() => {
         forgetSignIn()
-        setUser(null)
+        void find()
       }}
     />
+  )
+}
+
+/** Says what to do where the gateway does not answer at the page's own address. */
+function Absent({ again }: { readonly again: () => Promise<void> }): JSX.Element {
+  const [isBusy, setIsBusy] = useState(false)
+  const ask = async (): Promise<void> => {
+    setIsBusy(true)
+    await again()
+    setIsBusy(false)
+  }
+  return (
+    <main class="sign-in">
+      <div class="absent">
+        <h1>Xengate</h1>
+        <p role="alert" class="problem">
+          The gateway does not answer at this address.
+        </p>
+        <p>As root on the host:</p>
+        <dl>
+          <dt>
+            <code>xengate status</code>
+          </dt>
+          <dd>says whether it runs</dd>
+          <dt>
+            <code>systemctl start xengate</code>
+          </dt>
+          <dd>starts it</dd>
+          <dt>
+            <code>xengate front enable</code>
+          </dt>
+          <dd>puts it in front of xapi, which has sent this page</dd>
+        </dl>
+        <p>
+          Where it runs and is in front of xapi, its configuration has <code>control.dashboard = false</code>.
+        </p>
+        <button type="button" disabled={isBusy} onClick={() => void ask()}>
+          Try again
+        </button>
+      </div>
+    </main>
   )
 }
 
@@ -227,4 +288,5 @@ function pageNow(): string {
 }
 
 const app = document.getElementById('app')
-if (app !== null) render(<App />, app)
+// xapi's web server forbids no frames, as the gateway does: within another page there is nothing to press.
+if (app !== null && self === top) render(<App />, app)

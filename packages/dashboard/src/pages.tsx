@@ -17,7 +17,7 @@ import {
   type TriedAnswer,
   tryService,
 } from './api.ts'
-import { age, bytes, clock, count, milliseconds, rate } from './format.ts'
+import { age, bytes, clock, count, left, milliseconds, rate } from './format.ts'
 import type { History, Series } from './history.ts'
 import { Chart, type Column, EndButton, Sparkline, Stale, Table } from './parts.tsx'
 import { useWatched } from './watch.ts'
@@ -67,8 +67,8 @@ function Fact({
 
 function stateOf({ accepts, hosts, breakerOpen = 0 }: Service): { readonly text: string; readonly kind: string } {
   if (hosts !== undefined) return { text: `on ${hosts.join(', ')}`, kind: 'elsewhere' }
-  if (breakerOpen > 0) return { text: 'failing', kind: 'bad' }
-  return accepts === true ? { text: 'running', kind: 'good' } : { text: 'does not answer', kind: 'bad' }
+  if (breakerOpen > 0) return { text: 'breaker open', kind: 'bad' }
+  return accepts === true ? { text: 'running', kind: 'good' } : { text: 'down', kind: 'bad' }
 }
 
 export function ServiceState({ service }: { readonly service: Service }): JSX.Element {
@@ -118,7 +118,7 @@ export function Overview({ status, services, history }: PageProps): JSX.Element 
       cell: ({ errors }) => (errors === undefined ? '–' : count(errors)),
     },
     {
-      title: 'Latency',
+      title: 'First byte',
       isNumber: true,
       isExtra: true,
       by: ({ name }) => history.of(name).latencyMs.at(-1) ?? 0,
@@ -130,12 +130,20 @@ export function Overview({ status, services, history }: PageProps): JSX.Element 
     <>
       <h1>Overview</h1>
       <OverloadNote overload={status.overload} />
+      {status.outOfService && (
+        <p class="stale" role="status">
+          Out of service: <code>xengate drain --undo</code> on the host puts it in service again.
+        </p>
+      )}
       <dl class="facts">
-        <Fact name="Requests" value={count(status.requests)} note={`since ${age(status.since)} ago`} />
+        <Fact name="Requests" value={count(status.requests)} note={`in ${age(status.since)}`} />
         <Fact name="Refused" value={count(status.refusals)} />
         <Fact name="Errors" value={count(status.errors)} />
         <Fact name="Workers" value={`${workers.ready} of ${workers.wanted}`} note={transport?.name ?? ''} />
-        <Fact name="Sessions from" value={authority.kind} note={authority.isHeard ? '' : 'does not answer'} />
+        <Fact name="Authority" value={authority.kind} note={authority.isHeard ? '' : 'does not answer'} />
+        {status.certificates.map(({ listener, until }) => (
+          <Fact key={listener} name="Certificate valid for" value={left(until)} note={listener} />
+        ))}
         <Fact name="Memory" value={bytes(memoryBytes.primary + memoryBytes.workers)} />
       </dl>
       <Charts series={history.all} />
@@ -208,14 +216,14 @@ export function ServicePage({ name, services, history, lost }: PageProps & { rea
           <Fact name="Errors" value={count(here.errors ?? 0)} />
           <Fact name="Under way" value={count(here.inFlight ?? 0)} />
           <Fact name="Waiting" value={count(here.queued ?? 0)} />
-          <Fact name="Mean time to the first byte" value={milliseconds(here.latencyMs)} />
+          <Fact name="Time to the first byte (mean)" value={milliseconds(here.latencyMs)} />
           <Fact name="Socket" value={here.socket ?? '–'} />
         </dl>
       )}
       {(here?.breakerOpen ?? 0) > 0 && (
         <p class="stale">
           The service has failed again and again: its circuit breaker is open, and requests get 503.{' '}
-          <EndButton what={name} label="Ask again" act={() => closeBreaker(name)} />
+          <EndButton what={name} label="Close the breaker" act={() => closeBreaker(name)} />
         </p>
       )}
       {elsewhere.length > 0 && <p>Also on {elsewhere.flatMap(({ hosts = [] }) => hosts).join(', ')}.</p>}
@@ -227,7 +235,7 @@ export function ServicePage({ name, services, history, lost }: PageProps & { rea
         {`curl -b session_id="$SESSION" '${url}'    # with a session of session.login_with_password`}
       </pre>
       <TryIt name={name} />
-      <h2>Refused and failed</h2>
+      <h2>Refusals</h2>
       <RefusalTable refusals={own} />
     </>
   )
@@ -312,14 +320,14 @@ export function Sessions({ lost }: PageProps): JSX.Element {
     { title: 'User', by: ({ user }) => user, cell: ({ user }) => user },
     { title: 'Roles', isExtra: true, cell: ({ roles }) => roles.join(', ') },
     {
-      title: 'Program',
+      title: 'Originator',
       isExtra: true,
       by: ({ originator }) => originator,
       cell: ({ originator }) => originator || '–',
     },
-    { title: 'From', by: ({ address }) => address ?? '', cell: ({ address }) => address || '–' },
+    { title: 'Address', by: ({ address }) => address ?? '', cell: ({ address }) => address || '–' },
     { title: 'Signed in', isExtra: true, by: ({ since }) => since ?? '', cell: ({ since }) => `${age(since)} ago` },
-    { title: 'Id', isExtra: true, by: ({ id }) => id, cell: ({ id }) => <code>{id}</code> },
+    { title: 'ID', isExtra: true, by: ({ id }) => id, cell: ({ id }) => <code>{id}</code> },
     { title: 'Idle', by: ({ lastActive }) => lastActive, cell: ({ lastActive }) => age(lastActive) },
     {
       title: 'Under way',
@@ -365,8 +373,9 @@ export function Connections({ lost }: PageProps): JSX.Element {
   const columns: readonly Column<Connection>[] = [
     {
       title: 'Client',
+      isLong: true,
       by: ({ client }) => client,
-      cell: ({ client, port }) => (client === '' ? '–' : `${client}:${port}`),
+      cell: ({ client, port }) => (client === '' ? 'local' : `${client}:${port}`),
     },
     { title: 'State', by: ({ state }) => state, cell: ({ state }) => state },
     {
@@ -375,7 +384,12 @@ export function Connections({ lost }: PageProps): JSX.Element {
       by: ({ request }) => request?.user ?? '',
       cell: ({ request }) => request?.user ?? '–',
     },
-    { title: 'Service', by: ({ request }) => request?.service ?? '', cell: ({ request }) => request?.service ?? '–' },
+    {
+      title: 'Service',
+      isLong: true,
+      by: ({ request }) => request?.service ?? '',
+      cell: ({ request }) => request?.service ?? '–',
+    },
     {
       title: 'Request',
       isExtra: true,
@@ -385,6 +399,7 @@ export function Connections({ lost }: PageProps): JSX.Element {
     {
       title: 'In, out',
       isNumber: true,
+      isExtra: true,
       by: ({ request }) => (request === null ? 0 : request.bytesIn + request.bytesOut),
       cell: ({ request }) => (request === null ? '–' : `${bytes(request.bytesIn)}, ${bytes(request.bytesOut)}`),
     },
@@ -398,7 +413,7 @@ export function Connections({ lost }: PageProps): JSX.Element {
   ]
   return (
     <>
-      <h1>Connections and channels</h1>
+      <h1>Connections</h1>
       <Stale watched={watched} />
       <Table
         label="connections"
@@ -422,7 +437,7 @@ function RefusalTable({ refusals }: { readonly refusals: readonly Refusal[] }): 
     { title: 'User', isExtra: true, by: ({ user }) => user ?? '', cell: ({ user }) => user ?? '–' },
     { title: 'Request', isLong: true, cell: ({ method, path }) => (method === null ? '–' : `${method} ${path ?? ''}`) },
     {
-      title: 'Why',
+      title: 'Reason',
       isLong: true,
       by: ({ reason }) => reason ?? '',
       cell: ({ reason, explanation, by, phase }) => (
@@ -436,11 +451,11 @@ function RefusalTable({ refusals }: { readonly refusals: readonly Refusal[] }): 
         </>
       ),
     },
-    { title: 'Request id', isExtra: true, cell: ({ requestId }) => <code>{requestId}</code> },
+    { title: 'Request ID', isExtra: true, cell: ({ requestId }) => <code>{requestId}</code> },
   ]
   return (
     <Table
-      label="refused and failed requests"
+      label="refusals"
       rows={refusals}
       columns={columns}
       keyOf={({ requestId, time }) => `${requestId} ${time}`}
@@ -456,7 +471,8 @@ export function Refusals({ lost }: PageProps): JSX.Element {
   const watched = useWatched(() => read<{ refusals: Refusal[] }>('refusals'), lost, 'refusals')
   return (
     <>
-      <h1>Refused and failed</h1>
+      <h1>Refusals</h1>
+      <p>The latest requests that were refused or failed.</p>
       <Stale watched={watched} />
       <RefusalTable refusals={watched.value?.refusals ?? []} />
     </>

@@ -2,12 +2,11 @@
 
 import { request as plainRequest, type IncomingMessage } from 'node:http'
 import { request as secureRequest } from 'node:https'
-import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { CONTROL_SERVICE } from '../model/control-service.ts'
-import { CONTROL_SOCKET } from '../process/control-socket.ts'
+import { controlSocketIn, daemonFailure, daemonText } from './daemon.ts'
 import { CliError, type FailureCode } from './errors.ts'
-import type { Io } from './io.ts'
+import { type Io, say } from './io.ts'
 import { keptSession, trustOf } from './session-file.ts'
 import { stateDirectory, type StateOptions } from './state.ts'
 import { trust } from './trust.ts'
@@ -21,11 +20,10 @@ export interface ControlOptions extends StateOptions {
 
 /** How long an answer may take. */
 const WAIT_MS = 10_000
-/** Codes by which connecting says that no daemon is there. */
-const NOT_RUNNING: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR'])
-
 /** A gateway that can be asked. */
 export interface Control {
+  /** Which one it is: its socket or URL, and what named that. */
+  readonly name: string
   /** Answers what is at `path`. @throws {CliError} */
   ask(method: 'GET' | 'POST', path: string): Promise<Readonly<Record<string, unknown>>>
   /** Calls `line` with each event of the log, from now on, until `stopped` aborts or the gateway ends it. @throws {CliError} */
@@ -34,20 +32,35 @@ export interface Control {
 
 /** The gateway that the options mean: one elsewhere, the one of this host, or where there is none that of `xengate login`. @throws {CliError} */
 export async function openControl(options: ControlOptions, io: Io): Promise<Control> {
-  if (options.url !== undefined) return throughGateway(options.url, options.sessionId ?? io.env['XENGATE_SESSION'], io)
+  if (options.url !== undefined) return throughGateway(options.url, '--url', givenSession(options, io), io)
   try {
-    const stateDir = await stateDirectory(options, io)
-    return new HttpControl({ socketPath: join(stateDir, CONTROL_SOCKET) }, '/control', `the daemon with ${stateDir}`)
+    const state = await stateDirectory(options, io)
+    const unreachable = (cause: unknown): CliError => daemonFailure(state, cause)
+    return new HttpControl({ socketPath: controlSocketIn(state) }, '/control', daemonText(state), unreachable)
   } catch (error) {
     const kept = error instanceof CliError && error.code === 'state-missing' ? keptSession(io) : null
     if (kept === null) throw error
-    return readOnly(throughGateway(kept.url, undefined, io), kept.url)
+    say(io, `nothing of a gateway is here: asking ${kept.url}, where "xengate login" signed in`)
+    return readOnly(throughGateway(kept.url, 'xengate login', null, io), kept.url)
   }
+}
+
+/** A session, and what named it. */
+interface NamedSession {
+  readonly id: string
+  readonly from: string
+}
+
+function givenSession({ sessionId }: ControlOptions, { env }: Io): NamedSession | null {
+  if (sessionId !== undefined) return { id: sessionId, from: '--session-id' }
+  const id = env['XENGATE_SESSION']
+  return id === undefined ? null : { id, from: 'XENGATE_SESSION' }
 }
 
 /** What is changed elsewhere is changed by who says where. */
 function readOnly(control: Control, url: string): Control {
   return {
+    name: control.name,
     ask: async (method, path) => {
       if (method === 'GET') return control.ask(method, path)
       throw new CliError(
@@ -60,20 +73,29 @@ function readOnly(control: Control, url: string): Control {
 }
 
 /** In the session that is given, or else in that of `xengate login` at the same gateway. */
-function throughGateway(url: string, given: string | undefined, io: Io): Control {
+function throughGateway(url: string, from: string, given: NamedSession | null, io: Io): Control {
   const parsed = URL.parse(url)
   if (parsed === null || !/^https?:$/.test(parsed.protocol)) {
     throw new CliError('url-invalid', `${url} is not the URL of a gateway`)
   }
-  const kept = given === undefined ? keptSession(io) : null
+  const kept = given === null ? keptSession(io) : null
   if (kept?.url === parsed.origin) trust(trustOf(kept), io)
-  const sessionId = given ?? (kept?.url === parsed.origin ? kept.id : undefined)
-  if (sessionId === undefined) throw new CliError('session-needed', `nobody is signed in at ${url}`)
+  const session = given ?? (kept?.url === parsed.origin ? { id: kept.id, from: 'xengate login' } : null)
+  if (session === null) throw new CliError('session-needed', `nobody is signed in at ${url}`)
   const { protocol, hostname, port } = parsed
   const host = hostname.replace(/^\[(.*)\]$/, '$1')
-  const headers = { Cookie: `session_id=${sessionId}` }
+  const headers = { Cookie: `session_id=${session.id}` }
   const target: Target = { host, headers, isSecure: protocol === 'https:', ...(port !== '' && { port: Number(port) }) }
-  return new HttpControl(target, `/services/plugin/${CONTROL_SERVICE}`, url)
+  const origins = from === session.from ? from : `${from}, in the session of ${session.from}`
+  const name = `the gateway at ${url} (from ${origins})`
+  return new HttpControl(target, `/services/plugin/${CONTROL_SERVICE}`, name, (cause) => gatewayFailure(name, cause))
+}
+
+function gatewayFailure(name: string, cause: unknown): CliError {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  const why = cause instanceof Error ? cause.message : String(cause)
+  const kind = /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS/.test(code) ? 'certificate-unknown' : 'gateway-unreachable'
+  return new CliError(kind, `cannot ask ${name}: ${why}`, { cause })
 }
 
 /** Where requests go. */
@@ -86,15 +108,17 @@ interface Target {
 }
 
 class HttpControl implements Control {
+  readonly name: string
   readonly #target: Target
   readonly #prefix: string
-  /** What it is, in words. */
-  readonly #name: string
+  /** What it means that no answer comes. */
+  readonly #unreachable: (cause: unknown) => CliError
 
-  constructor(target: Target, prefix: string, name: string) {
+  constructor(target: Target, prefix: string, name: string, unreachable: (cause: unknown) => CliError) {
+    this.name = name
     this.#target = target
     this.#prefix = prefix
-    this.#name = name
+    this.#unreachable = unreachable
   }
 
   async ask(method: 'GET' | 'POST', path: string): Promise<Readonly<Record<string, unknown>>> {
@@ -116,7 +140,7 @@ class HttpControl implements Control {
       }
     } catch (error) {
       if (stopped.aborted) return
-      const why = `${this.#name} has stopped, or was upgraded: it tells of no more events`
+      const why = `${this.name} has stopped, or was upgraded: it tells of no more events`
       throw new CliError('daemon-absent', why, { cause: error })
     }
   }
@@ -132,24 +156,15 @@ class HttpControl implements Control {
     })
   }
 
-  #unreachable(cause: unknown): CliError {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
-    if (this.#target.socketPath !== undefined && NOT_RUNNING.has(code)) {
-      return new CliError('daemon-absent', `${this.#name} is not running`, { cause })
-    }
-    const why = cause instanceof Error ? cause.message : String(cause)
-    return new CliError('daemon-unreachable', `cannot ask ${this.#name}: ${why}`, { cause })
-  }
-
   #failure(status: number, body: string): CliError {
     const { code = '', message = '' } = errorIn(body)
     if (status === 403 && message.startsWith('The role ')) {
-      return new CliError('role-needed', `${this.#name} refuses: ${message}`)
+      return new CliError('role-needed', `${this.name} refuses: ${message}`)
     }
-    if (status === 403) return new CliError('session-needed', `${this.#name} refuses: ${message}`)
+    if (status === 403) return new CliError('session-needed', `${this.name} refuses: ${message}`)
     const known = KNOWN_FAILURES.find((one) => one === code)
     if (known !== undefined) return new CliError(known, message)
-    return new CliError('control-failed', `${this.#name} answers ${status}${message === '' ? '' : `: ${message}`}`)
+    return new CliError('control-failed', `${this.name} answers ${status}${message === '' ? '' : `: ${message}`}`)
   }
 }
 

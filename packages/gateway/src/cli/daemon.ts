@@ -7,6 +7,7 @@ import type { AccountChange } from '../process/account-change.ts'
 import { CONTROL_SOCKET } from '../process/control-socket.ts'
 import { CliError } from './errors.ts'
 import { type Io, say } from './io.ts'
+import type { NamedState } from './state.ts'
 
 /** How long the daemon may take to answer. */
 const WAIT_MS = 5000
@@ -15,21 +16,38 @@ const ACT_WAIT_MS = 90_000
 /** Codes by which connecting says that no daemon is there. */
 const NOT_RUNNING: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR'])
 
+/** The socket at which a daemon is asked. */
+export function controlSocketIn({ stateDir }: NamedState): string {
+  return join(stateDir, CONTROL_SOCKET)
+}
+
+/** A daemon in words: where it is asked, and what named that. */
+export function daemonText(state: NamedState): string {
+  return `the daemon at ${controlSocketIn(state)} (from ${state.from})`
+}
+
+/** Why the daemon of `state` could not be asked. */
+export function daemonFailure(state: NamedState, cause: unknown): CliError {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  if (NOT_RUNNING.has(code)) return new CliError('daemon-absent', `${daemonText(state)} is not running`, { cause })
+  const why = cause instanceof Error ? cause.message : String(cause)
+  return new CliError('daemon-unreachable', `cannot ask ${daemonText(state)}: ${why}`, { cause })
+}
+
 /**
- * Asks the daemon that runs with the state directory `stateDir`. Answers null when none does.
+ * Asks the daemon that runs with `state`. Answers null when none does.
  *
  * @throws {CliError} `daemon-unreachable`
  */
-export async function askDaemon(stateDir: string, method: string, path: string, body?: unknown): Promise<unknown> {
+export async function askDaemon(state: NamedState, method: string, path: string, body?: unknown): Promise<unknown> {
   try {
-    const answer = await exchange(join(stateDir, CONTROL_SOCKET), method, path, body)
+    const answer = await exchange(controlSocketIn(state), method, path, body)
     if (answer.status === 200) return JSON.parse(answer.text)
     throw new Error(`it answers ${answer.status}`)
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
-    if (NOT_RUNNING.has(code)) return null
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new CliError('daemon-unreachable', `cannot ask the daemon that runs with ${stateDir}: ${why}`, { cause })
+    const failure = daemonFailure(state, cause)
+    if (failure.code === 'daemon-absent') return null
+    throw failure
   }
 }
 
@@ -41,36 +59,31 @@ export interface ActAnswer {
 }
 
 /**
- * Has the daemon that runs with `stateDir` do something, and waits until it is done.
+ * Has the daemon that runs with `state` do something, and waits until it is done.
  *
  * @param waitMs for how long
  * @throws {CliError} `daemon-absent`, `daemon-unreachable`
  */
-export async function haveDaemon(stateDir: string, path: string, waitMs: number = ACT_WAIT_MS): Promise<ActAnswer> {
-  const answer = await exchange(join(stateDir, CONTROL_SOCKET), 'POST', path, undefined, waitMs).catch(
-    (cause: unknown) => {
-      const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
-      if (NOT_RUNNING.has(code)) throw new CliError('daemon-absent', `the daemon with ${stateDir} is not running`)
-      const why = cause instanceof Error ? cause.message : String(cause)
-      throw new CliError('daemon-unreachable', `cannot ask the daemon that runs with ${stateDir}: ${why}`, { cause })
-    },
-  )
+export async function haveDaemon(state: NamedState, path: string, waitMs: number = ACT_WAIT_MS): Promise<ActAnswer> {
+  const answer = await exchange(controlSocketIn(state), 'POST', path, undefined, waitMs).catch((cause: unknown) => {
+    throw daemonFailure(state, cause)
+  })
   if (answer.status !== 200 && answer.status !== 409) {
-    throw new CliError('daemon-unreachable', `the daemon that runs with ${stateDir} answers ${answer.status}`)
+    throw daemonFailure(state, new Error(`it answers ${answer.status}`))
   }
   return { isDone: answer.status === 200, said: JSON.parse(answer.text) as ActAnswer['said'] }
 }
 
 /** Has the daemon log what was changed, if it is running. What has been done is not undone when it cannot be told. */
 export async function tellDaemon(
-  stateDir: string,
+  state: NamedState,
   change: Omit<AccountChange, 'uid' | 'sudoUser'>,
   io: Io,
 ): Promise<void> {
   const sudoUser = io.env['SUDO_USER']
   const who = { uid: process.getuid?.() ?? -1, ...(sudoUser !== undefined && { sudoUser }) }
   try {
-    await askDaemon(stateDir, 'POST', '/changes', { ...change, ...who })
+    await askDaemon(state, 'POST', '/changes', { ...change, ...who })
   } catch (error) {
     say(io, `warning: the log of the daemon does not tell of this: ${error instanceof Error ? error.message : ''}`)
   }

@@ -72,6 +72,7 @@ export type FailureCode =
   | 'host-unknown'
   | 'xapi-unavailable'
   | 'root-needed'
+  | 'host-only'
   | 'reload-refused'
   | 'upgrade-refused'
   | 'drain-refused'
@@ -91,7 +92,9 @@ const failed = (advice: string): Entry => ({ exit: EXIT.failed, advice })
 const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'config-invalid': failed('xengate config-schema --sample prints a file with every option'),
   'config-missing': failed('give --config FILE, or put the configuration there'),
-  'state-missing': failed('give --config FILE or --state DIR, or start xengate dev here first'),
+  'state-missing': failed(
+    'give --config FILE or --state DIR; or --url URL of a gateway elsewhere, after xengate login; or start xengate dev here first',
+  ),
   'state-empty': failed('add the first user with xengate user add'),
   'state-unusable': failed(
     'give another directory: state-dir in the configuration, or --state DIR where a command takes it',
@@ -138,7 +141,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   },
   'user-missing': { exit: EXIT.usage, advice: 'give --user NAME' },
   'ca-unusable': failed('give --ca a file of certificates in PEM'),
-  'certificate-unknown': failed('give --ca FILE with the certificate of who has signed it'),
+  'certificate-unknown': failed('give --ca FILE, here or to xengate login, with the certificate of who has signed it'),
   'gateway-unreachable': failed('see that the gateway runs, and that the URL leads to it'),
   'service-name-invalid': {
     exit: EXIT.usage,
@@ -171,7 +174,8 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'host-unknown': failed('run this on a XenServer or XCP-ng host'),
   'xapi-unavailable': failed('run this as root on the host; see systemctl status xapi'),
   'root-needed': failed('run this as root'),
-  'upgrade-refused': failed('see its log and standard error; the earlier version serves on'),
+  'host-only': { exit: EXIT.usage, advice: 'log in on the host, and run it there without --url' },
+  'upgrade-refused': failed('nothing was changed, and the earlier version serves on; see its log and standard error'),
   'drain-refused': failed('xengate status says how it is now'),
   'new-name-invalid': {
     exit: EXIT.usage,
@@ -183,17 +187,20 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'plugins-unusable': failed(
     'give --scripts DIR and --directory DIR that are there, and run this as a user who may use both',
   ),
-  'reload-refused': failed('xengate check-config tells of files; the earlier configuration is still in force'),
+  'reload-refused': failed('nothing was changed; xengate check-config says what is wrong with a configuration'),
 }
 
 /** A command cannot do what it was asked. */
 export class CliError extends Error {
   override readonly name = 'CliError'
   readonly code: FailureCode
+  /** The code that is shown: another one where a gateway or a service has said what is wrong. */
+  readonly shownCode: string
 
-  constructor(code: FailureCode, message: string, options?: ErrorOptions) {
+  constructor(code: FailureCode, message: string, options: ErrorOptions & { readonly shownCode?: string } = {}) {
     super(message, options)
     this.code = code
+    this.shownCode = options.shownCode ?? code
   }
 }
 
@@ -218,7 +225,7 @@ export function reportFailure(error: unknown, io: Io): number {
   if (code === 'config-invalid') say(io, error.message)
   if ('lines' in error && Array.isArray(error.lines)) for (const line of error.lines) say(io, String(line))
   const sentence = code === 'config-invalid' ? 'the configuration cannot be used' : error.message
-  say(io, `xengate: ${sentence} [${code}]`)
+  say(io, `xengate: ${sentence} [${error instanceof CliError ? error.shownCode : code}]`)
   if (advice !== '') say(io, `try: ${advice}`)
   return exit
 }

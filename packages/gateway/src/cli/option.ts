@@ -2,9 +2,21 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { parsePort } from '../model/origin.ts'
+import { CliError } from './errors.ts'
 
 /** Takes the exit code of the command that ran. */
 export type OnExit = (code: number) => void
+
+/** Headings of the help under which commands stand, in their order. */
+export const GROUP = {
+  run: 'Run a gateway:',
+  see: 'See how it does:',
+  act: 'Act on it:',
+  configure: 'Configuration and users:',
+  call: 'Call services:',
+  host: 'On a XenServer or XCP-ng host:',
+  more: 'More:',
+} as const
 
 /** The part of a help text that shows how the command is used. */
 export function examples(...lines: readonly string[]): string {
@@ -20,6 +32,15 @@ export function withState(command: Command): Command {
   return command
     .addOption(configOption().conflicts('state'))
     .option('--state <DIR>', 'the state directory (default: .xengate, if it is here)')
+}
+
+/** The same of a command that only the host itself may give: who says `--url`, as to the others, is told why not. */
+export function withOwnState(command: Command): Command {
+  const url = new Option('--url <URL>').hideHelp().argParser(() => {
+    const text = `xengate ${command.name()} is for the host itself: its root decides on it, and no session of the XenAPI can ask for it`
+    throw new CliError('host-only', text)
+  })
+  return withState(command).addOption(url)
 }
 
 /** Reads a TCP port, of which `min` is the first. */

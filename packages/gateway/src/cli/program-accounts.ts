@@ -8,7 +8,7 @@ import type { PasswordOptions } from './commands/user.ts'
 import type { ControlOptions } from './control.ts'
 import type { Io } from './io.ts'
 import { withControl } from './program-control.ts'
-import { examples, type OnExit, withState } from './option.ts'
+import { examples, GROUP, type OnExit, withOwnState, withState } from './option.ts'
 import type { StateOptions } from './state.ts'
 
 const WHERE =
@@ -23,6 +23,7 @@ export function addAccounts(program: Command, io: Io, onExit: OnExit): void {
 function addUsers(program: Command, io: Io, onExit: OnExit): void {
   const user = program
     .command('user')
+    .helpGroup(GROUP.configure)
     .summary('add, change, remove and list users')
     .description(
       `Manages users in the state directory or in Valkey; the daemon need not run, and logs what is changed if it does. ${WHERE}`,
@@ -87,7 +88,7 @@ function withPassword(command: Command, description: string): Command {
 }
 
 function addSessions(program: Command, io: Io, onExit: OnExit): void {
-  withControl(program.command('sessions').summary('list who is signed in'))
+  withControl(program.command('sessions').helpGroup(GROUP.see).summary('list who is signed in'))
     .description(
       `Lists the sessions in the state directory or in Valkey, oldest first; the daemon need not run, and tells what runs under them if it does. ${WHERE}`,
     )
@@ -99,7 +100,7 @@ function addSessions(program: Command, io: Io, onExit: OnExit): void {
       const { listSessions } = await import('./commands/sessions.ts')
       onExit(await listSessions(options, io))
     })
-  const session = program.command('session').summary('end a session').helpCommand(false)
+  const session = program.command('session').summary('end a session: session end ID').helpCommand(false)
   session.addHelpText('after', examples('xengate session end 6d1c2e9c'))
   withControl(session.command('end').argument('<ID>', 'what "xengate sessions" shows, or the beginning of it'))
     .description('End a session at once. Its requests are refused, and what runs under it is cut.')
@@ -111,7 +112,7 @@ function addSessions(program: Command, io: Io, onExit: OnExit): void {
 }
 
 function addBlocked(program: Command, io: Io, onExit: OnExit): void {
-  withState(program.command('blocked').summary('list whose sign-ins are slowed down'))
+  withOwnState(program.command('blocked').helpGroup(GROUP.see).summary('list whose sign-ins are slowed down'))
     .description(`Lists the users and addresses whose sign-ins the daemon slows down after wrong passwords. ${WHERE}`)
     .option('--json', 'print an array')
     .addHelpText('after', examples('xengate blocked'))
@@ -119,7 +120,7 @@ function addBlocked(program: Command, io: Io, onExit: OnExit): void {
       const { listBlocked } = await import('./commands/blocked.ts')
       onExit(await listBlocked(options, io))
     })
-  withState(program.command('unblock').summary('let somebody sign in again'))
+  withOwnState(program.command('unblock').summary('let somebody sign in again'))
     .description('Has the daemon forget wrong passwords: for a user, from an address, or both; or all.')
     .option('--user <NAME>', 'for this user')
     .option('--address <ADDRESS>', 'from this address')

@@ -3,25 +3,31 @@
 import type { Command } from 'commander'
 import type { DrainOptions } from './commands/change.ts'
 import type { Io } from './io.ts'
-import { examples, type OnExit, withState } from './option.ts'
+import { examples, GROUP, type OnExit, withOwnState } from './option.ts'
 import type { StateOptions } from './state.ts'
 
 export function addChange(program: Command, io: Io, onExit: OnExit): void {
-  withState(program.command('reload').summary('have the daemon take its configuration as it is now'))
+  program.commandsGroup(GROUP.act)
+  withOwnState(program.command('reload').summary('take a configuration, or a certificate, that was changed'))
     .description(
-      'Has the daemon of this host take its configuration as it is now, as SIGHUP does. Returns when that is in force in every worker; when ' +
-        'it cannot be taken it says why, exits 1, and the earlier one stays in force.',
+      'Has the daemon of this host take its configuration, and the certificates that it names, as they are now, as SIGHUP does. Returns when that is in ' +
+        'force in every worker; when it cannot be taken it says why, exits 1, and the earlier one stays in force.',
     )
     .addHelpText('after', examples('xengate reload', 'xengate reload --config /etc/xengate/xengate.toml'))
     .action(async (options: StateOptions) => {
       const { reload } = await import('./commands/change.ts')
       onExit(await reload(options, io))
     })
-  withState(program.command('upgrade').summary('have the program that is on disk now take the place of the daemon'))
+  withOwnState(
+    program
+      .command('upgrade')
+      .summary('have the version that is on disk now take over: a newer one, or an earlier one again'),
+  )
     .description(
       'Has the program that is on disk now take the place of the daemon of this host, as SIGUSR2 does: it is started beside the one that runs, gets its ' +
         'listening sockets, and when it serves the earlier one finishes what is under way, and ends. Returns when it serves; when it does ' +
-        'not, says why, exits 1, and the earlier one serves on. Also a restart that no client notices.',
+        'not, says why, exits 1, and the earlier one serves on. To go back, install the earlier version, and give the command again. Also a restart that ' +
+        'no client notices.',
     )
     .addHelpText('after', examples('xengate upgrade', 'xengate upgrade --config /etc/xengate/xengate.toml'))
     .action(async (options: StateOptions) => {
@@ -32,7 +38,7 @@ export function addChange(program: Command, io: Io, onExit: OnExit): void {
 }
 
 function addDrain(program: Command, io: Io, onExit: OnExit): void {
-  withState(program.command('drain').summary('take the daemon out of service, or put it in service again'))
+  withOwnState(program.command('drain').summary('take the daemon out of service; with --undo put it in service again'))
     .description(
       'Takes the daemon of this host out of service: GET /healthz answers 503 from then on, other hosts of the pool send nobody here, and no connection ' +
         'is kept beyond its next response. What still comes is served, and nothing is cut. Returns when nothing runs any more; what still runs ' +

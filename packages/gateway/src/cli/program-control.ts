@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander'
 import type { ViewOptions } from './commands/control.ts'
 import type { ControlOptions } from './control.ts'
 import type { Io } from './io.ts'
-import { examples, type OnExit, withState } from './option.ts'
+import { examples, GROUP, type OnExit, withState } from './option.ts'
 
 const WHERE =
   'On the host it asks the daemon by its control socket, as the user that the daemon runs as; with --url a gateway elsewhere, in a session ' +
@@ -28,6 +28,7 @@ function withView(command: Command, hasIds: boolean): Command {
 }
 
 export function addControl(program: Command, io: Io, onExit: OnExit): void {
+  program.commandsGroup(GROUP.see)
   const add = (name: string, summary: string, hasIds: boolean, show: (commands: Commands) => Show): void => {
     withView(program.command(name).summary(summary), hasIds)
       .description(`${summary[0]?.toUpperCase()}${summary.slice(1)}. ${WHERE}`)
@@ -36,12 +37,18 @@ export function addControl(program: Command, io: Io, onExit: OnExit): void {
         onExit(await show(await import('./commands/control.ts'))(options, io))
       })
   }
-  add('status', 'say how the gateway does', false, ({ showStatus }) => showStatus)
+  add('status', 'say whether the gateway is up, and how it does', false, ({ showStatus }) => showStatus)
   add('services', 'list the services here and elsewhere, and how they do', true, ({ showServices }) => showServices)
   add('connections', 'list who is connected, and what is under way', true, ({ showConnections }) => showConnections)
-  add('refusals', 'list the latest requests that were refused or failed', true, ({ showRefusals }) => showRefusals)
+  add(
+    'refusals',
+    'list the latest requests that were refused or failed, and why',
+    true,
+    ({ showRefusals }) => showRefusals,
+  )
   addEvents(program, io, onExit)
   addExplain(program, io, onExit)
+  program.commandsGroup(GROUP.act)
   addConnection(program, io, onExit)
   addService(program, io, onExit)
 }
@@ -61,7 +68,7 @@ function addExplain(program: Command, io: Io, onExit: OnExit): void {
   withControl(
     program.command('explain').argument('<REQUEST-ID>', 'X-Request-Id of the answer, or requestId in the log'),
   )
-    .summary('say what is known of a recent request')
+    .summary('say why a request was refused or failed, and what else is known of it')
     .description(
       `Says what is known of a recent request: of one that was refused or failed why, by whom and in which phase. ${WHERE}`,
     )
@@ -74,9 +81,10 @@ function addExplain(program: Command, io: Io, onExit: OnExit): void {
 }
 
 function addConnection(program: Command, io: Io, onExit: OnExit): void {
-  const connection = program.command('connection').summary('end a connection').helpCommand(false)
+  const connection = program.command('connection').summary('end a connection: connection end ID').helpCommand(false)
   connection.addHelpText('after', examples('xengate connection end 4711-2f'))
   withControl(connection.command('end').argument('<ID>', 'what "xengate connections" shows; or the id of a channel'))
+    .summary("end a client's connection, with what is under way on it")
     .description(`Ends a client's connection at once, with what is under way on it. ${WHERE}`)
     .addHelpText('after', examples('xengate connection end 4711-2f'))
     .action(async (id: string, options: ControlOptions) => {
@@ -86,9 +94,13 @@ function addConnection(program: Command, io: Io, onExit: OnExit): void {
 }
 
 function addService(program: Command, io: Io, onExit: OnExit): void {
-  const service = program.command('service').summary('have a service asked again that has failed').helpCommand(false)
+  const service = program
+    .command('service')
+    .summary('have a service asked again that has failed: service close-breaker NAME')
+    .helpCommand(false)
   service.addHelpText('after', examples('xengate service close-breaker com.example.backup'))
   withControl(service.command('close-breaker').argument('<NAME>', 'of the service, as "xengate services" shows it'))
+    .summary('have a service asked again: close its circuit breaker')
     .description(
       'Has a service asked again that failed again and again, and is not asked for a moment: closes its circuit breaker in every worker. ' +
         `When it goes on failing the breaker opens again. ${WHERE}`,

@@ -11,7 +11,7 @@ import { addNew } from './program-new.ts'
 import { addPlugins } from './program-plugins.ts'
 import type { Io } from './io.ts'
 import { version } from '../version.ts'
-import { configOption, examples, type OnExit, portFrom } from './option.ts'
+import { configOption, examples, GROUP, type OnExit, portFrom } from './option.ts'
 
 /** The whole command line. Commander's own output goes to `io`, and its exits become exceptions. */
 export function createProgram(io: Io, onExit: OnExit): Command {
@@ -33,19 +33,26 @@ export function createProgram(io: Io, onExit: OnExit): Command {
       examples(
         'xengate dev',
         'xengate serve --config /etc/xengate/xengate.toml',
-        'xengate user add alice --role pool-admin',
+        'xengate status',
+        'xengate check-config && xengate reload    # after a limit, or anything else, was changed in the configuration',
+        'xengate help session end',
       ),
     )
+  program.commandsGroup(GROUP.run)
   addDev(program, io, onExit)
   addServe(program, io, onExit)
+  addControl(program, io, onExit)
+  addAccounts(program, io, onExit)
+  addChange(program, io, onExit)
+  program.commandsGroup(GROUP.configure)
   addCheckConfig(program, io, onExit)
   addShowConfig(program, io, onExit)
   addConfigSchema(program, io, onExit)
-  addAccounts(program, io, onExit)
+  program.commandsGroup(GROUP.call)
   addCalls(program, io, onExit)
-  addControl(program, io, onExit)
-  addChange(program, io, onExit)
+  program.commandsGroup(GROUP.host)
   addHostCommands(program, io, onExit)
+  program.commandsGroup(GROUP.more)
   addNew(program, io, onExit)
   addPlugins(program, io, onExit)
   addCompletion(program, io)

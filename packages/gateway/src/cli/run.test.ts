@@ -104,6 +104,49 @@ describe('xengate', { timeout: 300_000 }, () => {
     })
   })
 
+  test('the help has each command once, under a heading that says what it is for', async () => {
+    const { stdout } = await xengate('--help')
+    const parts = stdout.split(/^(?=\S.*:\n)/m).slice(1)
+    const commandsIn = (heading: string): readonly string[] => {
+      const part = parts.find((one) => one.startsWith(`${heading}:\n`)) ?? ''
+      return [...part.matchAll(/^ {2}([a-z-]+)/gm)].map(([, name = '']) => name)
+    }
+    assert.deepEqual(
+      parts.map((part) => part.slice(0, part.indexOf(':'))),
+      [
+        'Usage',
+        'Options',
+        'Run a gateway',
+        'See how it does',
+        'Act on it',
+        'Configuration and users',
+        'Call services',
+        'On a XenServer or XCP-ng host',
+        'More',
+        'Examples',
+      ].slice(1),
+    )
+    assert.deepEqual(commandsIn('See how it does'), [
+      'status',
+      'services',
+      'connections',
+      'refusals',
+      'events',
+      'explain',
+      'sessions',
+      'blocked',
+    ])
+    assert.deepEqual(commandsIn('Act on it'), [
+      'connection',
+      'service',
+      'session',
+      'unblock',
+      'reload',
+      'upgrade',
+      'drain',
+    ])
+  })
+
   test('every help has examples', async () => {
     for (const command of [
       '',

@@ -17,10 +17,15 @@ export interface StateOptions {
   readonly state?: string
 }
 
+/** A state directory, by which its daemon is found, and what named it: an option, or what is found without one. */
+export interface NamedState {
+  readonly stateDir: string
+  readonly from: string
+}
+
 /** Where users and sessions are: in the database of a state directory, or in the Valkey of a configuration. */
-export type AccountPlace =
-  | { readonly kind: 'embedded'; readonly stateDir: string }
-  | { readonly kind: 'valkey'; readonly stateDir: string; readonly config: Config }
+export type AccountPlace = NamedState &
+  ({ readonly kind: 'embedded' } | { readonly kind: 'valkey'; readonly config: Config })
 
 /**
  * Where the users are that the options mean: without any, those that `xengate dev` made in the working directory, or else those
@@ -30,18 +35,23 @@ export type AccountPlace =
  * @throws {ConfigError} when the configuration is not valid.
  */
 export async function accountPlace(options: StateOptions, io: Io): Promise<AccountPlace> {
-  const stateDir = developing(options, io)
-  if (stateDir !== null) return { kind: 'embedded', stateDir }
-  const { config } = await loadConfig(configPath(options.config, io))
-  return placeOf(config)
+  const named = developing(options, io)
+  if (named !== null) return { kind: 'embedded', ...named }
+  const path = configPath(options.config, io)
+  const { config } = await loadConfig(path)
+  return placeOf(config, fromConfig(path, options))
+}
+
+function fromConfig(path: string, { config }: StateOptions): string {
+  return config === undefined ? path : `--config ${path}`
 }
 
 /** The state directory, where the options mean one of `xengate dev`; null where they mean a configuration. */
-function developing(options: StateOptions, io: Io): string | null {
-  if (options.state !== undefined) return resolve(io.cwd, options.state)
+function developing(options: StateOptions, io: Io): NamedState | null {
+  if (options.state !== undefined) return { stateDir: resolve(io.cwd, options.state), from: '--state' }
   const dev = join(io.cwd, DEV_STATE)
   if (options.config !== undefined) return null
-  if (existsSync(dev)) return dev
+  if (existsSync(dev)) return { stateDir: dev, from: `${DEV_STATE} in this directory` }
   if (!isAbsent(io.defaultConfig)) return null
   const none = `there is neither a ${DEV_STATE} directory here nor ${io.defaultConfig}`
   throw new CliError('state-missing', `neither --config nor --state was given, and ${none}`)
@@ -63,16 +73,19 @@ function isAbsent(path: string): boolean {
  *
  * @throws {CliError} `state-missing`. @throws {ConfigError} when the configuration is not TOML, or its state directory is none.
  */
-export async function stateDirectory(options: StateOptions, io: Io): Promise<string> {
-  return developing(options, io) ?? loadStateDirectory(configPath(options.config, io))
+export async function stateDirectory(options: StateOptions, io: Io): Promise<NamedState> {
+  const named = developing(options, io)
+  if (named !== null) return named
+  const path = configPath(options.config, io)
+  return { stateDir: await loadStateDirectory(path), from: fromConfig(path, options) }
 }
 
-function placeOf(config: Config): AccountPlace {
+function placeOf(config: Config, from: string): AccountPlace {
   switch (config.sessions.authority) {
     case 'embedded':
-      return { kind: 'embedded', stateDir: config.stateDir }
+      return { kind: 'embedded', stateDir: config.stateDir, from }
     case 'valkey':
-      return { kind: 'valkey', stateDir: config.stateDir, config }
+      return { kind: 'valkey', stateDir: config.stateDir, from, config }
     case 'xapi':
       throw new CliError(
         'users-elsewhere',

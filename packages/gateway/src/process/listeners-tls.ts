@@ -1,10 +1,17 @@
 // The certificates and keys of a configuration's listeners, looked at while it is in force.
 
+import { X509Certificate } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { formatListenAddress } from '../config/addresses.ts'
 import type { ListenConfig } from '../config/config.ts'
 import type { TlsPair } from '../transport/tls-pair.ts'
 import { type TlsEvent, WatchedTlsFiles } from './tls-files.ts'
+
+/** A certificate that is in force, and until when it is valid. */
+export interface ListenerCertificate {
+  readonly listener: string
+  readonly untilMs: number
+}
 
 interface Watched {
   readonly listen: ListenConfig
@@ -29,6 +36,15 @@ export class ListenersTls {
   /** In the order of the listeners; null where there is no TLS. */
   get pairs(): readonly (TlsPair | null)[] {
     return this.#watched.map(({ files }) => files?.pair ?? null)
+  }
+
+  /** Of the listeners that have one. */
+  get certificates(): readonly ListenerCertificate[] {
+    return this.#watched.flatMap(({ listen, files }) => {
+      if (files === null) return []
+      const { validToDate } = new X509Certificate(files.pair.certificate)
+      return [{ listener: nameOf(listen), untilMs: validToDate.getTime() }]
+    })
   }
 
   /** Takes other listeners; of those that stay the files are looked at now. @throws {TlsFilesError} */

@@ -1,12 +1,10 @@
 // What nobody counts, and is looked at when somebody reads the metrics: the processes, the program, certificates, and sessions.
 
-import { X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { formatListenAddress } from '../config/addresses.ts'
 import type { Config } from '../config/config.ts'
 import { bootTimeMs, nodeSeries, processSeries } from '../metrics/processes.ts'
 import { type Series, seriesOf } from '../metrics/sums.ts'
 import { version } from '../version.ts'
+import type { ListenerCertificate } from './listeners-tls.ts'
 import type { TransportSaid } from './messages.ts'
 import type { WorkerOverload } from './worker-group.ts'
 
@@ -14,6 +12,7 @@ import type { WorkerOverload } from './worker-group.ts'
 export interface Looked {
   readonly config: Config
   readonly transport: TransportSaid | null
+  readonly certificates: readonly ListenerCertificate[]
   readonly workerPids: readonly number[]
   readonly readyPids: readonly number[]
   /** Stages of overload, by process id. */
@@ -30,7 +29,16 @@ export class Looks {
   /** By process id, so that a worker keeps its name as long as it lives. */
   readonly #slots = new Map<number, number>()
 
-  seriesOf({ config, transport, workerPids, readyPids, overloads, sessions, reload }: Looked): readonly Series[] {
+  seriesOf({
+    config,
+    transport,
+    certificates,
+    workerPids,
+    readyPids,
+    overloads,
+    sessions,
+    reload,
+  }: Looked): readonly Series[] {
     const { authority } = config.sessions
     const named = this.#named(workerPids)
     const names = new Map(named)
@@ -41,7 +49,9 @@ export class Looks {
       ...(sessions === null ? [] : [seriesOf('xengate_sessions', sessions, authority)]),
       seriesOf('xengate_config_last_reload_successful', reload.isTaken ? 1 : 0),
       seriesOf('xengate_config_last_reload_success_timestamp_seconds', reload.takenMs / 1000),
-      ...certificateSeries(config),
+      ...certificates.map(({ listener, untilMs }) =>
+        seriesOf('xengate_certificate_not_after_timestamp_seconds', untilMs / 1000, listener),
+      ),
       ...processSeries(process.pid, 'primary', this.#bootMs),
       ...overloads.map(({ pid, overload }) =>
         seriesOf('xengate_overload_stage', overload?.stage ?? 0, names.get(pid) ?? ''),
@@ -64,23 +74,5 @@ export class Looks {
       this.#slots.set(pid, slot)
     }
     return [...this.#slots].map(([pid, number]) => [pid, `worker-${number}`])
-  }
-}
-
-function certificateSeries({ listen }: Config): readonly Series[] {
-  return listen.flatMap(({ address, tls }) => {
-    const endMs = tls === null ? undefined : certificateEndMs(tls.certificate)
-    if (endMs === undefined) return []
-    const name = formatListenAddress(address)
-    return [seriesOf('xengate_certificate_not_after_timestamp_seconds', endMs / 1000, name)]
-  })
-}
-
-/** Undefined when there is none now: it may just be exchanged. */
-function certificateEndMs(path: string): number | undefined {
-  try {
-    return new X509Certificate(readFileSync(path)).validToDate.getTime()
-  } catch {
-    return undefined
   }
 }

@@ -15,6 +15,7 @@ import { version } from '../version.ts'
 import type { ActOutcome } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { Drain } from './drain.ts'
+import type { ListenerCertificate } from './listeners-tls.ts'
 import { privateBytes } from './memory.ts'
 import type { Takes } from './messages.ts'
 import { openParts, type Parts, workerAccount, xenapiPathIn } from './parts.ts'
@@ -25,7 +26,7 @@ import { retireServer } from './servers.ts'
 import { takeSignals } from './signals.ts'
 import { PASSAGE_GIVE, PASSAGE_TAKE, sockets } from './sockets.ts'
 import type { Statistics } from './statistics.ts'
-import { statusOf, workersMemoryBytes } from './status.ts'
+import { shownCertificate, statusOf, workersMemoryBytes } from './status.ts'
 import { askAll, startSuccessor, tellGiven, tellLastCounts, tellMain, tellServing } from './upgrade.ts'
 import { Watching } from './watching.ts'
 import { type GroupListener, WorkerGroup } from './worker-group.ts'
@@ -114,9 +115,10 @@ class Primary implements GroupListener {
         status: () => this.#status(),
         isDraining: () => this.#isStopping || this.#drain.isOutOfService,
         transport: () => this.#reloader.group.transport,
+        certificates: () => this.#reloader.group.certificates,
         acted: (event, particulars) => this.#acted(event, particulars),
         acts: {
-          '/reload': async () => actOf(await this.#reload()),
+          '/reload': async () => actOf(await this.#reload(), this.#reloader.group.certificates),
           '/upgrade': () => this.#upgrade(),
           '/drain': () => this.#unlessStopping(() => this.#drain.begin()),
           '/drain/undo': () => this.#unlessStopping(async () => this.#drain.undo()),
@@ -220,6 +222,7 @@ class Primary implements GroupListener {
       workerPids: groups.pids,
       workersWanted: workerCount(this.#config),
       transport: this.#reloader.group.transport,
+      certificates: this.#reloader.group.certificates,
       isAuthorityHeard: authority,
       isRegistryHeard: registry,
       startedMs: this.#startedMs,
@@ -453,10 +456,17 @@ class Primary implements GroupListener {
 }
 
 /** What became of a reload, for who asked for it. */
-function actOf(outcome: ReloadOutcome): ActOutcome {
+function actOf(outcome: ReloadOutcome, certificates: readonly ListenerCertificate[]): ActOutcome {
   switch (outcome.kind) {
     case 'taken':
-      return { kind: 'done', said: { changed: outcome.changed, workers: outcome.workers } }
+      return {
+        kind: 'done',
+        said: {
+          changed: outcome.changed,
+          workers: outcome.workers,
+          certificates: certificates.map(shownCertificate),
+        },
+      }
     case 'refused':
       return { kind: 'failed', code: 'reload-refused', message: outcome.problem }
     case 'ignored':
@@ -467,7 +477,8 @@ function actOf(outcome: ReloadOutcome): ActOutcome {
 const IGNORED = {
   stopping: 'the daemon is stopping',
   upgrading: 'an upgrade is under way',
-  'no-configuration-file': 'the daemon has no configuration file',
+  'no-configuration-file':
+    'the daemon has no configuration file, as that of xengate dev: start xengate serve --config FILE instead',
 } as const
 
 function workerCount(config: Config): number {

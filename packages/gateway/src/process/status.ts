@@ -9,6 +9,7 @@ import type { ServiceChanges } from '../services/registry.ts'
 import type { FoundService } from '../services/local-services.ts'
 import { build, version } from '../version.ts'
 import { privateBytes } from './memory.ts'
+import type { ListenerCertificate } from './listeners-tls.ts'
 import type { TransportSaid } from './messages.ts'
 import type { Statistics } from './statistics.ts'
 import type { WorkerOverload } from './worker-group.ts'
@@ -24,6 +25,7 @@ export interface StatusSource {
   readonly workersWanted: number
   /** How they have their connections; null while none serves. */
   readonly transport: TransportSaid | null
+  readonly certificates: readonly ListenerCertificate[]
   /** Whether authority and registry are heard, as far as anything was asked of them. */
   readonly isAuthorityHeard: boolean
   readonly isRegistryHeard: boolean
@@ -59,6 +61,7 @@ export function statusOf(source: StatusSource): Readonly<Record<string, unknown>
     since,
     config: source.configPath,
     listen: source.urls,
+    certificates: source.certificates.map(shownCertificate),
     authority: { kind: config.sessions.authority, isHeard: source.isAuthorityHeard },
     registry: { kind: config.pool.registry, isHeard: source.isRegistryHeard },
     pid: process.pid,
@@ -76,6 +79,11 @@ export function statusOf(source: StatusSource): Readonly<Record<string, unknown>
       last: new Date(lastMs).toISOString(),
     })),
   }
+}
+
+/** A certificate as answers have it. */
+export function shownCertificate({ listener, untilMs }: ListenerCertificate): Readonly<Record<string, unknown>> {
+  return { listener, until: new Date(untilMs).toISOString() }
 }
 
 /** The highest stage of the workers, and each that is not at 0, with why. */

@@ -10,6 +10,7 @@ import { EventHub } from './control/events.ts'
 import { startControlService } from './control/service.ts'
 import { CONTROL_SOCKET, type Controlled, createControlServer } from './control-socket.ts'
 import { listenPrivately } from './listening-socket.ts'
+import type { ListenerCertificate } from './listeners-tls.ts'
 import { Looks } from './looks.ts'
 import type { TransportSaid } from './messages.ts'
 import { type Ailment, MetricsListener } from './metrics-listener.ts'
@@ -27,6 +28,8 @@ export interface WatchedPrimary {
   /** Whether clients had better go elsewhere, since it stops or is out of service. */
   readonly isDraining: () => boolean
   readonly transport: () => TransportSaid | null
+  /** Certificates that are in force. */
+  readonly certificates: () => readonly ListenerCertificate[]
   /** Logs an act of an administrator. */
   readonly acted: (event: string, particulars: Readonly<Record<string, unknown>>) => void
   /** What can be asked of it on the control socket, by path. */
@@ -70,6 +73,7 @@ export class Watching {
       return looks.seriesOf({
         config: this.#config,
         transport: this.#primary.transport(),
+        certificates: this.#primary.certificates(),
         workerPids,
         readyPids,
         overloads,

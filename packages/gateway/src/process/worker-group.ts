@@ -25,7 +25,7 @@ import { otherListeners } from './changes.ts'
 import type { Question, Told } from './control/questions.ts'
 import type { SessionBroker } from './session-broker.ts'
 import type { Statistics, WorkerCounters } from './statistics.ts'
-import { ListenersTls } from './listeners-tls.ts'
+import { type ListenerCertificate, ListenersTls } from './listeners-tls.ts'
 import type { TlsEvent } from './tls-files.ts'
 import { type Inherited, WorkerProcess } from './worker-process.ts'
 
@@ -504,6 +504,11 @@ export class WorkerGroup {
     const fds = this.#options.sockets.listenFds(config)
     const given = opened.flatMap((index) => fds[index] ?? [])
     await Promise.all([...this.#workers].map((worker) => worker.configure(message, given, () => this.#silent(worker))))
+  }
+
+  /** Certificates that are in force. */
+  get certificates(): readonly ListenerCertificate[] {
+    return this.#tls.certificates
   }
 
   /** Looks at the files of TLS now. */

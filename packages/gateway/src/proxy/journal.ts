@@ -77,7 +77,7 @@ export class RequestJournal implements Journal {
     const nowMs = this.#endOf(request)
     this.#count(request, outcome, reason, nowMs)
     request.endSpan(reason, nowMs)
-    const hasFailed = outcome !== 'complete'
+    const hasFailed = outcome !== 'complete' || status >= 500
     if (access === null && !hasFailed) return
     const fields: AccessFields = {
       requestId: id,

@@ -1,20 +1,23 @@
 // xengate blocked, xengate unblock: whose sign-ins a running daemon slows down because of wrong passwords.
 
 import type { HeldUp } from '../../sessions/accounts/throttle.ts'
-import { askDaemon } from '../daemon.ts'
+import { askDaemon, daemonText } from '../daemon.ts'
 import { EXIT } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
-import { accountPlace, type StateOptions } from '../state.ts'
+import { accountPlace, type NamedState, type StateOptions } from '../state.ts'
 import { columns } from '../table.ts'
 
 const HEADINGS = ['USER', 'ADDRESS', 'WRONG PASSWORDS', 'NEXT ATTEMPT']
-const NOT_RUNNING = 'the daemon is not running: nobody is held up, since wrong passwords are forgotten when it stops'
+
+function notRunning(state: NamedState): string {
+  return `${daemonText(state)} is not running: nobody is held up, since wrong passwords are forgotten when it stops`
+}
 
 export async function listBlocked(options: StateOptions & { readonly json?: boolean }, io: Io): Promise<number> {
-  const { stateDir } = await accountPlace(options, io)
-  const blocked = (await askDaemon(stateDir, 'GET', '/held-up')) as readonly HeldUp[] | null
+  const place = await accountPlace(options, io)
+  const blocked = (await askDaemon(place, 'GET', '/held-up')) as readonly HeldUp[] | null
   if (options.json === true) print(io, JSON.stringify(blocked ?? [], null, 2))
-  if (blocked === null) say(io, NOT_RUNNING)
+  if (blocked === null) say(io, notRunning(place))
   else if (options.json !== true) show(blocked, io)
   return EXIT.ok
 }
@@ -37,13 +40,13 @@ export interface UnblockOptions extends StateOptions {
 }
 
 export async function unblock({ user, address, ...options }: UnblockOptions, io: Io): Promise<number> {
-  const { stateDir } = await accountPlace(options, io)
+  const place = await accountPlace(options, io)
   const query = new URLSearchParams({
     ...(user !== undefined && { name: user }),
     ...(address !== undefined && { address }),
   })
-  const left = (await askDaemon(stateDir, 'DELETE', `/held-up?${query.toString()}`)) as readonly HeldUp[] | null
-  if (left === null) say(io, NOT_RUNNING)
+  const left = (await askDaemon(place, 'DELETE', `/held-up?${query.toString()}`)) as readonly HeldUp[] | null
+  if (left === null) say(io, notRunning(place))
   else
     say(
       io,

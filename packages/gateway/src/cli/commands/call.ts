@@ -147,7 +147,9 @@ async function take(response: Response, name: string, { include, output }: CallO
   if (refusal !== undefined)
     throw callFailure(new GatewayError(refusal, text.trim(), { status, requestId: headers.get('x-request-id') }))
   if (text !== '') say(io, text.trimEnd())
-  throw new CliError('call-failed', `${name} answers ${status} ${statusText}`.trimEnd())
+  throw new CliError('call-failed', `${name} answers ${status} ${statusText}`.trimEnd(), {
+    shownCode: `status-${status}`,
+  })
 }
 
 async function write(body: Readable, io: Io): Promise<void> {

@@ -4,14 +4,20 @@ import { haveDaemon } from '../daemon.ts'
 import { CliError, EXIT } from '../errors.ts'
 import { type Io, print, say } from '../io.ts'
 import { stateDirectory, type StateOptions } from '../state.ts'
-import { connectionLines } from './control.ts'
+import { certificateLines, connectionLines } from './control.ts'
 
 /** @throws {CliError} `reload-refused` when the configuration cannot be taken: the earlier one stays in force */
 export async function reload(options: StateOptions, io: Io): Promise<number> {
   const { isDone, said } = await haveDaemon(await stateDirectory(options, io), '/reload')
   if (!isDone) throw new CliError('reload-refused', String(said['message']))
   const changed = Array.isArray(said['changed']) ? said['changed'].join(', ') : ''
-  print(io, changed === '' ? 'nothing has changed' : `in force: ${changed} (${WORKERS[String(said['workers'])] ?? ''})`)
+  print(
+    io,
+    changed === ''
+      ? 'the configuration has not changed'
+      : `in force: ${changed} (${WORKERS[String(said['workers'])] ?? ''})`,
+  )
+  for (const line of certificateLines(said['certificates'])) print(io, `certificate ${line}`)
   return EXIT.ok
 }
 

@@ -25,7 +25,8 @@ interface View {
   readonly path: string
   /** Of what is listed, the ids. */
   readonly ids?: (answer: Answer) => readonly string[]
-  readonly lines: (answer: Answer) => readonly string[]
+  /** @param asked which gateway it was */
+  readonly lines: (answer: Answer, asked: string) => readonly string[]
   /** What is said when there is nothing. */
   readonly nothing?: string
 }
@@ -45,7 +46,7 @@ async function showOnce(view: View, control: Control, { json, minimal }: ViewOpt
     print(io, view.ids(answer).join(','))
     return EXIT.ok
   }
-  const lines = view.lines(answer)
+  const lines = view.lines(answer, control.name)
   if (lines.length === 0) say(io, view.nothing ?? 'nothing')
   for (const line of lines) print(io, line)
   return EXIT.ok
@@ -55,7 +56,7 @@ async function showOnce(view: View, control: Control, { json, minimal }: ViewOpt
 
 const STATUS: View = {
   path: '/status',
-  lines: (answer) => {
+  lines: (answer, asked) => {
     const [workers, memory, authority, registry, transport] = [
       'workers',
       'memoryBytes',
@@ -66,19 +67,21 @@ const STATUS: View = {
     const since = String(answer['since'])
     const rows = [
       ['version', `${textOf(answer['version'])} (Node.js ${textOf(answer['node'])})`],
+      ['asked', asked],
       ['running', `since ${timeText(Date.parse(since))} UTC (${ageText(since)}), process ${textOf(answer['pid'])}`],
       ...(answer['outOfService'] === true ? [['out of service', 'xengate drain --undo puts it in service again']] : []),
       ...listOf(answer['earlierPids']).map((pid) => [
         'finishing',
         `the earlier process ${textOf(pid)}, what it had at the upgrade`,
       ]),
-      ['configuration', textOf(answer['config'])],
+      ['configuration', textOf(answer['config'], 'none: xengate dev')],
       [
         'listening',
         listOf(answer['listen'])
           .map((url) => textOf(url))
           .join(', '),
       ],
+      ...certificateLines(answer['certificates']).map((line) => ['certificate', line]),
       [
         'workers',
         `${textOf(workers?.['ready'])} of ${textOf(workers?.['wanted'])} ready; ${textOf(transport?.['name'])}`,
@@ -106,19 +109,23 @@ const SERVICES: View = {
   nothing: 'no services are here',
   ids: (answer) => listOf(answer['services']).map((one) => textOf(fieldsOf(one)['name'])),
   lines: (answer) =>
-    table(['SERVICE', 'STATE', 'REQUESTS', 'REFUSED', 'ERRORS', 'MEAN'], listOf(answer['services']), (service) => [
-      textOf(service['name']),
-      serviceText(service),
-      ...['requests', 'refusals', 'errors'].map((name) => textOf(service[name])),
-      typeof service['latencyMs'] === 'number' ? `${service['latencyMs']} ms` : '-',
-    ]),
+    table(
+      ['SERVICE', 'STATE', 'REQUESTS', 'REFUSED', 'ERRORS', 'FIRST BYTE'],
+      listOf(answer['services']),
+      (service) => [
+        textOf(service['name']),
+        serviceText(service),
+        ...['requests', 'refusals', 'errors'].map((name) => textOf(service[name])),
+        typeof service['latencyMs'] === 'number' ? `${service['latencyMs']} ms` : '-',
+      ],
+    ),
 }
 
 function serviceText({ hosts, accepts, breakerOpen, queued }: Fields): string {
-  if (Array.isArray(hosts)) return hosts.join(' ')
-  const waiting = typeof queued === 'number' && queued > 0 ? `, ${queued} wait` : ''
-  if (typeof breakerOpen === 'number' && breakerOpen > 0) return 'BREAKER OPEN'
-  return `${accepts === true ? 'here' : 'down'}${waiting}`
+  if (Array.isArray(hosts)) return `on ${hosts.join(', ')}`
+  const waiting = typeof queued === 'number' && queued > 0 ? `, ${queued} waiting` : ''
+  if (typeof breakerOpen === 'number' && breakerOpen > 0) return 'breaker open'
+  return `${accepts === true ? 'running' : 'down'}${waiting}`
 }
 
 const CONNECTIONS: View = {
@@ -154,7 +161,7 @@ const REFUSALS: View = {
   ids: (answer) => listOf(answer['refusals']).map((one) => textOf(fieldsOf(one)['requestId'])),
   lines: (answer) =>
     table(
-      ['TIME (UTC)', 'STATUS', 'REASON', 'BY', 'CLIENT', 'REQUEST', 'ID'],
+      ['TIME (UTC)', 'STATUS', 'REASON', 'BY', 'CLIENT', 'REQUEST', 'REQUEST ID'],
       listOf(answer['refusals']),
       ({ time, status, reason, by, client, method, path, requestId }) => [
         timeText(Date.parse(textOf(time))),
@@ -182,7 +189,12 @@ function explainView(id: string): View {
       const found =
         side === undefined
           ? []
-          : [[`the ${textOf(side)}'s message`, offset === null ? 'in its body' : `refused at byte ${textOf(offset)}`]]
+          : [
+              [
+                `the ${textOf(side)}'s message`,
+                offset === null ? 'malformed in its body' : `malformed at byte ${textOf(offset)}`,
+              ],
+            ]
       const shown = typeof text === 'string' && text !== '' ? [[`from byte ${textOf(textOffset)}`, text]] : []
       return columns([['state', textOf(state)], ...rows, ...found, ...shown])
     },
@@ -207,6 +219,16 @@ function explainedRow(name: string, value: unknown): readonly string[] {
   return [label, text(value)]
 }
 
+/** Certificates, and until when they are valid. */
+export function certificateLines(certificates: unknown): readonly string[] {
+  return listOf(certificates).map((one) => {
+    const { listener, until } = fieldsOf(one)
+    const untilMs = Date.parse(textOf(until))
+    const left = untilMs > Date.now() ? `valid for ${spanText(untilMs - Date.now())}` : 'EXPIRED'
+    return `of ${textOf(listener)}: until ${timeText(untilMs)} UTC, ${left}`
+  })
+}
+
 function table(
   headings: readonly string[],
   list: readonly unknown[],
@@ -228,7 +250,7 @@ function overloadRows({ workers }: Fields): readonly (readonly string[])[] {
 }
 
 function heardText(fields: Fields | undefined): string {
-  return `${textOf(fields?.['kind'])}${fields?.['isHeard'] === true ? '' : ', NOT HEARD'}`
+  return `${textOf(fields?.['kind'])}${fields?.['isHeard'] === true ? '' : ', DOES NOT ANSWER'}`
 }
 
 function connectionsText(states: Fields): string {
@@ -237,7 +259,7 @@ function connectionsText(states: Fields): string {
 }
 
 function countsText({ requests, refusals, errors, latencyMs }: Fields): string {
-  const mean = typeof latencyMs === 'number' ? `; services answer in ${latencyMs} ms` : ''
+  const mean = typeof latencyMs === 'number' ? `; first byte after ${latencyMs} ms (mean)` : ''
   return `${textOf(requests)}, refused ${textOf(refusals)}, errors ${textOf(errors)}${mean}`
 }
 

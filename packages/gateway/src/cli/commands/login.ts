@@ -99,5 +99,5 @@ export function callFailure(error: GatewayError): CliError {
   if (isCertificate) return new CliError('certificate-unknown', message, { cause: error })
   if (code === 'unreachable') return new CliError('gateway-unreachable', message, { cause: error })
   const named = requestId === null ? '' : ` (request ${requestId})`
-  return new CliError('call-failed', `${message}${named}`, { cause: error })
+  return new CliError('call-failed', `${message}${named}`, { cause: error, shownCode: code })
 }

@@ -10,7 +10,7 @@ import { type Io, print, say } from '../io.ts'
 import { accountPlace } from '../state.ts'
 import { columns, spanText, timeText } from '../table.ts'
 
-const HEADINGS = ['ID', 'USER', 'ORIGINATOR', 'ADDRESS', 'SINCE (UTC)', 'IDLE']
+const HEADINGS = ['ID', 'USER', 'ORIGINATOR', 'ADDRESS', 'SIGNED IN (UTC)', 'IDLE']
 
 export interface SessionsOptions extends ControlOptions {
   readonly json?: boolean
@@ -65,7 +65,7 @@ async function toldSessions(options: SessionsOptions, io: Io): Promise<ToldSessi
 
 function showTold({ sessions: told, count }: ToldSessions, { json, minimal }: SessionsOptions, io: Io): number {
   const isUsed = told.some(({ under }) => under.requests + under.tunnels + under.channels > 0)
-  const headings = isUsed ? [...HEADINGS, 'RUNS'] : HEADINGS
+  const headings = isUsed ? [...HEADINGS, 'UNDER WAY'] : HEADINGS
   const cells = told.map(({ id, user, originator, address, since, lastActive, under }) => [
     id,
     user,
@@ -119,7 +119,7 @@ export async function endSession(id: string, options: ControlOptions, io: Io): P
     if ((await sessions.end([found.uuid])) === 0) throw unknown(id)
     return found
   })
-  await tellDaemon(place.stateDir, { event: 'sessions-ended', user, sessions: [uuid] }, io)
+  await tellDaemon(place, { event: 'sessions-ended', user, sessions: [uuid] }, io)
   say(io, `ended the session ${uuid} of ${user}`)
   return EXIT.ok
 }

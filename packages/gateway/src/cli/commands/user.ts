@@ -26,7 +26,7 @@ export async function addUser(name: string, options: PasswordOptions, io: Io): P
   const place = await accountPlace(options, io)
   const password = await readNewPassword(options.passwordStdin === true, io)
   await withAccounts(place, ({ users }) => users.add(name, password, role))
-  await tellDaemon(place.stateDir, { event: 'user-added', user: name, role }, io)
+  await tellDaemon(place, { event: 'user-added', user: name, role }, io)
   say(io, `added ${name} with the role ${role}`)
   return EXIT.ok
 }
@@ -40,8 +40,8 @@ export async function setUserPassword(name: string, options: PasswordOptions, io
     if (role !== undefined) await accounts.users.setRole(name, role)
     return endSessions ? endSessionsOf(name, accounts) : []
   })
-  await tellDaemon(place.stateDir, { event: 'user-password-set', user: name, ...(role !== undefined && { role }) }, io)
-  if (endSessions) await tellDaemon(place.stateDir, { event: 'sessions-ended', user: name, sessions: ended }, io)
+  await tellDaemon(place, { event: 'user-password-set', user: name, ...(role !== undefined && { role }) }, io)
+  if (endSessions) await tellDaemon(place, { event: 'sessions-ended', user: name, sessions: ended }, io)
   say(io, `changed the password of ${name}${endSessions ? `, and ended ${ended.length} of its sessions` : ''}`)
   return EXIT.ok
 }
@@ -60,7 +60,7 @@ export async function setUserRole(name: string, role: Role, options: StateOption
     if (role !== 'pool-admin') await warnOfLastAdmin(name, await users.list(), io)
     await users.setRole(name, role)
   })
-  await tellDaemon(place.stateDir, { event: 'user-role-set', user: name, role }, io)
+  await tellDaemon(place, { event: 'user-role-set', user: name, role }, io)
   say(io, `${name} has the role ${role}; its sessions with another role have ended`)
   return EXIT.ok
 }
@@ -71,7 +71,7 @@ export async function removeUser(name: string, options: StateOptions, io: Io): P
     await warnOfLastAdmin(name, await users.list(), io)
     await users.remove(name)
   })
-  await tellDaemon(place.stateDir, { event: 'user-removed', user: name }, io)
+  await tellDaemon(place, { event: 'user-removed', user: name }, io)
   say(io, `removed ${name}, and ended its sessions`)
   return EXIT.ok
 }

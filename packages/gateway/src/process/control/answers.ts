@@ -223,13 +223,16 @@ function shownRequest({ endedMs, fields, offence }: EndedRequest): Readonly<Reco
     session: caller === null ? null : caller.session.uuid,
     path: path === null ? null : pathForLog(path),
     reason,
-    ...explained(reason),
+    ...explained(reason, rest.status),
     offence,
   }
 }
 
 /** Who ended it, in which phase, and what happened. */
-function explained(reason: string | null): Readonly<Record<string, unknown>> {
+function explained(reason: string | null, status: number): Readonly<Record<string, unknown>> {
+  if (reason === null && status >= 500) {
+    return { by: 'service', phase: 'answer', explanation: "the service's own answer" }
+  }
   if (reason === null || !Object.hasOwn(END_REASONS, reason)) return { by: null, phase: null, explanation: null }
   const { by, phase, text } = END_REASONS[reason as ReasonName]
   return { by, phase, explanation: text }

@@ -2,6 +2,7 @@
 // no script can read. What the pages show and do they ask of the control service, with that session.
 //
 //   GET  /, /assets/…            the files; in front of xapi below /xengate/, where they are in any case
+//   GET  /xengate/session        204: the gateway is here, which the page asks first, since xapi's web server may have sent it
 //   POST /xengate/session        {"session": "OpaqueRef:…"}: the browser keeps it
 //   POST /xengate/sign-out       the session ends, and the browser forgets it
 
@@ -43,6 +44,11 @@ async function answer(signOut: SignOut, request: IncomingMessage, response: Serv
   const [path = ''] = (request.url ?? '').split('?')
   if (path === PREFIX) {
     response.writeHead(308, { Location: `${PREFIX}/`, 'Content-Length': 0 }).end()
+    return
+  }
+  if (path === `${PREFIX}/session` && request.method === 'GET') {
+    request.resume()
+    response.writeHead(204, { 'Cache-Control': 'no-store' }).end()
     return
   }
   if (path === `${PREFIX}/session` || path === `${PREFIX}/sign-out`) {
