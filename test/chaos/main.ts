@@ -4,9 +4,10 @@ import { parseArgs } from 'node:util'
 import { probeRing } from '../../packages/gateway/src/transport/ring/probe.ts'
 import { Scope } from '../harness/scope.ts'
 import { chaosOfFaults } from './faults.ts'
+import { longLoad } from './load.ts'
 import { chaosOfUpgrades } from './upgrade.ts'
 
-const HELP = `npm run chaos -- upgrade|faults [options]
+const HELP = `npm run chaos -- upgrade|faults|load [options]
 
 upgrade: clients that must not notice reloads and upgrades
   --reloads N         reloads that need other workers (default 20)
@@ -22,6 +23,10 @@ faults: processes are killed and stopped, the disk is filled, connections are cu
   --clients N         clients that ask at once (default 24)
   --seed N            the same gives the same faults in the same order (default: by chance; it is printed)
   --authority NAMES   embedded, valkey, or embedded,valkey (default: both)
+
+load: for a long time, with sessions, services and connections that come and go, while memory and descriptors are noted
+  --minutes N         how long (default 60)
+  --kept N, --clients N
 
   --transport NAMES   net, ring, or net,ring (default: both; the ring where it works)
   --help              this text
@@ -40,6 +45,7 @@ const OPTIONS = {
   seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
   authority: { type: 'string', default: 'embedded,valkey' },
   transport: { type: 'string', default: 'net,ring' },
+  minutes: { type: 'string', default: '60' },
   help: { type: 'boolean', default: false },
 } as const
 
@@ -54,7 +60,7 @@ async function main(): Promise<number> {
   const what = positionals.join(' ')
   const lists = [...transport.split(','), ...authority.split(',')]
   const isUsedWell =
-    (what === 'upgrade' || what === 'faults') &&
+    ['upgrade', 'faults', 'load'].includes(what) &&
     Object.values(numbers).every((text) => /^\d+$/.test(text)) &&
     count('processes') >= 1 &&
     lists.every((name) => NAMES.has(name))
@@ -67,6 +73,7 @@ async function main(): Promise<number> {
     const probed = probeRing()
     if (name === 'ring' && !probed.works) say(`ring: left out, ${probed.reason}`)
     else if (what === 'upgrade') isGood = (await upgrades(name, count)) && isGood
+    else if (what === 'load') isGood = (await load(name, count)) && isGood
     else for (const one of authority.split(',')) isGood = (await faults(name, one, count)) && isGood
   }
   return isGood ? 0 : 1
@@ -96,6 +103,19 @@ async function upgrades(transport: string, count: Count): Promise<boolean> {
     say(`${transport}: ${JSON.stringify(counts)} in ${seconds.toFixed(1)} s, ${rate} answers a second`)
     for (const trouble of troubles) say(trouble)
     return counts.refused + counts.reset + counts.lost + counts.ended === 0
+  } finally {
+    await scope.close()
+  }
+}
+
+async function load(transport: string, count: Count): Promise<boolean> {
+  const scope = new Scope()
+  try {
+    const plan = { transport, minutes: count('minutes'), clients: count('clients'), kept: count('kept'), say }
+    const { tally, wrong } = await longLoad(scope, plan)
+    say(`${transport}: ${JSON.stringify(tally)}, ${wrong.length} wrong`)
+    for (const line of wrong.slice(0, 20)) say(line)
+    return wrong.length === 0
   } finally {
     await scope.close()
   }
