@@ -1,7 +1,8 @@
 // Another version takes the place of the one that runs, and nobody notices.
 
 import assert from 'node:assert/strict'
-import { cpSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { bundle } from '../packaging/bundle.ts'
@@ -289,6 +290,31 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.match(absent.stderr, /it cannot be started: .*ENOENT.* \[upgrade-refused\]/)
     assert.equal((await exchange(daemon.url, NOTHING)).status, 404)
     assert.equal((await daemon.stop()).code, 0)
+  })
+
+  test('to what gets as far as its listeners and fails leaves the files of sockets as they were', async (t) => {
+    const scope = scopeOf(t)
+    const listen = ['127.0.0.1:0', 'unix:a.sock']
+    const { daemon, session } = await start(scope, { listen })
+    const { place } = daemon
+    const taken = createServer()
+    scope.defer(() => void taken.close())
+    const { promise: listening, resolve } = Promise.withResolvers<void>()
+    const port = await freePort()
+    taken.listen(port, '127.0.0.1', resolve)
+    await listening
+    await place.configure({ listen: [...listen, `127.0.0.1:${port}`] })
+    process.kill(daemon.child.pid, 'SIGUSR2')
+    const refused = await daemon.event(({ event }) => event === 'upgrade-refused', 'the refusal')
+    assert.match(String(refused['problem']), new RegExp(`:${port}`))
+    assert.equal((await exchange(`unix:${join(place.directory, 'a.sock')}`, asked(session))).text, 'done')
+    // The XenAPI's, the control socket, the control service and the dashboard.
+    await daemon.logout(await daemon.login())
+    await place.ask('/status')
+    const control = 'GET /services/plugin/org.xengate.control/status HTTP/1.1\r\nHost: gate\r\n'
+    assert.equal((await exchange(daemon.url, `${control}Cookie: session_id=${session}\r\n\r\n`)).status, 200)
+    assert.equal((await exchange(daemon.url, 'GET / HTTP/1.1\r\nHost: gate\r\n\r\n')).status, 200)
+    assert.equal(existsSync(join(place.state, 'gateway.sock')), true)
   })
 
   test('to another version, to which a link leads by now, and back', async (t) => {

@@ -136,7 +136,7 @@ async function bindPath(path: string): Promise<number> {
 function ownFile(path: string): () => void {
   const own = lstatSync(path).ino
   return () => {
-    if (sockets.areHandedOver) return
+    if (sockets.isOthers(path)) return
     if (lstatSync(path, { throwIfNoEntry: false })?.ino === own) unlinkSync(path)
   }
 }

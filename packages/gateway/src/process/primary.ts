@@ -170,6 +170,7 @@ class Primary implements GroupListener {
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
     sockets.closeUnused()
+    backends.takeOver()
     if (predecessor === null) this.#keepSockets()
     else tellServing(predecessor, config)
     takeSignals((signal) => {

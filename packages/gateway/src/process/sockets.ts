@@ -39,12 +39,14 @@ class Sockets {
   readonly #given = new Map<string, HeldSocket>()
   readonly #held = new Map<string, HeldSocket>()
   #areHandedOver = false
+  /** Where the process listens whose place this one takes, until this one serves: if it does not, that one goes on. */
+  #borrowed: ReadonlySet<string> = new Set()
   /** Names of those that the service manager had kept. */
   #kept: readonly string[] = []
 
-  /** Whether another process has them as well: then their files are its own, and stay. */
-  get areHandedOver(): boolean {
-    return this.#areHandedOver
+  /** Whether another process serves at `key` with the same socket: then its file is that one's own, and stays. */
+  isOthers(key: string): boolean {
+    return this.#areHandedOver || this.#borrowed.has(key)
   }
 
   /** All of them, to be handed on. */
@@ -60,6 +62,12 @@ class Sockets {
   /** Takes what this process was given. */
   give(sockets: readonly HeldSocket[]): void {
     for (const socket of sockets) this.#given.set(socket.key, socket)
+  }
+
+  /** Takes what the process has whose place this one takes, and which has it as well until this one serves. */
+  borrow(sockets: readonly HeldSocket[]): void {
+    this.give(sockets)
+    this.#borrowed = new Set(sockets.map(({ key }) => key))
   }
 
   /** Names by which the service manager keeps sockets already. */
@@ -117,8 +125,9 @@ class Sockets {
     return true
   }
 
-  /** Closes what this process was given and nobody wants, but for the service manager's. */
+  /** This process serves. Closes what it was given and nobody wants, but for the service manager's. */
   closeUnused(): void {
+    this.#borrowed = new Set()
     for (const { key, fd, isManagers } of this.#given.values()) {
       if (isManagers) continue
       this.#given.delete(key)
