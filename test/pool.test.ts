@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { test } from 'node:test'
 import { startValkey, startXapi } from './harness/backends.ts'
+import { childrenOf } from './harness/child.ts'
 import { type Daemon, Place, USER } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { exchange, RawClient, type RawResponse } from './harness/raw.ts'
@@ -37,14 +37,6 @@ async function startPool(scope: Scope, tables: string, registry: string): Promis
     daemons.push(await place.start())
   }
   return daemons
-}
-
-function childrenOf(pid = 0): readonly number[] {
-  return pid === 0
-    ? []
-    : readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
-        .split(' ')
-        .flatMap((child) => Number(child) || [])
 }
 
 function ask(daemon: Daemon, session: string, target = `/services/plugin/${NAME}/a%20b?x=%0d&y`): Promise<RawResponse> {

@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { bundle } from '../packaging/bundle.ts'
-import { Child, isAlive } from './harness/child.ts'
+import { Child, childrenOf, isAlive } from './harness/child.ts'
 import { Daemon, type DaemonSettings, Place, startDaemon, successors } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { Scrape } from './harness/metrics.ts'
@@ -129,6 +129,21 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.equal((await exchange(unix, asked(session))).text, 'done')
     await daemon.logout(session)
     assert.equal((await exchange(daemon.url, asked(session))).status, 403)
+  })
+
+  test('has the earlier process finish what it has when both are told to stop, as service managers do', async (t) => {
+    const { daemon, session, held, release } = await start(scopeOf(t))
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    const pid = await upgrade(daemon)
+    process.kill(pid, 'SIGTERM')
+    process.kill(daemon.child.pid, 'SIGTERM')
+    await until(() => !isAlive(pid), 'the end of the later one')
+    release()
+    assert.equal((await client.response()).text, 'begun and done')
+    await until(() => daemon.child.hasEnded, 'the end of the earlier one')
+    assert.equal(daemon.child.process.exitCode, 0)
   })
 
   test('is known to xengate drain and status, as long as the earlier process finishes what it had', async (t) => {
@@ -315,6 +330,26 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.equal((await exchange(daemon.url, `${control}Cookie: session_id=${session}\r\n\r\n`)).status, 200)
     assert.equal((await exchange(daemon.url, 'GET / HTTP/1.1\r\nHost: gate\r\n\r\n')).status, 200)
     assert.equal(existsSync(join(place.state, 'gateway.sock')), true)
+  })
+
+  test('that is under way when the daemon is told to stop is not done', async (t) => {
+    const scope = scopeOf(t)
+    const { daemon } = await start(scope)
+    const before = childrenOf(daemon.child.pid)
+    const asked = daemon.place.command(['upgrade'])
+    const successor = await until(
+      () => childrenOf(daemon.child.pid).find((pid) => !before.includes(pid)),
+      'the other version',
+    )
+    process.kill(successor, 'SIGSTOP')
+    scope.defer(() => void (isAlive(successor) && process.kill(successor, 'SIGKILL')))
+    daemon.child.signal('SIGTERM')
+    await until(() => daemon.child.hasEnded, 'the end of the daemon')
+    assert.equal(daemon.child.process.exitCode, 0)
+    await until(() => !isAlive(successor), 'the end of the other version')
+    const { code, stderr } = await asked
+    assert.equal(code, 1)
+    assert.match(stderr, /upgrade-refused/)
   })
 
   test('to another version, to which a link leads by now, and back', async (t) => {

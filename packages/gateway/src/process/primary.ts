@@ -332,16 +332,16 @@ class Primary implements GroupListener {
     const { promise, resolve } = Promise.withResolvers<number>()
     this.#closers = closers
     this.#ended = resolve
-    let firstMs = 0
+    let lastMs: number | null = null
     const onStop = (signal: NodeJS.Signals): void => {
       const nowMs = performance.now()
-      if (this.#isStopping && nowMs - firstMs < SAME_SIGNAL_MS) return
-      const isSecond = this.#isStopping
-      this.#isStopping = true
-      firstMs = nowMs
+      if (lastMs !== null && nowMs - lastMs < SAME_SIGNAL_MS) return
+      const isSecond = lastMs !== null
+      lastMs = nowMs
       this.#log.info({ event: 'stopping', signal, isSecond })
       if (isSecond) this.#parts.groups.destroy()
-      else this.#ended?.(this.#stop(closers))
+      // Otherwise another process has its place, and what is under way is finished already.
+      else if (!this.#isStopping) this.#ended?.(this.#stop(closers))
     }
     process.on('SIGTERM', onStop).on('SIGINT', onStop)
     return promise
@@ -350,6 +350,7 @@ class Primary implements GroupListener {
   /** Lets what is under way finish, and stops everything: see the head of this file. Returns the exit code. */
   async #stop(closers: AsyncDisposableStack): Promise<number> {
     const { backends, groups, listeners, returns, stopping } = this.#parts
+    this.#isStopping = true
     this.#manager.stopping()
     this.#manager.keep(new Map())
     stopping.abort()
@@ -392,11 +393,11 @@ class Primary implements GroupListener {
     }
     this.#isUpgrading = true
     await this.#reloader.idle()
-    this.#manager.reloading()
+    if (!this.#isStopping) this.#manager.reloading()
     const start = await startSuccessor(this.#parts, this.#parts.returns.key, this.#manager.environment)
     if (start.kind === 'failed') {
       this.#isUpgrading = false
-      this.#manager.ready(this.urls)
+      if (!this.#isStopping) this.#manager.ready(this.urls)
       this.#log.error({ event: 'upgrade-refused', problem: start.problem })
       return { kind: 'failed', code: 'upgrade-refused', message: start.problem }
     }
