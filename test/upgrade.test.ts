@@ -146,6 +146,17 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.equal(daemon.child.process.exitCode, 0)
   })
 
+  test('makes the file of a Unix socket again that is gone, and misses none that is not wanted any more', async (t) => {
+    const { daemon, session } = await start(scopeOf(t), { listen: ['127.0.0.1:0', 'unix:a.sock', 'unix:b.sock'] })
+    const [a, b] = ['a.sock', 'b.sock'].map((name) => join(daemon.place.directory, name))
+    assert.ok(a !== undefined && b !== undefined)
+    for (const path of [a, b]) rmSync(path)
+    await daemon.place.configure({ listen: ['127.0.0.1:0', 'unix:a.sock'] })
+    await upgrade(daemon)
+    assert.equal((await exchange(`unix:${a}`, asked(session))).text, 'done')
+    assert.equal(existsSync(b), false)
+  })
+
   test('is known to xengate drain and status, as long as the earlier process finishes what it had', async (t) => {
     const { daemon, session, held, release } = await start(scopeOf(t))
     using client = await RawClient.connect(daemon.url)
@@ -336,7 +347,7 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     const scope = scopeOf(t)
     const { daemon } = await start(scope)
     const before = childrenOf(daemon.child.pid)
-    const asked = daemon.place.command(['upgrade'])
+    const upgraded = daemon.place.command(['upgrade'])
     const successor = await until(
       () => childrenOf(daemon.child.pid).find((pid) => !before.includes(pid)),
       'the other version',
@@ -347,7 +358,7 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     await until(() => daemon.child.hasEnded, 'the end of the daemon')
     assert.equal(daemon.child.process.exitCode, 0)
     await until(() => !isAlive(successor), 'the end of the other version')
-    const { code, stderr } = await asked
+    const { code, stderr } = await upgraded
     assert.equal(code, 1)
     assert.match(stderr, /upgrade-refused/)
   })

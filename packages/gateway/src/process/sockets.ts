@@ -66,8 +66,11 @@ class Sockets {
 
   /** Takes what the process has whose place this one takes, and which has it as well until this one serves. */
   borrow(sockets: readonly HeldSocket[]): void {
-    this.give(sockets)
-    this.#borrowed = new Set(sockets.map(({ key }) => key))
+    for (const socket of sockets) {
+      if (socket.isManagers || isReached(socket.key)) this.give([socket])
+      else closeDescriptor(socket.fd)
+    }
+    this.#borrowed = new Set(this.#given.keys())
   }
 
   /** Names by which the service manager keeps sockets already. */
@@ -89,8 +92,7 @@ class Sockets {
       const name = names[fd - FIRST_MANAGERS_FD] ?? ''
       const key = [PASSAGE_GIVE, PASSAGE_TAKE].find((one) => keptName(one) === name) ?? boundKey(fd)
       const isManagers = !name.startsWith(KEPT)
-      // A Unix socket whose file is gone is reached by nobody.
-      const isUsable = key !== undefined && (isManagers || !key.startsWith('/') || existsSync(key))
+      const isUsable = key !== undefined && (isManagers || isReached(key))
       if (isUsable) this.give([{ key, fd, isManagers }])
       else closeDescriptor(fd)
     }
@@ -139,6 +141,11 @@ class Sockets {
 
 /** Those of this process. */
 export const sockets: Sockets = new Sockets()
+
+/** A Unix socket whose file is gone is reached by nobody. */
+function isReached(key: string): boolean {
+  return !key.startsWith('/') || existsSync(key)
+}
 
 /** Where a socket is bound; undefined when it is none that can be listened on. */
 function boundKey(fd: number): string | undefined {
