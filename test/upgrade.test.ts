@@ -363,6 +363,33 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.match(stderr, /upgrade-refused/)
   })
 
+  test('has the earlier process answer alone until the later one serves, and after one that does not', async (t) => {
+    const scope = scopeOf(t)
+    const metrics = `127.0.0.1:${await freePort()}`
+    const { daemon } = await start(scope, { tables: `[control]\nmetrics = "${metrics}"\n` })
+    const { place, child } = daemon
+    const before = childrenOf(child.pid)
+    const upgraded = place.command(['upgrade'])
+    const worker = await until(() => {
+      const [successor] = childrenOf(child.pid).filter((pid) => !before.includes(pid))
+      return childrenOf(successor)[0]
+    }, 'a worker of the other version')
+    process.kill(worker, 'SIGSTOP')
+    scope.defer(() => void (isAlive(worker) && process.kill(worker, 'SIGKILL')))
+    const see = async (): Promise<void> => {
+      for (let round = 0; round < 30; round++) {
+        const health = await exchange(`http://${metrics}`, 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n')
+        assert.equal(health.status, 200)
+        assert.equal(((await place.ask('/status')) as { pid: number }).pid, child.pid)
+      }
+    }
+    await see()
+    process.kill(worker, 'SIGKILL')
+    assert.match((await upgraded).stderr, /a worker died before it was ready.* \[upgrade-refused\]/)
+    await see()
+    await daemon.logout(await daemon.login())
+  })
+
   test('to another version, to which a link leads by now, and back', async (t) => {
     const scope = scopeOf(t)
     const place = await Place.make(scope)

@@ -169,14 +169,24 @@ function setSocketFile(path: string, own: number, { mode, owner, group }: Socket
  */
 export async function listenPrivately(server: Server, path: string, owner: Account | null): Promise<void> {
   const file = { mode: 0o600, owner: owner?.uid ?? null, group: owner?.gid ?? null }
-  await listenOnUnix(server, await bindUnix(path, file))
+  await listenOnUnix(server, path, await bindUnix(path, file))
 }
 
 /** The descriptor is the server's from now on. */
-async function listenOnUnix(server: Server, { fd, forget }: { readonly fd: number } & UnixSocket): Promise<void> {
-  const listening = Promise.withResolvers<void>()
-  server.once('error', listening.reject).once('close', forget).listen({ fd }, listening.resolve)
-  await listening.promise
+async function listenOnUnix(
+  server: Server,
+  path: string,
+  { fd, forget }: { readonly fd: number } & UnixSocket,
+): Promise<void> {
+  server.once('close', forget)
+  await begin(server, path, (listening) => server.listen({ fd }, listening))
+}
+
+/** Has `server` listen at `key` by `listen`, or do so when this process serves: see `Sockets`. */
+async function begin(server: Server, key: string, listen: (listening: () => void) => void): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  server.once('error', reject)
+  if (sockets.takeOver(key, () => listen(resolve))) await promise
 }
 
 /** `chown` leaves alone what this stands for. */
@@ -190,14 +200,12 @@ const UNCHANGED = -1
 export async function listenAt(server: Server, address: ListenAddress, file: SocketFile): Promise<string> {
   if (address.kind === 'unix') {
     const bound = await bindUnix(address.path, file)
-    await listenOnUnix(server, bound)
+    await listenOnUnix(server, address.path, bound)
     return bound.url
   }
   const { handle, socket, url } = await tcpHandle(address.host, address.port)
-  const listening = Promise.withResolvers<void>()
-  server.once('error', listening.reject).once('close', () => sockets.closed(socket))
-  server.listen(handle, listening.resolve)
-  await listening.promise
+  server.once('close', () => sockets.closed(socket))
+  await begin(server, socket.key, (listening) => server.listen(handle, listening))
   return url
 }
 

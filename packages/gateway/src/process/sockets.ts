@@ -41,6 +41,8 @@ class Sockets {
   #areHandedOver = false
   /** Where the process listens whose place this one takes, until this one serves: if it does not, that one goes on. */
   #borrowed: ReadonlySet<string> = new Set()
+  /** What is done when this one serves. */
+  #later: (() => void)[] = []
   /** Names of those that the service manager had kept. */
   #kept: readonly string[] = []
 
@@ -71,6 +73,18 @@ class Sockets {
       else closeDescriptor(socket.fd)
     }
     this.#borrowed = new Set(this.#given.keys())
+  }
+
+  /**
+   * Does `act`, by which this process begins to take what comes at `key`. Where the process listens whose place this one takes, which can answer
+   * as this one cannot yet, that is when this one serves.
+   * @returns whether it was done
+   */
+  takeOver(key: string, act: () => void): boolean {
+    const isLater = this.#borrowed.has(key)
+    if (isLater) this.#later.push(act)
+    else act()
+    return !isLater
   }
 
   /** Names by which the service manager keeps sockets already. */
@@ -130,6 +144,7 @@ class Sockets {
   /** This process serves. Closes what it was given and nobody wants, but for the service manager's. */
   closeUnused(): void {
     this.#borrowed = new Set()
+    for (const act of this.#later.splice(0)) act()
     for (const { key, fd, isManagers } of this.#given.values()) {
       if (isManagers) continue
       this.#given.delete(key)
