@@ -5,6 +5,7 @@ import { cpSync, existsSync, readFileSync, rmSync, statSync, symlinkSync, writeF
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { version } from '../packages/gateway/src/version.ts'
 import { bundle } from '../packaging/bundle.ts'
 import { Child, childrenOf, isAlive } from './harness/child.ts'
 import { Daemon, type DaemonSettings, Place, startDaemon, successors } from './harness/daemon.ts'
@@ -279,6 +280,9 @@ describe('an upgrade', { timeout: 300_000 }, () => {
       await until(() => successors(daemon)[round], 'the upgrade')
       assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
     }
+    const { stdout, stderr } = await daemon.place.command(['upgrade', '--json'])
+    const pid = await until(() => successors(daemon)[2], 'the upgrade')
+    assert.deepEqual(JSON.parse(stdout), { schema: 1, pid, version: version() }, stderr)
   })
 
   test('that is asked for while the daemon starts is done when it has started', async (t) => {

@@ -12,6 +12,7 @@ import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import { version } from '../version.ts'
+import { SCHEMA } from './control/answers.ts'
 import type { ActOutcome } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { Drain } from './drain.ts'
@@ -408,7 +409,7 @@ class Primary implements GroupListener {
     this.#manager.succeededBy(pid, this.urls)
     tellMain(this.#parts)
     if (this.#closers !== null) this.#ended?.(this.#retire(this.#closers, start.takes))
-    return { kind: 'done', said: { pid, version: newVersion } }
+    return { kind: 'done', said: { schema: SCHEMA, pid, version: newVersion } }
   }
 
   async #unlessStopping(act: () => Promise<ActOutcome>): Promise<ActOutcome> {
@@ -464,6 +465,7 @@ function actOf(outcome: ReloadOutcome, certificates: readonly ListenerCertificat
       return {
         kind: 'done',
         said: {
+          schema: SCHEMA,
           changed: outcome.changed,
           workers: outcome.workers,
           certificates: certificates.map(shownCertificate),
