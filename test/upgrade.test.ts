@@ -8,7 +8,7 @@ import { describe, test } from 'node:test'
 import { version } from '../packages/gateway/src/version.ts'
 import { bundle } from '../packaging/bundle.ts'
 import { Child, childrenOf, isAlive } from './harness/child.ts'
-import { Daemon, type DaemonSettings, Place, startDaemon, successors } from './harness/daemon.ts'
+import { Daemon, type DaemonSettings, Place, startDaemon, successors, XENGATE } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { Scrape } from './harness/metrics.ts'
 import { startManager } from './harness/manager.ts'
@@ -156,6 +156,42 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     await upgrade(daemon)
     assert.equal((await exchange(`unix:${a}`, asked(session))).text, 'done')
     assert.equal(existsSync(b), false)
+  })
+
+  test('ends streams of events, whose listeners ask again, and does not wait for them', async (t) => {
+    const scope = scopeOf(t)
+    const { daemon, session } = await start(scope)
+    const command = [...XENGATE, 'events', '--json', '--config', daemon.place.configuration]
+    const shown = new Child(scope, process.execPath, command)
+    await until(async () => {
+      await exchange(daemon.url, NOTHING)
+      return shown.stdout !== ''
+    }, 'an event that the command line shows')
+    const head = `/services/plugin/org.xengate.control/events HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n`
+    const doors = [
+      [daemon.url, `GET ${head}\r\n`],
+      [`unix:${join(daemon.place.state, 'control.sock')}`, 'GET /control/events HTTP/1.1\r\nHost: gate\r\n\r\n'],
+    ] as const
+    const listen = async (): Promise<RawClient[]> => {
+      const clients: RawClient[] = []
+      for (const [url, request] of doors) {
+        const client = await RawClient.connect(url)
+        await client.send(request)
+        await client.until('as they come')
+        clients.push(client)
+      }
+      return clients
+    }
+    const before = await listen()
+    await upgrade(daemon)
+    for (const client of before) {
+      await client.until('\r\n0\r\n\r\n')
+      client.destroy()
+    }
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    assert.equal((await shown.exited).code, 1)
+    assert.match(shown.stderr, /has stopped, or was upgraded: it tells of no more events \[daemon-absent\]/)
+    for (const client of await listen()) client.destroy()
   })
 
   test('is known to xengate drain and status, as long as the earlier process finishes what it had', async (t) => {

@@ -46,7 +46,6 @@ export class Watching {
   readonly metrics: MetricsListener
   /** Servers that end with this process. */
   readonly #servers: Server[] = []
-  #service: Server | null = null
   #reload = { isTaken: true, takenMs: Date.now() }
 
   constructor(parts: Parts, primary: WatchedPrimary, log: Log) {
@@ -119,13 +118,14 @@ export class Watching {
     closers.defer(() => closeServer(server))
   }
 
-  /** The daemon stops: whoever listens to events would be waited for. */
+  /** The daemon stops. */
   stopping(): void {
-    if (this.#service !== null) closeServer(this.#service)
+    this.events.close()
   }
 
   /** Leaves what comes to a newer process, and answers what is asked here. */
   async retire(): Promise<void> {
+    this.events.close()
     await Promise.all([this.metrics.retire(), ...this.#servers.map((server) => retireServer(server))])
   }
 
@@ -161,7 +161,6 @@ export class Watching {
     const [directory = ''] = this.#config.services.directories
     try {
       const server = await startControlService(watched, directory, workerAccount(this.#config))
-      this.#service = server
       this.#owns(server, closers)
     } catch (error) {
       this.#log.warn({ event: 'control-unavailable', directory, error: failureOf(error) })
