@@ -158,6 +158,24 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.equal(existsSync(b), false)
   })
 
+  test('is no illness to who asks on a connection that is kept', async (t) => {
+    const metrics = `127.0.0.1:${await freePort()}`
+    const { daemon, session, held, release } = await start(scopeOf(t), {
+      tables: `[control]\nmetrics = "${metrics}"\n`,
+    })
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    using probe = await RawClient.connect(`http://${metrics}`)
+    const health = 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n'
+    assert.equal((await probe.exchange(health)).status, 200)
+    await upgrade(daemon)
+    const answer = await probe.exchange(health)
+    assert.deepEqual([answer.status, answer.header('connection')], [200, 'close'])
+    release()
+    assert.equal((await client.response()).text, 'begun and done')
+  })
+
   test('ends streams of events, whose listeners ask again, and does not wait for them', async (t) => {
     const scope = scopeOf(t)
     const { daemon, session } = await start(scope)

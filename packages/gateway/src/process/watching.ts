@@ -46,6 +46,8 @@ export class Watching {
   readonly metrics: MetricsListener
   /** Servers that end with this process. */
   readonly #servers: Server[] = []
+  /** Whether another process has this one's place. */
+  #isRetired = false
   #reload = { isTaken: true, takenMs: Date.now() }
 
   constructor(parts: Parts, primary: WatchedPrimary, log: Log) {
@@ -88,6 +90,8 @@ export class Watching {
 
   /** Why clients had better go elsewhere; null while they need not. */
   get #ailment(): Ailment {
+    // The other one is there for clients, also for those who ask here on a connection that was kept.
+    if (this.#isRetired) return null
     if (this.#primary.isDraining()) return 'draining'
     return this.#parts.groups.readyPids.length === 0 ? 'no worker serves' : null
   }
@@ -125,6 +129,7 @@ export class Watching {
 
   /** Leaves what comes to a newer process, and answers what is asked here. */
   async retire(): Promise<void> {
+    this.#isRetired = true
     this.events.close()
     await Promise.all([this.metrics.retire(), ...this.#servers.map((server) => retireServer(server))])
   }
