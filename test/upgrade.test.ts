@@ -429,7 +429,7 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     const before = childrenOf(child.pid)
     const upgraded = place.command(['upgrade'])
     const worker = await until(() => {
-      const [successor] = childrenOf(child.pid).filter((pid) => !before.includes(pid))
+      const successor = childrenOf(child.pid).find((pid) => !before.includes(pid))
       return childrenOf(successor)[0]
     }, 'a worker of the other version')
     process.kill(worker, 'SIGSTOP')
@@ -467,15 +467,15 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     await daemon.event(({ event }) => event === 'started', 'the start')
     scope.defer(() => endSuccessors(daemon))
     using kept = await RawClient.connect(daemon.url)
-    const version = async (): Promise<unknown> => ((await place.ask('/status')) as { version: unknown }).version
-    const before = await version()
+    const serving = async (): Promise<unknown> => ((await place.ask('/status')) as { version: unknown }).version
+    const before = await serving()
     lead(two)
     await upgrade(daemon)
-    assert.equal(await version(), '99.0.0')
+    assert.equal(await serving(), '99.0.0')
     assert.equal((await kept.exchange(NOTHING)).status, 404)
     lead(one)
     await upgrade(daemon)
-    assert.equal(await version(), before)
+    assert.equal(await serving(), before)
     assert.equal((await kept.exchange(NOTHING)).status, 404)
   })
 

@@ -17,9 +17,6 @@ const SOURCES = [
   'packaging',
 ] as const
 
-/** What of it `npm run build` makes. */
-const BUILT = 'packages/gateway/dist/dashboard'
-
 /** Path of the application's main.js, which is made anew when a source has changed. */
 export async function builtApp(): Promise<string> {
   const directory = join(CACHE, stateOfSources())
@@ -29,18 +26,13 @@ export async function builtApp(): Promise<string> {
 
 /** What tells one state of the sources from another: how many there are, and when the last one changed. */
 function stateOfSources(): string {
-  const sources = SOURCES.flatMap(filesIn).filter(
-    (path) => /\.(?:ts|js|json)$/.test(path) && !/\/(?:dist|node_modules)\//.test(path),
+  const paths = SOURCES.flatMap((directory) =>
+    readdirSync(join(ROOT, directory), { recursive: true, withFileTypes: true })
+      .filter((entry) => /\.(?:ts|js|json)$/.test(entry.name) && !/dist|node_modules/.test(entry.parentPath))
+      .map((entry) => join(entry.parentPath, entry.name)),
   )
-  const paths = [...sources, ...filesIn(BUILT)]
   const newestMs = Math.max(...paths.map((path) => statSync(path).mtimeMs))
   return `${paths.length}-${Math.floor(newestMs)}`
-}
-
-function filesIn(directory: string): readonly string[] {
-  return readdirSync(join(ROOT, directory), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name))
 }
 
 /** Several test files may do so at once: the first one that is done counts. */
