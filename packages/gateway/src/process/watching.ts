@@ -3,7 +3,6 @@
 import type { Server } from 'node:http'
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
-import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
 import type { Watched } from './control/answers.ts'
 import { EventHub } from './control/events.ts'
@@ -161,15 +160,9 @@ export class Watching {
     return servicesOf(found, this.#config.host.expectedServices, counts, busynessOf(statistics.series))
   }
 
-  /** Without the service all else goes on: its directory may come later, as services do. */
   async #openService(watched: Watched, closers: AsyncDisposableStack): Promise<void> {
-    const [directory = ''] = this.#config.services.directories
-    try {
-      const server = await startControlService(watched, directory, workerAccount(this.#config))
-      this.#owns(server, closers)
-    } catch (error) {
-      this.#log.warn({ event: 'control-unavailable', directory, error: failureOf(error) })
-    }
+    const { stateDir } = this.#config
+    this.#owns(await startControlService(watched, stateDir, workerAccount(this.#config)), closers)
   }
 
   async #openSocket(watched: Watched, closers: AsyncDisposableStack): Promise<void> {

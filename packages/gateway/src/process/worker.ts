@@ -223,7 +223,8 @@ class Worker {
     return {
       limits,
       methods: services.methods,
-      directories: services.directories,
+      // The gateway's own service is no file of a directory that others, xapi among them, find services in.
+      directories: (name) => (name === CONTROL_SERVICE ? [config.stateDir] : services.directories),
       policies: policiesOf(services),
       dashboardPath: control.dashboard ? dashboardPathIn(config) : null,
       hasSignInPage: sessions.signInPage,
