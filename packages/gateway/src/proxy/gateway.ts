@@ -210,6 +210,7 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
         sessionRequestsMax: shareOf(limits),
       },
       isDraining: () => this.isDraining,
+      isLeaving: () => this.#isStopping || this.#isOutOfService,
       nextRequestId: () => this.nextRequestId(),
     })
     this.requestHead = newRequestHead(options)
