@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
+import { lstatSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
 import type { IncomingMessage, RequestListener } from 'node:http'
 import { Readable } from 'node:stream'
@@ -293,7 +294,7 @@ describe("npm's xen-api and two gateways", { timeout: 300_000 }, () => {
   async function startFar(scope: Scope): Promise<XenApiClient> {
     const client = await connect(scope, near)
     const place = await Place.make(scope)
-    await cp(near.place.state, place.state, { recursive: true, filter: (path) => !path.endsWith('.sock') })
+    await cp(near.place.state, place.state, { recursive: true, filter: (path) => !lstatSync(path).isSocket() })
     far = await place.start()
     await serveHttp(scope, far.place.socket(NAME), images.listener)
     await near.place.configure({ tables: `[pool]\nregistry = "static"\n[pool.static]\n"${NAME}" = "${far.url}"` })

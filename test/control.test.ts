@@ -246,6 +246,7 @@ test('the command line shows it, on the host and from elsewhere', async (t) => {
   assert.equal((JSON.parse(await run('status', '--json')) as Fields)['pid'], daemon.child.pid)
   assert.match(await run('services'), new RegExp(`^SERVICE .*\n${NAME} +running +0`))
   assert.equal(await run('services', '--minimal'), `${NAME}\n`)
+  assert.equal(await run('status', '--minimal'), 'in-service\n')
   using client = await begin(daemon, session)
   assert.match(await run('sessions'), /UNDER WAY\n.* 1 requests\n/)
   assert.match(

@@ -4,7 +4,8 @@
 //   GET …/com.example.log            the page
 //   GET …/com.example.log/lines      server-sent events: the last lines, and each that comes
 import { createHash } from 'node:crypto'
-import { open, watch } from 'node:fs/promises'
+import { watch } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { serve } from '@xengate/service'
 
@@ -49,41 +50,45 @@ const PAGE = `<!doctype html>
 
 /** The lines of the file from near its end on, until `signal` is aborted. A file that is replaced or emptied is read from its start. */
 async function* lines(signal) {
+  let wake = Promise.withResolvers()
   // Watched before it is read, so that nothing comes in between.
-  const changes = watch(dirname(file), { signal })
+  const watcher = watch(dirname(file), (_, name) => {
+    if (name === basename(file)) wake.resolve()
+  })
+  signal.addEventListener('abort', () => {
+    watcher.close()
+    wake.resolve()
+  })
   let at = null
   let id = null
   let rest = ''
-  const read = async function* () {
+  while (!signal.aborted) {
+    wake = Promise.withResolvers()
     const handle = await open(file).catch(() => null)
-    if (handle === null) return
-    try {
-      const { size, ino } = await handle.stat()
-      if (at === null) at = Math.max(0, size - READ_BYTES)
-      else if (ino !== id || size < at) at = 0
-      id = ino
-      while (at < size) {
-        const { buffer, bytesRead } = await handle.read(
-          Buffer.alloc(READ_BYTES),
-          0,
-          Math.min(READ_BYTES, size - at),
-          at,
-        )
-        if (bytesRead === 0) return
-        at += bytesRead
-        const found = (rest + buffer.toString('latin1', 0, bytesRead)).split('\n')
-        rest = found.pop()
-        for (const line of found) yield Buffer.from(line, 'latin1').toString('utf8')
+    if (handle !== null) {
+      try {
+        const { size, ino } = await handle.stat()
+        if (at === null) at = Math.max(0, size - READ_BYTES)
+        else if (ino !== id || size < at) at = 0
+        id = ino
+        while (at < size) {
+          const { buffer, bytesRead } = await handle.read(
+            Buffer.alloc(READ_BYTES),
+            0,
+            Math.min(READ_BYTES, size - at),
+            at,
+          )
+          if (bytesRead === 0) break
+          at += bytesRead
+          const found = (rest + buffer.toString('latin1', 0, bytesRead)).split('\n')
+          rest = found.pop()
+          for (const line of found) yield Buffer.from(line, 'latin1').toString('utf8')
+        }
+      } finally {
+        await handle.close()
       }
-    } finally {
-      await handle.close()
     }
-  }
-  yield* read()
-  try {
-    for await (const { filename } of changes) if (filename === basename(file)) yield* read()
-  } catch (error) {
-    if (error.name !== 'AbortError') throw error
+    await wake.promise
   }
 }
 

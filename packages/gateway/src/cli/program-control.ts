@@ -6,6 +6,7 @@ import type { ControlOptions } from './control.ts'
 import type { Io } from './io.ts'
 import { examples, GROUP, type OnExit, withState } from './option.ts'
 
+const IDS = 'print the ids alone, in one line with commas between'
 const WHERE =
   'On the host it asks the daemon by its control socket, as the user that the daemon runs as; with --url a gateway elsewhere, in a session ' +
   'with the role pool-admin: that of "xengate login", --session-id, or XENGATE_SESSION in the environment.'
@@ -20,30 +21,35 @@ export function withControl(command: Command): Command {
     .option('--session-id <ID>', 'of the session at --url; better in XENGATE_SESSION')
 }
 
-function withView(command: Command, hasIds: boolean): Command {
-  const shown = withControl(command)
+function withView(command: Command, minimal: string): Command {
+  return withControl(command)
     .addOption(new Option('--json', 'print the answer as JSON').conflicts('minimal'))
     .option('--watch', 'show it again every two seconds')
-  return hasIds ? shown.option('--minimal', 'print the ids alone, in one line with commas between') : shown
+    .option('--minimal', minimal)
 }
 
 export function addControl(program: Command, io: Io, onExit: OnExit): void {
   program.commandsGroup(GROUP.see)
-  const add = (name: string, summary: string, hasIds: boolean, show: (commands: Commands) => Show): void => {
-    withView(program.command(name).summary(summary), hasIds)
+  const add = (name: string, summary: string, minimal: string, show: (commands: Commands) => Show): void => {
+    withView(program.command(name).summary(summary), minimal)
       .description(`${summary[0]?.toUpperCase()}${summary.slice(1)}. ${WHERE}`)
       .addHelpText('after', examples(`xengate ${name}`, `xengate ${name} --json`))
       .action(async (options: ViewOptions) => {
         onExit(await show(await import('./commands/control.ts'))(options, io))
       })
   }
-  add('status', 'say whether the gateway is up, and how it does', false, ({ showStatus }) => showStatus)
-  add('services', 'list the services here and elsewhere, and how they do', true, ({ showServices }) => showServices)
-  add('connections', 'list who is connected, and what is under way', true, ({ showConnections }) => showConnections)
+  add(
+    'status',
+    'say whether the gateway is up, and how it does',
+    'print one word: in-service or out-of-service',
+    ({ showStatus }) => showStatus,
+  )
+  add('services', 'list the services here and elsewhere, and how they do', IDS, ({ showServices }) => showServices)
+  add('connections', 'list who is connected, and what is under way', IDS, ({ showConnections }) => showConnections)
   add(
     'refusals',
     'list the latest requests that were refused or failed, and why',
-    true,
+    IDS,
     ({ showRefusals }) => showRefusals,
   )
   addEvents(program, io, onExit)

@@ -23,7 +23,7 @@ type Fields = Readonly<Record<string, unknown>>
 /** What is asked for, and how people see it. */
 interface View {
   readonly path: string
-  /** Of what is listed, the ids. */
+  /** Of what is listed, the ids; else one word. */
   readonly ids?: (answer: Answer) => readonly string[]
   /** @param asked which gateway it was */
   readonly lines: (answer: Answer, asked: string) => readonly string[]
@@ -56,6 +56,7 @@ async function showOnce(view: View, control: Control, { json, minimal }: ViewOpt
 
 const STATUS: View = {
   path: '/status',
+  ids: (answer) => [answer['outOfService'] === true ? 'out-of-service' : 'in-service'],
   lines: (answer, asked) => {
     const [workers, memory, authority, registry, transport] = [
       'workers',
