@@ -86,6 +86,12 @@ STATUS_LINE = re.compile(r'HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?')
 FIELD_NAME = re.compile(TOKEN)
 FIELD_VALUE = re.compile(r'[\t -~\x80-\xff]*')
 LENGTH = re.compile(r'[0-9]{1,18}')
+# Beyond this others lose digits.
+LENGTH_MAX = 9007199254740991
+# A host and an optional port, as the gateway reads them (RFC 9110, section 7.2).
+HOST = re.compile(r"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[A-Za-z0-9\-._~!$&'()*+,;=%:]+\])(?::[0-9]{0,5})?)?")
+# What Connection must not name (RFC 9110, section 7.6.1).
+NO_OPTIONS = frozenset(['content-length', 'transfer-encoding', 'host'])
 CHUNK_LINE = re.compile(br'([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?')
 # Upgrades that would carry further requests, which the gateway would not see.
 HTTP_IN_DISGUISE = re.compile(r'(?:^|[\s,])(?:h2c?|http|tls)(?:[\s,/]|$)', re.I)
@@ -268,7 +274,7 @@ def framing_of(fields, is_http10):
         return Framing.chunked()
     if not lengths:
         return None
-    if len(lengths) > 1 or LENGTH.fullmatch(lengths[0]) is None:
+    if len(lengths) > 1 or LENGTH.fullmatch(lengths[0]) is None or int(lengths[0]) > LENGTH_MAX:
         raise Malformed(400, 'Content-Length is malformed')
     return Framing.sized(int(lengths[0]))
 
@@ -365,14 +371,18 @@ class Head:
             raise Malformed(505, 'this is HTTP/1.1')
         self.is_http10 = minor == '0'
         self.fields = fields_in(lines[1:])
-        hosts = sum(name.lower() == 'host' for name, _ in self.fields)
-        if hosts > 1 or (hosts == 0 and not self.is_http10):
-            raise Malformed(400, 'there is to be one Host')
+        hosts = [value for name, value in self.fields if name.lower() == 'host']
+        if len(hosts) > 1 or (not hosts and not self.is_http10) or HOST.fullmatch(''.join(hosts)) is None:
+            raise Malformed(400, 'there is to be one Host, and a host')
         self.framing = framing_of(self.fields, self.is_http10) or Framing.sized(0)
         self.has_body = not self.framing.is_done
         options = tokens_of(self.fields, 'connection')
+        if NO_OPTIONS.intersection(options):
+            raise Malformed(400, 'Connection names what is no option')
         self.is_kept = 'keep-alive' in options and 'close' not in options if self.is_http10 else 'close' not in options
         self.expects = tokens_of(self.fields, 'expect') if not self.is_http10 else []
+        if self.expects not in ([], ['100-continue']):
+            raise Malformed(417, 'only one 100-continue can be expected')
         self.upgrade = ', '.join(tokens_of(self.fields, 'upgrade'))
 
 
@@ -573,7 +583,8 @@ class Response:
         self._connection = connection
         self._head = head
         self._raw_body = raw_body
-        self.is_kept = head.is_kept and not is_draining
+        self.is_kept = head.is_kept
+        self._is_draining = is_draining
         self._status = '200 OK'
         self._fields = []
         self._left = None
@@ -652,7 +663,7 @@ class Response:
             self._is_chunked = False
             self._has_no_body = True
         # Nobody can say whether a body follows that the client was not told to send.
-        if self._raw_body.is_expected:
+        if self._raw_body.is_expected or self._is_draining():
             self.is_kept = False
         if not any(name.lower() == 'date' for name, _ in fields):
             fields.append(('Date', formatdate(usegmt=True)))
@@ -932,7 +943,8 @@ class Channel:
     def admits(self, head):
         """Whether the request is this service's to answer, and this session's."""
         rest = head.target[len(self._prefix) :]
-        if not head.target.startswith(self._prefix) or rest[:1] not in ('', '/', '?'):
+        # Servers differ on whether a `#` ends the path: the gateway refuses it.
+        if not head.target.startswith(self._prefix) or rest[:1] not in ('', '/', '?') or '#' in rest:
             return False
         if head.method not in self.offer['methods'] or HTTP_IN_DISGUISE.search(head.upgrade):
             return False
@@ -1761,9 +1773,6 @@ class Service:
             channel = connection.channel
             if channel is not None and not channel.admits(head):
                 return 'forward', head
-            if [expected for expected in head.expects if expected != '100-continue']:
-                connection.answer_plain(417, b'Only 100-continue can be expected.\n')
-                return 'linger', None
             outcome = self._answer(connection, head)
             if outcome != 'idle':
                 return outcome, None
@@ -1779,7 +1788,7 @@ class Service:
             task = parameter_in(head.target, 'task_id') or None
             fields, caller = channel.fields_for(head), channel.caller._replace(task=task)
         request = Request(head, fields, caller, raw_body)
-        response = Response(connection, head, raw_body, self._is_draining)
+        response = Response(connection, head, raw_body, lambda: self._is_draining)
         try:
             result = self._handler(request, response)
             if result is not None:
