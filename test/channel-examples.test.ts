@@ -135,7 +135,7 @@ test('C: the end of the control connection ends the client’s', DEADLINE, async
 
 test('C: a connection that the gateway has given up since is not answered', DEADLINE, async (t) => {
   const { client, gateway, child } = await running(t)
-  child.signal('SIGSTOP')
+  await child.halt()
   const one = await client()
   await one.send(get())
   const channel = await until(() => gateway.channels[0], 'an offer')

@@ -45,6 +45,8 @@ type clientConn struct {
 	isCut atomic.Bool
 	// What the client's side has ended with.
 	readError error
+	// Whether nothing more is read as a request.
+	isOver bool
 
 	mu           sync.Mutex
 	interrupted  chan struct{}
@@ -74,10 +76,11 @@ func (c *clientConn) Read(into []byte) (int, error) {
 			return c.readRaw(into)
 		case c.isAnswering.Load():
 			return 0, c.waitForAnswer()
+		case c.isOver:
+			return 0, io.EOF
 		default:
-			if err := c.nextRequest(); err != nil {
-				return 0, err
-			}
+			// The server may ask again after an error.
+			c.isOver = c.nextRequest() != nil
 		}
 	}
 }
@@ -87,15 +90,18 @@ func (c *clientConn) readBody(most int) error {
 	for c.bodyFault == nil {
 		count, fault := c.body.next(c.unread)
 		if fault == nil && count > 0 {
-			isFields := c.body.state == inTrailers && count > 2
-			if c.body.state == inData {
+			state := c.body.state
+			if state == inData {
 				count = min(count, most)
 			}
 			taken := c.take(count)
 			c.channel.used.bytesIn.Add(int64(count))
 			if fault = c.body.advance(taken); fault == nil {
 				c.pending = taken
-				if isFields {
+				if state == inSize {
+					// As net/http reads it: it takes fewer digits, and has no use for extensions.
+					c.pending = []byte(fmt.Sprintf("%x\r\n", c.body.left))
+				} else if state == inTrailers && count > 2 {
 					c.pending = trailersFor(taken)
 				}
 				return nil
@@ -193,10 +199,12 @@ func (c *clientConn) forwardNext(h *head) error {
 func (c *clientConn) takeHead() ([]byte, error) {
 	defer c.wait(false, 0)
 	isBegun := false
+	hasSkipped := false
 	c.wait(len(c.unread) == 0, idleTimeout)
 	for {
-		for bytes.HasPrefix(c.unread, []byte("\r\n")) {
-			c.unread = c.unread[2:] // RFC 9112, section 2.2
+		if !hasSkipped && bytes.HasPrefix(c.unread, []byte("\r\n")) {
+			c.unread = c.unread[2:] // one empty line (RFC 9112, section 2.2)
+			hasSkipped = true
 		}
 		from := max(0, c.looked-3)
 		if from > len(c.unread) {

@@ -18,6 +18,12 @@ const (
 	lengthMax         = 1<<53 - 1 // beyond it others lose digits
 )
 
+// Patterns, for texts in which each byte is a letter.
+const (
+	token  = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+	quoted = `"(?:[\t !#-[\]-~\x80-\x{ff}]|\\[\t -~\x80-\x{ff}])*"`
+)
+
 // fault is how a message is refused.
 type fault struct {
 	status int
@@ -29,12 +35,12 @@ func (f *fault) Error() string { return f.why }
 type field struct{ name, value string }
 
 var (
-	requestLine = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9])\\.([0-9])$")
+	requestLine = regexp.MustCompile("^(" + token + `) ([!-~]+) HTTP/([0-9]\.[0-9])$`)
 	statusLine  = regexp.MustCompile(`^HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\x00]*)?$`)
 	// A host and an optional port, as the gateway reads them (RFC 9110 section 7.2).
 	hostValue   = regexp.MustCompile(`^(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[A-Za-z0-9\-._~!$&'()*+,;=%:]+\])(?::[0-9]{0,5})?)?$`)
-	lengthValue = regexp.MustCompile(`^[0-9]{1,18}$`)
-	chunkLine   = regexp.MustCompile(`^([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?$`)
+	lengthValue = regexp.MustCompile(`^0*[0-9]{1,16}$`)
+	chunkLine   = regexp.MustCompile(`^0*([0-9A-Fa-f]{1,14})(?:;[ \t]*` + token + `(?:[ \t]*=[ \t]*(?:` + token + `|` + quoted + `))?[ \t]*)*$`)
 	// Upgrades that would carry further requests, which the gateway would not see.
 	httpInDisguise = regexp.MustCompile(`(?i)(?:^|[\s,])(?:h2c?|http|tls)(?:[\s,/]|$)`)
 )
@@ -219,7 +225,9 @@ func (f *framing) advance(taken []byte) *fault {
 		if size == nil {
 			return &fault{http.StatusBadRequest, "the size of a chunk is malformed"}
 		}
-		f.left, _ = strconv.ParseInt(string(size[1]), 16, 64)
+		if f.left, _ = strconv.ParseInt(string(size[1]), 16, 64); f.left > lengthMax {
+			return &fault{http.StatusBadRequest, "the size of a chunk is malformed"}
+		}
 		f.state = inData
 		if f.left == 0 {
 			f.state = inTrailers
@@ -278,10 +286,10 @@ func parseHead(raw []byte) (*head, *fault) {
 	if start == nil {
 		return nil, &fault{http.StatusBadRequest, "the request line is malformed"}
 	}
-	if start[3] != "1" {
+	if start[3] != "1.1" && start[3] != "1.0" {
 		return nil, &fault{http.StatusHTTPVersionNotSupported, "this is HTTP/1.1"}
 	}
-	h := &head{raw: raw, method: start[1], target: start[2], isHTTP10: start[4] == "0"}
+	h := &head{raw: raw, method: start[1], target: start[2], isHTTP10: start[3] == "1.0"}
 	var refused *fault
 	if h.fields, refused = fieldsIn(lines[1:]); refused != nil {
 		return nil, refused
@@ -301,11 +309,15 @@ func parseHead(raw []byte) (*head, *fault) {
 
 // look reads what the fields say beside the framing.
 func (h *head) look() *fault {
-	hosts := 0
+	hosts, expectations, isKnown := 0, 0, true
 	for _, field := range h.fields {
-		if strings.EqualFold(field.name, "host") {
+		switch strings.ToLower(field.name) {
+		case "host":
 			hosts++
 			h.host, h.hasHost = field.value, true
+		case "expect":
+			expectations++
+			isKnown = isKnown && strings.EqualFold(field.value, "100-continue")
 		}
 	}
 	if hosts > 1 || hosts == 0 && !h.isHTTP10 || !hostValue.MatchString(h.host) {
@@ -318,13 +330,10 @@ func (h *head) look() *fault {
 		}
 	}
 	h.isKept = !isAmong("close", options) && (!h.isHTTP10 || isAmong("keep-alive", options))
-	if !h.isHTTP10 {
-		expectations := tokensOf(h.fields, "expect")
-		if len(expectations) > 1 || len(expectations) == 1 && expectations[0] != "100-continue" {
-			return &fault{http.StatusExpectationFailed, "only one 100-continue can be expected"}
-		}
-		h.isExpecting = len(expectations) == 1
+	if !h.isHTTP10 && (expectations > 1 || !isKnown) {
+		return &fault{http.StatusExpectationFailed, "only one 100-continue can be expected"}
 	}
+	h.isExpecting = !h.isHTTP10 && expectations == 1
 	h.upgrade = strings.Join(tokensOf(h.fields, "upgrade"), ", ")
 	return nil
 }

@@ -81,18 +81,21 @@ STAY_SECONDS = 0.02
 
 NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]{0,99}')
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-REQUEST_LINE = re.compile(r'(%s) ([!-~]+) HTTP/([0-9])\.([0-9])' % TOKEN)
+REQUEST_LINE = re.compile(r'(%s) ([!-~]+) HTTP/([0-9]\.[0-9])' % TOKEN)
 STATUS_LINE = re.compile(r'HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?')
 FIELD_NAME = re.compile(TOKEN)
 FIELD_VALUE = re.compile(r'[\t -~\x80-\xff]*')
-LENGTH = re.compile(r'[0-9]{1,18}')
+LENGTH = re.compile(r'0*([0-9]{1,16})')
 # Beyond this others lose digits.
 LENGTH_MAX = 9007199254740991
 # A host and an optional port, as the gateway reads them (RFC 9110, section 7.2).
 HOST = re.compile(r"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[A-Za-z0-9\-._~!$&'()*+,;=%:]+\])(?::[0-9]{0,5})?)?")
 # What Connection must not name (RFC 9110, section 7.6.1).
 NO_OPTIONS = frozenset(['content-length', 'transfer-encoding', 'host'])
-CHUNK_LINE = re.compile(br'([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?')
+QUOTED = r'"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+CHUNK_LINE = re.compile(
+    (r'0*([0-9A-Fa-f]{1,14})(?:;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?[ \t]*)*' % (TOKEN, TOKEN, QUOTED)).encode('latin-1')
+)
 # Upgrades that would carry further requests, which the gateway would not see.
 HTTP_IN_DISGUISE = re.compile(r'(?:^|[\s,])(?:h2c?|http|tls)(?:[\s,/]|$)', re.I)
 
@@ -274,9 +277,10 @@ def framing_of(fields, is_http10):
         return Framing.chunked()
     if not lengths:
         return None
-    if len(lengths) > 1 or LENGTH.fullmatch(lengths[0]) is None or int(lengths[0]) > LENGTH_MAX:
+    match = LENGTH.fullmatch(lengths[0])
+    if len(lengths) > 1 or match is None or int(match.group(1)) > LENGTH_MAX:
         raise Malformed(400, 'Content-Length is malformed')
-    return Framing.sized(int(lengths[0]))
+    return Framing.sized(int(match.group(1)))
 
 
 class Framing:
@@ -350,6 +354,8 @@ class Framing:
             if match is None:
                 raise Malformed(400, 'the size of a chunk is malformed')
             self.left = int(match.group(1), 16)
+            if self.left > LENGTH_MAX:
+                raise Malformed(400, 'the size of a chunk is malformed')
             self.state = 'data' if self.left else 'trailers'
         elif self.state == 'trailers':
             if len(taken) > 2:
@@ -366,10 +372,10 @@ class Head:
         start = REQUEST_LINE.fullmatch(lines[0])
         if start is None:
             raise Malformed(400, 'the request line is malformed')
-        self.method, self.target, major, minor = start.groups()
-        if major != '1':
+        self.method, self.target, version = start.groups()
+        if version not in ('1.0', '1.1'):
             raise Malformed(505, 'this is HTTP/1.1')
-        self.is_http10 = minor == '0'
+        self.is_http10 = version == '1.0'
         self.fields = fields_in(lines[1:])
         hosts = [value for name, value in self.fields if name.lower() == 'host']
         if len(hosts) > 1 or (not hosts and not self.is_http10) or HOST.fullmatch(''.join(hosts)) is None:
@@ -380,7 +386,8 @@ class Head:
         if NO_OPTIONS.intersection(options):
             raise Malformed(400, 'Connection names what is no option')
         self.is_kept = 'keep-alive' in options and 'close' not in options if self.is_http10 else 'close' not in options
-        self.expects = tokens_of(self.fields, 'expect') if not self.is_http10 else []
+        expects = [value.lower() for name, value in self.fields if name.lower() == 'expect']
+        self.expects = expects if not self.is_http10 else []
         if self.expects not in ([], ['100-continue']):
             raise Malformed(417, 'only one 100-continue can be expected')
         self.upgrade = ', '.join(tokens_of(self.fields, 'upgrade'))
@@ -410,6 +417,7 @@ class Connection:
         # Whether the client has gone, or breaks off in the middle of a body.
         self.is_broken = False
         self._looked = 0
+        self._has_skipped = False
 
     def fill(self, seconds):
         """Reads more, and waits for it; False at the end."""
@@ -447,8 +455,9 @@ class Connection:
 
     def has_head(self):
         """Whether a whole head is there, or too much for one."""
-        while self.unread[:2] == b'\r\n':
-            del self.unread[:2]  # RFC 9112, section 2.2
+        if not self._has_skipped and self.unread[:2] == b'\r\n':
+            del self.unread[:2]  # one empty line (RFC 9112, section 2.2)
+            self._has_skipped = True
         if self.unread.find(b'\r\n\r\n', max(0, self._looked - 3)) >= 0 or len(self.unread) > HEAD_BYTES_MAX:
             return True
         self._looked = len(self.unread)
@@ -459,6 +468,7 @@ class Connection:
         if not self.has_head():
             return None
         self._looked = 0
+        self._has_skipped = False
         at = self.unread.find(b'\r\n\r\n')
         if at < 0 or at + 4 > HEAD_BYTES_MAX:
             raise Malformed(431, 'the head is longer than %d bytes' % HEAD_BYTES_MAX)

@@ -92,7 +92,7 @@ export function testChannels(rig: Rig): void {
 
     test('are not answered on when the gateway has given up since', DEADLINE, async (t) => {
       const { client, gateway, child } = await rig.running(t)
-      child.signal('SIGSTOP')
+      await child.halt()
       const one = await client()
       await one.send(requestText('GET', '/hello'))
       const channel = await until(() => gateway.channels[0], 'an offer')

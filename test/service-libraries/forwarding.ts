@@ -267,7 +267,7 @@ export function testForwarding(rig: Rig): void {
       const { client, forwarded } = await rig.running(t)
       const one = await client()
       await one.exchange(requestText('GET', '/hello'))
-      const size = 20_000_000
+      const size = 5_000_000
       await one.send(`PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: ${size}\r\n\r\n`)
       const gateway = await forwarded.next()
       await gateway.until('\r\n\r\n')

@@ -5,12 +5,17 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { run } from '../harness/child.ts'
 import { scopeOf, scopeOfSuite } from '../harness/scope.ts'
+import { testDesync } from './desync.ts'
 import { go, goEnvironment, hasGo, ROOT } from './library.ts'
+import { Rig } from './rig.ts'
 import { testLibrary } from './suite.ts'
 
 const suite = scopeOfSuite()
 if (await hasGo(suite)) {
-  testLibrary(suite, await go(suite))
+  const library = await go(suite)
+  testLibrary(suite, library)
+  // net/http takes no target of which it cannot make a URL.
+  testDesync(new Rig(suite, library), ['a percent that is none'])
 
   test('the sources are as gofmt has them, and vet finds nothing', { timeout: 110_000 }, async (t) => {
     const scope = scopeOf(t)

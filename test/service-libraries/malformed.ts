@@ -73,7 +73,8 @@ export function testMalformed(rig: Rig): void {
     test('is refused behind the answers that are under way', DEADLINE, async (t) => {
       const { client } = await rig.running(t)
       const one = await client()
-      await one.send(requestText('GET', '/hello') + requestText('GET', '/hello') + 'this is no request\r\n\r\n')
+      const post = requestText('POST', '/hello', 'Content-Length: 2\r\n', 'ab')
+      await one.send(requestText('GET', '/hello') + post + 'this is no request\r\n\r\n' + requestText('GET', '/hello'))
       for (let count = 0; count < 2; count++) assert.equal((await one.response()).text, 'hello zoë\n')
       assert.equal((await one.response()).status, 400)
       assert.equal((await one.end()).toString(), '')

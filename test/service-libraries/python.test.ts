@@ -10,12 +10,14 @@ import { TARGET } from '../../packages/service/src/testing/gateway.ts'
 import { run } from '../harness/child.ts'
 import { until, within } from '../harness/deadline.ts'
 import { scopeOf, scopeOfSuite } from '../harness/scope.ts'
+import { testDesync } from './desync.ts'
 import { PYTHON, ROOT } from './library.ts'
 import { DEADLINE, Rig } from './rig.ts'
 import { testLibrary } from './suite.ts'
 
 const suite = scopeOfSuite()
 testLibrary(suite, PYTHON)
+testDesync(new Rig(suite, PYTHON))
 
 test('the library is Python 3.6', DEADLINE, async (t) => {
   const scope = scopeOf(t)

@@ -33,6 +33,9 @@ def handler(request, response):
     answer = ANSWERS.get(name)
     if answer is None:
         body = request.body.read().decode('latin-1')
+        if 'XENGATE_TELL' in os.environ:
+            sys.stdout.write('saw %s\n' % json.dumps('%s %s %s' % (request.method, request.target, body)))
+            sys.stdout.flush()
         response.start(200, [('Content-Type', 'application/json')])
         seen = {
             'method': request.method, 'target': request.target, 'fields': request.headers.items(),

@@ -50,6 +50,10 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	if os.Getenv("XENGATE_TELL") != "" {
+		seen, _ := json.Marshal(fmt.Sprintf("%s %s %s", r.Method, r.RequestURI, body))
+		fmt.Printf("saw %s\n", seen)
+	}
 	caller, headers := xengate.CallerOf(r), lowered(r.Header)
 	headers["host"] = r.Host
 	json.NewEncoder(w).Encode(map[string]any{
