@@ -15,6 +15,7 @@ import (
 )
 
 const (
+	headBytes  = 4096 // of which a head seldom has more
 	readBytes  = 65_536
 	aheadBytes = 262_144 // that are read of a client before they are wanted, to see whether it is there still
 )
@@ -68,6 +69,8 @@ func (c *clientConn) Read(into []byte) (int, error) {
 			count := copy(into, c.pending)
 			c.pending = c.pending[count:]
 			return count, nil
+		case c.body.state == inData && len(c.unread) == 0:
+			return c.readData(into)
 		case c.body.state != isDone:
 			if err := c.readBody(len(into)); err != nil {
 				return 0, err
@@ -83,6 +86,28 @@ func (c *clientConn) Read(into []byte) (int, error) {
 			c.isOver = c.nextRequest() != nil
 		}
 	}
+}
+
+// readData reads what can only be payload, without a copy.
+func (c *clientConn) readData(into []byte) (int, error) {
+	if c.readError != nil {
+		return 0, c.bodyError(c.readError)
+	}
+	if int64(len(into)) > c.body.left {
+		into = into[:c.body.left]
+	}
+	count, err := c.file.Read(into)
+	c.channel.used.bytesIn.Add(int64(count))
+	c.body.advance(into[:count])
+	return count, c.bodyError(c.noted(err))
+}
+
+// bodyError is what the server is told when a body cannot be read on: its end is no end.
+func (c *clientConn) bodyError(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // readBody makes the next bytes of the body pending: at most `most`, or a piece of its framing.
@@ -109,10 +134,8 @@ func (c *clientConn) readBody(most int) error {
 		}
 		c.bodyFault = fault
 		if fault == nil {
-			if err := c.fill(); err == io.EOF {
-				return io.ErrUnexpectedEOF
-			} else if err != nil {
-				return err
+			if err := c.fill(readBytes); err != nil {
+				return c.bodyError(err)
 			}
 		}
 	}
@@ -140,7 +163,7 @@ func (c *clientConn) readRaw(into []byte) (int, error) {
 // ended its side gets its answer.
 func (c *clientConn) waitForAnswer() error {
 	for len(c.unread) < aheadBytes {
-		if err := c.fill(); err == io.EOF {
+		if err := c.fill(headBytes); err == io.EOF {
 			break
 		} else if err != nil {
 			return err
@@ -223,7 +246,7 @@ func (c *clientConn) takeHead() ([]byte, error) {
 			isBegun = true
 			c.wait(false, headTimeout)
 		}
-		if c.fill() != nil {
+		if c.fill(headBytes) != nil {
 			return nil, io.EOF
 		}
 	}
@@ -241,23 +264,28 @@ func (c *clientConn) wait(isWaiting bool, timeout time.Duration) {
 	c.file.SetReadDeadline(deadline)
 }
 
-// fill reads more. The client's end is told every time.
-func (c *clientConn) fill() error {
+// fill reads more, up to about so many bytes. The client's end is told every time.
+func (c *clientConn) fill(most int) error {
 	if c.readError != nil {
 		return c.readError
 	}
-	if cap(c.unread)-len(c.unread) < 512 {
-		roomier := make([]byte, len(c.unread), min(2*len(c.unread), 2*headBytesMax)+4096)
+	if cap(c.unread)-len(c.unread) < most/8 {
+		roomier := make([]byte, len(c.unread), 2*len(c.unread)+most)
 		copy(roomier, c.unread)
 		c.unread = roomier
 	}
 	count, err := c.file.Read(c.unread[len(c.unread):cap(c.unread)])
 	c.unread = c.unread[:len(c.unread)+count]
+	return c.noted(err)
+}
+
+// noted is an error of a read as the server knows it; one that lasts is kept.
+func (c *clientConn) noted(err error) error {
 	switch {
 	case c.isCut.Load():
 		c.readError = net.ErrClosed
 	case os.IsTimeout(err):
-		return os.ErrDeadlineExceeded // as the server knows it
+		return os.ErrDeadlineExceeded
 	case err != nil:
 		c.readError = err
 	}

@@ -157,7 +157,7 @@ func (f *forwarding) send(gateway *net.UnixConn, first []byte) {
 			gateway.Close()
 			return
 		}
-		if err := f.conn.fill(); err == io.EOF && f.isTunnel {
+		if err := f.conn.fill(readBytes); err == io.EOF && f.isTunnel {
 			gateway.CloseWrite()
 			return
 		} else if err != nil {
@@ -167,7 +167,7 @@ func (f *forwarding) send(gateway *net.UnixConn, first []byte) {
 	}
 	f.isSent = true
 	for len(f.conn.unread) < aheadBytes {
-		if err := f.conn.fill(); err == io.EOF {
+		if err := f.conn.fill(headBytes); err == io.EOF {
 			return // a client that has only ended its side gets its answer
 		} else if err != nil {
 			f.clientFailed(gateway, err)
@@ -217,7 +217,7 @@ func (f *forwarding) skipBody() error {
 		count, fault := f.body.next(f.conn.unread)
 		if fault == nil && count > 0 {
 			fault = f.body.advance(f.conn.take(count))
-		} else if fault == nil && f.conn.fill() != nil {
+		} else if fault == nil && f.conn.fill(readBytes) != nil {
 			return errOver
 		}
 		if fault != nil {

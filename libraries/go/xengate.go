@@ -328,7 +328,7 @@ const failedText = "The service failed.\n"
 func (s *service) failed(answer *response, r *http.Request, failure any) {
 	if failure != http.ErrAbortHandler {
 		// Without the query, in which there may be a session id.
-		s.errorLog.Printf("cannot answer %s %s: %v\n%s", r.Method, r.URL.Path, failure, debug.Stack())
+		s.errorLog.Printf("cannot answer %s %s: %v\n%s", r.Method, r.URL.EscapedPath(), failure, debug.Stack())
 	}
 	if answer.isHijacked {
 		return
