@@ -1,6 +1,7 @@
 // What an operator does with users and sessions on the host, while the daemon runs and while it does not.
 
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { startValkey } from './harness/backends.ts'
 import { type Daemon, Place, startDaemon, USER } from './harness/daemon.ts'
@@ -88,6 +89,15 @@ for (const [name, tables] of Object.entries(AUTHORITIES)) {
       const again = await place.command(['session', 'end', second.id])
       assert.equal(again.code, 1)
       assert.match(again.stderr, /\[session-unknown\]\ntry: see xengate sessions/)
+
+      await daemon.stop()
+      const listed = await command(place, 'sessions --minimal')
+      assert.equal(listed.stdout, `${first.id}\n`)
+      const socket = join(place.state, 'control.sock')
+      assert.equal(
+        listed.stderr,
+        `the daemon at ${socket} (from --config ${place.configuration}) is not running: these are the sessions that are kept\n`,
+      )
     },
   )
 

@@ -1,7 +1,7 @@
 // What the gateway answers of itself, by both doors and by the command line; and what can be ended.
 
 import assert from 'node:assert/strict'
-import { rename, rm } from 'node:fs/promises'
+import { readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { serve } from '@xengate/service'
@@ -341,13 +341,17 @@ test('the command line says which gateway it asks, and what named that', async (
   assert.match(await asked([]), /^the daemon at \S+\/\.xengate\/control\.sock \(from \.xengate in this directory\)$/)
 })
 
-test('without its directory the gateway serves, and says that nobody can ask it by a session', async (t) => {
+test('its socket is where nobody looks for services, and one that is planted there is nobody', async (t) => {
   const scope = scopeOf(t)
   const daemon = await startDaemon(scope)
-  await daemon.stop()
-  await rm(daemon.place.plugin, { recursive: true })
-  const again = await daemon.place.start()
-  const { level } = await again.event(({ event }) => event === 'control-unavailable', 'the warning')
-  assert.equal(level, 'warn')
-  assert.equal(((await again.place.ask('/control/status')) as Fields)['schema'], 1)
+  assert.deepEqual(await readdir(daemon.place.plugin), [])
+  const asked: (string | undefined)[] = []
+  await serveHttp(scope, daemon.place.socket('org.xengate.control'), ({ url }, response) => {
+    asked.push(url)
+    response.end('planted')
+  })
+  const headers = { cookie: `session_id=${await daemon.login()}` }
+  const response = await fetch(`${daemon.url}${CONTROL}/status`, { headers })
+  assert.equal(((await response.json()) as Fields)['schema'], 1)
+  assert.deepEqual(asked, [])
 })

@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import type { Browser, Page } from 'playwright-core'
 import { accessibilityProblems, openBrowser, openPage, type PageSettings } from './harness/browser.ts'
-import { type Daemon, startDaemon, USER } from './harness/daemon.ts'
+import { isAlive } from './harness/child.ts'
+import { type Daemon, startDaemon, successors, USER } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { exchange, RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf, scopeOfSuite } from './harness/scope.ts'
@@ -46,11 +47,15 @@ async function serve(scope: Scope): Promise<void> {
 async function signedIn(settings: PageSettings = {}): Promise<{ readonly page: Page; readonly problems: string[] }> {
   const opened = await openPage(browser, settings)
   await opened.page.goto(daemon.url)
-  await opened.page.getByLabel('User name').fill(USER.name)
-  await opened.page.getByLabel('Password').fill(USER.password)
-  await opened.page.getByRole('button', { name: 'Sign in' }).click()
-  await opened.page.getByRole('heading', { name: 'Overview' }).waitFor()
+  await signIn(opened.page)
   return opened
+}
+
+async function signIn(page: Page): Promise<void> {
+  await page.getByLabel('User name').fill(USER.name)
+  await page.getByLabel('Password').fill(USER.password)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByRole('heading', { name: 'Overview' }).waitFor()
 }
 
 async function picture(page: Page, name: string): Promise<void> {
@@ -254,10 +259,7 @@ test('the page says that the gateway is out of service, and without it since whe
   const other = await startDaemon(scope)
   const { page } = await openPage(browser)
   await page.goto(other.url)
-  await page.getByLabel('User name').fill(USER.name)
-  await page.getByLabel('Password').fill(USER.password)
-  await page.getByRole('button', { name: 'Sign in' }).click()
-  await page.getByRole('heading', { name: 'Overview' }).waitFor()
+  await signIn(page)
   assert.equal((await other.place.command(['drain'])).code, 0)
   await page.getByText('Out of service').waitFor()
   await picture(page, 'out-of-service')
@@ -265,6 +267,29 @@ test('the page says that the gateway is out of service, and without it since whe
   await page.getByText('Stale since').waitFor()
   await picture(page, 'stale')
   await page.context().close()
+})
+
+test('a page goes on over an upgrade, and ends what it is told to', DEADLINE, async (t) => {
+  const scope = scopeOf(t)
+  const other = await startDaemon(scope)
+  scope.defer(async () => {
+    const pids = successors(other)
+    for (const pid of pids) process.kill(pid, 'SIGTERM')
+    await until(() => !pids.some(isAlive), 'the end of what took its place')
+  })
+  const session = await other.login()
+  const { page } = await openPage(browser)
+  await page.goto(other.url)
+  await signIn(page)
+  await page.getByRole('link', { name: 'Sessions' }).click()
+  const { code, stderr } = await other.place.command(['upgrade'])
+  assert.equal(code, 0, stderr)
+  const its = page.getByRole('row').filter({ hasText: 'test' })
+  await its.getByRole('button', { name: 'End' }).click()
+  await its.getByRole('button', { name: 'Really end' }).click()
+  await its.waitFor({ state: 'detached' })
+  await page.context().close()
+  assert.equal((await other.call('session.get_uuid', [session, session])).error?.message, 'SESSION_INVALID')
 })
 
 test("a browser without a session signs in first, and is back at the service's page", DEADLINE, async (t) => {

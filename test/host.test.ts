@@ -7,6 +7,7 @@ import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { type RequestHandler, serve } from '@xengate/service'
 import { bundle } from '../packaging/bundle.ts'
 import { Child, run } from './harness/child.ts'
 import { type Daemon, Place, startDaemon, USER, XENGATE } from './harness/daemon.ts'
@@ -94,6 +95,24 @@ test(
     const refused = await exchange(daemon.url, get(session, 'com.example.closed'))
     assert.equal(refused.status, 502)
     assert.match(refused.text, /check its permissions/)
+  },
+)
+
+test(
+  'services are called for host.call_plugin by the user of the workers, who is believed',
+  { skip: isOpenTo(NOBODY) ? false : 'needs root, and a checkout that other users can read' },
+  async (t) => {
+    const scope = scopeOf(t)
+    const place = await Place.make(scope)
+    chmodSync(place.directory, 0o711)
+    const daemon = await startAs(place, '')
+    const handler: RequestHandler = ({ xen }, response) => response.end(`hello ${xen.user}`)
+    const service = await serve({ name: NAME, directory: place.plugin, gateway: NOBODY, mode: 0o666, handler })
+    scope.defer(() => service.close())
+    const session = await daemon.login()
+    const { result } = await daemon.call('host.get_all', [session])
+    const called = await daemon.call('host.call_plugin', [session, (result as [string])[0], NAME, 'x', {}])
+    assert.equal(called.result, 'hello alice')
   },
 )
 

@@ -11,7 +11,7 @@ import { exchange } from './harness/raw.ts'
 import { type Scope, scopeOf, scopeOfSuite } from './harness/scope.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const PACKAGES = ['http1', 'channel', 'client', 'gateway'].map((name) => join(ROOT, 'packages', name))
+const PACKAGES = ['http1', 'channel', 'client', 'service', 'gateway'].map((name) => join(ROOT, 'packages', name))
 
 /** What npm may take from around it: where its registry and cache are, and nothing about the checkout. */
 const NPM_SETTINGS = /^npm_config_(?:registry|cache|userconfig|globalconfig|cafile|(?:https?_)?proxy|noproxy)$/i

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { test } from 'node:test'
 import { startValkey, startXapi } from './harness/backends.ts'
+import { childrenOf } from './harness/child.ts'
 import { type Daemon, Place, USER } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { exchange, RawClient, type RawResponse } from './harness/raw.ts'
@@ -142,29 +143,45 @@ test(
   },
 )
 
-test('valkey: an upgrade of the host of a service sends nobody elsewhere', DEADLINE, async (t) => {
-  const scope = scopeOf(t)
-  const { url } = await startValkey(scope)
-  const tables = `[sessions]\nauthority = "valkey"\n[valkey]\nurl = "${url}"\n`
-  const [a, b] = await startPool(scope, tables, 'valkey')
-  assert.ok(a && b)
-  const session = await a.login()
-  await run(scope, b, 'b')
-  await until(() => sendsTo(a, b, session), 'a 302 to B', 5000)
-  const statuses: number[] = []
-  const asking = new AbortController()
-  const asked = (async () => {
-    while (!asking.signal.aborted) statuses.push((await ask(a, session)).status)
-  })()
-  const { code, stdout, stderr } = await b.place.command(['upgrade'])
-  assert.equal(code, 0, stderr)
-  const [, successor = ''] = /process (\d+)/.exec(stdout) ?? []
-  scope.defer(() => void process.kill(Number(successor), 'SIGTERM'))
-  await until(() => b.child.hasEnded, 'the end of the first')
-  const seen = statuses.length
-  await until(() => statuses.length > seen + 100, 'more answers')
-  asking.abort()
-  await asked
-  assert.deepEqual([...new Set(statuses)], [302])
-  assert.equal((await ask(b, session)).header('x-host'), 'b')
-})
+test(
+  'valkey: an upgrade of the host of a service sends nobody elsewhere, one that fails neither',
+  DEADLINE,
+  async (t) => {
+    const scope = scopeOf(t)
+    const { url } = await startValkey(scope)
+    const tables = `[sessions]\nauthority = "valkey"\n[valkey]\nurl = "${url}"\n`
+    const [a, b] = await startPool(scope, tables, 'valkey')
+    assert.ok(a && b)
+    const session = await a.login()
+    await run(scope, b, 'b')
+    await until(() => sendsTo(a, b, session), 'a 302 to B', 5000)
+    const statuses: number[] = []
+    const asking = new AbortController()
+    const asked = (async () => {
+      while (!asking.signal.aborted) statuses.push((await ask(a, session)).status)
+    })()
+    const workers = childrenOf(b.child.pid)
+    const refused = b.place.command(['upgrade'])
+    const [successor, started] = await until(() => {
+      const other = childrenOf(b.child.pid).find((pid) => !workers.includes(pid))
+      const [worker] = childrenOf(other)
+      return other !== undefined && worker !== undefined && ([other, worker] as const)
+    }, 'a worker of the other version')
+    process.kill(started, 'SIGSTOP')
+    await b.event(({ event, pid }) => event === 'valkey-connected' && pid === successor, 'its connection')
+    process.kill(started, 'SIGKILL')
+    assert.match((await refused).stderr, /a worker died before it was ready.* \[upgrade-refused\]/)
+    assert.deepEqual([...new Set([...statuses, (await ask(a, session)).status])], [302])
+    const { code, stdout, stderr } = await b.place.command(['upgrade'])
+    assert.equal(code, 0, stderr)
+    const [, pid = ''] = /process (\d+)/.exec(stdout) ?? []
+    scope.defer(() => void process.kill(Number(pid), 'SIGTERM'))
+    await until(() => b.child.hasEnded, 'the end of the first')
+    const seen = statuses.length
+    await until(() => statuses.length > seen + 100, 'more answers')
+    asking.abort()
+    await asked
+    assert.deepEqual([...new Set(statuses)], [302])
+    assert.equal((await ask(b, session)).header('x-host'), 'b')
+  },
+)

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, type Stats, statSync } from 'node:fs'
+import { chmodSync, existsSync, rmSync, type Stats, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -426,6 +426,22 @@ describe('a Unix listener', { timeout: 300_000 }, () => {
     const { problem } = await daemon.event(({ event }) => event === 'reload-refused', 'the refusal')
     assert.match(String(problem), /there is no nobody-at-all in \/etc\/passwd/)
     assert.equal(fileOf('gate.sock').uid, 1)
+  })
+
+  test('gives mode and owner to no other file that is in its place by then', async (t) => {
+    const scope = scopeOf(t)
+    const { daemon } = await startWork(scope, { listen: ['127.0.0.1:0', 'unix:gate.sock'] })
+    const path = join(daemon.place.directory, 'gate.sock')
+    rmSync(path)
+    const other = createServer()
+    scope.defer(() => void other.close())
+    await listen(other, path)
+    chmodSync(path, 0o600)
+    await daemon.place.configure({ listen: ['127.0.0.1:0', { address: 'unix:gate.sock', keys: 'mode = "0777"' }] })
+    const { code, stderr } = await daemon.place.command(['reload'])
+    assert.equal(statSync(path).mode & 0o777, 0o600)
+    assert.equal(code, 1)
+    assert.match(stderr, /cannot give unix:\S+gate\.sock its owner and mode: its file is gone/)
   })
 
   test('replaces the file of one that was killed', async (t) => {

@@ -275,6 +275,8 @@ describe('a reload', { timeout: 120_000 }, () => {
     const health = 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n'
     assert.equal((await exchange(daemon.url, health)).status, 200)
     assert.equal((await place.command(['reload'])).stdout, 'the configuration has not changed\n')
+    const told: unknown = JSON.parse((await place.command(['reload', '--json'])).stdout)
+    assert.deepEqual(told, { schema: 1, changed: [], workers: 'untouched', certificates: [] })
 
     await place.configure({ tables: '[control]\nmetrics = "127.0.0.1:1"\nhealth = false\n[host]\nalerts = false\n' })
     const refused = await place.command(['reload'])

@@ -4,9 +4,10 @@ import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { run } from './harness/child.ts'
+import { connect } from 'node:tls'
+import { isAlive, run } from './harness/child.ts'
 import { type Daemon, Place, startDaemon } from './harness/daemon.ts'
-import { until } from './harness/deadline.ts'
+import { until, within } from './harness/deadline.ts'
 import { exchange } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
 import { serveHttp } from './harness/services.ts'
@@ -103,6 +104,51 @@ test('a certificate is renewed by writing its files, and a broken one is kept ou
   await daemon.event(({ event }) => event === 'tls-reload-refused', 'the refusal')
   const after = (await place.ask('/status')) as { certificates: unknown }
   assert.deepEqual(after.certificates, certificates)
+})
+
+/** The name of the certificate that a new connection to `url` gets. */
+async function certificateAt(url: string): Promise<string | undefined> {
+  const { hostname: host, port } = new URL(url)
+  const { promise, resolve, reject } = Promise.withResolvers<string | undefined>()
+  const socket = connect({ host, port: Number(port), rejectUnauthorized: false }, () => {
+    resolve(socket.getPeerCertificate().subjectaltname)
+  })
+  socket.once('error', reject)
+  try {
+    return await within(promise, 'a connection by TLS')
+  } finally {
+    socket.destroy()
+  }
+}
+
+test('a reload has been answered when no worker has the earlier certificate', { timeout: 60_000 }, async (t) => {
+  const { daemon, directory, url } = await startSecure(scopeOf(t))
+  const [pid = 0] = daemon.workerPids
+  process.kill(pid, 'SIGSTOP')
+  makeCertificate(directory, 'renewed.example')
+  const { code, stderr } = await daemon.place.command(['reload'])
+  assert.equal(code, 0, stderr)
+  assert.equal(isAlive(pid), false, 'a worker that does not confirm is ended')
+  assert.equal(await certificateAt(url), 'DNS:renewed.example, IP Address:127.0.0.1')
+})
+
+test('a worker that starts while a certificate is renewed has the new one', { timeout: 60_000 }, async (t) => {
+  const { daemon, directory, url } = await startSecure(scopeOf(t))
+  const { place } = daemon
+  const [before = 0] = daemon.workerPids
+  process.kill(before, 'SIGKILL')
+  const pid = await until(async () => {
+    const { workers } = (await place.ask('/status')) as { workers: { ready: number; pids: number[] } }
+    return workers.ready === 0 && workers.pids.find((one) => one !== before)
+  }, 'the worker that starts in its place')
+  process.kill(pid, 'SIGSTOP')
+  assert.equal(daemon.workerPids.includes(pid), false)
+  makeCertificate(directory, 'renewed.example')
+  const { code, stderr } = await place.command(['reload'])
+  process.kill(pid, 'SIGCONT')
+  assert.equal(code, 0, stderr)
+  await daemon.event(({ event, worker }) => event === 'worker-ready' && worker === pid, 'the other worker')
+  assert.equal(await certificateAt(url), 'DNS:renewed.example, IP Address:127.0.0.1')
 })
 
 test('a reload brings TLS to a listener, and not when its certificate is missing', { timeout: 60_000 }, async (t) => {

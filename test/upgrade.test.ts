@@ -1,12 +1,14 @@
 // Another version takes the place of the one that runs, and nobody notices.
 
 import assert from 'node:assert/strict'
-import { cpSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { version } from '../packages/gateway/src/version.ts'
 import { bundle } from '../packaging/bundle.ts'
-import { Child, isAlive } from './harness/child.ts'
-import { Daemon, type DaemonSettings, Place, startDaemon, successors } from './harness/daemon.ts'
+import { Child, childrenOf, isAlive } from './harness/child.ts'
+import { Daemon, type DaemonSettings, Place, startDaemon, successors, XENGATE } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { Scrape } from './harness/metrics.ts'
 import { startManager } from './harness/manager.ts'
@@ -128,6 +130,86 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.equal((await exchange(unix, asked(session))).text, 'done')
     await daemon.logout(session)
     assert.equal((await exchange(daemon.url, asked(session))).status, 403)
+  })
+
+  test('has the earlier process finish what it has when both are told to stop, as service managers do', async (t) => {
+    const { daemon, session, held, release } = await start(scopeOf(t))
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    const pid = await upgrade(daemon)
+    process.kill(pid, 'SIGTERM')
+    process.kill(daemon.child.pid, 'SIGTERM')
+    await until(() => !isAlive(pid), 'the end of the later one')
+    release()
+    assert.equal((await client.response()).text, 'begun and done')
+    await until(() => daemon.child.hasEnded, 'the end of the earlier one')
+    assert.equal(daemon.child.process.exitCode, 0)
+  })
+
+  test('makes the file of a Unix socket again that is gone, and misses none that is not wanted any more', async (t) => {
+    const { daemon, session } = await start(scopeOf(t), { listen: ['127.0.0.1:0', 'unix:a.sock', 'unix:b.sock'] })
+    const [a, b] = ['a.sock', 'b.sock'].map((name) => join(daemon.place.directory, name))
+    assert.ok(a !== undefined && b !== undefined)
+    for (const path of [a, b]) rmSync(path)
+    await daemon.place.configure({ listen: ['127.0.0.1:0', 'unix:a.sock'] })
+    await upgrade(daemon)
+    assert.equal((await exchange(`unix:${a}`, asked(session))).text, 'done')
+    assert.equal(existsSync(b), false)
+  })
+
+  test('is no illness to who asks on a connection that is kept', async (t) => {
+    const metrics = `127.0.0.1:${await freePort()}`
+    const { daemon, session, held, release } = await start(scopeOf(t), {
+      tables: `[control]\nmetrics = "${metrics}"\n`,
+    })
+    using client = await RawClient.connect(daemon.url)
+    await client.send(asked(session, '/held'))
+    await held
+    using probe = await RawClient.connect(`http://${metrics}`)
+    const health = 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n'
+    assert.equal((await probe.exchange(health)).status, 200)
+    await upgrade(daemon)
+    const answer = await probe.exchange(health)
+    assert.deepEqual([answer.status, answer.header('connection')], [200, 'close'])
+    release()
+    assert.equal((await client.response()).text, 'begun and done')
+  })
+
+  test('ends streams of events, whose listeners ask again, and does not wait for them', async (t) => {
+    const scope = scopeOf(t)
+    const { daemon, session } = await start(scope)
+    const command = [...XENGATE, 'events', '--json', '--config', daemon.place.configuration]
+    const shown = new Child(scope, process.execPath, command)
+    await until(async () => {
+      await exchange(daemon.url, NOTHING)
+      return shown.stdout !== ''
+    }, 'an event that the command line shows')
+    const head = `/services/plugin/org.xengate.control/events HTTP/1.1\r\nHost: gate\r\nCookie: session_id=${session}\r\n`
+    const doors = [
+      [daemon.url, `GET ${head}\r\n`],
+      [`unix:${join(daemon.place.state, 'control.sock')}`, 'GET /control/events HTTP/1.1\r\nHost: gate\r\n\r\n'],
+    ] as const
+    const listen = async (): Promise<RawClient[]> => {
+      const clients: RawClient[] = []
+      for (const [url, request] of doors) {
+        const client = await RawClient.connect(url)
+        await client.send(request)
+        await client.until('as they come')
+        clients.push(client)
+      }
+      return clients
+    }
+    const before = await listen()
+    await upgrade(daemon)
+    for (const client of before) {
+      await client.until('\r\n0\r\n\r\n')
+      client.destroy()
+    }
+    await until(() => daemon.child.hasEnded, 'the end of the first')
+    assert.equal((await shown.exited).code, 1)
+    assert.match(shown.stderr, /has stopped, or was upgraded: it tells of no more events \[daemon-absent\]/)
+    for (const client of await listen()) client.destroy()
   })
 
   test('is known to xengate drain and status, as long as the earlier process finishes what it had', async (t) => {
@@ -252,6 +334,9 @@ describe('an upgrade', { timeout: 300_000 }, () => {
       await until(() => successors(daemon)[round], 'the upgrade')
       assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
     }
+    const { stdout, stderr } = await daemon.place.command(['upgrade', '--json'])
+    const pid = await until(() => successors(daemon)[2], 'the upgrade')
+    assert.deepEqual(JSON.parse(stdout), { schema: 1, pid, version: version() }, stderr)
   })
 
   test('that is asked for while the daemon starts is done when it has started', async (t) => {
@@ -291,6 +376,78 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     assert.equal((await daemon.stop()).code, 0)
   })
 
+  test('to what gets as far as its listeners and fails leaves the files of sockets as they were', async (t) => {
+    const scope = scopeOf(t)
+    const listen = ['127.0.0.1:0', 'unix:a.sock']
+    const { daemon, session } = await start(scope, { listen })
+    const { place } = daemon
+    const taken = createServer()
+    scope.defer(() => void taken.close())
+    const { promise: listening, resolve } = Promise.withResolvers<void>()
+    const port = await freePort()
+    taken.listen(port, '127.0.0.1', resolve)
+    await listening
+    await place.configure({ listen: [...listen, `127.0.0.1:${port}`] })
+    process.kill(daemon.child.pid, 'SIGUSR2')
+    const refused = await daemon.event(({ event }) => event === 'upgrade-refused', 'the refusal')
+    assert.match(String(refused['problem']), new RegExp(`:${port}`))
+    assert.equal((await exchange(`unix:${join(place.directory, 'a.sock')}`, asked(session))).text, 'done')
+    // The XenAPI's, the control socket, the control service and the dashboard.
+    await daemon.logout(await daemon.login())
+    await place.ask('/status')
+    const control = 'GET /services/plugin/org.xengate.control/status HTTP/1.1\r\nHost: gate\r\n'
+    assert.equal((await exchange(daemon.url, `${control}Cookie: session_id=${session}\r\n\r\n`)).status, 200)
+    assert.equal((await exchange(daemon.url, 'GET / HTTP/1.1\r\nHost: gate\r\n\r\n')).status, 200)
+    assert.equal(existsSync(join(place.state, 'gateway.sock')), true)
+  })
+
+  test('that is under way when the daemon is told to stop is not done', async (t) => {
+    const scope = scopeOf(t)
+    const { daemon } = await start(scope)
+    const before = childrenOf(daemon.child.pid)
+    const upgraded = daemon.place.command(['upgrade'])
+    const successor = await until(
+      () => childrenOf(daemon.child.pid).find((pid) => !before.includes(pid)),
+      'the other version',
+    )
+    process.kill(successor, 'SIGSTOP')
+    scope.defer(() => void (isAlive(successor) && process.kill(successor, 'SIGKILL')))
+    daemon.child.signal('SIGTERM')
+    await until(() => daemon.child.hasEnded, 'the end of the daemon')
+    assert.equal(daemon.child.process.exitCode, 0)
+    await until(() => !isAlive(successor), 'the end of the other version')
+    const { code, stderr } = await upgraded
+    assert.equal(code, 1)
+    assert.match(stderr, /upgrade-refused/)
+  })
+
+  test('has the earlier process answer alone until the later one serves, and after one that does not', async (t) => {
+    const scope = scopeOf(t)
+    const metrics = `127.0.0.1:${await freePort()}`
+    const { daemon } = await start(scope, { tables: `[control]\nmetrics = "${metrics}"\n` })
+    const { place, child } = daemon
+    const before = childrenOf(child.pid)
+    const upgraded = place.command(['upgrade'])
+    const worker = await until(() => {
+      const successor = childrenOf(child.pid).find((pid) => !before.includes(pid))
+      return childrenOf(successor)[0]
+    }, 'a worker of the other version')
+    process.kill(worker, 'SIGSTOP')
+    scope.defer(() => void (isAlive(worker) && process.kill(worker, 'SIGKILL')))
+    const see = async (): Promise<void> => {
+      for (let round = 0; round < 30; round++) {
+        const health = await exchange(`http://${metrics}`, 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n')
+        assert.equal(health.status, 200)
+        assert.equal(((await place.ask('/status')) as { pid: number }).pid, child.pid)
+      }
+    }
+    await see()
+    process.kill(worker, 'SIGKILL')
+    assert.match((await upgraded).stderr, /a worker died before it was ready.* \[upgrade-refused\]/)
+    await see()
+    await daemon.logout(await daemon.login())
+  })
+
   test('to another version, to which a link leads by now, and back', async (t) => {
     const scope = scopeOf(t)
     const place = await Place.make(scope)
@@ -310,15 +467,15 @@ describe('an upgrade', { timeout: 300_000 }, () => {
     await daemon.event(({ event }) => event === 'started', 'the start')
     scope.defer(() => endSuccessors(daemon))
     using kept = await RawClient.connect(daemon.url)
-    const version = async (): Promise<unknown> => ((await place.ask('/status')) as { version: unknown }).version
-    const before = await version()
+    const serving = async (): Promise<unknown> => ((await place.ask('/status')) as { version: unknown }).version
+    const before = await serving()
     lead(two)
     await upgrade(daemon)
-    assert.equal(await version(), '99.0.0')
+    assert.equal(await serving(), '99.0.0')
     assert.equal((await kept.exchange(NOTHING)).status, 404)
     lead(one)
     await upgrade(daemon)
-    assert.equal(await version(), before)
+    assert.equal(await serving(), before)
     assert.equal((await kept.exchange(NOTHING)).status, 404)
   })
 

@@ -8,7 +8,7 @@ import (
 )
 
 // Caller is who asks, as the gateway has established it. Whoever connects to the socket without the gateway is nobody, with an empty
-// User and no Roles, unless they write the gateway's fields: who may connect is up to the socket's mode.
+// User and no Roles, unless they write the gateway's fields and are believed (Options.Gateway).
 type Caller struct {
 	// The name that the user signed in with.
 	User string
@@ -27,8 +27,9 @@ type Caller struct {
 }
 
 type (
-	callerKey  struct{}
-	channelKey struct{}
+	callerKey   struct{}
+	channelKey  struct{}
+	strangerKey struct{} // whether somebody else than the gateway has connected, whose word about callers is worth nothing
 )
 
 // CallerOf is the caller of a request that Serve or Run has given to a handler.

@@ -90,6 +90,43 @@ func groupID(group string) (int, error) {
 	return strconv.Atoi(found.Gid)
 }
 
+// Who the packages for hosts have the gateway's workers run as.
+const defaultGatewayUser = "xengate"
+
+// everybody is no user's id.
+const everybody = -1
+
+// gatewayUser is the id of the user whose connections are the gateway's.
+func gatewayUser(gateway string) (int, error) {
+	if id, err := strconv.Atoi(gateway); err == nil && id >= 0 {
+		return id, nil
+	}
+	name := gateway
+	if name == "" {
+		name = defaultGatewayUser
+	}
+	found, err := user.Lookup(name)
+	if err == nil {
+		return strconv.Atoi(found.Uid)
+	} else if gateway == "" {
+		return everybody, nil
+	}
+	return 0, fmt.Errorf("cannot believe the user %q: there is no such user", gateway)
+}
+
+// peerUser is the id of the user whose process connected the Unix socket (unix(7)).
+func peerUser(conn *net.UnixConn) int {
+	id := everybody
+	if raw, err := conn.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) {
+			if peer, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED); err == nil {
+				id = int(peer.Uid)
+			}
+		})
+	}
+	return id
+}
+
 // bind makes a socket in the place of one that nobody listens on.
 func bind(path string, mode uint32, group int) (*socket, error) {
 	if len(path) > 107 {

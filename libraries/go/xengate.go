@@ -31,6 +31,9 @@ type Options struct {
 	Mode os.FileMode
 	// Group of the sockets' files, by name or id. Default: the process's.
 	Group string
+	// Who the gateway's workers run as, by name or id: what another says of a caller is not believed. Root is another, too: on a XenServer
+	// or XCP-ng host xapi passes on what clients claim. Default: the user xengate, where there is one, else whoever can connect.
+	Gateway string
 	// Whether the gateway must not pass clients' connections. Ignored when systemd passes sockets.
 	NoChannels bool
 	// How long requests under way may take at the end. Default: 30 s.
@@ -121,6 +124,10 @@ func newService(name string, handler http.Handler, options Options) (*service, e
 	if options.ErrorLog == nil {
 		options.ErrorLog = log.New(os.Stderr, "", 0)
 	}
+	gateway, err := gatewayUser(options.Gateway)
+	if err != nil {
+		return nil, err
+	}
 	sockets, isGiven, err := givenSockets()
 	if err == nil && !isGiven {
 		sockets, err = bindBoth(name, options)
@@ -142,6 +149,9 @@ func newService(name string, handler http.Handler, options Options) (*service, e
 		ReadHeaderTimeout: headTimeout,
 		IdleTimeout:       relayedIdleTimeout,
 		MaxHeaderBytes:    rewrittenBytesMax,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, strangerKey{}, gateway != everybody && peerUser(conn.(*net.UnixConn)) != gateway)
+		},
 	}
 	// No timeouts of net/http: clientConn looks after them.
 	s.passed = &http.Server{
@@ -165,7 +175,7 @@ func (s *service) removeFiles() {
 func (s *service) run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	if listener := s.sockets.plain; listener != nil {
-		go func() { failed <- s.plain.Serve(listener) }()
+		go func() { failed <- s.plain.Serve(listener.UnixListener) }()
 	}
 	connections := &passedConnections{made: make(chan net.Conn), closed: make(chan struct{})}
 	go func() { failed <- s.passed.Serve(connections) }()
@@ -311,6 +321,13 @@ func (s *service) takeChannel(control *net.UnixConn, connections *passedConnecti
 // ServeHTTP calls the handler for a request of either server.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	channel, _ := r.Context().Value(channelKey{}).(*channel)
+	if isStranger, _ := r.Context().Value(strangerKey{}).(bool); isStranger {
+		for name := range r.Header {
+			if isGateways(name) {
+				delete(r.Header, name)
+			}
+		}
+	}
 	// The server looks at this very request when it is done, so that it is changed in place.
 	*r = *r.WithContext(context.WithValue(r.Context(), callerKey{}, callerOf(channel, r)))
 	answer := &response{ResponseWriter: w}

@@ -34,6 +34,7 @@ import http.client
 import io
 import json
 import os
+import pwd
 import re
 import select
 import selectors
@@ -53,6 +54,8 @@ __all__ = ['serve', 'Service', 'ServiceError', 'Caller', 'Request', 'Response']
 __version__ = '0.1.0'
 
 DIRECTORY = '/var/xapi/plugin'
+# Who the packages for hosts have the gateway's workers run as.
+GATEWAY_USER = 'xengate'
 PREFIX = '/services/plugin/'
 CHANNEL_SUFFIX = '.channel'
 
@@ -411,6 +414,8 @@ class Connection:
         sock.setblocking(False)
         self.sock = sock
         self.channel = channel
+        # Whether somebody else than the gateway has connected, whose word about callers is worth nothing.
+        self.is_stranger = False
         self.unread = bytearray(received)
         self.state = 'idle'
         self.deadline = None
@@ -1353,6 +1358,23 @@ def given_listeners():
     return given.get('plain'), given.get('channel')
 
 
+def gateway_user(gateway):
+    """The id of the user whose connections are the gateway's; None: everybody's are."""
+    if isinstance(gateway, int):
+        return gateway
+    try:
+        return pwd.getpwnam(gateway or GATEWAY_USER).pw_uid
+    except KeyError:
+        if gateway is None:
+            return None
+        raise ServiceError('cannot believe the user "%s": there is no such user' % gateway) from None
+
+
+def peer_user(sock):
+    """The id of the user whose process connected the Unix socket (unix(7))."""
+    return struct.unpack('=iII', sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+
+
 def group_id(group):
     try:
         return group if isinstance(group, int) else grp.getgrnam(group).gr_gid
@@ -1418,6 +1440,9 @@ class Service:
     wsgi            a WSGI application in its place
     directory       where <name> and <name>.channel are made; ignored when systemd passes sockets
     mode, group     of the sockets' files; the group by name or id
+    gateway         who the gateway's workers run as, by name or id: what another says of a caller is not believed. Root is another, too: on
+                    a XenServer or XCP-ng host xapi passes on what clients claim. None: the user xengate, where there is one, else whoever
+                    can connect
     channels        whether the gateway may pass clients' connections; ignored when systemd passes sockets
     threads         so many requests are answered at once; others wait
     connections     so many connections of each kind are open at once; beyond it plain ones wait, and channels are refused (then the
@@ -1429,7 +1454,7 @@ class Service:
     """
 
     def __init__(
-        self, name, handler=None, wsgi=None, directory=DIRECTORY, mode=0o660, group=None, channels=True, threads=32,
+        self, name, handler=None, wsgi=None, directory=DIRECTORY, mode=0o660, group=None, gateway=None, channels=True, threads=32,
         connections=250, drain_seconds=30, on_error=print_error,
     ):  # fmt: skip
         check_name(name)
@@ -1438,6 +1463,7 @@ class Service:
         for number in (threads, connections):
             if not isinstance(number, int) or number < 1:
                 raise ServiceError('cannot serve %s: threads and connections are numbers from 1 on' % name)
+        self._gateway = gateway_user(gateway)
         self._name = name
         self._handler = handler if wsgi is None else handler_of_wsgi(wsgi, name)
         self._on_error = on_error
@@ -1530,7 +1556,9 @@ class Service:
                 self._arrivals.add(arrival)
                 self._selector.register(sock, selectors.EVENT_READ, lambda of=arrival: self._arriving(of))
             else:
-                self._open(Connection(sock))
+                connection = Connection(sock)
+                connection.is_stranger = self._gateway is not None and peer_user(sock) != self._gateway
+                self._open(connection)
 
     def _pause(self, listener):
         """Leaves connections in the queue until the next tick, or until there is room."""
@@ -1791,7 +1819,10 @@ class Service:
         channel = connection.channel
         raw_body = Body(connection, head)
         if channel is None:
-            fields, caller = head.fields, caller_of_fields(head.fields, head.target)
+            fields = head.fields
+            if connection.is_stranger:
+                fields = [field for field in fields if not is_gateways(field[0])]
+            caller = caller_of_fields(fields, head.target)
         else:
             channel.requests += 1
             channel.bytes_in += len(head.raw)

@@ -1,12 +1,15 @@
-// npm run chaos -- upgrade: many clients through reloads and upgrades on each transport, none of which may notice anything.
+// npm run chaos: what goes wrong on a host, under load that notices all of it, on each transport.
 
 import { parseArgs } from 'node:util'
 import { probeRing } from '../../packages/gateway/src/transport/ring/probe.ts'
 import { Scope } from '../harness/scope.ts'
-import { chaosOfUpgrades, type UpgradePlan } from './upgrade.ts'
+import { chaosOfFaults } from './faults.ts'
+import { longLoad } from './load.ts'
+import { chaosOfUpgrades } from './upgrade.ts'
 
-const HELP = `npm run chaos -- upgrade [options]
+const HELP = `npm run chaos -- upgrade|faults|load [options]
 
+upgrade: clients that must not notice reloads and upgrades
   --reloads N         reloads that need other workers (default 20)
   --upgrades N        upgrades (default 5)
   --kept N            clients that keep their connection (default 2000)
@@ -14,60 +17,122 @@ const HELP = `npm run chaos -- upgrade [options]
   --processes N       processes of clients (default 4)
   --channels N        clients on channels (default 200)
   --websockets N      clients on WebSockets (default 200)
+
+faults: processes are killed and stopped, the disk is filled, connections are cut, while every answer is checked
+  --faults N          how many (default 48)
+  --clients N         clients that ask at once (default 24)
+  --seed N            the same gives the same faults in the same order (default: by chance; it is printed)
+  --authority NAMES   embedded, valkey, or embedded,valkey (default: both)
+
+load: for a long time, with sessions, services and connections that come and go, while memory and descriptors are noted
+  --minutes N         how long (default 60)
+  --kept N, --clients N
+
   --transport NAMES   net, ring, or net,ring (default: both; the ring where it works)
   --help              this text
 `
 
+const OPTIONS = {
+  reloads: { type: 'string', default: '20' },
+  upgrades: { type: 'string', default: '5' },
+  kept: { type: 'string', default: '2000' },
+  fresh: { type: 'string', default: '64' },
+  processes: { type: 'string', default: '4' },
+  channels: { type: 'string', default: '200' },
+  websockets: { type: 'string', default: '200' },
+  faults: { type: 'string', default: '48' },
+  clients: { type: 'string', default: '24' },
+  seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
+  authority: { type: 'string', default: 'embedded,valkey' },
+  transport: { type: 'string', default: 'net,ring' },
+  minutes: { type: 'string', default: '60' },
+  help: { type: 'boolean', default: false },
+} as const
+
+const NAMES: ReadonlySet<string> = new Set(['net', 'ring', 'embedded', 'valkey'])
+
 process.exitCode = await main()
 
 async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      reloads: { type: 'string', default: '20' },
-      upgrades: { type: 'string', default: '5' },
-      kept: { type: 'string', default: '2000' },
-      fresh: { type: 'string', default: '64' },
-      processes: { type: 'string', default: '4' },
-      channels: { type: 'string', default: '200' },
-      websockets: { type: 'string', default: '200' },
-      transport: { type: 'string', default: 'net,ring' },
-      help: { type: 'boolean', default: false },
-    },
-  })
-  const [reloads = 0, upgrades = 0, kept = 0, fresh = 0, processes = 0, channels = 0, webSockets = 0] = [
-    values.reloads,
-    values.upgrades,
-    values.kept,
-    values.fresh,
-    values.processes,
-    values.channels,
-    values.websockets,
-  ].map(Number)
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: OPTIONS })
+  const { help, transport, authority, ...numbers } = values
+  const count = (name: keyof typeof numbers): number => Number(numbers[name])
+  const what = positionals.join(' ')
+  const lists = [...transport.split(','), ...authority.split(',')]
   const isUsedWell =
-    positionals.join(' ') === 'upgrade' &&
-    [reloads, upgrades, kept, fresh, channels, webSockets].every((count) => count >= 0)
-  if (values.help || !isUsedWell || !(processes >= 1)) {
+    ['upgrade', 'faults', 'load'].includes(what) &&
+    Object.values(numbers).every((text) => /^\d+$/.test(text)) &&
+    count('processes') >= 1 &&
+    lists.every((name) => NAMES.has(name))
+  if (help || !isUsedWell) {
     process.stderr.write(HELP)
-    return values.help ? 0 : 2
+    return help ? 0 : 2
   }
-  const transports = values.transport.split(',')
-  for (const transport of transports) {
+  let isGood = true
+  for (const name of transport.split(',')) {
     const probed = probeRing()
-    if (transport === 'ring' && !probed.works) say(`ring: left out, ${probed.reason}`)
-    else if (!(await run({ transport, reloads, upgrades, kept, fresh, processes, channels, webSockets, say }))) return 1
+    if (name === 'ring' && !probed.works) say(`ring: left out, ${probed.reason}`)
+    else if (what === 'upgrade') isGood = (await upgrades(name, count)) && isGood
+    else if (what === 'load') isGood = (await load(name, count)) && isGood
+    else for (const one of authority.split(',')) isGood = (await faults(name, one, count)) && isGood
   }
-  return 0
+  return isGood ? 0 : 1
 }
 
-async function run(plan: UpgradePlan): Promise<boolean> {
+type Count = (name: Exclude<keyof typeof OPTIONS, 'help' | 'transport' | 'authority'>) => number
+
+async function upgrades(transport: string, count: Count): Promise<boolean> {
   const scope = new Scope()
   try {
-    const { count, troubles, seconds } = await chaosOfUpgrades(scope, plan)
-    const rate = Math.round(count.answered / seconds)
-    say(`${plan.transport}: ${JSON.stringify(count)} in ${seconds.toFixed(1)} s, ${rate} answers a second`)
+    const {
+      count: counts,
+      troubles,
+      seconds,
+    } = await chaosOfUpgrades(scope, {
+      transport,
+      reloads: count('reloads'),
+      upgrades: count('upgrades'),
+      kept: count('kept'),
+      fresh: count('fresh'),
+      processes: count('processes'),
+      channels: count('channels'),
+      webSockets: count('websockets'),
+      say,
+    })
+    const rate = Math.round(counts.answered / seconds)
+    say(`${transport}: ${JSON.stringify(counts)} in ${seconds.toFixed(1)} s, ${rate} answers a second`)
     for (const trouble of troubles) say(trouble)
-    return count.refused + count.reset + count.lost + count.ended === 0
+    return counts.refused + counts.reset + counts.lost + counts.ended === 0
+  } finally {
+    await scope.close()
+  }
+}
+
+async function load(transport: string, count: Count): Promise<boolean> {
+  const scope = new Scope()
+  try {
+    const plan = { transport, minutes: count('minutes'), clients: count('clients'), kept: count('kept'), say }
+    const { tally, wrong } = await longLoad(scope, plan)
+    say(`${transport}: ${JSON.stringify(tally)}, ${wrong.length} wrong`)
+    for (const line of wrong.slice(0, 20)) say(line)
+    return wrong.length === 0
+  } finally {
+    await scope.close()
+  }
+}
+
+async function faults(transport: string, authority: string, count: Count): Promise<boolean> {
+  say(`${transport}, ${authority}: seed ${count('seed')}`)
+  const scope = new Scope()
+  try {
+    const plan = { transport, seed: count('seed'), faults: count('faults'), clients: count('clients'), say }
+    const { tally, wrong } = await chaosOfFaults(scope, {
+      ...plan,
+      authority: authority === 'valkey' ? 'valkey' : 'embedded',
+    })
+    say(`${transport}, ${authority}: ${JSON.stringify(tally)}, ${wrong.length} wrong`)
+    for (const line of wrong.slice(0, 20)) say(line)
+    return wrong.length === 0
   } finally {
     await scope.close()
   }

@@ -17,6 +17,12 @@ const SOURCES = [
   'packaging',
 ] as const
 
+/** What it is made from that `npm run build` makes. */
+const BUILT = [
+  'packages/gateway/dist/dashboard/index.html',
+  'packages/gateway/dist/dashboard/docs/passages.json',
+] as const
+
 /** Path of the application's main.js, which is made anew when a source has changed. */
 export async function builtApp(): Promise<string> {
   const directory = join(CACHE, stateOfSources())
@@ -31,7 +37,9 @@ function stateOfSources(): string {
       .filter((entry) => /\.(?:ts|js|json)$/.test(entry.name) && !/dist|node_modules/.test(entry.parentPath))
       .map((entry) => join(entry.parentPath, entry.name)),
   )
-  const newestMs = Math.max(...paths.map((path) => statSync(path).mtimeMs))
+  const newestMs = Math.max(
+    ...[...paths, ...BUILT.map((path) => join(ROOT, path))].map((path) => statSync(path).mtimeMs),
+  )
   return `${paths.length}-${Math.floor(newestMs)}`
 }
 

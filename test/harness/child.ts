@@ -139,3 +139,10 @@ export function isAlive(pid: number): boolean {
     return false
   }
 }
+
+/** Process ids of what a process has started, and has not ended; none where there is no process. */
+export function childrenOf(pid: number | undefined): readonly number[] {
+  if (pid === undefined || !isAlive(pid)) return []
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+  return children.split(' ').flatMap((child) => Number(child) || [])
+}

@@ -46,6 +46,8 @@ export interface Options {
   readonly mode?: number
   readonly group?: string
   readonly channels?: boolean
+  /** Id of the user who is believed. */
+  readonly gateway?: number
   readonly drainMs?: number
   /** In Python: so many channels at once. */
   readonly connections?: number

@@ -10,6 +10,7 @@ import {
   F_SETFD,
   fcntl,
   getsockname,
+  getsockopt,
   ioctl,
   FD_CLOEXEC,
   pinned,
@@ -17,6 +18,7 @@ import {
   SHUT_RDWR,
   SIOCOUTQ,
   shutdown,
+  SO_PEERCRED,
   SO_SNDBUF,
   SOL_SOCKET,
 } from './libc.ts'
@@ -24,6 +26,17 @@ import {
 /** Closes a descriptor that was received and is not wanted, or was bound and is not used. */
 export function closeDescriptor(fd: number): void {
   close(fd)
+}
+
+/** `struct ucred`: process, user, group; and how many bytes it has. */
+const CREDENTIALS = pinned(12)
+const CREDENTIALS_BYTES = pinned(4)
+
+/** The id of the user whose process connected the Unix socket `fd`, by its effective id then (unix(7)); -1 when nobody can tell. */
+export function peerUser(fd: number): number {
+  CREDENTIALS_BYTES.writeUInt32LE(CREDENTIALS.length)
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, CREDENTIALS, CREDENTIALS_BYTES) !== 0) return -1
+  return CREDENTIALS.readUInt32LE(4)
 }
 
 /** Keeps `fd` from programs that this process starts. */

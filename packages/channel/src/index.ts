@@ -19,6 +19,7 @@ export {
   descriptorOf,
   duplicateDescriptor,
   endConnection,
+  peerUser,
   setCloseOnExec,
   setSendBuffer,
   unsentBytes,

@@ -43,6 +43,9 @@ export const recvmsg: KoffiFunc<(fd: number, message: Uint8Array, flags: number)
 export const setsockopt: KoffiFunc<
   (fd: number, level: number, option: number, value: Uint8Array, bytes: number) => number
 > = libc.func('int setsockopt(int, int, int, void *, unsigned int)')
+export const getsockopt: KoffiFunc<
+  (fd: number, level: number, option: number, value: Uint8Array, bytes: Uint8Array) => number
+> = libc.func('int getsockopt(int, int, int, void *, void *)')
 export const ioctl: KoffiFunc<(fd: number, request: number, ...argument: ['void *', Uint8Array]) => number> = libc.func(
   'int ioctl(int, unsigned long, ...)',
 )
@@ -54,6 +57,7 @@ export const shutdown: KoffiFunc<(fd: number, how: number) => number> = libc.fun
 export const AF_UNSPEC = 0
 export const SHUT_RDWR = 2
 export const SO_SNDBUF = 7
+export const SO_PEERCRED = 17
 export const SIOCOUTQ = 0x5411
 export const F_SETFD = 2
 export const F_DUPFD_CLOEXEC = 1030

@@ -125,9 +125,6 @@ export interface LogEvent {
   readonly [field: string]: unknown
 }
 
-/** Of this sign-in, which acts have to show; told with who is signed in. */
-let token = ''
-
 async function ask(path: string, init: RequestInit = {}): Promise<Response> {
   let response: Response
   try {
@@ -165,10 +162,12 @@ export async function isGatewayHere(): Promise<boolean> {
 
 /** Who is signed in. @throws {ApiError} 403 when nobody is, or a role is missing */
 export async function whoAmI(): Promise<string> {
-  const response = await ask(`${CONTROL}/token`, { headers: json })
-  const told = (await response.json()) as { user: string; token: string }
-  token = told.token
-  return told.user
+  return (await who()).user
+}
+
+/** `token`: what acts have to show. An upgrade makes another one. */
+function who(): Promise<{ readonly user: string; readonly token: string }> {
+  return read('token')
 }
 
 /** @throws {ApiError} */
@@ -187,6 +186,7 @@ export function closeBreaker(service: string): Promise<void> {
 }
 
 async function act(path: string): Promise<void> {
+  const { token } = await who()
   await ask(`${CONTROL}/${path}`, { method: 'POST', headers: { ...json, 'X-Xengate-Token': token } })
 }
 

@@ -245,7 +245,8 @@ function Board({ user, lost }: { readonly user: string; readonly lost: () => voi
       </main>
       {watched.value !== null && (
         <footer>
-          Xengate {watched.value.status.version}, Node.js {watched.value.status.node}
+          Xengate {watched.value.status.version}, Node.js {watched.value.status.node} ·{' '}
+          <a href="/xengate/docs/">Documentation</a>
         </footer>
       )}
     </>

@@ -9,6 +9,8 @@ import { ChannelAdmission } from './admission.ts'
 export class ClientSocket extends Socket {
   /** Not there on connections of the gateway to the service's plain socket. */
   readonly channel: Channel | undefined
+  /** There: whether it was somebody else who connected, whose word about callers is worth nothing. */
+  declare isStranger: boolean | undefined
 
   /** @throws when `fd` is no stream socket */
   constructor(fd: number, channel: Channel) {

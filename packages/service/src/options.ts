@@ -22,6 +22,7 @@ const CHECKS: ReadonlyMap<string, Check> = new Map<string, Check>([
   ['upgrade', A_FUNCTION],
   ['mode', { is: (value) => isCount(value, MODE_MAX), what: 'a number from 0 to 0o777' }],
   ['group', { is: (value) => isString(value) || isCount(value, 2 ** 32 - 2), what: "a group's name or id" }],
+  ['gateway', { is: (value) => isString(value) || isCount(value, 2 ** 32 - 2), what: "a user's name or id" }],
   ['channels', { is: (value) => typeof value === 'boolean', what: 'true or false' }],
   ['drainTimeoutMs', { is: (value) => isCount(value, TIMEOUT_MS_MAX), what: 'a whole number of milliseconds' }],
   ['onError', A_FUNCTION],

@@ -27,8 +27,11 @@ export class ServiceRequest extends IncomingMessage {
 
   /** @internal called by Node.js */
   _addHeaderLines(fields: string[], count: number): void {
-    const { channel } = this.socket as ClientSocket
-    if (channel === undefined) {
+    const { channel, isStranger } = this.socket as ClientSocket
+    if (channel === undefined && isStranger === true) {
+      const kept = withoutGatewayFields(fields)
+      addHeaderLines.call(this, kept, kept.length)
+    } else if (channel === undefined) {
       addHeaderLines.call(this, fields, count)
     } else if (this.complete) {
       const kept = this.isAdmitted ? withoutGatewayFields(fields) : fields

@@ -52,7 +52,7 @@ test('options are looked at before anything is made, and a slip is told with wha
     [{ drainTimeout: 1 }, 'there is no option "drainTimeout"; did you mean "drainTimeoutMs"?'],
     [
       { port: 80 },
-      'there is no option "port"; there are name, directory, handler, fetch, upgrade, mode, group, channels, drainTimeoutMs, onError',
+      'there is no option "port"; there are name, directory, handler, fetch, upgrade, mode, group, gateway, channels, drainTimeoutMs, onError',
     ],
     [{ handler: 'x' }, '"handler" has to be a function'],
     [{ name: 1 }, '"name" has to be a string'],

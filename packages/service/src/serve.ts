@@ -10,7 +10,9 @@ import type { Duplex } from 'node:stream'
 import {
   CHANNEL_SUFFIX,
   closeDescriptor,
+  descriptorOf,
   encodeRefused,
+  peerUser,
   READS_BODIES_MODE,
   receiveChannel,
   type Received,
@@ -23,10 +25,11 @@ import { type FetchHandler, listenerOf } from './fetch.ts'
 import { forward, forwardConnection } from './forward.ts'
 import { HEAD_BYTES_MAX } from './limits.ts'
 import { answerFault, answerUnreadable } from './malformed.ts'
+import { ServiceError } from './errors.ts'
 import { checkOptions } from './options.ts'
 import { decideUpgrades, ServiceRequest } from './request.ts'
 import { forgetSignals, stopAtSignals } from './signals.ts'
-import { bindServiceSocket, checkDirectory, checkName, groupId, type ServiceSocket } from './sockets.ts'
+import { bindServiceSocket, checkDirectory, checkName, groupId, type ServiceSocket, userId } from './sockets.ts'
 import { takeGivenSockets } from './systemd.ts'
 
 /** Answers a request, as listeners of `node:http` do; what its promise is rejected with is answered with 500. */
@@ -51,6 +54,11 @@ export interface ServeOptions {
   readonly mode?: number
   /** Group of the sockets' files, by name or id. Default: this process's. */
   readonly group?: string | number
+  /**
+   * Who the gateway's workers run as, by name or id: what another says of a caller is not believed. Root is another, too: on a XenServer
+   * or XCP-ng host xapi passes on what clients claim. Default: the user `xengate`, where there is one, else whoever can connect.
+   */
+  readonly gateway?: string | number
   /** Whether the gateway may pass clients' connections. Default true. */
   readonly channels?: boolean
   /** How long requests under way may take at the end, in milliseconds. Default 30,000. */
@@ -71,6 +79,8 @@ export interface Service {
 const DIRECTORY = '/var/xapi/plugin'
 const MODE = 0o660
 const DRAIN_TIMEOUT_MS = 30_000
+/** Who the packages for hosts have the gateway's workers run as. */
+const GATEWAY_USER = 'xengate'
 /** How long a request's head may take. */
 const HEAD_TIMEOUT_MS = 60_000
 /** How often connections that have become idle are looked for while draining. */
@@ -89,6 +99,14 @@ export async function serve(options: ServeOptions): Promise<Service> {
 function printError(error: Error): void {
   const cause = error.cause instanceof Error ? `: ${error.cause.stack ?? error.cause.message}` : ''
   process.stderr.write(`${error.message}${cause}\n`)
+}
+
+/** @throws {ServiceError} when the user that is named does not exist */
+function gatewayUser(gateway: string | number | undefined): number | null {
+  if (typeof gateway === 'number') return gateway
+  const id = userId(gateway ?? GATEWAY_USER)
+  if (id !== null || gateway === undefined) return id
+  throw new ServiceError('options-invalid', `cannot believe the user "${gateway}": there is no such user`)
 }
 
 interface BothSockets {
@@ -118,6 +136,8 @@ class RunningService implements Service {
   readonly #upgrade: UpgradeListener | undefined
   readonly #drainTimeoutMs: number
   readonly #onError: (error: Error) => void
+  /** The id of the user whose connections are the gateway's; null: everybody's are. */
+  readonly #gateway: number | null
   readonly #http: Server<typeof ServiceRequest>
   readonly #channelServer: SocketServer
   readonly #channels = new Set<Channel>()
@@ -135,6 +155,7 @@ class RunningService implements Service {
     this.#upgrade = options.upgrade
     this.#drainTimeoutMs = options.drainTimeoutMs ?? DRAIN_TIMEOUT_MS
     this.#onError = options.onError ?? printError
+    this.#gateway = gatewayUser(options.gateway)
     this.#http = this.#createHttp()
     this.#channelServer = createSocketServer({ pauseOnConnect: true }, (control) => {
       this.#track(control)
@@ -156,7 +177,11 @@ class RunningService implements Service {
     // A client may end its side after its request, and gets the answer still.
     Object.assign(http, { httpAllowHalfOpen: true })
     http.maxHeadersCount = 0 // all of them: one that is not seen would not be judged
-    http.on('connection', (socket) => this.#track(socket))
+    http.on('connection', (socket: ClientSocket) => {
+      socket.isStranger =
+        socket.channel === undefined && this.#gateway !== null && peerUser(descriptorOf(socket)) !== this.#gateway
+      this.#track(socket)
+    })
     http.on('request', (request, response) => this.#request(request, response))
     http.on('checkContinue', (request, response) => {
       if (!this.#isForeign(request) && !isRefused(request)) response.writeContinue()

@@ -92,23 +92,35 @@ function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : String(error)
 }
 
+const USERS = '/etc/passwd'
 const GROUPS = '/etc/group'
-const GROUP_ID_FIELD = 2
+const ID_FIELD = 2
+
+/** Id of a user on this machine, or null when there is none of that name. */
+export function userId(name: string): number | null {
+  return idOf(name, USERS)
+}
 
 /** Id of a group on this machine. @throws {ServiceError} when there is none of that name */
 export function groupId(group: string | number): number {
   if (typeof group === 'number') return group
-  const line = readFileSync(GROUPS, 'utf8')
-    .split('\n')
-    .find((text) => text.startsWith(`${group}:`))
-  const id = Number(line?.split(':')[GROUP_ID_FIELD])
-  if (group === '' || !Number.isInteger(id)) {
+  const id = idOf(group, GROUPS)
+  if (id === null) {
     throw new ServiceError(
       'options-invalid',
       `cannot give the sockets to group "${group}": ${GROUPS} has no such group`,
     )
   }
   return id
+}
+
+/** The id in the line of `name` in `file`, which has it in the same place for users and for groups; null when there is none. */
+function idOf(name: string, file: string): number | null {
+  const line = readFileSync(file, 'utf8')
+    .split('\n')
+    .find((text) => text.startsWith(`${name}:`))
+  const id = Number(line?.split(':')[ID_FIELD])
+  return name === '' || !Number.isInteger(id) ? null : id
 }
 
 /** Whether `path` is a directory. @throws {ServiceError} when it is not */

@@ -166,6 +166,7 @@ func main() {
 		Mode     os.FileMode
 		Group    string
 		Channels *bool
+		Gateway  json.Number
 		DrainMs  *int
 	}
 	if len(os.Args) > 3 {
@@ -173,7 +174,7 @@ func main() {
 			panic(err)
 		}
 	}
-	options := xengate.Options{Directory: os.Args[1], Mode: asked.Mode, Group: asked.Group}
+	options := xengate.Options{Directory: os.Args[1], Mode: asked.Mode, Group: asked.Group, Gateway: asked.Gateway.String()}
 	options.NoChannels = asked.Channels != nil && !*asked.Channels
 	if asked.DrainMs != nil {
 		options.DrainTimeout = time.Duration(*asked.DrainMs) * time.Millisecond

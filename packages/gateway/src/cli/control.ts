@@ -26,7 +26,7 @@ export interface Control {
   readonly name: string
   /** Answers what is at `path`. @throws {CliError} */
   ask(method: 'GET' | 'POST', path: string): Promise<Readonly<Record<string, unknown>>>
-  /** Calls `line` with each event of the log, from now on, until `stopped` aborts or the gateway ends it. @throws {CliError} */
+  /** Calls `line` with each event of the log, from now on, until `stopped` aborts. @throws {CliError} also when the gateway ends it */
   listen(line: (json: string) => void, stopped: AbortSignal): Promise<void>
 }
 
@@ -132,6 +132,7 @@ class HttpControl implements Control {
     const response = await this.#send('GET', '/events', stopped)
     if (response.statusCode !== 200) throw this.#failure(response.statusCode ?? 0, await text(response))
     let rest = ''
+    let cause: unknown
     try {
       for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>) {
         const lines = (rest + chunk).split('\n')
@@ -139,10 +140,12 @@ class HttpControl implements Control {
         for (const each of lines) if (each.startsWith('data: ')) line(each.slice('data: '.length))
       }
     } catch (error) {
-      if (stopped.aborted) return
-      const why = `${this.name} has stopped, or was upgraded: it tells of no more events`
-      throw new CliError('daemon-absent', why, { cause: error })
+      cause = error
     }
+    if (stopped.aborted) return
+    throw new CliError('daemon-absent', `${this.name} has stopped, or was upgraded: it tells of no more events`, {
+      cause,
+    })
   }
 
   async #send(method: string, path: string, signal: AbortSignal): Promise<IncomingMessage> {

@@ -1,10 +1,11 @@
 // The commands that have the running daemon of this host change, with their options and help.
 
 import type { Command } from 'commander'
-import type { DrainOptions } from './commands/change.ts'
+import type { ActOptions, DrainOptions } from './commands/change.ts'
 import type { Io } from './io.ts'
 import { examples, GROUP, type OnExit, withOwnState } from './option.ts'
-import type { StateOptions } from './state.ts'
+
+const JSON_OPTION = ['--json', 'print what came of it as JSON'] as const
 
 export function addChange(program: Command, io: Io, onExit: OnExit): void {
   program.commandsGroup(GROUP.act)
@@ -13,8 +14,9 @@ export function addChange(program: Command, io: Io, onExit: OnExit): void {
       'Has the daemon of this host take its configuration, and the certificates that it names, as they are now, as SIGHUP does. Returns when that is in ' +
         'force in every worker; when it cannot be taken it says why, exits 1, and the earlier one stays in force.',
     )
+    .option(...JSON_OPTION)
     .addHelpText('after', examples('xengate reload', 'xengate reload --config /etc/xengate/xengate.toml'))
-    .action(async (options: StateOptions) => {
+    .action(async (options: ActOptions) => {
       const { reload } = await import('./commands/change.ts')
       onExit(await reload(options, io))
     })
@@ -29,8 +31,9 @@ export function addChange(program: Command, io: Io, onExit: OnExit): void {
         'not, says why, exits 1, and the earlier one serves on. To go back, install the earlier version, and give the command again. Also a restart that ' +
         'no client notices.',
     )
+    .option(...JSON_OPTION)
     .addHelpText('after', examples('xengate upgrade', 'xengate upgrade --config /etc/xengate/xengate.toml'))
-    .action(async (options: StateOptions) => {
+    .action(async (options: ActOptions) => {
       const { upgrade } = await import('./commands/change.ts')
       onExit(await upgrade(options, io))
     })
@@ -45,7 +48,7 @@ function addDrain(program: Command, io: Io, onExit: OnExit): void {
         'after limits.drain-timeout it lists, and exits 1. The daemon runs on until it is stopped, restarted or put in service again.',
     )
     .option('--undo', 'put it in service again')
-    .option('--json', 'print what came of it as JSON')
+    .option(...JSON_OPTION)
     .addHelpText('after', examples('xengate drain && systemctl stop xengate', 'xengate drain --undo'))
     .action(async (options: DrainOptions) => {
       const { drain } = await import('./commands/change.ts')

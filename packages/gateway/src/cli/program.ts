@@ -52,9 +52,9 @@ export function createProgram(io: Io, onExit: OnExit): Command {
   addCalls(program, io, onExit)
   program.commandsGroup(GROUP.host)
   addHostCommands(program, io, onExit)
+  addPlugins(program, io, onExit)
   program.commandsGroup(GROUP.more)
   addNew(program, io, onExit)
-  addPlugins(program, io, onExit)
   addCompletion(program, io)
   addHelp(program)
   return program

@@ -106,9 +106,15 @@ export class Link {
   /** Sessions have ended here. Resolves when no worker of the other one admits them. */
   async ended(uuids: readonly string[]): Promise<void> {
     const ending = this.#number++
-    await this.#answer(ending, { type: 'ended', ending, uuids }, CONFIRM_TIMEOUT_MS, () => {
+    await this.#answer(ending, { type: 'ended', ending, uuids }, CONFIRM_TIMEOUT_MS, () => this.#kill())
+  }
+
+  #kill(): void {
+    try {
       process.kill(this.#pid, 'SIGKILL')
-    })
+    } catch {
+      // It is gone, which is not heard yet where this process stood still.
+    }
   }
 
   /** What the other one has counted; null when it does not say. */

@@ -2,7 +2,7 @@
 // go without a connection lost: what is bound stays bound, and connections wait in the kernel's queue.
 
 import { lookup } from 'node:dns/promises'
-import { chmodSync, chownSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
+import { chmodSync, chownSync, constants, existsSync, fstatSync, lstatSync, openSync, unlinkSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { dirname } from 'node:path'
 import util from 'node:util'
@@ -91,14 +91,14 @@ async function bindUnix(path: string, file: SocketFile): Promise<ListeningSocket
   const socket = given ?? { key: path, fd: await bindPath(path), isManagers: false }
   sockets.hold(socket)
   const { fd, isManagers } = socket
-  const removeFile = isManagers ? () => {} : ownFile(path)
+  const own = isManagers ? null : lstatSync(path).ino
   const setFile = (other: SocketFile): void => {
-    if (!isManagers) setSocketFile(path, other)
+    if (own !== null) setSocketFile(path, own, other)
   }
   let isOpen = true
   const forget = (): void => {
     isOpen = false
-    removeFile()
+    if (own !== null) removeFile(path, own)
     sockets.closed(socket)
   }
   const close = (): void => {
@@ -132,24 +132,33 @@ async function bindPath(path: string): Promise<number> {
   return bound.fd
 }
 
-/** Removes the file that is at `path` now, when it is called; by then the name may be another's. */
-function ownFile(path: string): () => void {
-  const own = lstatSync(path).ino
-  return () => {
-    if (sockets.areHandedOver) return
-    if (lstatSync(path, { throwIfNoEntry: false })?.ino === own) unlinkSync(path)
-  }
+/** Removes the file `own`; the name may be another's by now. */
+function removeFile(path: string, own: number): void {
+  if (sockets.isOthers(path)) return
+  if (lstatSync(path, { throwIfNoEntry: false })?.ino === own) unlinkSync(path)
 }
 
-function setSocketFile(path: string, { mode, owner, group }: SocketFile): void {
+/** Of Linux: for a descriptor that stands for a file of any kind, and does not open it. */
+const O_PATH = 0o10000000
+
+/** Sets those of the file `own`: who may write to the directory may have put another one in its place, or a link to one. */
+function setSocketFile(path: string, own: number, { mode, owner, group }: SocketFile): void {
+  let fd = -1
   try {
     const uid = owner === null ? UNCHANGED : idOf(owner, '/etc/passwd')
     const gid = group === null ? UNCHANGED : idOf(group, '/etc/group')
-    chownSync(path, uid, gid)
-    chmodSync(path, mode)
+    fd = openSync(path, O_PATH | constants.O_NOFOLLOW)
+    if (fstatSync(fd).ino !== own)
+      throw new ListenError(`cannot give unix:${path} its owner and mode: its file is gone`)
+    const file = `/proc/self/fd/${fd}`
+    chownSync(file, uid, gid)
+    chmodSync(file, mode)
   } catch (cause) {
+    if (cause instanceof ListenError) throw cause
     if (cause instanceof AccountUnknownError) throw new ListenError(cause.message, { cause })
     throw new ListenError(`cannot give unix:${path} its owner and mode: ${codeText(codeOf(cause))}`, { cause })
+  } finally {
+    if (fd !== -1) closeDescriptor(fd)
   }
 }
 
@@ -160,14 +169,24 @@ function setSocketFile(path: string, { mode, owner, group }: SocketFile): void {
  */
 export async function listenPrivately(server: Server, path: string, owner: Account | null): Promise<void> {
   const file = { mode: 0o600, owner: owner?.uid ?? null, group: owner?.gid ?? null }
-  await listenOnUnix(server, await bindUnix(path, file))
+  await listenOnUnix(server, path, await bindUnix(path, file))
 }
 
 /** The descriptor is the server's from now on. */
-async function listenOnUnix(server: Server, { fd, forget }: { readonly fd: number } & UnixSocket): Promise<void> {
-  const listening = Promise.withResolvers<void>()
-  server.once('error', listening.reject).once('close', forget).listen({ fd }, listening.resolve)
-  await listening.promise
+async function listenOnUnix(
+  server: Server,
+  path: string,
+  { fd, forget }: { readonly fd: number } & UnixSocket,
+): Promise<void> {
+  server.once('close', forget)
+  await begin(server, path, (listening) => server.listen({ fd }, listening))
+}
+
+/** Has `server` listen at `key` by `listen`, or do so when this process serves: see `Sockets`. */
+async function begin(server: Server, key: string, listen: (listening: () => void) => void): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  server.once('error', reject)
+  if (sockets.takeOver(key, () => listen(resolve))) await promise
 }
 
 /** `chown` leaves alone what this stands for. */
@@ -181,14 +200,12 @@ const UNCHANGED = -1
 export async function listenAt(server: Server, address: ListenAddress, file: SocketFile): Promise<string> {
   if (address.kind === 'unix') {
     const bound = await bindUnix(address.path, file)
-    await listenOnUnix(server, bound)
+    await listenOnUnix(server, address.path, bound)
     return bound.url
   }
   const { handle, socket, url } = await tcpHandle(address.host, address.port)
-  const listening = Promise.withResolvers<void>()
-  server.once('error', listening.reject).once('close', () => sockets.closed(socket))
-  server.listen(handle, listening.resolve)
-  await listening.promise
+  server.once('close', () => sockets.closed(socket))
+  await begin(server, socket.key, (listening) => server.listen(handle, listening))
   return url
 }
 

@@ -83,8 +83,8 @@ export type ToWorker =
       readonly opened: readonly number[]
       readonly places: ServiceChanges
     }
-  /** Another certificate and key for the listener of this name. */
-  | { readonly type: 'tls'; readonly listener: string; readonly pair: TlsPair }
+  /** Another certificate and key for the listener of this name. To be confirmed as a configuration is, by a number of the same row. */
+  | { readonly type: 'tls'; readonly change: number; readonly listener: string; readonly pair: TlsPair }
   /** A sign of life is wanted: `here`. */
   | { readonly type: 'are-you-there' }
   /** To be answered by `told`, with the same number. */
@@ -138,7 +138,7 @@ export type ToPrimary =
   | { readonly type: 'task-ended'; readonly ended: EndedTask }
   /** No request of the sessions of this ending is admitted any more. */
   | { readonly type: 'confirmed'; readonly ending: number }
-  /** The configuration of this number is in force here. */
+  /** The configuration, or the certificate, of this number is in force here. */
   | { readonly type: 'configured'; readonly change: number }
   /** So many connections are given to newer workers. */
   | { readonly type: 'given'; readonly count: number }

@@ -197,7 +197,7 @@ function openXenApi(inForce: InForce, backends: Backends, log: XenApiLog, stoppi
     () => inForce.config.pool,
     () => backends.places,
   )
-  const callPlugin = pluginCalls(() => inForce.config)
+  const callPlugin = pluginCalls(() => inForce.config, workerAccount)
   return createXenApi({ authority, pool, clock: Date.now, log, draining: stopping, version: version(), callPlugin })
 }
 

@@ -3,6 +3,7 @@
 // {"error": ["CODE", "parameter", …]}; anything else is XENAPI_PLUGIN_FAILURE with the status and the body.
 
 import { request, type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { identityFields, isServiceName, SERVICES_PREFIX } from '@xengate/channel/contract'
 import type { Config, ServicesConfig } from '../config/config.ts'
@@ -11,6 +12,8 @@ import { PLUGINS_SERVICE } from '../model/plugins-service.ts'
 import { isPermitted, OPEN_POLICY, type PolicySetting } from '../model/policy.ts'
 import { permissionDeniedText, tooBusy, XenApiError } from '../xenapi/errors.ts'
 import type { CallPlugin, PluginCall } from '../xenapi/plugin-methods.ts'
+import type { Account } from './account.ts'
+import { connectAs } from './connect-as.ts'
 
 /** Calls that are under way at once; past it they are told to come again. */
 const CALLS_MAX = 64
@@ -29,22 +32,35 @@ const NOBODY_THERE: ReadonlySet<string> = new Set([
   'EPROTOTYPE',
 ])
 
-/** @param config the configuration in force */
-export function pluginCalls(config: () => Config): CallPlugin {
+/** How services are reached. */
+interface Way {
+  readonly services: ServicesConfig
+  /** Whom workers run as, which is who services believe; null: this process's user. */
+  readonly account: Account | null
+  /** How long a service may take, in milliseconds. */
+  readonly timeoutMs: number
+}
+
+/** @param config the configuration in force, @param account of whom workers run as with it */
+export function pluginCalls(config: () => Config, account: (config: Config) => Account | null): CallPlugin {
   let underWay = 0
   return async (call) => {
-    const { services, limits } = config()
+    const inForce = config()
     const { plugin, fn } = call
     if (!isServiceName(plugin) || plugin === CONTROL_SERVICE) throw missing(plugin)
     if (underWay >= CALLS_MAX) throw tooBusy()
     underWay++
     try {
-      // Sooner than the worker that waits for the answer gives up.
-      const timeoutMs = limits.responseTimeoutMs * TIMEOUT_PART
+      const way: Way = {
+        services: inForce.services,
+        account: account(inForce),
+        // Sooner than the worker that waits for the answer gives up.
+        timeoutMs: inForce.limits.responseTimeoutMs * TIMEOUT_PART,
+      }
       const name = encodeURIComponent(fn)
       const value =
-        (await answerOf(plugin, `/${name}`, call, services, timeoutMs)) ??
-        (await answerOf(PLUGINS_SERVICE, `/${plugin}/${name}`, call, services, timeoutMs))
+        (await answerOf(plugin, `/${name}`, call, way)) ??
+        (await answerOf(PLUGINS_SERVICE, `/${plugin}/${name}`, call, way))
       if (value === null) throw missing(plugin)
       return value
     } finally {
@@ -54,26 +70,15 @@ export function pluginCalls(config: () => Config): CallPlugin {
 }
 
 /** What a service says to a call; null when it does not run here. @param path of the call, below the service's */
-async function answerOf(
-  service: string,
-  path: string,
-  call: PluginCall,
-  { directories, policy: policies, methods }: ServicesConfig,
-  timeoutMs: number,
-): Promise<string | null> {
+async function answerOf(service: string, path: string, call: PluginCall, way: Way): Promise<string | null> {
+  const { directories, policy: policies, methods } = way.services
   const policy = policies[service] ?? OPEN_POLICY
   if (!methods.includes('POST') || !isPermitted(policy, 'POST', call.session.roles)) {
     throw permissionDeniedText('host.call_plugin', `The role of this session may not use ${service}`)
   }
   for (const directory of directories) {
     try {
-      const response = await sent(
-        call,
-        policy,
-        join(directory, service),
-        `${SERVICES_PREFIX}${service}${path}`,
-        timeoutMs,
-      )
+      const response = await sent(call, policy, join(directory, service), `${SERVICES_PREFIX}${service}${path}`, way)
       return valueOf(call, response.statusCode ?? 0, await bodyOf(response, call))
     } catch (error) {
       if (error instanceof XenApiError) throw error
@@ -92,7 +97,7 @@ function sent(
   { stripSession }: PolicySetting,
   socketPath: string,
   path: string,
-  timeoutMs: number,
+  { account, timeoutMs }: Way,
 ): Promise<IncomingMessage> {
   const body = JSON.stringify(args)
   const identity = identityFields(session)
@@ -106,7 +111,8 @@ function sent(
   for (let index = 0; index < identity.length; index += 2) headers[identity[index] ?? ''] = identity[index + 1] ?? ''
   const signal = AbortSignal.any([gone, AbortSignal.timeout(timeoutMs)])
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
-  const asked = request({ socketPath, path, method: 'POST', headers, agent: false, signal })
+  const createConnection = (): Socket => connectAs(account, socketPath)
+  const asked = request({ createConnection, path, method: 'POST', headers, signal })
   asked.once('error', reject).once('response', resolve).end(body)
   return promise
 }

@@ -40,7 +40,7 @@ export class Predecessor {
     clearTimeout(timer)
     // It may go at any time after that, and this process may end.
     self.channel?.unref()
-    sockets.give(inherited.sockets)
+    sockets.borrow(inherited.sockets)
     return new Predecessor(channel, self.ppid, inherited)
   }
 

@@ -12,6 +12,7 @@ import type { LogEvent } from '../logging/event.ts'
 import type { Log } from '../logging/log.ts'
 import type { EndedTask } from '../proxy/journal.ts'
 import { version } from '../version.ts'
+import { SCHEMA } from './control/answers.ts'
 import type { ActOutcome } from './control-socket.ts'
 import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { Drain } from './drain.ts'
@@ -170,6 +171,7 @@ class Primary implements GroupListener {
     if (config.host.dataSources) await this.#openDataSources(config.host.metricsDirectory, closers)
     this.#manager.ready(this.urls)
     sockets.closeUnused()
+    backends.takeOver()
     if (predecessor === null) this.#keepSockets()
     else tellServing(predecessor, config)
     takeSignals((signal) => {
@@ -331,16 +333,16 @@ class Primary implements GroupListener {
     const { promise, resolve } = Promise.withResolvers<number>()
     this.#closers = closers
     this.#ended = resolve
-    let firstMs = 0
+    let lastMs: number | null = null
     const onStop = (signal: NodeJS.Signals): void => {
       const nowMs = performance.now()
-      if (this.#isStopping && nowMs - firstMs < SAME_SIGNAL_MS) return
-      const isSecond = this.#isStopping
-      this.#isStopping = true
-      firstMs = nowMs
+      if (lastMs !== null && nowMs - lastMs < SAME_SIGNAL_MS) return
+      const isSecond = lastMs !== null
+      lastMs = nowMs
       this.#log.info({ event: 'stopping', signal, isSecond })
       if (isSecond) this.#parts.groups.destroy()
-      else this.#ended?.(this.#stop(closers))
+      // Otherwise another process has its place, and what is under way is finished already.
+      else if (!this.#isStopping) this.#ended?.(this.#stop(closers))
     }
     process.on('SIGTERM', onStop).on('SIGINT', onStop)
     return promise
@@ -349,6 +351,7 @@ class Primary implements GroupListener {
   /** Lets what is under way finish, and stops everything: see the head of this file. Returns the exit code. */
   async #stop(closers: AsyncDisposableStack): Promise<number> {
     const { backends, groups, listeners, returns, stopping } = this.#parts
+    this.#isStopping = true
     this.#manager.stopping()
     this.#manager.keep(new Map())
     stopping.abort()
@@ -391,11 +394,11 @@ class Primary implements GroupListener {
     }
     this.#isUpgrading = true
     await this.#reloader.idle()
-    this.#manager.reloading()
+    if (!this.#isStopping) this.#manager.reloading()
     const start = await startSuccessor(this.#parts, this.#parts.returns.key, this.#manager.environment)
     if (start.kind === 'failed') {
       this.#isUpgrading = false
-      this.#manager.ready(this.urls)
+      if (!this.#isStopping) this.#manager.ready(this.urls)
       this.#log.error({ event: 'upgrade-refused', problem: start.problem })
       return { kind: 'failed', code: 'upgrade-refused', message: start.problem }
     }
@@ -406,7 +409,7 @@ class Primary implements GroupListener {
     this.#manager.succeededBy(pid, this.urls)
     tellMain(this.#parts)
     if (this.#closers !== null) this.#ended?.(this.#retire(this.#closers, start.takes))
-    return { kind: 'done', said: { pid, version: newVersion } }
+    return { kind: 'done', said: { schema: SCHEMA, pid, version: newVersion } }
   }
 
   async #unlessStopping(act: () => Promise<ActOutcome>): Promise<ActOutcome> {
@@ -462,6 +465,7 @@ function actOf(outcome: ReloadOutcome, certificates: readonly ListenerCertificat
       return {
         kind: 'done',
         said: {
+          schema: SCHEMA,
           changed: outcome.changed,
           workers: outcome.workers,
           certificates: certificates.map(shownCertificate),

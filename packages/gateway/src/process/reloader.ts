@@ -114,7 +114,7 @@ export class Reloader {
     const { backends, inForce } = this.#parts
     this.#check(config)
     if (isDeepStrictEqual(config, this.#config)) {
-      this.#group.lookAtTls()
+      await this.#group.lookAtTls()
       return 'untouched'
     }
     const needsNew = needsNewWorkers(config, this.#config)

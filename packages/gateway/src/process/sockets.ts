@@ -39,12 +39,16 @@ class Sockets {
   readonly #given = new Map<string, HeldSocket>()
   readonly #held = new Map<string, HeldSocket>()
   #areHandedOver = false
+  /** Where the process listens whose place this one takes, until this one serves: if it does not, that one goes on. */
+  #borrowed: ReadonlySet<string> = new Set()
+  /** What is done when this one serves. */
+  #later: (() => void)[] = []
   /** Names of those that the service manager had kept. */
   #kept: readonly string[] = []
 
-  /** Whether another process has them as well: then their files are its own, and stay. */
-  get areHandedOver(): boolean {
-    return this.#areHandedOver
+  /** Whether another process serves at `key` with the same socket: then its file is that one's own, and stays. */
+  isOthers(key: string): boolean {
+    return this.#areHandedOver || this.#borrowed.has(key)
   }
 
   /** All of them, to be handed on. */
@@ -60,6 +64,27 @@ class Sockets {
   /** Takes what this process was given. */
   give(sockets: readonly HeldSocket[]): void {
     for (const socket of sockets) this.#given.set(socket.key, socket)
+  }
+
+  /** Takes what the process has whose place this one takes, and which has it as well until this one serves. */
+  borrow(sockets: readonly HeldSocket[]): void {
+    for (const socket of sockets) {
+      if (socket.isManagers || isReached(socket.key)) this.give([socket])
+      else closeDescriptor(socket.fd)
+    }
+    this.#borrowed = new Set(this.#given.keys())
+  }
+
+  /**
+   * Does `act`, by which this process begins to take what comes at `key`. Where the process listens whose place this one takes, which can answer
+   * as this one cannot yet, that is when this one serves.
+   * @returns whether it was done
+   */
+  takeOver(key: string, act: () => void): boolean {
+    const isLater = this.#borrowed.has(key)
+    if (isLater) this.#later.push(act)
+    else act()
+    return !isLater
   }
 
   /** Names by which the service manager keeps sockets already. */
@@ -81,8 +106,7 @@ class Sockets {
       const name = names[fd - FIRST_MANAGERS_FD] ?? ''
       const key = [PASSAGE_GIVE, PASSAGE_TAKE].find((one) => keptName(one) === name) ?? boundKey(fd)
       const isManagers = !name.startsWith(KEPT)
-      // A Unix socket whose file is gone is reached by nobody.
-      const isUsable = key !== undefined && (isManagers || !key.startsWith('/') || existsSync(key))
+      const isUsable = key !== undefined && (isManagers || isReached(key))
       if (isUsable) this.give([{ key, fd, isManagers }])
       else closeDescriptor(fd)
     }
@@ -117,8 +141,10 @@ class Sockets {
     return true
   }
 
-  /** Closes what this process was given and nobody wants, but for the service manager's. */
+  /** This process serves. Closes what it was given and nobody wants, but for the service manager's. */
   closeUnused(): void {
+    this.#borrowed = new Set()
+    for (const act of this.#later.splice(0)) act()
     for (const { key, fd, isManagers } of this.#given.values()) {
       if (isManagers) continue
       this.#given.delete(key)
@@ -130,6 +156,11 @@ class Sockets {
 
 /** Those of this process. */
 export const sockets: Sockets = new Sockets()
+
+/** A Unix socket whose file is gone is reached by nobody. */
+function isReached(key: string): boolean {
+  return !key.startsWith('/') || existsSync(key)
+}
 
 /** Where a socket is bound; undefined when it is none that can be listened on. */
 function boundKey(fd: number): string | undefined {

@@ -3,7 +3,7 @@
 //
 //   from       to         by
 //   STARTING   SERVING    it says so
-//   STARTING   FAILED     it says so, ends, or takes too long, and is ended
+//   STARTING   FAILED     it says so, ends, or takes too long, or this process stops: then it is ended
 //
 // While it is SERVING, sessions that end on either side end on both.
 
@@ -26,6 +26,8 @@ export interface SuccessorOptions {
   /** Variables of its environment beside those of this process. */
   readonly env: Readonly<Record<string, string>>
   readonly listener: Omit<LinkListener, 'said'>
+  /** Aborts when this process stops: then nobody takes its place. */
+  readonly stopping: AbortSignal
   /** Called when sessions that end are its concern. */
   readonly joined: () => void
 }
@@ -42,7 +44,7 @@ export class Successor {
   readonly #child: ChildProcess
   readonly #started = Promise.withResolvers<Start>()
 
-  constructor({ sockets, returnKey, env, listener, joined }: SuccessorOptions) {
+  constructor({ sockets, returnKey, env, listener, stopping, joined }: SuccessorOptions) {
     this.#child = spawn(program(), [...process.execArgv, ...process.argv.slice(1)], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...sockets.map(({ fd }) => fd)],
       env: { ...process.env, ...env, [UPGRADE]: '1' },
@@ -58,6 +60,9 @@ export class Successor {
         } else if (message.type === 'failed') this.#failed(message.problem)
       },
     })
+    const stopped = (): void => this.#failed('the daemon is stopping')
+    if (stopping.aborted) stopped()
+    else stopping.addEventListener('abort', stopped)
     this.#child.once('error', (error) => this.#failed(`it cannot be started: ${error.message}`))
     this.#child.once('exit', (code, signal) =>
       this.#failed(`it ended before it served (${signal ?? `exit code ${code}`})`),

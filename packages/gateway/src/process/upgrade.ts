@@ -18,9 +18,14 @@ export interface Joined {
   readonly groups: WorkerGroups
   readonly statistics: Statistics
   readonly links: Set<Link>
+  /** Aborts when the daemon stops. */
+  readonly stopping: AbortController
   /** To the one whose place this process takes; null: nobody's. */
   readonly predecessor: Link | null
 }
+
+/** As much of it as there is when this process is joined with the one whose place it takes. */
+type Joining = Omit<Joined, 'predecessor' | 'stopping'>
 
 /** What is heard of workers, and of the process whose place this one takes; set by the primary. */
 export interface Heard {
@@ -66,6 +71,7 @@ export async function startSuccessor(
       asked: (question) => askAll(parts, question),
       gone: () => links.delete(successor.link),
     },
+    stopping: parts.stopping.signal,
     joined: () => links.add(successor.link),
   })
   return successor.start()
@@ -75,7 +81,7 @@ export async function startSuccessor(
  * Joins this process with the one whose place it takes.
  * @param heard told what that one says
  */
-export function joinPredecessor(parts: Omit<Joined, 'predecessor'>, { channel, pid }: Predecessor, heard: Heard): Link {
+export function joinPredecessor(parts: Joining, { channel, pid }: Predecessor, heard: Heard): Link {
   const { links, statistics } = parts
   const link: Link = new Link(channel, pid, {
     ...listenerOf(parts, () => link),
@@ -121,10 +127,7 @@ export function tellLastCounts({ links, statistics }: Pick<Joined, 'links' | 'st
 }
 
 /** What is told by the process at the other end of a link is told to all others: there may be three in a row. */
-function listenerOf(
-  { broker, groups, links }: Omit<Joined, 'predecessor'>,
-  from: () => Link,
-): Pick<LinkListener, 'ended'> {
+function listenerOf({ broker, groups, links }: Joining, from: () => Link): Pick<LinkListener, 'ended'> {
   return {
     ended: async (uuids) => {
       broker.note(uuids)

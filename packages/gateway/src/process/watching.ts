@@ -3,7 +3,6 @@
 import type { Server } from 'node:http'
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
-import { failureOf } from '../logging/causes.ts'
 import type { Log } from '../logging/log.ts'
 import type { Watched } from './control/answers.ts'
 import { EventHub } from './control/events.ts'
@@ -46,7 +45,8 @@ export class Watching {
   readonly metrics: MetricsListener
   /** Servers that end with this process. */
   readonly #servers: Server[] = []
-  #service: Server | null = null
+  /** Whether another process has this one's place. */
+  #isRetired = false
   #reload = { isTaken: true, takenMs: Date.now() }
 
   constructor(parts: Parts, primary: WatchedPrimary, log: Log) {
@@ -89,6 +89,8 @@ export class Watching {
 
   /** Why clients had better go elsewhere; null while they need not. */
   get #ailment(): Ailment {
+    // The other one is there for clients, also for those who ask here on a connection that was kept.
+    if (this.#isRetired) return null
     if (this.#primary.isDraining()) return 'draining'
     return this.#parts.groups.readyPids.length === 0 ? 'no worker serves' : null
   }
@@ -119,13 +121,15 @@ export class Watching {
     closers.defer(() => closeServer(server))
   }
 
-  /** The daemon stops: whoever listens to events would be waited for. */
+  /** The daemon stops. */
   stopping(): void {
-    if (this.#service !== null) closeServer(this.#service)
+    this.events.close()
   }
 
   /** Leaves what comes to a newer process, and answers what is asked here. */
   async retire(): Promise<void> {
+    this.#isRetired = true
+    this.events.close()
     await Promise.all([this.metrics.retire(), ...this.#servers.map((server) => retireServer(server))])
   }
 
@@ -156,16 +160,9 @@ export class Watching {
     return servicesOf(found, this.#config.host.expectedServices, counts, busynessOf(statistics.series))
   }
 
-  /** Without the service all else goes on: its directory may come later, as services do. */
   async #openService(watched: Watched, closers: AsyncDisposableStack): Promise<void> {
-    const [directory = ''] = this.#config.services.directories
-    try {
-      const server = await startControlService(watched, directory, workerAccount(this.#config))
-      this.#service = server
-      this.#owns(server, closers)
-    } catch (error) {
-      this.#log.warn({ event: 'control-unavailable', directory, error: failureOf(error) })
-    }
+    const { stateDir } = this.#config
+    this.#owns(await startControlService(watched, stateDir, workerAccount(this.#config)), closers)
   }
 
   async #openSocket(watched: Watched, closers: AsyncDisposableStack): Promise<void> {

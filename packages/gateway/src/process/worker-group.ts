@@ -118,6 +118,8 @@ export class WorkerGroup {
   #beatMs = 0
   #beats: NodeJS.Timeout | undefined
   readonly #tls: ListenersTls
+  /** Resolves when every certificate that workers were told of is in force. */
+  #tlsTold: Promise<unknown> = Promise.resolve()
   /** How many workers are wanted. */
   #wanted: number
   #onReady: (() => void) | null = null
@@ -239,7 +241,15 @@ export class WorkerGroup {
       return
     }
     this.#options.log.info({ event: 'tls-reloaded', certificate: event.certificate })
-    this.#tellAll({ type: 'tls', listener, pair: event.pair })
+    const told = this.#configureAll({ type: 'tls', change: this.#changes++, listener, pair: event.pair })
+    this.#tlsTold = Promise.all([this.#tlsTold, told])
+  }
+
+  async #configureAll(
+    message: Extract<ToWorker, { type: 'configure' | 'tls' }>,
+    sockets: readonly number[] = [],
+  ): Promise<void> {
+    await Promise.all([...this.#workers].map((one) => one.configure(message, sockets, () => this.#silent(one))))
   }
 
   /** Tells workers that the primary is there, and sees to it that they are. */
@@ -503,7 +513,7 @@ export class WorkerGroup {
     } as const
     const fds = this.#options.sockets.listenFds(config)
     const given = opened.flatMap((index) => fds[index] ?? [])
-    await Promise.all([...this.#workers].map((worker) => worker.configure(message, given, () => this.#silent(worker))))
+    await this.#configureAll(message, given)
   }
 
   /** Certificates that are in force. */
@@ -511,9 +521,10 @@ export class WorkerGroup {
     return this.#tls.certificates
   }
 
-  /** Looks at the files of TLS now. */
-  lookAtTls(): void {
+  /** Looks at the files of TLS now. Resolves when what was read, by now or before, is in force in all workers. */
+  async lookAtTls(): Promise<void> {
     this.#tls.look()
+    await this.#tlsTold
   }
 
   /**

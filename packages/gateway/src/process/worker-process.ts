@@ -127,13 +127,13 @@ export class WorkerProcess {
   }
 
   /**
-   * Gives it another configuration. Resolves when that is in force there, or the worker is gone; one that is still starting serves
-   * nobody before that.
+   * Gives it another configuration, or another certificate. Resolves when that is in force there, or the worker is gone; one that is still
+   * starting serves nobody before that.
    * @param sockets of the listeners that it opens
    * @param silent told when it does not confirm in time, and is killed
    */
   configure(
-    message: Extract<ToWorker, { type: 'configure' }>,
+    message: Extract<ToWorker, { type: 'configure' | 'tls' }>,
     sockets: readonly number[],
     silent: () => void,
   ): Promise<void> {
@@ -175,7 +175,7 @@ export class WorkerProcess {
     this.#confirmations.get(endingKey(ending))?.()
   }
 
-  /** It has said that the configuration of this number is in force. */
+  /** It has said that what has this number is in force. */
   configured(change: number): void {
     this.#confirmations.get(changeKey(change))?.()
   }

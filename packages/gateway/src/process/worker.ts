@@ -104,8 +104,10 @@ export function runWorker(self: NodeJS.Process): void {
     const { transport, traces } = message.config
     const spans = await spansOf(traces, (error) => worker?.tracesFailed(error))
     worker = new Worker(message, await chooseTransport(transport), spans, tell)
+    const started = worker.start(message)
+    // What changes at the listeners waits for its turn.
     for (const said of early) worker.take(said)
-    await worker.start(message)
+    await started
   }
   self.on('message', (message: ToWorker) => {
     if (message.type === 'start') {
@@ -221,7 +223,8 @@ class Worker {
     return {
       limits,
       methods: services.methods,
-      directories: services.directories,
+      // The gateway's own service is no file of a directory that others, xapi among them, find services in.
+      directories: (name) => (name === CONTROL_SERVICE ? [config.stateDir] : services.directories),
       policies: policiesOf(services),
       dashboardPath: control.dashboard ? dashboardPathIn(config) : null,
       hasSignInPage: sessions.signInPage,
@@ -263,13 +266,16 @@ class Worker {
     this.#staleGraceMs = config.sessions.staleGraceMs
     this.#judgeTrust()
     this.#gateway.configure(this.#settingsOf(config))
-    this.#listening = this.#listening
-      .then(() => this.#takeListeners(config, tls, opened))
-      .then(
-        () => this.#tell({ type: 'configured', change }),
-        (error: unknown) =>
-          this.#tell({ type: 'failed', problem: error instanceof Error ? error.message : String(error) }),
-      )
+    this.#changeListeners(change, () => this.#takeListeners(config, tls, opened))
+  }
+
+  /** Changes listeners in its turn, and confirms it. @param change its number */
+  #changeListeners(change: number, act: () => Promise<void> | void): void {
+    this.#listening = this.#listening.then(act).then(
+      () => this.#tell({ type: 'configured', change }),
+      (error: unknown) =>
+        this.#tell({ type: 'failed', problem: error instanceof Error ? error.message : String(error) }),
+    )
   }
 
   /** Closes the listeners that are gone or others, and opens those at the places `opened`, whose sockets the primary has given. */
@@ -358,7 +364,7 @@ class Worker {
         if (message.why === 'doubtful') this.#gateway.sessionsEnded(message.uuids)
         break
       case 'tls':
-        this.#credentials.get(message.listener)?.use(message.pair)
+        this.#changeListeners(message.change, () => this.#credentials.get(message.listener)?.use(message.pair))
         break
       case 'are-you-there':
         this.#tell({ type: 'here' })

@@ -31,13 +31,13 @@ import type { ConnectionRecord } from './records.ts'
 import { closeMoved, type MovedConnection, Moving } from './moving.ts'
 import { OverloadWatch } from './overload/watch.ts'
 import { ServicePool } from './upstream/pool.ts'
-import { type Front, ServiceTarget } from './upstream/target.ts'
+import { type Front, type ServiceDirectories, ServiceTarget } from './upstream/target.ts'
 
 /** What a gateway takes while it runs: see `configure`. */
 export interface GatewaySettings extends JournalSettings, HandlerSettings {
   readonly limits: LimitsConfig
   readonly methods: readonly string[]
-  readonly directories: readonly string[]
+  readonly directories: ServiceDirectories
   readonly policies: Policies
   readonly overload: OverloadConfig
 }
@@ -183,7 +183,7 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
       debug,
     })
     const channels = new ChannelSockets(
-      (name) => new ServiceTarget(name, this.#admission.rules.directories).places.map(({ path }) => path),
+      (name) => new ServiceTarget(name, this.#admission.rules.directories(name)).places.map(({ path }) => path),
       clock,
     )
     this.#moving = new Moving({
@@ -210,6 +210,7 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
         sessionRequestsMax: shareOf(limits),
       },
       isDraining: () => this.isDraining,
+      isLeaving: () => this.#isStopping || this.#isOutOfService,
       nextRequestId: () => this.nextRequestId(),
     })
     this.requestHead = newRequestHead(options)

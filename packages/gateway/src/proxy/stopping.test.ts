@@ -87,3 +87,19 @@ test(
     await full.gateway.drain(true)
   },
 )
+
+for (const [what, closesIdle, status] of [
+  ['503 while the gateway stops', true, 503],
+  ['200 while it gives way to a newer one', false, 200],
+] as const)
+  test(`health is ${what}`, DEADLINE, async (t) => {
+    const { client, gateway } = await fixture(t)
+    const peer = client()
+    peer.write(NOTHING)
+    await peer.message()
+    const drained = gateway.drain(closesIdle)
+    peer.write('GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n')
+    assert.equal(statusOf(await peer.ended()), status)
+    peer.end()
+    await drained
+  })

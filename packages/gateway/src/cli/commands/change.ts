@@ -6,10 +6,19 @@ import { type Io, print, say } from '../io.ts'
 import { stateDirectory, type StateOptions } from '../state.ts'
 import { certificateLines, connectionLines } from './control.ts'
 
+/** How an act is asked for, and what came of it shown. */
+export interface ActOptions extends StateOptions {
+  readonly json?: boolean
+}
+
 /** @throws {CliError} `reload-refused` when the configuration cannot be taken: the earlier one stays in force */
-export async function reload(options: StateOptions, io: Io): Promise<number> {
+export async function reload({ json = false, ...options }: ActOptions, io: Io): Promise<number> {
   const { isDone, said } = await haveDaemon(await stateDirectory(options, io), '/reload')
   if (!isDone) throw new CliError('reload-refused', String(said['message']))
+  if (json) {
+    print(io, JSON.stringify(said, null, 2))
+    return EXIT.ok
+  }
   const changed = Array.isArray(said['changed']) ? said['changed'].join(', ') : ''
   print(
     io,
@@ -27,17 +36,17 @@ const WORKERS: Readonly<Record<string, string>> = {
 }
 
 /** @throws {CliError} `upgrade-refused` when the program that is there now does not serve: the earlier one serves on */
-export async function upgrade(options: StateOptions, io: Io): Promise<number> {
+export async function upgrade({ json = false, ...options }: ActOptions, io: Io): Promise<number> {
   const { isDone, said } = await haveDaemon(await stateDirectory(options, io), '/upgrade')
   if (!isDone) throw new CliError('upgrade-refused', String(said['message']))
-  print(io, `version ${String(said['version'])} serves, process ${String(said['pid'])}`)
+  const words = `version ${String(said['version'])} serves, process ${String(said['pid'])}`
+  print(io, json ? JSON.stringify(said, null, 2) : words)
   return EXIT.ok
 }
 
 /** How a daemon is taken out of service. */
-export interface DrainOptions extends StateOptions {
+export interface DrainOptions extends ActOptions {
   readonly undo?: boolean
-  readonly json?: boolean
 }
 
 /** Longer than any drain-timeout that somebody waits for: the daemon says when it is over. */

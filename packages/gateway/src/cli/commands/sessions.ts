@@ -24,8 +24,9 @@ export async function listSessions(options: SessionsOptions, io: Io): Promise<nu
 
 async function listOnce(options: SessionsOptions, io: Io): Promise<number> {
   const told = await toldSessions(options, io)
-  if (told !== null) return showTold(told, options, io)
+  if (!(told instanceof CliError)) return showTold(told, options, io)
   const place = existing(await accountPlace(options, io))
+  say(io, `${told.message}: these are the sessions that are kept`)
   const records = await withAccounts(place, ({ sessions }) => sessions.list())
   if (options.json === true) print(io, JSON.stringify(records.map(asData), null, 2))
   else if (options.minimal === true) print(io, records.map(({ session }) => session.uuid).join(','))
@@ -51,15 +52,15 @@ interface ToldSessions {
   readonly count: number
 }
 
-/** What the running gateway tells; null where none runs here, or it may not be asked: then the store is read. */
-async function toldSessions(options: SessionsOptions, io: Io): Promise<ToldSessions | null> {
+/** What the running gateway tells, or why it does not, where none runs here or it may not be asked: then the store is read. */
+async function toldSessions(options: SessionsOptions, io: Io): Promise<ToldSessions | CliError> {
   try {
     const control = await openControl(options, io)
     return (await control.ask('GET', '/sessions')) as unknown as ToldSessions
   } catch (error) {
     const isElsewhere = options.url !== undefined
     if (isElsewhere || !(error instanceof CliError) || !/^(?:daemon|state|control)-/.test(error.code)) throw error
-    return null
+    return error
   }
 }
 

@@ -80,7 +80,8 @@ export class Backends {
   /** What the registry in force says, for workers that start later. */
   #places = new Whereabouts()
   #local: LocalServices | null = null
-  #isHandedOver = false
+  /** Whether another process serves here: what was told of this host is that one's to take back. */
+  #isOthers = false
   /** Services that the log has told of. */
   #running: ReadonlySet<string> = new Set()
   /** Whether other hosts are to send nobody here. */
@@ -157,6 +158,7 @@ export class Backends {
 
   /** @param hasPredecessor whether this process takes the place of another one, which still serves */
   start(hasPredecessor: boolean): void {
+    this.#isOthers = hasPredecessor
     this.#opened.authority.start(hasPredecessor)
     this.#registry.registry.start()
     this.#link?.start()
@@ -224,9 +226,14 @@ export class Backends {
     this.#registry.registry.start()
   }
 
-  /** Another process has this one's place: what was told of this host is that one's to tell. */
+  /** This process serves, and no other does. */
+  takeOver(): void {
+    this.#isOthers = false
+  }
+
+  /** Another process has this one's place. */
   handOver(): void {
-    this.#isHandedOver = true
+    this.#isOthers = true
     this.#local?.close()
   }
 
@@ -245,9 +252,10 @@ export class Backends {
   }
 
   async close(): Promise<void> {
-    if (!this.#isHandedOver) this.withdraw()
+    if (this.#isOthers) this.#local?.close()
+    else this.withdraw()
     await this.#health?.close()
-    await this.#registry.registry.close(!this.#isHandedOver)
+    await this.#registry.registry.close(!this.#isOthers)
     await this.#opened.close()
     await this.#link?.close()
   }

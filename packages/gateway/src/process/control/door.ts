@@ -27,7 +27,10 @@ function sendEvents(response: ServerResponse, events: EventHub): void {
     return
   }
   response.write(': the events of the log, as they come\n\n')
-  const listener = events.listen((line) => response.write(`data: ${line}\n\n`))
+  const listener = events.listen(
+    (line) => response.write(`data: ${line}\n\n`),
+    () => response.end(),
+  )
   const timer = setInterval(() => response.write(':\n\n'), SIGN_MS).unref()
   response.on('drain', () => listener.drained())
   response.once('close', () => {

@@ -15,6 +15,7 @@ export function eventsLost(lines: number): string {
 export class EventHub {
   readonly #listeners = new Set<EventListener>()
   readonly #onWatched: (isWatched: boolean) => void
+  #isClosed = false
 
   /** @param onWatched told when the first begins to listen, and when the last has ended */
   constructor(onWatched: (isWatched: boolean) => void) {
@@ -31,31 +32,43 @@ export class EventHub {
     for (const listener of this.#listeners) listener.add(event)
   }
 
-  listen(sink: EventSink): EventListener {
-    const listener = new EventListener(sink, () => {
+  /** @param closed told that no more events come */
+  listen(sink: EventSink, closed: () => void): EventListener {
+    const listener = new EventListener(sink, closed, () => {
       this.#listeners.delete(listener)
       if (this.#listeners.size === 0) this.#onWatched(false)
     })
     this.#listeners.add(listener)
     if (this.#listeners.size === 1) this.#onWatched(true)
+    if (this.#isClosed) listener.close()
     return listener
+  }
+
+  /** No more events come: whoever listens would be waited for. */
+  close(): void {
+    this.#isClosed = true
+    for (const listener of this.#listeners) listener.close()
   }
 }
 
 /** Somebody who listens. */
 export class EventListener {
   readonly #sink: EventSink
+  readonly #closed: () => void
   readonly #onEnd: () => void
+  #isOver = false
   #waiting: string[] = []
   #isFull = false
   #lost = 0
 
-  constructor(sink: EventSink, onEnd: () => void) {
+  constructor(sink: EventSink, closed: () => void, onEnd: () => void) {
+    this.#closed = closed
     this.#sink = sink
     this.#onEnd = onEnd
   }
 
   add(line: string): void {
+    if (this.#isOver) return
     if (!this.#isFull) this.#isFull = !this.#sink(line)
     else if (this.#waiting.length < WAITING_MAX) this.#waiting.push(line)
     else this.#lost++
@@ -73,7 +86,15 @@ export class EventListener {
     this.add(eventsLost(lost))
   }
 
+  /** No more events come. */
+  close(): void {
+    this.end()
+    this.#closed()
+  }
+
+  /** Whoever has listened is gone. May be called again. */
   end(): void {
+    this.#isOver = true
     this.#onEnd()
   }
 }

@@ -1,5 +1,5 @@
-// The custom service `org.xengate.control`: a server of the primary on a socket in the first plugin directory, which only the gateway's
-// workers may connect to. The gateway's policy lets in sessions with the role pool-admin alone.
+// The custom service `org.xengate.control`: a server of the primary on a socket in the state directory, which only the gateway's workers
+// may connect to, and root. It is in no plugin directory: on a host xapi takes clients to what it finds there, with the fields that they send. The gateway's policy lets in sessions with the role pool-admin alone.
 
 import { randomBytes } from 'node:crypto'
 import {
@@ -28,12 +28,12 @@ const KEEP_ALIVE_MS = 60_000
  * Starts the service. @param owner whom workers run as; null: this process's user
  * @throws {ListenError} when the socket cannot be had
  */
-export async function startControlService(watched: Watched, directory: string, owner: Account | null): Promise<Server> {
+export async function startControlService(watched: Watched, stateDir: string, owner: Account | null): Promise<Server> {
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
     request.resume()
     answer(watched, request, response).catch(() => response.destroy())
   })
-  await listenPrivately(server, join(directory, CONTROL_SERVICE), owner)
+  await listenPrivately(server, join(stateDir, CONTROL_SERVICE), owner)
   return server
 }
 

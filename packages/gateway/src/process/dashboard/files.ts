@@ -1,4 +1,4 @@
-// The dashboard's files, as they were built: read when somebody first asks, and kept, as they are and compressed.
+// The dashboard's files and the documentation's, as they were built: read when somebody first asks, and kept, as they are and compressed.
 
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
@@ -13,6 +13,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.js': 'text/javascript; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
   '.svg': 'image/svg+xml',
+  '.json': 'application/json',
 }
 
 /** A file as it is sent. */

@@ -2,6 +2,7 @@
 // no script can read. What the pages show and do they ask of the control service, with that session.
 //
 //   GET  /, /assets/…            the files; in front of xapi below /xengate/, where they are in any case
+//   GET  /docs/…                 the documentation, likewise
 //   GET  /xengate/session        204: the gateway is here, which the page asks first, since xapi's web server may have sent it
 //   POST /xengate/session        {"session": "OpaqueRef:…"}: the browser keeps it
 //   POST /xengate/sign-out       the session ends, and the browser forgets it
@@ -42,8 +43,8 @@ export function createDashboardServer(signOut: SignOut): Server {
 
 async function answer(signOut: SignOut, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [path = ''] = (request.url ?? '').split('?')
-  if (path === PREFIX) {
-    response.writeHead(308, { Location: `${PREFIX}/`, 'Content-Length': 0 }).end()
+  if (path === PREFIX || path === '/docs' || path === `${PREFIX}/docs`) {
+    response.writeHead(308, { Location: `${path}/`, 'Content-Length': 0 }).end()
     return
   }
   if (path === `${PREFIX}/session` && request.method === 'GET') {
@@ -57,7 +58,7 @@ async function answer(signOut: SignOut, request: IncomingMessage, response: Serv
   }
   request.resume()
   const within = path.startsWith(`${PREFIX}/`) ? path.slice(PREFIX.length) : path
-  const file = dashboardFiles().get(within === '/' ? '/index.html' : within)
+  const file = dashboardFiles().get(within.endsWith('/') ? `${within}index.html` : within)
   if (request.method !== 'GET' && request.method !== 'HEAD') refuse(response, 405, 'use GET', { Allow: 'GET, HEAD' })
   else if (file === undefined) refuse(response, 404, 'nothing is here')
   else sendFile(file, within, request, response)

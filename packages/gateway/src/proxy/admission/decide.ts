@@ -40,7 +40,7 @@ import { presentedSession } from '../heads/session-id.ts'
 import { isForService, namesTask, pathOf, serviceNameIn, XENAPI_PATHS } from '../heads/target.ts'
 import type { ServiceConnection } from '../upstream/connection.ts'
 import type { Absence, Connected, ServicePool } from '../upstream/pool.ts'
-import { ServiceTarget, type Target } from '../upstream/target.ts'
+import { type ServiceDirectories, ServiceTarget, type Target } from '../upstream/target.ts'
 import type { Gates } from './gates.ts'
 
 /** By what stands where a service's socket would be. */
@@ -58,8 +58,7 @@ export interface AdmissionRules {
   readonly pool: ServicePool
   readonly channels: ChannelSockets
   readonly clock: Clock
-  /** Where sockets of services are, in the order to try. */
-  readonly directories: readonly string[]
+  readonly directories: ServiceDirectories
   /** Methods that services may be reached with. */
   readonly methods: readonly string[]
   /** Whether the gateway has a XenAPI: not when sessions are xapi's. */
@@ -208,7 +207,7 @@ function decideService(
   if (passes && !isFollowed && head.isPersistent && learned.connected === null && rules.channels.mayTake(name)) {
     return pass(rules, name, sessionId, entry, policy)
   }
-  const service = new ServiceTarget(name, rules.directories)
+  const service = new ServiceTarget(name, rules.directories(name))
   const connected = learned.connected ?? rules.pool.take(service, isRepeatable(head, method))
   if (connected === null) return { kind: 'connect', target: service }
   // Nothing is wrong with a service that is not there.

@@ -55,6 +55,8 @@ export interface HandlerOptions {
   readonly idPrefix: string
   /** Whether the gateway takes no more: then no connection is passed. */
   readonly isDraining: () => boolean
+  /** Whether clients had better go elsewhere: it takes no more, and nobody else does in its place. */
+  readonly isLeaving: () => boolean
   readonly nextRequestId: () => string
 }
 
@@ -188,10 +190,10 @@ export class Admission implements Handler {
 
   /** Decides on what is for no service; null when it is for the XenAPI, or for nobody. */
   #decideOther(head: RequestHead, request: Request, client: Client, learned: Learned): Decision | XapiDecision | null {
-    const { front, isDraining } = this.#options
+    const { front, isLeaving } = this.#options
     const { method, target } = request
     if (this.#settings.hasHealth && target === HEALTH_PATH && (method === 'GET' || method === 'HEAD')) {
-      return { kind: 'refuse', refusal: isDraining() ? DRAINING : HEALTHY, name: null, entry: null }
+      return { kind: 'refuse', refusal: isLeaving() ? DRAINING : HEALTHY, name: null, entry: null }
     }
     const { pool } = this.#shared
     if (this.#dashboard !== null && isForDashboard(method, target, front !== null)) {

@@ -28,7 +28,8 @@ export function isForDashboard(method: string, target: string, isFront: boolean)
     return path === DASHBOARD_PATH || path.startsWith(`${DASHBOARD_PATH}/`)
   }
   if (isFront || (method !== 'GET' && method !== 'HEAD')) return false
-  return target.startsWith('/assets/') || pathOf(target) === '/'
+  const path = pathOf(target)
+  return path === '/' || path === '/docs' || path.startsWith('/assets/') || path.startsWith('/docs/')
 }
 
 /** The name of the service that a target asks for, as it stands there; empty when there is none. */

@@ -86,3 +86,13 @@ test('other thresholds hold from the next look on', () => {
   assert.equal(overload.state.stage, 4)
   assert.equal(overload.descriptorsAtNext(100), Number.POSITIVE_INFINITY)
 })
+
+test('what is left step by step names what led there, as long as nothing else does', () => {
+  const overload = new Overload(CONFIG)
+  overload.judge(uses(10, 52), 0)
+  overload.judge(uses(10, 1), 1)
+  assert.equal(overload.judge(uses(10, 1), 1001), true)
+  assert.deepEqual(overload.state, { stage: 2, resource: 'memory', used: 1, limit: 100 })
+  assert.equal(overload.judge(uses(64, 1), 2001), true)
+  assert.deepEqual(overload.state, { stage: 1, resource: 'descriptors', used: 64, limit: 100 })
+})

@@ -68,17 +68,17 @@ export class Overload {
       return true
     }
     const isCalm = loads.every(({ calmStage }) => calmStage < before)
+    // Who asks sees the numbers of now.
+    const why = loads.find(({ resource }) => resource === this.#state.resource) ?? highest
     if (before === STAGE.NORMAL || !isCalm) {
       this.#calmMs = null
-      // Who asks sees the numbers of now.
-      const why = loads.find(({ resource }) => resource === this.#state.resource) ?? highest
       if (before !== STAGE.NORMAL) this.#enter(before, why, nowMs)
       return false
     }
     this.#calmMs ??= nowMs
     if (nowMs - this.#calmMs < CALM_MS) return false
     this.#calmMs = nowMs
-    this.#enter((before - 1) as Stage, highest, nowMs)
+    this.#enter((before - 1) as Stage, highest.stage > STAGE.NORMAL ? highest : why, nowMs)
     return true
   }
 

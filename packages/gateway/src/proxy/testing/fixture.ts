@@ -127,7 +127,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     transport: transportOf(t),
     limits: { ...LIMITS, ...options.limits },
     methods: options.methods ?? ['GET', 'PUT', 'POST'],
-    directories: [join(directory, 'first'), directory],
+    directories: () => [join(directory, 'first'), directory],
     policies: new Policies(options.policies ?? {}, true),
     registry: staticRegistry(options.elsewhere ?? {}, null),
     sessions,

@@ -20,6 +20,9 @@ export interface Target {
   readonly isService: boolean
 }
 
+/** Where the socket of the service `name` can be, in the order to try. */
+export type ServiceDirectories = (name: string) => readonly string[]
+
 /** The custom service `name`, whose socket is in one of `directories`. */
 export class ServiceTarget implements Target {
   readonly isService = true
