@@ -86,6 +86,9 @@ export function goEnvironment(): NodeJS.ProcessEnv {
   return { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=mod', GOPROXY: 'off', GOTOOLCHAIN: 'local' }
 }
 
+/** Who is believed: whoever runs the tests, also where the gateway is installed. */
+const OWN = process.getuid?.() ?? 0
+
 /** The command line of a library's program. */
 export function argvOf(
   { command, options: always = {} }: Library,
@@ -94,7 +97,7 @@ export function argvOf(
   options: object = {},
 ): [string, string[]] {
   const [program, ...argv] = command
-  return [program, [...argv, directory, name, JSON.stringify({ ...always, ...options })]]
+  return [program, [...argv, directory, name, JSON.stringify({ gateway: OWN, ...always, ...options })]]
 }
 
 export const ENV: NodeJS.ProcessEnv = { ...process.env, PYTHONDONTWRITEBYTECODE: '1' }
