@@ -6,6 +6,7 @@
 //   <directory>/dist/xapi-call.js       what xapi runs to ask the daemon
 //   <directory>/dist/dashboard/         the dashboard's files, which `npm run build` has made
 //   <directory>/dist/xengate_service.py     the Python library, which `xengate new service` copies
+//   <directory>/dist/xengate/               the Go library, likewise
 //   <directory>/dist/*.js               what these share, and what is loaded on demand
 //   <directory>/node_modules/           koffi, which finds its addon by its own path
 
@@ -66,6 +67,10 @@ export async function bundle(directory: string): Promise<void> {
   await chmod(join(directory, 'dist/xapi-call.js'), 0o755)
   await cp(join(GATEWAY, 'dist/dashboard'), join(directory, 'dist/dashboard'), { recursive: true })
   await copy(join(ROOT, 'libraries/python/xengate_service.py'), join(directory, 'dist/xengate_service.py'))
+  const go = join(ROOT, 'libraries/go')
+  for (const file of await readdir(go)) {
+    if (file.endsWith('.go')) await copy(join(go, file), join(directory, 'dist/xengate', file))
+  }
   for (const file of KOFFI_FILES) await copy(join(ROOT, 'node_modules', file), join(directory, 'node_modules', file))
   await copy(join(GATEWAY, 'bin/xengate.js'), join(directory, 'bin/xengate.js'))
   await writeFile(join(directory, 'package.json'), await manifest(await buildOf(directory)))

@@ -27,6 +27,7 @@ const GROUPS: readonly Group[] = [
       'packages/client/README.md',
       'packages/service/README.md',
       'libraries/python/README.md',
+      'libraries/go/README.md',
       'docs/channels.md',
       'packages/channel/README.md',
       'packages/http1/README.md',

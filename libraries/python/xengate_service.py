@@ -84,12 +84,21 @@ STAY_SECONDS = 0.02
 
 NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]{0,99}')
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-REQUEST_LINE = re.compile(r'(%s) ([!-~]+) HTTP/([0-9])\.([0-9])' % TOKEN)
+REQUEST_LINE = re.compile(r'(%s) ([!-~]+) HTTP/([0-9]\.[0-9])' % TOKEN)
 STATUS_LINE = re.compile(r'HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?')
 FIELD_NAME = re.compile(TOKEN)
 FIELD_VALUE = re.compile(r'[\t -~\x80-\xff]*')
-LENGTH = re.compile(r'[0-9]{1,18}')
-CHUNK_LINE = re.compile(br'([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?')
+LENGTH = re.compile(r'0*([0-9]{1,16})')
+# Beyond this others lose digits.
+LENGTH_MAX = 9007199254740991
+# A host and an optional port, as the gateway reads them (RFC 9110, section 7.2).
+HOST = re.compile(r"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[A-Za-z0-9\-._~!$&'()*+,;=%:]+\])(?::[0-9]{0,5})?)?")
+# What Connection must not name (RFC 9110, section 7.6.1).
+NO_OPTIONS = frozenset(['content-length', 'transfer-encoding', 'host'])
+QUOTED = r'"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+CHUNK_LINE = re.compile(
+    (r'0*([0-9A-Fa-f]{1,14})(?:;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?[ \t]*)*' % (TOKEN, TOKEN, QUOTED)).encode('latin-1')
+)
 # Upgrades that would carry further requests, which the gateway would not see.
 HTTP_IN_DISGUISE = re.compile(r'(?:^|[\s,])(?:h2c?|http|tls)(?:[\s,/]|$)', re.I)
 
@@ -271,9 +280,10 @@ def framing_of(fields, is_http10):
         return Framing.chunked()
     if not lengths:
         return None
-    if len(lengths) > 1 or LENGTH.fullmatch(lengths[0]) is None:
+    match = LENGTH.fullmatch(lengths[0])
+    if len(lengths) > 1 or match is None or int(match.group(1)) > LENGTH_MAX:
         raise Malformed(400, 'Content-Length is malformed')
-    return Framing.sized(int(lengths[0]))
+    return Framing.sized(int(match.group(1)))
 
 
 class Framing:
@@ -347,6 +357,8 @@ class Framing:
             if match is None:
                 raise Malformed(400, 'the size of a chunk is malformed')
             self.left = int(match.group(1), 16)
+            if self.left > LENGTH_MAX:
+                raise Malformed(400, 'the size of a chunk is malformed')
             self.state = 'data' if self.left else 'trailers'
         elif self.state == 'trailers':
             if len(taken) > 2:
@@ -363,19 +375,24 @@ class Head:
         start = REQUEST_LINE.fullmatch(lines[0])
         if start is None:
             raise Malformed(400, 'the request line is malformed')
-        self.method, self.target, major, minor = start.groups()
-        if major != '1':
+        self.method, self.target, version = start.groups()
+        if version not in ('1.0', '1.1'):
             raise Malformed(505, 'this is HTTP/1.1')
-        self.is_http10 = minor == '0'
+        self.is_http10 = version == '1.0'
         self.fields = fields_in(lines[1:])
-        hosts = sum(name.lower() == 'host' for name, _ in self.fields)
-        if hosts > 1 or (hosts == 0 and not self.is_http10):
-            raise Malformed(400, 'there is to be one Host')
+        hosts = [value for name, value in self.fields if name.lower() == 'host']
+        if len(hosts) > 1 or (not hosts and not self.is_http10) or HOST.fullmatch(''.join(hosts)) is None:
+            raise Malformed(400, 'there is to be one Host, and a host')
         self.framing = framing_of(self.fields, self.is_http10) or Framing.sized(0)
         self.has_body = not self.framing.is_done
         options = tokens_of(self.fields, 'connection')
+        if NO_OPTIONS.intersection(options):
+            raise Malformed(400, 'Connection names what is no option')
         self.is_kept = 'keep-alive' in options and 'close' not in options if self.is_http10 else 'close' not in options
-        self.expects = tokens_of(self.fields, 'expect') if not self.is_http10 else []
+        expects = [value.lower() for name, value in self.fields if name.lower() == 'expect']
+        self.expects = expects if not self.is_http10 else []
+        if self.expects not in ([], ['100-continue']):
+            raise Malformed(417, 'only one 100-continue can be expected')
         self.upgrade = ', '.join(tokens_of(self.fields, 'upgrade'))
 
 
@@ -405,6 +422,7 @@ class Connection:
         # Whether the client has gone, or breaks off in the middle of a body.
         self.is_broken = False
         self._looked = 0
+        self._has_skipped = False
 
     def fill(self, seconds):
         """Reads more, and waits for it; False at the end."""
@@ -442,8 +460,9 @@ class Connection:
 
     def has_head(self):
         """Whether a whole head is there, or too much for one."""
-        while self.unread[:2] == b'\r\n':
-            del self.unread[:2]  # RFC 9112, section 2.2
+        if not self._has_skipped and self.unread[:2] == b'\r\n':
+            del self.unread[:2]  # one empty line (RFC 9112, section 2.2)
+            self._has_skipped = True
         if self.unread.find(b'\r\n\r\n', max(0, self._looked - 3)) >= 0 or len(self.unread) > HEAD_BYTES_MAX:
             return True
         self._looked = len(self.unread)
@@ -454,6 +473,7 @@ class Connection:
         if not self.has_head():
             return None
         self._looked = 0
+        self._has_skipped = False
         at = self.unread.find(b'\r\n\r\n')
         if at < 0 or at + 4 > HEAD_BYTES_MAX:
             raise Malformed(431, 'the head is longer than %d bytes' % HEAD_BYTES_MAX)
@@ -578,7 +598,8 @@ class Response:
         self._connection = connection
         self._head = head
         self._raw_body = raw_body
-        self.is_kept = head.is_kept and not is_draining
+        self.is_kept = head.is_kept
+        self._is_draining = is_draining
         self._status = '200 OK'
         self._fields = []
         self._left = None
@@ -657,7 +678,7 @@ class Response:
             self._is_chunked = False
             self._has_no_body = True
         # Nobody can say whether a body follows that the client was not told to send.
-        if self._raw_body.is_expected:
+        if self._raw_body.is_expected or self._is_draining():
             self.is_kept = False
         if not any(name.lower() == 'date' for name, _ in fields):
             fields.append(('Date', formatdate(usegmt=True)))
@@ -937,7 +958,8 @@ class Channel:
     def admits(self, head):
         """Whether the request is this service's to answer, and this session's."""
         rest = head.target[len(self._prefix) :]
-        if not head.target.startswith(self._prefix) or rest[:1] not in ('', '/', '?'):
+        # Servers differ on whether a `#` ends the path: the gateway refuses it.
+        if not head.target.startswith(self._prefix) or rest[:1] not in ('', '/', '?') or '#' in rest:
             return False
         if head.method not in self.offer['methods'] or HTTP_IN_DISGUISE.search(head.upgrade):
             return False
@@ -1789,9 +1811,6 @@ class Service:
             channel = connection.channel
             if channel is not None and not channel.admits(head):
                 return 'forward', head
-            if [expected for expected in head.expects if expected != '100-continue']:
-                connection.answer_plain(417, b'Only 100-continue can be expected.\n')
-                return 'linger', None
             outcome = self._answer(connection, head)
             if outcome != 'idle':
                 return outcome, None
@@ -1810,7 +1829,7 @@ class Service:
             task = parameter_in(head.target, 'task_id') or None
             fields, caller = channel.fields_for(head), channel.caller._replace(task=task)
         request = Request(head, fields, caller, raw_body)
-        response = Response(connection, head, raw_body, self._is_draining)
+        response = Response(connection, head, raw_body, lambda: self._is_draining)
         try:
             result = self._handler(request, response)
             if result is not None:

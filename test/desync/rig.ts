@@ -15,6 +15,8 @@ export interface Place {
   readonly isSecure: boolean
   /** What the service has seen. */
   readonly service: { readonly seen: readonly Pick<SeenRequest, 'text'>[] }
+  /** Resolves when all of that is there; by default it is. */
+  readonly settled?: () => Promise<unknown>
 }
 
 /** One run. */
@@ -60,6 +62,7 @@ export async function runAll(
       for (let way = queue.shift(); way !== undefined; way = queue.shift()) outcomes.push(await run(place, way, change))
     }),
   )
+  await place.settled?.()
   const seenByTag = new Map<string, string[]>()
   for (const { text } of place.service.seen) {
     const tag = /T[0-9a-z]{5}/.exec(text)?.[0] ?? ''

@@ -2,8 +2,8 @@
 
 import { type ChildProcess, spawn, type SpawnOptions } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { DEADLINE_MS, within } from './deadline.ts'
+import { readdirSync, readFileSync } from 'node:fs'
+import { DEADLINE_MS, until, within } from './deadline.ts'
 import type { Scope } from './scope.ts'
 
 /** How long a process may take to end after SIGTERM, before it is killed. */
@@ -84,6 +84,14 @@ export class Child {
 
   signal(name: NodeJS.Signals): void {
     this.process.kill(name)
+  }
+
+  /** Halts it, until SIGCONT; resolves when none of its threads runs any more. */
+  async halt(): Promise<void> {
+    this.signal('SIGSTOP')
+    const tasks = `/proc/${this.pid}/task`
+    const isHalted = (task: string): boolean => /\) T /.test(readFileSync(`${tasks}/${task}/stat`, 'utf8'))
+    await until(() => readdirSync(tasks).every(isHalted), `"${this.#command}" to halt`)
   }
 
   /** Ends the program: politely, then by force. */

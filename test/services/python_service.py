@@ -1,4 +1,7 @@
-"""A service on the Python library, for its tests: python_service.py DIRECTORY NAME [handler|wsgi] [JSON of options]."""
+"""A service on the Python library, for the tests of service libraries: python_service.py DIRECTORY NAME [JSON of options].
+
+With the option "wsgi" it is a WSGI application.
+"""
 
 import json
 import os
@@ -11,7 +14,18 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import xengate_service  # noqa: E402
 
 released = threading.Event()
-signal.signal(signal.SIGUSR1, lambda *_: released.set())
+
+
+def lowered(headers):
+    return {name.lower(): ('; ' if name.lower() == 'cookie' else ', ').join(headers.get_all(name)) for name in headers}
+
+
+def described(caller):
+    """The caller, by the names that the tests have for all languages."""
+    made = caller._asdict()
+    made['sessionId'] = made.pop('session_id') or ''
+    made['task'] = made['task'] or ''
+    return made
 
 
 def handler(request, response):
@@ -19,17 +33,51 @@ def handler(request, response):
     answer = ANSWERS.get(name)
     if answer is None:
         body = request.body.read().decode('latin-1')
+        if 'XENGATE_TELL' in os.environ:
+            sys.stdout.write('saw %s\n' % json.dumps('%s %s %s' % (request.method, request.target, body)))
+            sys.stdout.flush()
         response.start(200, [('Content-Type', 'application/json')])
         seen = {
             'method': request.method, 'target': request.target, 'fields': request.headers.items(),
-            'caller': request.caller._asdict(), 'body': body, 'trailers': request.trailers.items(),
+            'headers': lowered(request.headers), 'caller': described(request.caller), 'body': body,
+            'trailers': lowered(request.trailers), 'listenFds': os.environ.get('LISTEN_FDS', ''),
         }  # fmt: skip
         response.end(json.dumps(seen))
         return None
     return answer(request, response)
 
 
-def pieces(request, response):
+def wait_for_release():
+    """Waits for the next SIGUSR1."""
+    following = released
+    sys.stdout.write('asked\n')
+    sys.stdout.flush()
+    following.wait()
+
+
+def release(*_):
+    global released
+    before, released = released, threading.Event()
+    before.set()
+
+
+signal.signal(signal.SIGUSR1, release)
+
+
+def pieces(_request, response):
+    response.write('one')
+    wait_for_release()
+    response.end('last')
+
+
+def lines(request, response):
+    for line in request.body:
+        sys.stdout.write('read %s' % line.decode())
+        sys.stdout.flush()
+    response.end('all read')
+
+
+def duplex(request, response):
     response.write('one')
     for line in request.body:
         response.write(line)
@@ -50,6 +98,11 @@ def fail_late(_request, response):
     raise ValueError('on purpose')
 
 
+def fail_done(_request, response):
+    response.end('done')
+    raise ValueError('on purpose')
+
+
 def returns(_request, _response):
     return 'this is no way to answer'
 
@@ -60,9 +113,7 @@ def short(_request, response):
 
 
 def slow(_request, response):
-    sys.stdout.write('asked\n')
-    sys.stdout.flush()
-    released.wait()
+    wait_for_release()
     response.end('done')
 
 
@@ -74,9 +125,16 @@ def smuggled(_request, response):
     response.start(200, [('X-A', 'b\r\nX-C: d')])
 
 
+def hello(request, response):
+    if request.method == 'DELETE':
+        response.start(405, [('Allow', 'GET, HEAD, PUT, POST')])
+    else:
+        response.end('hello %s\n' % request.caller.user)
+
+
 ANSWERS = {
-    'hello': lambda request, response: response.end('hello %s\n' % request.caller.user),
-    'pieces': pieces, 'endless': endless, 'fail': fail, 'fail-late': fail_late, 'returns': returns, 'short': short,
+    'hello': hello, 'none': lambda _request, response: response.start(404), 'pieces': pieces, 'lines': lines, 'duplex': duplex,
+    'endless': endless, 'fail': fail, 'fail-late': fail_late, 'fail-done': fail_done, 'returns': returns, 'short': short,
     'slow': slow, 'empty': empty, 'smuggled': smuggled,
     'length': lambda request, response: response.end('%d' % len(request.body.read())),
 }  # fmt: skip
@@ -100,15 +158,17 @@ def wsgi(environ, start_response):
     body = environ['wsgi.input'].read()
     start_response('200 OK', [('Content-Type', 'application/json')])
     seen = {key: value for key, value in environ.items() if isinstance(value, str) and key.isupper() and key not in os.environ}
-    seen['caller'] = environ['xengate.caller']._asdict()
+    seen['caller'] = described(environ['xengate.caller'])
     seen['body'] = body.decode('latin-1')
     return [json.dumps(seen).encode()]
 
 
 def main():
-    directory, name, kind = (sys.argv[1:] + ['handler'])[:3]
-    options = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {}
-    options['wsgi' if kind == 'wsgi' else 'handler'] = wsgi if kind == 'wsgi' else handler
+    directory, name = sys.argv[1:3]
+    options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
+    options['drain_seconds'] = options.pop('drainMs', 30000) / 1000
+    is_wsgi = options.pop('wsgi', False)
+    options['wsgi' if is_wsgi else 'handler'] = wsgi if is_wsgi else handler
     try:
         xengate_service.serve(name, directory=directory, **options)
     except xengate_service.ServiceError as error:

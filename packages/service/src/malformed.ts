@@ -31,7 +31,7 @@ export function faultOf(head: IncomingMessage, fields: readonly string[]): Fault
         if (Number(value) > Number.MAX_SAFE_INTEGER) return 400
         break
       case 'transfer-encoding':
-        if (minorVersion === 0) return 400
+        if (minorVersion === 0 || value.toLowerCase() !== 'chunked') return 400
         break
       case 'expect':
         if (minorVersion > 0 && (++expectations > 1 || value.toLowerCase() !== '100-continue')) return 417

@@ -27,6 +27,7 @@ export function addNew(program: Command, io: Io, onExit: OnExit): void {
       examples(
         'xengate new service com.example.hello',
         'xengate new service com.example.hello --language python --directory ~/hello',
+        'xengate new service com.example.hello --language go',
       ),
     )
     .action(async (name: string, options: NewServiceOptions) => {

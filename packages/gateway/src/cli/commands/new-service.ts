@@ -1,15 +1,26 @@
 // xengate new service: writes a small service to begin with.
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { isServiceName } from '@xengate/channel/contract'
 import { CliError, EXIT } from '../errors.ts'
 import { type Io, say } from '../io.ts'
 import { filesOf, type Language } from '../new-service/templates.ts'
 
-/** Where the Python library may be: beside the bundled application, in the built package, and in a checkout. */
-const LIBRARY_PLACES: readonly string[] = ['.', '../..', '../../../../../libraries/python']
-const LIBRARY = 'xengate_service.py'
+/** A library that is copied into a service: what it is called there and, in a package, below this directory, and where a checkout has it. */
+interface Library {
+  readonly name: string
+  readonly source: string
+}
+
+const LIBRARIES: Readonly<Partial<Record<Language, Library>>> = {
+  python: { name: 'xengate_service.py', source: 'libraries/python/xengate_service.py' },
+  go: { name: 'xengate', source: 'libraries/go' },
+}
+
+/** Where libraries may be: beside the bundled application, and in the built package. */
+const LIBRARY_PLACES: readonly string[] = ['.', '../..']
+const CHECKOUT = '../../../../..'
 
 export interface NewServiceOptions {
   readonly language: Language
@@ -24,13 +35,17 @@ export function newService(name: string, { language, directory = name }: NewServ
   }
   const path = resolve(io.cwd, directory)
   const files = new Map(filesOf(name, language))
-  if (language === 'python') files.set(LIBRARY, library())
+  const library = LIBRARIES[language]
+  if (library !== undefined) for (const [file, text] of filesOfLibrary(library)) files.set(file, text)
   try {
     mkdirSync(path, { recursive: true })
     if (readdirSync(path).length > 0) {
       throw new CliError('directory-not-empty', `cannot make a service in ${path}: the directory is not empty`)
     }
-    for (const [file, text] of files) writeFileSync(join(path, file), text, { flag: 'wx' })
+    for (const [file, text] of files) {
+      mkdirSync(dirname(join(path, file)), { recursive: true })
+      writeFileSync(join(path, file), text, { flag: 'wx' })
+    }
   } catch (error) {
     if (error instanceof CliError || !(error instanceof Error)) throw error
     throw new CliError('directory-unusable', `cannot make a service in ${path}: ${error.message}`, { cause: error })
@@ -39,8 +54,12 @@ export function newService(name: string, { language, directory = name }: NewServ
   return EXIT.ok
 }
 
-function library(): string {
-  const path = LIBRARY_PLACES.map((place) => join(import.meta.dirname, place, LIBRARY)).find((at) => existsSync(at))
-  if (path === undefined) throw new Error(`${LIBRARY} is missing: xengate is not installed whole`)
-  return readFileSync(path, 'utf8')
+/** Texts by file name: of the one file that a library is, or of the sources in its directory. */
+function filesOfLibrary({ name, source }: Library): readonly (readonly [string, string])[] {
+  const paths = [...LIBRARY_PLACES.map((place) => join(place, name)), join(CHECKOUT, source)]
+  const path = paths.map((at) => join(import.meta.dirname, at)).find((at) => existsSync(at))
+  if (path === undefined) throw new Error(`${name} is missing: xengate is not installed whole`)
+  if (statSync(path).isFile()) return [[name, readFileSync(path, 'utf8')]]
+  const sources = readdirSync(path).filter((file) => file.endsWith('.go'))
+  return sources.map((file) => [join(name, file), readFileSync(join(path, file), 'utf8')])
 }

@@ -1,0 +1,3 @@
+module xengate
+
+go 1.19
