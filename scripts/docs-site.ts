@@ -4,6 +4,7 @@
 import { copyFileSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, normalize, relative } from 'node:path'
 import { Marked, type Tokens } from 'marked'
+import { commandsPage } from './docs-commands.ts'
 import { refusalPages } from './docs-refusals.ts'
 
 const ROOT = dirname(import.meta.dirname)
@@ -36,7 +37,14 @@ const GROUPS: readonly Group[] = [
   { title: 'Hosts', pages: ['docs/xenserver.md', 'docs/dom0.md', 'docs/debian.md', 'docs/pool.md'] },
   {
     title: 'Operate',
-    pages: ['docs/operate.md', 'docs/operations.md', 'docs/configuration.md', 'docs/log-events.md', 'docs/scale.md'],
+    pages: [
+      'docs/operate.md',
+      'docs/operations.md',
+      'docs/configuration.md',
+      'docs/command-line.md',
+      'docs/log-events.md',
+      'docs/scale.md',
+    ],
   },
   {
     title: 'Reference',
@@ -84,7 +92,7 @@ function main(directory: string | undefined): void {
   if (directory === undefined) throw new Error('usage: docs-site.ts DIRECTORY')
   rmSync(directory, { recursive: true, force: true })
   mkdirSync(directory, { recursive: true })
-  const generated = [...refusalPages(), decisionsPage()]
+  const generated = [...refusalPages(), commandsPage(), decisionsPage()]
   const sources: Source[] = [
     ...generated,
     ...[...GROUPS.flatMap(({ pages }) => pages), ...MORE]
