@@ -15,6 +15,7 @@ const SOURCES = [
   'packages/http1',
   'packages/service',
   'packaging',
+  'libraries',
 ] as const
 
 /** What it is made from that `npm run build` makes. */
@@ -34,7 +35,7 @@ export async function builtApp(): Promise<string> {
 function stateOfSources(): string {
   const paths = SOURCES.flatMap((directory) =>
     readdirSync(join(ROOT, directory), { recursive: true, withFileTypes: true })
-      .filter((entry) => /\.(?:ts|js|json)$/.test(entry.name) && !/dist|node_modules/.test(entry.parentPath))
+      .filter((entry) => /\.(?:ts|js|json|py|go)$/.test(entry.name) && !/dist|node_modules/.test(entry.parentPath))
       .map((entry) => join(entry.parentPath, entry.name)),
   )
   const newestMs = Math.max(
