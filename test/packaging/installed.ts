@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Child } from '../harness/child.ts'
 import { login, USER } from '../harness/daemon.ts'
-import { within } from '../harness/deadline.ts'
+import { until, within } from '../harness/deadline.ts'
 import { exchange, RawClient } from '../harness/raw.ts'
 import { Scope, scopeOf, scopeOfSuite } from '../harness/scope.ts'
 import { serveHttp } from '../harness/services.ts'
@@ -238,6 +238,7 @@ function testRpm(): void {
     await service.start()
     const front = root.path('run/xengate/front.sock')
     assert.equal(statSync(front).mode & 0o777, 0o600)
+    await until(() => root.has('dev/shm/metrics/xengate'), 'what xcp-rrdd is told')
     assert.equal(statSync(root.path('dev/shm/metrics/xengate')).mode & 0o777, 0o644)
     const client = await RawClient.connect(`unix:${front}`)
     await client.send(`${PROXY_LINE}${asked('OpaqueRef:0f7a1b3c-9d2e-4c5f-8a6b-1c2d3e4f5a6b', RELAYED)}`)
