@@ -140,9 +140,26 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** Process ids of what a process has started, and has not ended; none where there is no process. */
+/**
+ * Process ids of programs that a process has started, and that have not ended; none where there is no process. One that is not yet a program of
+ * its own is left out: whoever stopped it would stop its parent too, which waits for that.
+ */
 export function childrenOf(pid: number | undefined): readonly number[] {
   if (pid === undefined || !isAlive(pid)) return []
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
-  return children.split(' ').flatMap((child) => Number(child) || [])
+  return children.split(' ').flatMap((child) => (isProgram(Number(child)) ? Number(child) : []))
+}
+
+/** In the flags of `/proc/<pid>/stat`: forked, and nothing executed since (PF_FORKNOEXEC of sched.h). */
+const FORKED = 0x40
+
+function isProgram(pid: number): boolean {
+  if (pid === 0) return false
+  try {
+    // The name in parentheses may hold anything; flags are the seventh field behind it.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+    return (Number(fields[6]) & FORKED) === 0
+  } catch {
+    return false // it has ended
+  }
 }
