@@ -157,6 +157,7 @@ test(
     await until(() => sendsTo(a, b, session), 'a 302 to B', 5000)
     const statuses: number[] = []
     const asking = new AbortController()
+    scope.defer(() => asking.abort())
     const asked = (async () => {
       while (!asking.signal.aborted) statuses.push((await ask(a, session)).status)
     })()
