@@ -1,36 +1,20 @@
 // The state directory on a file system without room.
 
 import assert from 'node:assert/strict'
-import { rmSync, writeFileSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { run } from './harness/child.ts'
 import { Place, USER } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
+import { fill, mountSmall } from './harness/disk.ts'
 import { exchange } from './harness/raw.ts'
-import { type Scope, scopeOf } from './harness/scope.ts'
+import { scopeOf } from './harness/scope.ts'
 import { serveHttp } from './harness/services.ts'
 
 const NAME = 'com.example.hello'
 /** Only root may mount. */
 const OPTIONS = { timeout: 90_000, skip: process.getuid?.() !== 0 && 'needs root, to mount a small file system' }
-
-async function mountSmall(scope: Scope, path: string): Promise<boolean> {
-  const mounted = await run(scope, 'mount', ['-t', 'tmpfs', '-o', 'size=600k,mode=0711', 'tmpfs', path])
-  if (mounted.code === 0) scope.defer(async () => void (await run(scope, 'umount', ['-l', path])))
-  return mounted.code === 0
-}
-
-function fill(path: string): void {
-  for (let bytes = 65_536; bytes >= 1; bytes = Math.floor(bytes / 2)) {
-    try {
-      for (;;) writeFileSync(path, Buffer.alloc(bytes), { flag: 'a' })
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error
-    }
-  }
-}
 
 async function call(url: string, method: string, params: readonly unknown[]): Promise<string> {
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
@@ -46,7 +30,7 @@ test(
     const scope = scopeOf(t)
     const place = await Place.make(scope)
     await mkdir(place.state)
-    if (!(await mountSmall(scope, place.state))) {
+    if (!mountSmall(scope, place.state, '600k')) {
       t.skip('this root may not mount')
       return
     }
@@ -93,7 +77,7 @@ test('a full disk: a new state directory says so', OPTIONS, async (t) => {
   const scope = scopeOf(t)
   const place = await Place.make(scope)
   await mkdir(place.state)
-  if (!(await mountSmall(scope, place.state))) {
+  if (!mountSmall(scope, place.state, '600k')) {
     t.skip('this root may not mount')
     return
   }

@@ -4,13 +4,14 @@
 // ended; 5 s after a fault everybody is served; and at the end no descriptor and no connection is left.
 
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { startValkey, type ValkeyServer } from '../harness/backends.ts'
 import { Child, isAlive } from '../harness/child.ts'
 import { type Daemon, Place, successors, USER } from '../harness/daemon.ts'
 import { until } from '../harness/deadline.ts'
+import { fill, mountSmall } from '../harness/disk.ts'
 import type { Scope } from '../harness/scope.ts'
 import { freePort } from '../harness/tls.ts'
 import { Random } from '../soak/random.ts'
@@ -180,7 +181,7 @@ class Chaos {
     const valkey = plan.authority === 'valkey' ? await startValkey(scope) : null
     const place = await Place.make(scope)
     mkdirSync(place.state)
-    const isMounted = mountSmall(scope, place.state)
+    const isMounted = mountSmall(scope, place.state, '4m')
     if (!isMounted) plan.say('the disk is not filled: this takes root, and leave to mount')
     const network = await Network.open(scope, port)
     const chaos = new Chaos(scope, plan, random, { place, network, valkey, isMounted })
@@ -394,21 +395,4 @@ function limitDescriptors(pid: number, count: number): void {
 
 function descriptorsOf(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length
-}
-
-function mountSmall(scope: Scope, path: string): boolean {
-  if (process.getuid?.() !== 0) return false
-  const isMounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=0711', 'tmpfs', path]).status === 0
-  if (isMounted) scope.defer(() => void spawnSync('umount', ['-l', path]))
-  return isMounted
-}
-
-function fill(path: string): void {
-  for (let bytes = 65_536; bytes >= 1; bytes = Math.floor(bytes / 2)) {
-    try {
-      for (;;) writeFileSync(path, Buffer.alloc(bytes), { flag: 'a' })
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error
-    }
-  }
 }
