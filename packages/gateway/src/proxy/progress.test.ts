@@ -60,7 +60,7 @@ test('a client or a service that reads slowly, but steadily, gets all that is se
 })
 
 test('a client that stops reading is cut, and it is said to be the client', DEADLINE, async (t) => {
-  const { client, service, accessLines } = await fixture(t, { limits: { bodyIdleTimeoutMs: 300 } })
+  const { client, service, accessLines } = await fixture(t, { limits: { bodyIdleTimeoutMs: 1500 } })
   const svc = await service('svc')
   const peer = lazy(client())
   peer.write(request('GET'))
@@ -72,7 +72,7 @@ test('a client that stops reading is cut, and it is said to be the client', DEAD
 })
 
 test('a service that stops in the middle of a response is said to be slow', DEADLINE, async (t) => {
-  const { client, service, accessLines } = await fixture(t, { limits: { bodyIdleTimeoutMs: 300 } })
+  const { client, service, accessLines } = await fixture(t, { limits: { bodyIdleTimeoutMs: 1500 } })
   const svc = await service('svc')
   const peer = client()
   peer.write(request('GET'))

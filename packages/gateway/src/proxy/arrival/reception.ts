@@ -4,7 +4,7 @@ import { type Counters, CLIENT, ListenerCounters } from '../../metrics/counters.
 import type { LimitHits } from '../../metrics/limit-hits.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
 import type { ReasonName } from '../../model/reasons.ts'
-import type { AcceptedHandle } from '../../transport/net/accepting.ts'
+import type { Handle } from '../../transport/net/handle.ts'
 import { listenForHandles } from '../../transport/net/transport.ts'
 import { type ListenAt, type Listening, NO_DESCRIPTORS, type Transport, type Wire } from '../../transport/transport.ts'
 import type { Clock } from '../clock.ts'
@@ -171,7 +171,7 @@ export class Reception {
   }
 
   #acceptSecure(
-    handle: AcceptedHandle,
+    handle: Handle,
     tls: TlsCredentials,
     { hasProxyHeader }: ListenerTraits,
     counted: ListenerCounters,

@@ -8,10 +8,10 @@
 //
 // HEADER is left out where the listener has none. Until HANDSHAKE nothing is read beyond one chunk.
 
-import { Socket, type SocketConstructorOpts } from 'node:net'
+import { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { plainAddress } from '../../transport/ends.ts'
-import type { AcceptedHandle } from '../../transport/net/accepting.ts'
+import { type Handle, streamOf } from '../../transport/net/handle.ts'
 import { NetWire } from '../../transport/net/wire.ts'
 import type { Ends, Wire } from '../../transport/transport.ts'
 import { readProxyHeader } from '../heads/proxy-header.ts'
@@ -53,14 +53,14 @@ export class TlsArrival implements Arrival {
    * @param deadlineMs by when it has to be secured, on the gateway's clock
    */
   constructor(
-    handle: AcceptedHandle,
+    handle: Handle,
     credentials: TlsCredentials,
     hasProxyHeader: boolean,
     deadlineMs: number,
     listener: TlsArrivalListener,
   ) {
     handle.setNoDelay?.(true)
-    this.#raw = new Socket({ handle, allowHalfOpen: true } as SocketConstructorOpts)
+    this.#raw = new Socket(streamOf(handle, { allowHalfOpen: true }))
     this.#credentials = credentials
     this.#listener = listener
     this.#deadlineMs = deadlineMs

@@ -28,7 +28,7 @@ async function listening(t: TestContext): Promise<Listening> {
   const clients: number[] = []
   acceptHandles(
     server,
-    (handle) => handles.push(handle as { close?: () => void }),
+    (handle) => handles.push(handle as unknown as { close?: () => void }),
     () => {},
   )
   t.after(() => {

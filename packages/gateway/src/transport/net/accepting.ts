@@ -11,26 +11,16 @@ import type { Server } from 'node:net'
 import { getSystemErrorName } from 'node:util'
 import { isReadable } from '../libc.ts'
 import { NO_DESCRIPTORS } from '../transport.ts'
-
-/** A connection before it has a socket: Node.js's own handle. */
-export interface AcceptedHandle {
-  /** Absent on a Unix socket. */
-  setNoDelay?(on: boolean): void
-}
+import { CONNECTION, type Handle, type NewHandle } from './handle.ts'
 
 /** The part used of what a listening server holds. */
 export interface ListeningHandle {
   /** Negative once it is closed: the number may be another descriptor's then. */
   readonly fd: number
-  onconnection: (status: number, handle: AcceptedHandle | undefined) => void
+  onconnection: (status: number, handle: Handle | undefined) => void
   readonly constructor: NewHandle
 }
 
-/** Makes a handle of Node.js's; `open` gives it its descriptor. */
-export type NewHandle = new (type: number) => AcceptedHandle & { open(fd: number): number }
-
-/** The type of a handle that is a connection, for Node.js's TCP and Unix sockets alike. */
-export const CONNECTION = 0
 /** As many are accepted at one time, so that other workers get their part, and what was accepted is served in between. */
 const ACCEPTED_MAX = 64
 /** More than a queue has places. */
@@ -56,11 +46,7 @@ export function acceptBetweenReads(): void {
  * into buffers of their own, and has no option for others.
  * @param failed told of the system's name of the error when connections cannot be accepted, as for lack of descriptors
  */
-export function acceptHandles(
-  server: Server,
-  take: (handle: AcceptedHandle) => void,
-  failed: (code: string) => void,
-): void {
+export function acceptHandles(server: Server, take: (handle: Handle) => void, failed: (code: string) => void): void {
   const listening = handleOf(server)
   const watch = new DescriptorWatch(failed)
   const drain = (): void => drainQueue(listening, ACCEPTED_MAX, take)
@@ -133,7 +119,7 @@ function freeDescriptor(): number | string {
 }
 
 /** Takes all that waits at the listening socket `fd`. @param type of handle that its connections get */
-export function acceptAll(fd: number, type: NewHandle, take: (handle: AcceptedHandle) => void): void {
+export function acceptAll(fd: number, type: NewHandle, take: (handle: Handle) => void): void {
   drainQueue({ fd, constructor: type }, QUEUE_MAX, take)
 }
 
@@ -141,7 +127,7 @@ export function acceptAll(fd: number, type: NewHandle, take: (handle: AcceptedHa
 function drainQueue(
   listening: Pick<ListeningHandle, 'fd' | 'constructor'>,
   max: number,
-  take: (handle: AcceptedHandle) => void,
+  take: (handle: Handle) => void,
 ): void {
   for (let count = 0; count < max; count++) {
     const { fd } = listening

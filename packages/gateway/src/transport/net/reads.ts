@@ -8,34 +8,58 @@ import { type Block, borrow, takeBlock } from '../blocks.ts'
 
 /** Bytes that one read into the shared buffer takes at most. A read as long as that is part of something big. */
 const SHARED_BYTES = 65_536
-const READ_BUFFER = Buffer.allocUnsafeSlow(SHARED_BYTES)
+const SHARED: Buffer = Buffer.allocUnsafeSlow(SHARED_BYTES)
 
-/**
- * Takes the first `count` bytes of `bytes`, which are borrowed until it returns.
- * @returns whether more of the same body is to come
- */
-export type TakeBytes = (bytes: Buffer, count: number) => boolean
+/** Takes what is read. */
+export interface Reader {
+  /**
+   * Takes the first `count` bytes of `bytes`, which are borrowed until it returns.
+   * @returns whether more of the same body is to come
+   */
+  take(bytes: Buffer, count: number): boolean
+}
 
 /** What one socket reads into: the shared buffer, or a block of its own while a big body passes. */
 export class BorrowedReads {
-  readonly #take: TakeBytes
+  readonly #reader: Reader
   #block: Block | null = null
-  /** What the next read is to use, when that changes. */
-  #next: Buffer | undefined = READ_BUFFER
   #isClosed = false
+  /** What the next read goes into. */
+  #buffer = SHARED
 
-  /** @param take is given what is read */
-  constructor(take: TakeBytes) {
-    this.#take = take
+  /** @param reader is given what is read */
+  constructor(reader: Reader) {
+    this.#reader = reader
   }
 
-  /** The option of that name of the socket. Its types do not say that no buffer at all means the one before. */
+  /** What the next read is to go into. */
+  get buffer(): Buffer {
+    return this.#buffer
+  }
+
+  /** The option of that name of a stream. Its types do not say that no buffer at all means the one before. */
   get onread(): NonNullable<SocketConstructorOpts['onread']> {
+    // Node.js asks before the first read, and after each.
+    let used: Buffer | undefined
     const onread = {
-      buffer: () => this.#nextBuffer(),
-      callback: (count: number, bytes: Buffer) => this.#read(count, bytes),
+      buffer: () => (used === this.#buffer ? undefined : (used = this.#buffer)),
+      callback: (count: number, bytes: Buffer) => {
+        this.read(bytes, count)
+        return true
+      },
     }
     return onread as NonNullable<SocketConstructorOpts['onread']>
+  }
+
+  /** `count` bytes have been read into `bytes`: `buffer`, as it was when reading began. */
+  read(bytes: Buffer, count: number): void {
+    borrow(this.#block)
+    const expectsMore = this.#reader.take(bytes, count)
+    borrow(null)
+    const isBig = expectsMore && count >= SHARED_BYTES && !this.#isClosed
+    if (!isBig) this.#share()
+    else if (this.#block === null || this.#block.isNeeded) this.#useBlock()
+    acceptBetweenReads()
   }
 
   /** Gives up the block, if there is one; to be called when the socket has closed. */
@@ -44,34 +68,16 @@ export class BorrowedReads {
     this.#share()
   }
 
-  /** Node.js asks before the first read, and after each. */
-  #nextBuffer(): Buffer | undefined {
-    const next = this.#next
-    this.#next = undefined
-    return next
-  }
-
-  #read(count: number, bytes: Buffer): true {
-    borrow(this.#block)
-    const expectsMore = this.#take(bytes, count)
-    borrow(null)
-    const isBig = expectsMore && count >= SHARED_BYTES && !this.#isClosed
-    if (!isBig) this.#share()
-    else if (this.#block === null || this.#block.isNeeded) this.#useBlock()
-    acceptBetweenReads()
-    return true
-  }
-
   #useBlock(): void {
     this.#block?.leave()
     this.#block = takeBlock()
-    this.#next = this.#block === null ? READ_BUFFER : this.#block.bytes
+    this.#buffer = this.#block === null ? SHARED : this.#block.bytes
   }
 
   #share(): void {
     if (this.#block === null) return
     this.#block.leave()
     this.#block = null
-    this.#next = READ_BUFFER
+    this.#buffer = SHARED
   }
 }

@@ -4,7 +4,8 @@ import { closeDescriptor } from '@xengate/channel'
 import { createServer, type Server } from 'node:net'
 import { duplicate, F_DUPFD_CLOEXEC } from '../ring/system.ts'
 import type { ListenAt, Listening, Transport } from '../transport.ts'
-import { acceptAll, type AcceptedHandle, acceptHandles, handleOf, type NewHandle } from './accepting.ts'
+import { acceptAll, acceptHandles, handleOf } from './accepting.ts'
+import type { Handle, NewHandle } from './handle.ts'
 import { NetWire } from './wire.ts'
 
 /** How many connections wait in the kernel to be accepted; it may allow fewer (net.core.somaxconn). */
@@ -24,7 +25,7 @@ export const NET: Transport = {
 /** Hears what a listening socket brings, before it is a wire. */
 export interface HandleListener {
   /** A connection, which is the listener's. */
-  accepted(handle: AcceptedHandle): void
+  accepted(handle: Handle): void
   /** A connection could not be accepted. @param code the system's name of the error: EMFILE, … */
   failed(code: string): void
 }

@@ -1,16 +1,22 @@
-// A wire by node:net. Text goes to the kernel by a call of our own while nothing waits before it, which spares the stream; what the
-// kernel does not take, and whatever is to be told of a failure, goes the stream's way.
+// A wire by node:net. It begins as a handle, which is what Node.js's streams are made of: reads are heard from it, and text goes to the
+// kernel by a call of our own. What a handle cannot do makes a stream of it:
+//
+//   handle      → stream        what the kernel does not take, bytes that are not text, `end`, `keepAlive`
+//   handle      → closed        destroy, reset, finish; an error of a read
+//   stream      → closed        the same, by Node.js's own ways
+//
+// TLS, and connections to TCP ports, are streams from the start, and so is all where Node.js does not show its handles.
 
 import { Socket, type SocketConstructorOpts } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { cutConnection, descriptorOf, setSendBuffer, unsentBytes } from '@xengate/channel'
 import { BLOCK_BYTES } from '../blocks.ts'
-import { endsOf, sourceOf } from '../ends.ts'
+import { endsOf, type Known, sourceOf } from '../ends.ts'
 import { isQuiet, sendText, TEXT_BYTES_MAX } from '../libc.ts'
 import { Output } from '../output.ts'
 import { type End, type Ends, NOBODY, type Wire, type WireListener } from '../transport.ts'
-import { type AcceptedHandle, CONNECTION, type NewHandle } from './accepting.ts'
-import { BorrowedReads } from './reads.ts'
+import { CONNECTION, END_OF_FILE, type Handle, type HandleReader, HANDLES, KnownByHandle, streamOf } from './handle.ts'
+import { BorrowedReads, type Reader } from './reads.ts'
 
 /**
  * A socket that reads what has arrived before it gives in to a failed write. A peer may answer early and close while a body is still
@@ -36,9 +42,6 @@ interface WriteQueue {
   readonly writeQueueSize: number
 }
 
-/** Node.js's handle of Unix sockets, as its first was made: it asks the system by four calls of each descriptor what that is. */
-let newUnixHandle: NewHandle | null = null
-
 /** Wires that have something to send at the end of the turn. */
 let later: NetWire[] = []
 /** When so much waits, for the end of the turn or in the stream, no more should be read that would be written here. */
@@ -52,15 +55,23 @@ function sendLater(): void {
   for (const wire of wires) wire.endTurn()
 }
 
+function onread(this: Handle): Buffer | undefined {
+  return this.reader?.handleRead(HANDLES?.lastRead() ?? END_OF_FILE)
+}
+
 /** See the head of this file. */
-export class NetWire extends Output implements Wire {
+export class NetWire extends Output implements Wire, Reader, HandleReader {
   listener: WireListener = NOBODY
-  readonly #socket: Socket
-  /** The socket that the system has: below TLS, or the same. */
-  readonly #raw: Socket
-  readonly #reads: BorrowedReads | null
+  /** Null while a stream has it, and when it is closed. */
+  #handle: Handle | null = null
+  /** Null as long as the handle is enough. */
+  #stream: Socket | null = null
+  /** The socket that the system has, below TLS; null where it is the same. */
+  #raw: Socket | null = null
+  /** Null where reads do not go into memory of ours. */
+  #reads: BorrowedReads | null = null
   /** -1 where it is not to be written to. */
-  readonly #plainFd: number
+  #plainFd = -1
   /** What went to the kernel beside the stream. */
   #sentBytes = 0
   /** What is sent at the end of the turn. */
@@ -69,72 +80,75 @@ export class NetWire extends Output implements Wire {
   #wasFull = false
   #isPaused = false
   #isFinishing = false
+  /** Whether the peer has ended. */
+  #hasEnded = false
   /** Whether what comes cannot be an answer to what is written next. */
   #isUnasked = false
 
-  private constructor(socket: Socket, raw: Socket, reads: BorrowedReads | null) {
+  private constructor() {
     super()
-    this.#socket = socket
-    this.#raw = raw
-    this.#reads = reads
-    this.#plainFd = socket === raw ? descriptorOf(socket) : -1
-    socket.on('error', () => {}) // 'close' follows
-    socket.on('end', () => {
-      if (this.#isUnasked) socket.destroy()
-      else if (!this.#isFinishing) this.listener.ended()
-    })
-    socket.on('drain', () => {
-      if (!this.#isFinishing) this.listener.drained()
-    })
-    socket.on('close', () => {
-      this.#reads?.close()
-      this.listener.closed()
-    })
   }
 
   /** Of a connection that was accepted; it is read from now on. */
-  static ofHandle(handle: AcceptedHandle): NetWire {
+  static ofHandle(handle: Handle): NetWire {
     handle.setNoDelay?.(true)
     return NetWire.#ofHandle(handle)
   }
 
-  static #ofHandle(handle: AcceptedHandle): NetWire {
-    return NetWire.#reading({ handle } as SocketConstructorOpts)
+  static #ofHandle(handle: Handle): NetWire {
+    const wire = new NetWire()
+    const reads = new BorrowedReads(wire)
+    wire.#reads = reads
+    wire.#handle = handle
+    wire.#plainFd = handle.fd
+    if (HANDLES === null) {
+      wire.#useStream()
+      return wire
+    }
+    handle.reader = wire
+    handle.onread = onread
+    handle.useUserBuffer(reads.buffer)
+    wire.#startReading(handle)
+    return wire
   }
 
   /** Of a connected descriptor, which is the wire's. */
   static ofDescriptor(fd: number, isUnix: boolean): NetWire {
-    if (!isUnix) return NetWire.#reading({ fd })
-    if (newUnixHandle !== null) {
-      const handle = new newUnixHandle(CONNECTION)
-      handle.open(fd)
-      return NetWire.#ofHandle(handle)
-    }
-    const wire = NetWire.#reading({ fd })
-    newUnixHandle = (wire.#socket as Socket & { readonly _handle: AcceptedHandle })._handle.constructor as NewHandle
-    return wire
+    if (HANDLES === null)
+      return NetWire.#ofStream((reads) => new PatientSocket({ fd, ...SOCKET, onread: reads.onread }))
+    const handle = isUnix ? new HANDLES.Unix(CONNECTION) : new HANDLES.Tcp(CONNECTION)
+    handle.open(fd)
+    return NetWire.#ofHandle(handle)
   }
 
-  static #reading(options: SocketConstructorOpts): NetWire {
-    const reads = new BorrowedReads((bytes, count) => wire.#bytes(bytes, count))
-    const socket = new PatientSocket({ ...options, ...SOCKET, onread: reads.onread })
-    const wire: NetWire = new NetWire(socket, socket, reads)
+  static #ofStream(make: (reads: BorrowedReads) => Socket): NetWire {
+    const wire = new NetWire()
+    const reads = new BorrowedReads(wire)
+    wire.#reads = reads
+    const stream = make(reads)
+    wire.#plainFd = descriptorOf(stream)
+    wire.#hear(stream)
     return wire
   }
 
   /** Of TLS. @param raw the socket below */
   static ofTls(socket: TLSSocket, raw: Socket): NetWire {
-    return NetWire.#flowing(socket, raw)
+    const wire = NetWire.#flowing(socket)
+    wire.#raw = raw
+    return wire
   }
 
   /** Of a socket that somebody has read from. */
   static ofSocket(socket: Socket): NetWire {
-    return NetWire.#flowing(socket, socket)
+    const wire = NetWire.#flowing(socket)
+    wire.#plainFd = descriptorOf(socket)
+    return wire
   }
 
-  static #flowing(socket: Socket, raw: Socket): NetWire {
-    const wire = new NetWire(socket, raw, null)
-    socket.on('data', (chunk: Buffer) => wire.#bytes(chunk, chunk.length))
+  static #flowing(socket: Socket): NetWire {
+    const wire = new NetWire()
+    wire.#hear(socket)
+    socket.on('data', (chunk: Buffer) => wire.take(chunk, chunk.length))
     return wire
   }
 
@@ -144,9 +158,9 @@ export class NetWire extends Output implements Wire {
    * @param connected called once, with the wire, or with the system's name of the error
    */
   static connect(host: string, port: number, timeoutMs: number, connected: (wire: NetWire | string) => void): void {
-    const reads = new BorrowedReads((bytes, count) => (wire === null ? false : wire.#bytes(bytes, count)))
-    const socket = new PatientSocket({ ...SOCKET, onread: reads.onread })
-    let wire: NetWire | null = null
+    const wire = new NetWire()
+    wire.#reads = new BorrowedReads(wire)
+    const socket = new PatientSocket({ ...SOCKET, onread: wire.#reads.onread })
     const failed = (error: NodeJS.ErrnoException): void => connected(error.code ?? '')
     const timedOut = (): void => {
       socket.off('error', failed).on('error', () => {})
@@ -157,29 +171,110 @@ export class NetWire extends Output implements Wire {
     socket.once('connect', () => {
       socket.off('error', failed).off('timeout', timedOut)
       socket.setTimeout(0).setNoDelay(true)
-      wire = new NetWire(socket, socket, reads)
+      wire.#plainFd = descriptorOf(socket)
+      wire.#hear(socket)
       connected(wire)
     })
     socket.setTimeout(timeoutMs, timedOut)
     socket.connect({ host, port })
   }
 
-  #bytes(bytes: Buffer, count: number): boolean {
-    if (this.#isUnasked) this.#socket.destroy()
-    if (this.#isFinishing || this.#socket.destroyed) return false
+  /** From now on it is a stream's. @returns null when it is closed */
+  #useStream(): Socket | null {
+    const handle = this.#handle
+    if (handle === null) return this.#stream
+    this.#handle = null
+    // It would not begin to read what is being read.
+    handle.readStop()
+    const options = { ...SOCKET, readable: !this.#hasEnded, onread: this.#reads?.onread } as SocketConstructorOpts
+    const stream = new PatientSocket(streamOf(handle, options))
+    if (this.#isPaused) stream.pause()
+    this.#hear(stream)
+    return stream
+  }
+
+  #hear(stream: Socket): void {
+    this.#stream = stream
+    stream.on('error', () => {}) // 'close' follows
+    stream.on('end', () => this.#ended())
+    stream.on('drain', () => {
+      if (!this.#isFinishing) this.listener.drained()
+    })
+    stream.on('close', () => this.#closed())
+  }
+
+  // ── what a handle, or a stream, tells ──
+
+  handleRead(count: number): Buffer | undefined {
+    const reads = this.#reads
+    if (reads === null || count === 0) return undefined
+    if (count > 0) {
+      const before = reads.buffer
+      reads.read(before, count)
+      return reads.buffer === before ? undefined : reads.buffer
+    }
+    if (count === END_OF_FILE) this.#ended()
+    else this.destroy()
+    return undefined
+  }
+
+  take(bytes: Buffer, count: number): boolean {
+    if (this.#isUnasked) this.#close()
+    if (this.#isFinishing || this.#isGone) return false
     return this.listener.bytes(bytes, 0, count)
   }
 
+  #ended(): void {
+    this.#hasEnded = true
+    if (this.#isUnasked) this.#close()
+    else if (!this.#isFinishing) this.listener.ended()
+  }
+
+  #closed(): void {
+    this.#reads?.close()
+    this.listener.closed()
+  }
+
+  get #isGone(): boolean {
+    return this.#stream === null ? this.#handle === null : this.#stream.destroyed
+  }
+
+  /** Ends both sides now. */
+  #close(): void {
+    const handle = this.#handle
+    if (handle === null) {
+      this.#stream?.destroy()
+      return
+    }
+    this.#handle = null
+    handle.close(() => this.#closed())
+  }
+
   get source(): End | null {
-    return sourceOf(this.#raw)
+    return sourceOf(this.#known)
   }
 
   get ends(): Ends | null {
-    return endsOf(this.#raw)
+    return endsOf(this.#known)
+  }
+
+  get #known(): Known {
+    return this.#handle === null ? (this.#system ?? {}) : new KnownByHandle(this.#handle)
+  }
+
+  /** The socket that the system has; null as long as there is none, or no more. */
+  get #system(): Socket | null {
+    return this.#raw ?? this.#stream
+  }
+
+  get #isUnix(): boolean {
+    if (this.#handle !== null) return this.#handle.getpeername === undefined
+    return this.#system?.remoteAddress === undefined
   }
 
   get fd(): number {
-    return this.#plainFd === -1 ? -1 : descriptorOf(this.#socket)
+    if (this.#handle !== null) return this.#handle.fd
+    return this.#plainFd === -1 || this.#stream === null ? -1 : descriptorOf(this.#stream)
   }
 
   // ── out ──
@@ -187,7 +282,7 @@ export class NetWire extends Output implements Wire {
   protected override writeText(text: string, isMore: boolean): void {
     if (isMore || this.#plainFd === -1) {
       this.#isUnasked = false
-      this.#socket.write(text, 'latin1')
+      this.#useStream()?.write(text, 'latin1')
     } else if (this.#laterText === '') {
       this.#laterText = text
       later.push(this)
@@ -201,67 +296,72 @@ export class NetWire extends Output implements Wire {
     this.sendLater()
     if (!this.#wasFull) return
     this.#wasFull = false
-    if (!this.isFull && !this.#socket.destroyed && !this.#isFinishing) this.listener.drained()
+    if (!this.isFull && !this.#isGone && !this.#isFinishing) this.listener.drained()
   }
 
   sendLater(): void {
     const text = this.#laterText
     if (text === '') return
     this.#laterText = ''
-    const socket = this.#socket
+    // A socket that is gone has no descriptor any more, before anybody is told of it.
+    if (this.#isGone) return
     // The turn may have been long: what has come in it is no answer to this.
     if (this.#isUnasked && !this.isQuiet()) {
-      socket.destroy()
+      this.#close()
       return
     }
     this.#isUnasked = false
     let from = 0
-    // A socket that is destroyed has no descriptor any more, before anybody is told of it.
-    if (socket.writableLength === 0 && !socket.destroyed && !socket.writableEnded && text.length <= TEXT_BYTES_MAX) {
+    const stream = this.#stream
+    const isEmpty = stream === null || (stream.writableLength === 0 && !stream.writableEnded)
+    if (isEmpty && text.length <= TEXT_BYTES_MAX) {
       from = sendText(this.#plainFd, text)
       this.#sentBytes += from
       if (from === text.length) return
     }
-    socket.write(from === 0 ? text : text.slice(from), 'latin1')
+    this.#useStream()?.write(from === 0 ? text : text.slice(from), 'latin1')
   }
 
   protected override writeBytes(bytes: Buffer, done: () => void): void {
     this.sendLater()
     this.#isUnasked = false
-    this.#socket.write(bytes, done)
+    const stream = this.#useStream()
+    if (stream === null) process.nextTick(done)
+    else stream.write(bytes, done)
   }
 
   protected override writeMore(): void {
     this.sendLater()
-    this.#socket.cork()
+    this.#useStream()?.cork()
   }
 
   protected override writeAll(): void {
-    this.#socket.uncork()
+    this.#stream?.uncork()
   }
 
   get isFull(): boolean {
     if (this.#laterText.length >= FULL_BYTES) return true
-    return this.#socket.writableNeedDrain && this.#socket.writableLength > this.queueBytesMax
+    return this.#stream !== null && this.#stream.writableNeedDrain && this.queuedBytes > this.queueBytesMax
   }
 
   protected override get queuedBytes(): number {
-    return this.#socket.writableLength
+    return this.#stream?.writableLength ?? 0
   }
 
   get hasUnsent(): boolean {
-    return this.#laterText !== '' || this.#socket.writableLength > 0
+    return this.#laterText !== '' || this.queuedBytes > 0
   }
 
   override get pendingBytes(): number {
-    const { bytesWritten, _handle: handle } = this.#socket as Socket & { readonly _handle: WriteQueue | null }
+    if (this.#stream === null) return unsentBytes(this.fd)
+    const { bytesWritten, _handle: handle } = this.#stream as Socket & { readonly _handle: WriteQueue | null }
     if (handle === null) return 0
     // The stream counts what is being written as a whole until the last of it is taken; the handle knows how much of it is left.
-    return bytesWritten - handle.bytesWritten + handle.writeQueueSize + unsentBytes(descriptorOf(this.#socket))
+    return bytesWritten - handle.bytesWritten + handle.writeQueueSize + unsentBytes(descriptorOf(this.#stream))
   }
 
   protected override get writtenBytes(): number {
-    return this.#socket.bytesWritten + this.#sentBytes
+    return (this.#stream?.bytesWritten ?? 0) + this.#sentBytes
   }
 
   // ── in ──
@@ -269,13 +369,19 @@ export class NetWire extends Output implements Wire {
   pause(): void {
     if (this.#isPaused) return
     this.#isPaused = true
-    this.#socket.pause()
+    if (this.#handle === null) this.#stream?.pause()
+    else this.#handle.readStop()
   }
 
   resume(): void {
     if (!this.#isPaused) return
     this.#isPaused = false
-    this.#socket.resume()
+    if (this.#handle === null) this.#stream?.resume()
+    else if (!this.#hasEnded) this.#startReading(this.#handle)
+  }
+
+  #startReading(handle: Handle): void {
+    if (handle.readStart() !== 0) setImmediate(() => this.destroy())
   }
 
   stop(): boolean {
@@ -285,7 +391,7 @@ export class NetWire extends Output implements Wire {
   }
 
   isQuiet(): boolean {
-    if (this.#socket.destroyed || (this.#plainFd !== -1 && !isQuiet(this.#plainFd))) return false
+    if (this.#isGone || (this.#plainFd !== -1 && !isQuiet(this.#plainFd))) return false
     this.expectNothing()
     return true
   }
@@ -298,43 +404,40 @@ export class NetWire extends Output implements Wire {
 
   end(sent?: () => void): void {
     this.sendLater()
-    this.#socket.end(sent)
+    this.#useStream()?.end(sent)
   }
 
   finish(idleMs: number): void {
     this.sendLater()
     this.#isFinishing = true
-    if (this.#socket.writableLength === 0) {
-      this.#socket.destroy()
+    const stream = this.#stream
+    if (stream === null || stream.writableLength === 0) {
+      this.#close()
       return
     }
     this.resume()
-    this.#socket.setTimeout(idleMs, () => this.#socket.destroy())
-    this.#socket.destroySoon()
+    stream.setTimeout(idleMs, () => stream.destroy())
+    stream.destroySoon()
   }
 
   destroy(): void {
     this.sendLater()
-    this.#socket.destroy()
+    this.#close()
   }
 
   reset(): void {
     this.sendLater()
-    // A Unix socket has no reset.
-    if (this.#raw.remoteAddress === undefined) {
-      this.#socket.destroy()
-      return
-    }
-    // Node.js's own reset fails while an end is being written, and leaves the socket open for ever.
-    cutConnection(descriptorOf(this.#raw))
-    this.#raw.destroy()
+    // A Unix socket has no reset. Node.js's own fails while an end is being written, and leaves the socket open for ever.
+    if (!this.#isUnix) cutConnection(this.#handle?.fd ?? (this.#system === null ? -1 : descriptorOf(this.#system)))
+    if (this.#raw !== null) this.#raw.destroy()
+    else this.#close()
   }
 
   keepAlive(ms: number): void {
-    this.#socket.setKeepAlive(true, ms)
+    this.#useStream()?.setKeepAlive(true, ms)
   }
 
   expectBulk(): void {
-    if (this.#raw.remoteAddress === undefined) setSendBuffer(this.fd, BLOCK_BYTES)
+    if (this.#isUnix) setSendBuffer(this.fd, BLOCK_BYTES)
   }
 }
