@@ -2,12 +2,12 @@
 // descendants. Otherwise: prints the one command that does. The benchmark does the same with `provide`.
 
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /** Something that has to be there. */
 export interface Need {
-  /** A command, looked for in the path, or an absolute path. */
+  /** A command, looked for in the path, or the absolute path of a file. */
   readonly command: string
   readonly debianPackage: string
 }
@@ -29,6 +29,8 @@ const NEEDS: readonly Need[] = [
   // Another gunicorn in the path may belong to a Python that has none of Debian's modules.
   { command: '/usr/bin/gunicorn', debianPackage: 'gunicorn' },
   { command: 'curl', debianPackage: 'curl' },
+  // One more reader of requests, for the fuzzer.
+  { command: '/usr/lib/python3/dist-packages/h11/__init__.py', debianPackage: 'python3-h11' },
   { command: 'python3', debianPackage: 'python3' },
   { command: 'redis-server', debianPackage: 'redis-server' },
   { command: 'openssl', debianPackage: 'openssl' },
@@ -94,8 +96,8 @@ function installCommand(packages: readonly string[]): string[] {
 function isThere(command: string): boolean {
   // Daemons are in sbin, which the path of a user who is not root often lacks.
   const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']
-  const candidates = command.startsWith('/') ? [command] : directories.map((directory) => join(directory, command))
-  return candidates.some((path) => isExecutable(path))
+  if (command.startsWith('/')) return existsSync(command)
+  return directories.some((directory) => isExecutable(join(directory, command)))
 }
 
 function isExecutable(path: string): boolean {

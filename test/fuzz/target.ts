@@ -7,7 +7,7 @@ import type { Random } from '../soak/random.ts'
 export interface Target {
   readonly name: string
   /** Starts what the inputs are for; it ends with the test. */
-  start(t: TestContext): Promise<Tried>
+  start(t: TestContext): Promise<Tried> | Tried
 }
 
 /** What tries inputs. */

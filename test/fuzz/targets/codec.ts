@@ -1,5 +1,5 @@
-// The codec, in both directions. Cuts change nothing; what it accepts, Node.js, a strict reader of another make and, where Python has it,
-// h11 read as the same messages.
+// The codec, in both directions. Cuts change nothing; what it accepts, Node.js, a strict reader of another make and, where they are
+// there, Python's h11 and Go's net/http read as the same messages.
 
 import assert from 'node:assert/strict'
 import { compare } from '../../../packages/http1/src/testing/compare.ts'
@@ -9,7 +9,7 @@ import { VECTORS } from '../../desync/vectors.ts'
 import { RESPONSE_VECTORS } from '../../desync/vectors-responses.ts'
 import { cuts, mutate } from '../mutate.ts'
 import type { Target } from '../target.ts'
-import { startH11 } from './h11.ts'
+import { startOtherReaders } from './other-readers.ts'
 
 /** The reader that the tests have takes heads of no more. */
 const BYTES_MAX = 1000
@@ -26,9 +26,9 @@ const RESPONSES: readonly [string, ...string[]] = [
 
 export const CODEC: Target = {
   name: 'codec',
-  async start(t) {
+  start(t) {
     let accepted = 0
-    const h11 = await startH11(t)
+    const others = startOtherReaders(t)
     return {
       make: (random) => {
         const isRequests = random.isSo(0.6)
@@ -44,9 +44,10 @@ export const CODEC: Target = {
         assert.deepEqual(readMessages(which, bytes, places as readonly number[]), whole, 'cuts change what is read')
         accepted += compare(which, bytes)
         compareStrictly(which, bytes)
-        if (which === 'requests') await h11?.compare(bytes, whole)
+        if (which === 'requests') for (const other of others) await other.compare(bytes, whole)
       },
-      finish: () => `${accepted} messages accepted, h11 ${h11 === null ? 'is not there' : `agreed on ${h11.count}`}`,
+      finish: () =>
+        [`${accepted} messages accepted`, ...others.map(({ name, count }) => `${name} agreed on ${count}`)].join(', '),
     }
   },
 }
