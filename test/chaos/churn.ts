@@ -32,12 +32,14 @@ export interface ChurnOptions {
 export interface ChurnCount {
   sessions: number
   channels: number
+  /** Of the channels: how many the service did not get, so that they were relayed. */
+  relayed: number
   services: number
   reloads: number
 }
 
 export class Churn {
-  readonly count: ChurnCount = { sessions: 0, channels: 0, services: 0, reloads: 0 }
+  readonly count: ChurnCount = { sessions: 0, channels: 0, relayed: 0, services: 0, reloads: 0 }
   readonly #options: ChurnOptions
   readonly #running: readonly Promise<void>[]
   #isStopping = false
@@ -57,7 +59,11 @@ export class Churn {
     await Promise.all(this.#running)
   }
 
-  async #again(what: keyof ChurnCount, everyMs: number, act: (number: number) => Promise<void>): Promise<void> {
+  async #again(
+    what: Exclude<keyof ChurnCount, 'relayed'>,
+    everyMs: number,
+    act: (number: number) => Promise<void>,
+  ): Promise<void> {
     for (let number = 0; !this.#isStopping; number++) {
       await new Promise((resolve) => setTimeout(resolve, everyMs))
       try {
@@ -82,7 +88,8 @@ export class Churn {
     using client = await RawClient.connect(url)
     const lines = `Host: gate\r\nCookie: session_id=${signed.session}\r\n\r\n`
     const { status, text } = await client.exchange(`GET /services/plugin/${passed}/way HTTP/1.1\r\n${lines}`)
-    if (status !== 200 || text !== 'channel') throw new Error(`${status} ${text}`)
+    if (status === 200 && text === 'relay') this.count.relayed++
+    else if (status !== 200 || text !== 'channel') throw new Error(`${status} ${text}`)
   }
 
   async #service(number: number): Promise<void> {

@@ -62,7 +62,7 @@ export function writeReport(directory: string, transport: string, report: LoadRe
 
 function plot(title: string, { samples, upgradeMinutes }: LoadReport): string {
   const height = TOP + PANELS.length * (PANEL_HEIGHT + PANEL_GAP) + BOTTOM
-  const minutes = Math.ceil(samples.at(-1)?.minute ?? 1)
+  const minutes = Math.max(1, Math.round(samples.at(-1)?.minute ?? 1))
   const x = (minute: number): number => round(LEFT + (minute / minutes) * (WIDTH - LEFT - RIGHT))
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="12">`,

@@ -52,6 +52,10 @@ const NAME = 'com.example.chaos'
 const TARGET = `/services/plugin/${NAME}`
 const PASSED = 'com.example.passed'
 const SERVICE = new URL('service.ts', import.meta.url).pathname
+/** Between two requests of a client that keeps its channel, on average. */
+const KEPT_MS = 10_000
+const KEPT_AT_ONCE = 100
+const KEPT_PAUSE_MS = 500
 const WARM_MS = 20_000
 const CAPACITY_MS = 20_000
 const PART_OF_CAPACITY = 0.7
@@ -75,7 +79,7 @@ export async function longLoad(scope: Scope, plan: LoadPlan): Promise<LoadReport
   scope.defer(() => endAll(daemon))
   const { url } = daemon
   const signed = { user: USER.name, session: await daemon.login() }
-  const kept = new Traffic({ ...channelClients(url, signed.session, PASSED, plan.kept), pauseMs: 10_000 })
+  const kept = await startKept(url, signed.session, plan.kept)
   const wrong: string[] = []
   const churn = new Churn({
     place,
@@ -94,8 +98,8 @@ export async function longLoad(scope: Scope, plan: LoadPlan): Promise<LoadReport
   await churn.stop()
   await paced.stop()
   await checker.stop()
-  const { lost } = await kept.stop()
-  if (lost > 0) wrong.push(...kept.troubles)
+  await Promise.all(kept.map((some) => some.stop()))
+  wrong.push(...kept.flatMap(({ troubles }) => troubles))
   return {
     tally: checker.tally,
     churn: churn.count,
@@ -104,6 +108,17 @@ export async function longLoad(scope: Scope, plan: LoadPlan): Promise<LoadReport
     wrong: [...wrong, ...checker.wrong, ...grown(watched)],
     ...watched,
   }
+}
+
+/** Clients on channels, a few at a time: where more come at once than the service's socket holds, some are relayed instead. */
+async function startKept(url: string, session: string, count: number): Promise<readonly Traffic[]> {
+  const kept: Traffic[] = []
+  for (let left = count; left > 0; left -= KEPT_AT_ONCE) {
+    const options = channelClients(url, session, PASSED, Math.min(left, KEPT_AT_ONCE))
+    kept.push(new Traffic({ ...options, pauseMs: KEPT_MS }))
+    await pause(KEPT_PAUSE_MS)
+  }
+  return kept
 }
 
 /** Answers a second to so many clients that ask without a pause. */
