@@ -27,6 +27,7 @@ import { Greetings } from '../proxy/heads/greetings.ts'
 import { TlsCredentials } from '../proxy/arrival/tls-credentials.ts'
 import type { TlsPair } from '../transport/tls-pair.ts'
 import { CONTROL_SERVICE } from '../model/control-service.ts'
+import { HostNames } from '../model/host-names.ts'
 import { OVERLOAD_KEYS, type OverloadState, type Stage, STAGE_TEXTS } from '../model/overload.ts'
 import { Policies } from '../model/policy.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
@@ -228,6 +229,7 @@ class Worker {
       policies: policiesOf(services),
       dashboardPath: control.dashboard ? dashboardPathIn(config) : null,
       hasSignInPage: sessions.signInPage,
+      hostNames: new HostNames(config.hostNames),
       hasHealth: control.health,
       beginSpan: this.#spans?.begin ?? null,
       overload,

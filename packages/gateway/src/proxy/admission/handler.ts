@@ -3,6 +3,7 @@
 import { performance } from 'node:perf_hooks'
 import type { RequestHead } from '@xengate/http1'
 import type { LogEvent } from '../../logging/event.ts'
+import type { HostNames } from '../../model/host-names.ts'
 import { STAGE } from '../../model/overload.ts'
 import type { Transport } from '../../transport/transport.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
@@ -20,6 +21,7 @@ import type { Greetings } from '../heads/greetings.ts'
 import {
   DRAINING,
   HEALTHY,
+  HOST_UNKNOWN,
   malformed,
   OVERLOADED,
   type Refusal,
@@ -62,6 +64,8 @@ export interface HandlerOptions {
 
 /** What a handler takes while it runs. */
 export interface HandlerSettings {
+  /** Names that the gateway goes by. */
+  readonly hostNames: HostNames
   /** Unix socket of the dashboard's server; null when there is no dashboard. */
   readonly dashboardPath: string | null
   /** Whether browsers without a session are sent to its sign-in page. */
@@ -124,6 +128,11 @@ export class Admission implements Handler {
       return this.#refuse(client, new Request(request.id, 0), malformed('host-missing'))
     }
     request.read(head, this.#shared.trailerLines)
+    // One that has waited was let in before.
+    if (before === null && !this.#settings.hostNames.allows(head)) {
+      request.isForService = isForService(request.target)
+      return this.#refuse(client, request, HOST_UNKNOWN)
+    }
     const learned = before instanceof Pending ? before.learned : NOTHING_LEARNED
     const wasDeclined = before instanceof Pending ? before.wasDeclined : before !== null
     return this.#admit(head, client, request, learned, wasDeclined)
