@@ -269,7 +269,7 @@ describe('a reload', { timeout: 120_000 }, () => {
     const metrics = String(daemon.events.find(({ event }) => event === 'started')?.['metrics'])
     const health = 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n'
     for (const url of [daemon.url, metrics]) assert.equal((await exchange(url, health)).status, 200)
-    const taken = await reload(daemon, { keys: 'host-names = ["Xen.Example.com"]', tables })
+    const taken = await reload(daemon, { top: 'host-names = ["Xen.Example.com"]', tables })
     assert.deepEqual([taken['changed'], taken['workers']], [['host-names'], 'told'])
     for (const url of [daemon.url, metrics]) {
       assert.equal((await exchange(url, health)).status, 421)

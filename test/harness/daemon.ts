@@ -42,7 +42,7 @@ export interface DaemonSettings {
   /** Default: what XENGATE_TEST_TRANSPORT says, else auto. */
   readonly transport?: string
   /** More keys at the top. */
-  readonly keys?: string
+  readonly top?: string
   /** More keys of [services]. */
   readonly services?: string
   /** More tables. */
@@ -145,7 +145,7 @@ function configurationText({
   workers = 1,
   listen = ['127.0.0.1:0'],
   transport = TRANSPORT,
-  keys = '',
+  top = '',
   services = '',
   tables = '',
 }: DaemonSettings): string {
@@ -156,7 +156,7 @@ function configurationText({
   return `state-dir = "state"
 workers = ${workers}
 transport = "${transport}"
-${keys}
+${top}
 
 ${listeners}
 [services]

@@ -3,7 +3,6 @@
 import { performance } from 'node:perf_hooks'
 import type { RequestHead } from '@xengate/http1'
 import type { LogEvent } from '../../logging/event.ts'
-import type { HostNames } from '../../model/host-names.ts'
 import { STAGE } from '../../model/overload.ts'
 import type { Transport } from '../../transport/transport.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
@@ -36,6 +35,7 @@ import { xapiText } from '../heads/xapi-text.ts'
 import { dashboardTarget, type Front, type Target, xapiTarget, xenapiTarget } from '../upstream/target.ts'
 import { type AdmissionRules, decide, decideDashboard, type Decision, type Learned } from './decide.ts'
 import { decideXapi, isXenApiCall, lacksHost, type XapiDecision } from './decide-xapi.ts'
+import type { HostNames } from './host-names.ts'
 import { type Awaited, Pending } from './pending.ts'
 
 /** How often a quiet client of xapi is probed by TCP. */
