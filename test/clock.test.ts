@@ -2,8 +2,9 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { startValkey } from './harness/backends.ts'
 import { MovedClock } from './harness/clock.ts'
-import { Place } from './harness/daemon.ts'
+import { Place, USER } from './harness/daemon.ts'
 import { until } from './harness/deadline.ts'
 import { Scrape } from './harness/metrics.ts'
 import { exchange, RawClient } from './harness/raw.ts'
@@ -55,5 +56,22 @@ test('a clock that jumps an hour ends no session, revives none, and stops nothin
     const before = counted
     counted = (await Scrape.of(metrics)).sum('xengate_requests_total')
     assert.ok(counted > before, 'requests are counted')
+  }
+})
+
+test("sessions in Valkey go by the server's clock, from the first moment after a jump", async (t) => {
+  const scope = scopeOf(t)
+  const clock = await MovedClock.make(scope)
+  const { url } = await startValkey(scope)
+  const tables = `[sessions]\nauthority = "valkey"\nidle-timeout = "30m"\n[valkey]\nurl = "${url}"\n`
+  const place = await Place.make(scope, { tables })
+  await place.addUser(USER.name, USER.password, USER.role)
+  await serveHttp(scope, place.socket(NAME), (_request, response) => void response.end('served'))
+  const daemon = await place.start(clock.within)
+  for (const seconds of [HOUR_SECONDS, -HOUR_SECONDS]) {
+    // Nobody has used it: it is looked for in Valkey.
+    const session = await daemon.login()
+    clock.move(seconds)
+    assert.equal((await exchange(daemon.url, get(NAME, session))).text, 'served')
   }
 })
