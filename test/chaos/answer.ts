@@ -3,6 +3,11 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 
+/** The name of one of many services. */
+export function nameOf(number: number): string {
+  return `com.example.n${number}`
+}
+
 /** Past what one read or write takes. */
 const BYTES_MAX = 150_000
 

@@ -3,12 +3,13 @@
 import { parseArgs } from 'node:util'
 import { probeRing } from '../../packages/gateway/src/transport/ring/probe.ts'
 import { Scope } from '../harness/scope.ts'
+import { crowd } from './crowd.ts'
 import { chaosOfFaults } from './faults.ts'
 import { longLoad } from './load.ts'
 import { writeReport } from './load-report.ts'
 import { chaosOfUpgrades } from './upgrade.ts'
 
-const HELP = `npm run chaos -- upgrade|faults|load [options]
+const HELP = `npm run chaos -- upgrade|faults|load|crowd [options]
 
 upgrade: clients that must not notice reloads and upgrades
   --reloads N         reloads that need other workers (default 20)
@@ -30,11 +31,18 @@ load: for a long time at 70 % of capacity, with sessions, services and channels 
   --out DIRECTORY     where samples, as CSV, and plots go (default: nowhere)
   --kept N, --clients N
 
+crowd: many services, and many clients that keep their connections
+  --services N        services (default 1000)
+  --connections N     clients, which ask 2,000 times a second together (default 10000)
+  --processes N, --minutes N
+
   --transport NAMES   net, ring, or net,ring (default: both; the ring where it works)
   --help              this text
 `
 
 const OPTIONS = {
+  services: { type: 'string', default: '1000' },
+  connections: { type: 'string', default: '10000' },
   reloads: { type: 'string', default: '20' },
   upgrades: { type: 'string', default: '5' },
   kept: { type: 'string', default: '2000' },
@@ -64,7 +72,7 @@ async function main(): Promise<number> {
   const what = positionals.join(' ')
   const lists = [...transport.split(','), ...authority.split(',')]
   const isUsedWell =
-    ['upgrade', 'faults', 'load'].includes(what) &&
+    ['upgrade', 'faults', 'load', 'crowd'].includes(what) &&
     Object.values(numbers).every((text) => /^\d+$/.test(text)) &&
     count('processes') >= 1 &&
     lists.every((name) => NAMES.has(name))
@@ -78,6 +86,7 @@ async function main(): Promise<number> {
     if (name === 'ring' && !probed.works) say(`ring: left out, ${probed.reason}`)
     else if (what === 'upgrade') isGood = (await upgrades(name, count)) && isGood
     else if (what === 'load') isGood = (await load(name, count, out)) && isGood
+    else if (what === 'crowd') isGood = (await crowded(name, count)) && isGood
     else for (const one of authority.split(',')) isGood = (await faults(name, one, count)) && isGood
   }
   return isGood ? 0 : 1
@@ -123,6 +132,26 @@ async function load(transport: string, count: Count, out: string): Promise<boole
     )
     for (const line of wrong.slice(0, 20)) say(line)
     if (out !== '') writeReport(out, transport, report)
+    return wrong.length === 0
+  } finally {
+    await scope.close()
+  }
+}
+
+async function crowded(transport: string, count: Count): Promise<boolean> {
+  const scope = new Scope()
+  try {
+    const [services, connections] = [count('services'), count('connections')]
+    const wrong = await crowd(scope, {
+      transport,
+      services,
+      connections,
+      processes: count('processes'),
+      minutes: count('minutes'),
+      say,
+    })
+    for (const line of wrong.slice(0, 20)) say(line)
+    say(`${transport}: ${wrong.length} wrong`)
     return wrong.length === 0
   } finally {
     await scope.close()
