@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { METRICS, type MetricName } from './metrics.ts'
 import { type Row, type Summary, summaryOf } from './results.ts'
+import { INK, line, PALE, stepOf, text } from './svg.ts'
 
 const WIDTH = 760
 const TOP = 60
@@ -16,12 +17,8 @@ const END = 5
 /** Room for labels. There is no font to measure them with. */
 const LABEL_CHARACTER = 7
 const LABEL_GAP = 20
-/** Grid lines at most. */
-const STEPS_MAX = 7
 const OURS = '#1668a8'
 const OTHERS = '#b4bcc6'
-const INK = '#333'
-const PALE = '#dbdee4'
 
 interface Bar extends Summary {
   readonly row: Row
@@ -82,20 +79,4 @@ function barAt(
     line(x(max), y - END, x(max), y + END, INK),
     text(x(max) + END + 3, y + 4, median.toFixed(digits)),
   ]
-}
-
-/** 1, 2 or 5 times a power of ten, so that there are not too many of them up to `max`. */
-function stepOf(max: number): number {
-  if (max <= 0) return 1
-  const power = 10 ** Math.floor(Math.log10(max / STEPS_MAX))
-  return power * ([1, 2, 5].find((factor) => factor * power * STEPS_MAX >= max) ?? 10)
-}
-
-function line(x1: number, y1: number, x2: number, y2: number, stroke: string): string {
-  return `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" stroke="${stroke}" stroke-width="1.5"/>`
-}
-
-function text(x: number, y: number, content: string, more = ''): string {
-  const escaped = content.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
-  return `<text x="${x}" y="${y}" fill="${INK}" ${more}>${escaped}</text>`
 }

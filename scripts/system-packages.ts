@@ -53,6 +53,8 @@ const NEEDS: readonly Need[] = [
   { command: 'gawk', debianPackage: 'gawk' },
   { command: '/usr/bin/mawk', debianPackage: 'mawk' },
   { command: 'setfacl', debianPackage: 'acl' },
+  // The clock that daemons see is moved; the command brings the library.
+  { command: 'faketime', debianPackage: 'faketime' },
   // The dashboard is looked at in it.
   { command: '/usr/bin/chromium', debianPackage: 'chromium' },
 ]

@@ -5,6 +5,8 @@ import { createServer } from 'node:http'
 import { type TestContext, test } from 'node:test'
 import { answerBytes } from './chaos/answer.ts'
 import { Checker } from './chaos/checker.ts'
+import { BadLink } from './harness/bad-link.ts'
+import { RawClient } from './harness/raw.ts'
 import { scopeOf } from './harness/scope.ts'
 
 const DEADLINE = { timeout: 30_000 }
@@ -71,3 +73,35 @@ for (const [what, answer, outcome, wrong] of [
     else assert.match(told.wrong.join('\n'), wrong)
   })
 }
+
+test(
+  'a bad link loses and delays packets, and what is sent over it comes whole',
+  { ...DEADLINE, skip: !BadLink.isPossible },
+  async (t) => {
+    const scope = scopeOf(t)
+    const link = await BadLink.make(scope, 1)
+    const body = answerBytes('whole').toString('hex')
+    const server = createServer((_request, response) => void response.end(body))
+    scope.defer(() => void server.close())
+    await new Promise<void>((resolve) => server.listen(0, link.address, resolve))
+    const { port } = server.address() as { port: number }
+    using client = await RawClient.connect(`unix:${link.path}`)
+    await client.send(`${link.address}:${port}\n`)
+    const request = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
+    for (const badness of [
+      { lost: 0, delayMs: 0 },
+      { lost: 0.1, delayMs: 0 },
+      { lost: 0.01, delayMs: 40 },
+    ]) {
+      await link.become(badness)
+      assert.equal((await client.exchange(request)).text, body)
+    }
+    await link.become({ lost: 1, delayMs: 0 })
+    await client.send(request)
+    // What is said on standard input is done before what comes by the link's socket.
+    await link.become({ lost: 1, delayMs: 0 })
+    assert.equal(client.unread, '')
+    await link.become({ lost: 0, delayMs: 0 })
+    assert.equal((await client.response()).text, body)
+  },
+)

@@ -262,6 +262,21 @@ describe('a reload', { timeout: 120_000 }, () => {
     assert.equal(daemon.workerPids.length, 1)
   })
 
+  test('puts names in force in the workers that run, and at the listener of metrics', async (t) => {
+    const scope = scopeOf(t)
+    const tables = '[control]\nhealth = true\nmetrics = "127.0.0.1:0"\n'
+    const daemon = await startDaemon(scope, { tables })
+    const metrics = String(daemon.events.find(({ event }) => event === 'started')?.['metrics'])
+    const health = 'GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n'
+    for (const url of [daemon.url, metrics]) assert.equal((await exchange(url, health)).status, 200)
+    const taken = await reload(daemon, { top: 'host-names = ["Xen.Example.com"]', tables })
+    assert.deepEqual([taken['changed'], taken['workers']], [['host-names'], 'told'])
+    for (const url of [daemon.url, metrics]) {
+      assert.equal((await exchange(url, health)).status, 421)
+      assert.equal((await exchange(url, health.replace('gate', 'xen.example.com'))).status, 200)
+    }
+  })
+
   test('by xengate reload returns when it is in force, or says why it is not', async (t) => {
     const daemon = await startDaemon(scopeOf(t))
     const { place } = daemon

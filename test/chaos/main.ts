@@ -3,11 +3,13 @@
 import { parseArgs } from 'node:util'
 import { probeRing } from '../../packages/gateway/src/transport/ring/probe.ts'
 import { Scope } from '../harness/scope.ts'
+import { crowd } from './crowd.ts'
 import { chaosOfFaults } from './faults.ts'
 import { longLoad } from './load.ts'
+import { writeReport } from './load-report.ts'
 import { chaosOfUpgrades } from './upgrade.ts'
 
-const HELP = `npm run chaos -- upgrade|faults|load [options]
+const HELP = `npm run chaos -- upgrade|faults|load|crowd [options]
 
 upgrade: clients that must not notice reloads and upgrades
   --reloads N         reloads that need other workers (default 20)
@@ -24,15 +26,23 @@ faults: processes are killed and stopped, the disk is filled, connections are cu
   --seed N            the same gives the same faults in the same order (default: by chance; it is printed)
   --authority NAMES   embedded, valkey, or embedded,valkey (default: both)
 
-load: for a long time, with sessions, services and connections that come and go, while memory and descriptors are noted
+load: for a long time at 70 % of capacity, with sessions, services and channels that come and go, reloads and upgrades
   --minutes N         how long (default 60)
+  --out DIRECTORY     where samples, as CSV, and plots go (default: nowhere)
   --kept N, --clients N
+
+crowd: many services, and many clients that keep their connections
+  --services N        services (default 1000)
+  --connections N     clients, which ask 2,000 times a second together (default 10000)
+  --processes N, --minutes N
 
   --transport NAMES   net, ring, or net,ring (default: both; the ring where it works)
   --help              this text
 `
 
 const OPTIONS = {
+  services: { type: 'string', default: '1000' },
+  connections: { type: 'string', default: '10000' },
   reloads: { type: 'string', default: '20' },
   upgrades: { type: 'string', default: '5' },
   kept: { type: 'string', default: '2000' },
@@ -46,6 +56,7 @@ const OPTIONS = {
   authority: { type: 'string', default: 'embedded,valkey' },
   transport: { type: 'string', default: 'net,ring' },
   minutes: { type: 'string', default: '60' },
+  out: { type: 'string', default: '' },
   help: { type: 'boolean', default: false },
 } as const
 
@@ -56,12 +67,12 @@ process.exit(await main())
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({ allowPositionals: true, options: OPTIONS })
-  const { help, transport, authority, ...numbers } = values
+  const { help, transport, authority, out, ...numbers } = values
   const count = (name: keyof typeof numbers): number => Number(numbers[name])
   const what = positionals.join(' ')
   const lists = [...transport.split(','), ...authority.split(',')]
   const isUsedWell =
-    ['upgrade', 'faults', 'load'].includes(what) &&
+    ['upgrade', 'faults', 'load', 'crowd'].includes(what) &&
     Object.values(numbers).every((text) => /^\d+$/.test(text)) &&
     count('processes') >= 1 &&
     lists.every((name) => NAMES.has(name))
@@ -74,13 +85,14 @@ async function main(): Promise<number> {
     const probed = probeRing()
     if (name === 'ring' && !probed.works) say(`ring: left out, ${probed.reason}`)
     else if (what === 'upgrade') isGood = (await upgrades(name, count)) && isGood
-    else if (what === 'load') isGood = (await load(name, count)) && isGood
+    else if (what === 'load') isGood = (await load(name, count, out)) && isGood
+    else if (what === 'crowd') isGood = (await crowded(name, count)) && isGood
     else for (const one of authority.split(',')) isGood = (await faults(name, one, count)) && isGood
   }
   return isGood ? 0 : 1
 }
 
-type Count = (name: Exclude<keyof typeof OPTIONS, 'help' | 'transport' | 'authority'>) => number
+type Count = (name: Exclude<keyof typeof OPTIONS, 'help' | 'transport' | 'authority' | 'out'>) => number
 
 async function upgrades(transport: string, count: Count): Promise<boolean> {
   const scope = new Scope()
@@ -109,13 +121,37 @@ async function upgrades(transport: string, count: Count): Promise<boolean> {
   }
 }
 
-async function load(transport: string, count: Count): Promise<boolean> {
+async function load(transport: string, count: Count, out: string): Promise<boolean> {
   const scope = new Scope()
   try {
     const plan = { transport, minutes: count('minutes'), clients: count('clients'), kept: count('kept'), say }
-    const { tally, wrong } = await longLoad(scope, plan)
-    say(`${transport}: ${JSON.stringify(tally)}, ${wrong.length} wrong`)
+    const report = await longLoad(scope, plan)
+    const { tally, churn, capacity, leftOut, wrong } = report
+    say(
+      `${transport}: capacity ${capacity.toFixed(0)}/s, ${JSON.stringify({ ...tally, ...churn, leftOut })}, ${wrong.length} wrong`,
+    )
     for (const line of wrong.slice(0, 20)) say(line)
+    if (out !== '') writeReport(out, transport, report)
+    return wrong.length === 0
+  } finally {
+    await scope.close()
+  }
+}
+
+async function crowded(transport: string, count: Count): Promise<boolean> {
+  const scope = new Scope()
+  try {
+    const [services, connections] = [count('services'), count('connections')]
+    const wrong = await crowd(scope, {
+      transport,
+      services,
+      connections,
+      processes: count('processes'),
+      minutes: count('minutes'),
+      say,
+    })
+    for (const line of wrong.slice(0, 20)) say(line)
+    say(`${transport}: ${wrong.length} wrong`)
     return wrong.length === 0
   } finally {
     await scope.close()

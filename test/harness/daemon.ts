@@ -41,6 +41,8 @@ export interface DaemonSettings {
   readonly listen?: readonly (string | ListenSettings)[]
   /** Default: what XENGATE_TEST_TRANSPORT says, else auto. */
   readonly transport?: string
+  /** More keys at the top. */
+  readonly top?: string
   /** More keys of [services]. */
   readonly services?: string
   /** More tables. */
@@ -143,6 +145,7 @@ function configurationText({
   workers = 1,
   listen = ['127.0.0.1:0'],
   transport = TRANSPORT,
+  top = '',
   services = '',
   tables = '',
 }: DaemonSettings): string {
@@ -153,6 +156,7 @@ function configurationText({
   return `state-dir = "state"
 workers = ${workers}
 transport = "${transport}"
+${top}
 
 ${listeners}
 [services]

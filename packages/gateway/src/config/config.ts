@@ -22,6 +22,8 @@ export interface Config {
   readonly transport: TransportWanted
   /** At least one, no two alike. */
   readonly listen: readonly ListenConfig[]
+  /** Names that the gateway goes by, in lower case; none: any. */
+  readonly hostNames: readonly string[]
   readonly services: ServicesConfig
   readonly sessions: SessionsConfig
   readonly pool: PoolConfig

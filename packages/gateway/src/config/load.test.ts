@@ -16,6 +16,7 @@ const DEFAULTS: Config = {
   transport: 'auto',
   workerUser: null,
   listen: [{ address: { kind: 'tcp', host: '127.0.0.1', port: 8080 }, proxyProtocol: false, ...FILE, tls: null }],
+  hostNames: [],
   services: {
     directories: ['/var/xapi/plugin'],
     methods: ['GET', 'PUT', 'POST'],
@@ -130,6 +131,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       worker-user = "daemon"
       workers = 3
       transport = "net"
+      host-names = ["xen.example.com", "Localhost"]
       [[listen]]
       address = "[::1]:80"
       proxy-protocol = true
@@ -232,6 +234,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       workers: 3,
       transport: 'net',
       workerUser: 'daemon',
+      hostNames: ['xen.example.com', 'localhost'],
       listen: [
         {
           address: { kind: 'tcp', host: '::1', port: 80 },
@@ -448,6 +451,8 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ['[valkey]\nurl = "redis://u:secret@a,b"', 'valkey.url', 2, /it is "redis:\/\/…@a,b"$/],
   ['[valkey]\nurl = "redis+sentinel://a"', 'valkey.url', 2, /redis\+sentinel:/],
   ['[valkey]\nurl = "redis+cluster://a/1"', 'valkey.url', 2, /redis\+cluster:/],
+  ['host-names = ["xen:80"]', 'host-names[0]', 1, /must be a host name without a port, .*; it is "xen:80"/],
+  ['host-names = ["10.0.0.1"]', 'host-names[0]', 1, /addresses need not be listed; it is "10.0.0.1"/],
   ['[watching]\nmetrics = ""', 'watching', 1, /^unknown key `watching`$/],
   [
     '[control]\nmetrics = ""',

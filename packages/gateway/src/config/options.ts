@@ -91,6 +91,14 @@ export function filePath(): z.ZodType<string, string> {
   return z.string('must be a path').refine((text) => text !== '' && !text.includes('\0'), 'must be a path')
 }
 
+/** A name of this host in DNS, without a port; in lower case from then on. */
+export function hostName(): z.ZodType<string, string> {
+  const wanted = 'must be a host name without a port, such as "xen.example.com"; addresses need not be listed'
+  const label = '[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?'
+  const isName = new RegExp(`^(?!.*\\.?\\d+$)${label}(?:\\.${label})*$`, 'i')
+  return parsed((text) => (text.length <= 253 && isName.test(text) ? text.toLowerCase() : undefined), wanted)
+}
+
 /** Permission bits in octal, as `chmod` takes them. */
 export function fileMode(): z.ZodType<number, string> {
   return parsed(

@@ -17,6 +17,7 @@ import {
   duration,
   fileMode,
   filePath,
+  hostName,
   httpUrl,
   listenAddress,
   methodName,
@@ -409,6 +410,11 @@ const file = z
         description: 'one table [[listen]] for each listener',
       },
     ),
+    'host-names': option(z.array(hostName()).max(64).prefault([]), {
+      description:
+        'names that requests may name in Host, against DNS rebinding: with any other, one gets 421; addresses may always be named; none listed: any name may',
+      example: ['xen.example.com', 'localhost'],
+    }),
     services: option(services.prefault({}), { description: 'custom services on this host' }),
     sessions: option(sessions.prefault({}), { description: 'logins and sessions' }),
     pool: option(pool.prefault({}), { description: 'this host and the others' }),
@@ -481,6 +487,7 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
     workerUser: input['worker-user'] ?? null,
     transport: input.transport,
     listen: input.listen.map((one) => toListen(one, directory)),
+    hostNames: input['host-names'],
     services: {
       directories: s.directories.map((path) => resolve(directory, path)),
       methods: [...new Set(s.methods)],

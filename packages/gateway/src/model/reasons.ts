@@ -29,6 +29,7 @@ const OWN = {
   'gateway-busy': ['gateway', 'arrive', 'a limit of connections, descriptors or look-ups is reached'],
   'address-busy': ['client', 'arrive', 'the address has as many connections as limits.share lets one have'],
   'request-slow': ['client', 'read', 'the request did not arrive in time'],
+  'host-unknown': ['client', 'admit', 'Host names the gateway by none of `host-names`'],
   'session-missing': ['client', 'admit', 'the request names no session'],
   'session-invalid': ['client', 'admit', 'the session is not a live one'],
   'cross-site': ['client', 'admit', "a page of another site used the session's cookie"],

@@ -16,6 +16,8 @@ export type Ailment = 'draining' | 'no worker serves' | null
 export interface Measured {
   readonly metrics: () => Promise<string>
   readonly ailment: () => Ailment
+  /** Whether the gateway goes by this Host. */
+  readonly answersTo: (host: string | undefined) => boolean
 }
 
 /** A listener of a configuration that is not in force yet: one of these is called, once. */
@@ -82,11 +84,12 @@ function closeIfAny(server: Server | null): void {
   if (server !== null) closeServer(server)
 }
 
-function createMetricsServer({ metrics, ailment }: Measured): Server {
+function createMetricsServer({ metrics, ailment, answersTo }: Measured): Server {
   return createServer((request, response) => {
     const { method = '', url = '' } = request
     const [path] = url.split('?')
-    if (path !== '/metrics' && path !== '/healthz') answer(response, 404, 'text/plain', 'not found\n')
+    if (!answersTo(request.headers.host)) answer(response, 421, 'text/plain', 'not a name of this host\n')
+    else if (path !== '/metrics' && path !== '/healthz') answer(response, 404, 'text/plain', 'not found\n')
     else if (method !== 'GET' && method !== 'HEAD') answer(response, 405, 'text/plain', 'use GET\n')
     else if (path === '/healthz') answerHealth(response, ailment())
     else {

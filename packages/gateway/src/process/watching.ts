@@ -10,6 +10,7 @@ import { startControlService } from './control/service.ts'
 import { CONTROL_SOCKET, type Controlled, createControlServer } from './control-socket.ts'
 import { listenPrivately } from './listening-socket.ts'
 import type { ListenerCertificate } from './listeners-tls.ts'
+import { HostNames } from '../proxy/admission/host-names.ts'
 import { Looks } from './looks.ts'
 import type { TransportSaid } from './messages.ts'
 import { type Ailment, MetricsListener } from './metrics-listener.ts'
@@ -59,7 +60,11 @@ export class Watching {
       log.tap = isWatched ? (line) => this.events.publish(line) : null
       groups.watched(isWatched)
     })
-    this.metrics = new MetricsListener({ metrics: () => statistics.text(), ailment: () => this.#ailment })
+    this.metrics = new MetricsListener({
+      metrics: () => statistics.text(),
+      ailment: () => this.#ailment,
+      answersTo: (host) => new HostNames(this.#config.hostNames).allows({ host }),
+    })
     this.#lookAtProcesses()
   }
 

@@ -29,6 +29,7 @@ import type { TlsPair } from '../transport/tls-pair.ts'
 import { CONTROL_SERVICE } from '../model/control-service.ts'
 import { OVERLOAD_KEYS, type OverloadState, type Stage, STAGE_TEXTS } from '../model/overload.ts'
 import { Policies } from '../model/policy.ts'
+import { HostNames } from '../proxy/admission/host-names.ts'
 import { Whereabouts } from '../services/whereabouts.ts'
 import type { Session } from '../model/session.ts'
 import { type SessionTimes, SessionTable } from '../sessions/table.ts'
@@ -228,6 +229,7 @@ class Worker {
       policies: policiesOf(services),
       dashboardPath: control.dashboard ? dashboardPathIn(config) : null,
       hasSignInPage: sessions.signInPage,
+      hostNames: new HostNames(config.hostNames),
       hasHealth: control.health,
       beginSpan: this.#spans?.begin ?? null,
       overload,

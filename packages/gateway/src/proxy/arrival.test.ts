@@ -188,6 +188,15 @@ test('over TLS, too, an address has its share, and who is beyond it can read why
   assert.match(await third.message(), /^HTTP\/1\.1 404 /)
 })
 
+test('over TLS, too, a request under another name is refused', DEADLINE, async (t) => {
+  const { secure } = await secured(t, { hostNames: ['xen.example.com'] })
+  const peer = await secure()
+  peer.write('GET /healthz HTTP/1.1\r\nHost: rebound.example\r\n\r\n')
+  assert.match(await peer.message(), /^HTTP\/1\.1 421 /)
+  peer.write('GET /healthz HTTP/1.1\r\nHost: xen.example.com\r\n\r\n')
+  assert.match(await peer.message(), /^HTTP\/1\.1 200 /)
+})
+
 test('over TLS requests are served as over plain connections, and the service is told', DEADLINE, async (t) => {
   const { secure, service } = await secured(t)
   const svc = await service('svc')

@@ -71,7 +71,7 @@ export class ValkeyLink {
   #hasBeenCurrent = false
   #isNoticedLost = false
   #provenMs: number | null = null
-  /** How far the server's clock is ahead of this machine's. */
+  /** How far the server's clock is ahead of this machine's monotonic one: that of the system can be set between two answers. */
   #aheadMs = 0
   #current = Promise.withResolvers<void>()
 
@@ -87,7 +87,7 @@ export class ValkeyLink {
 
   /** The server's clock, in ms since 1970. */
   get serverNowMs(): number {
-    return Date.now() + this.#aheadMs
+    return performance.now() + this.#aheadMs
   }
 
   /** Adds a consumer, before `start`. */
@@ -218,7 +218,7 @@ export class ValkeyLink {
       kind === 'cluster' ? client.sendCommand(['EXISTS', this.#options.key]) : undefined,
     ])
     const [seconds, microseconds] = time as unknown as [string, string]
-    this.#aheadMs = Number(seconds) * 1000 + Number(microseconds) / 1000 - Date.now()
+    this.#aheadMs = Number(seconds) * 1000 + Number(microseconds) / 1000 - performance.now()
     if (isCurrent) this.#provenMs = sentMs
   }
 

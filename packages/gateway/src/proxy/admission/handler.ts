@@ -20,6 +20,7 @@ import type { Greetings } from '../heads/greetings.ts'
 import {
   DRAINING,
   HEALTHY,
+  HOST_UNKNOWN,
   malformed,
   OVERLOADED,
   type Refusal,
@@ -34,6 +35,7 @@ import { xapiText } from '../heads/xapi-text.ts'
 import { dashboardTarget, type Front, type Target, xapiTarget, xenapiTarget } from '../upstream/target.ts'
 import { type AdmissionRules, decide, decideDashboard, type Decision, type Learned } from './decide.ts'
 import { decideXapi, isXenApiCall, lacksHost, type XapiDecision } from './decide-xapi.ts'
+import type { HostNames } from './host-names.ts'
 import { type Awaited, Pending } from './pending.ts'
 
 /** How often a quiet client of xapi is probed by TCP. */
@@ -62,6 +64,8 @@ export interface HandlerOptions {
 
 /** What a handler takes while it runs. */
 export interface HandlerSettings {
+  /** Names that the gateway goes by. */
+  readonly hostNames: HostNames
   /** Unix socket of the dashboard's server; null when there is no dashboard. */
   readonly dashboardPath: string | null
   /** Whether browsers without a session are sent to its sign-in page. */
@@ -124,6 +128,11 @@ export class Admission implements Handler {
       return this.#refuse(client, new Request(request.id, 0), malformed('host-missing'))
     }
     request.read(head, this.#shared.trailerLines)
+    // One that has waited was let in before.
+    if (before === null && !this.#settings.hostNames.allows(head)) {
+      request.isForService = isForService(request.target)
+      return this.#refuse(client, request, HOST_UNKNOWN)
+    }
     const learned = before instanceof Pending ? before.learned : NOTHING_LEARNED
     const wasDeclined = before instanceof Pending ? before.wasDeclined : before !== null
     return this.#admit(head, client, request, learned, wasDeclined)

@@ -53,6 +53,12 @@ export function malformed(reason: Reason): Refusal {
 /** What a load balancer is told while the gateway serves. */
 export const HEALTHY: Refusal = refusal(200, 'healthy', 'ok')
 
+export const HOST_UNKNOWN: Refusal = refusal(
+  421,
+  'host-unknown',
+  'The gateway does not go by the name in Host: use a name of its own or its address, or have the administrator add the name to host-names.',
+)
+
 export const SESSION_MISSING: Refusal = refusal(
   403,
   'session-missing',
@@ -284,6 +290,7 @@ const PHRASES: Readonly<Record<number, string>> = {
   408: 'Request Timeout',
   413: 'Content Too Large',
   414: 'URI Too Long',
+  421: 'Misdirected Request',
   431: 'Request Header Fields Too Large',
   502: 'Bad Gateway',
   503: 'Service Unavailable',
@@ -323,6 +330,7 @@ export function refusalResponse(refused: Refusal, context: RefusalContext): stri
 /** Error types of RFC 9209 section 2.3, by the status of the refusal; others are `http_request_error`. */
 const PROXY_ERRORS: Readonly<Record<number, string>> = {
   403: 'http_request_denied',
+  421: 'http_request_denied',
   404: 'destination_not_found',
   500: 'proxy_internal_error',
   502: 'http_protocol_error',

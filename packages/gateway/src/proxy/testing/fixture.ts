@@ -11,6 +11,7 @@ import type { LogEvent } from '../../logging/event.ts'
 import type { LimitsConfig } from '../../model/limits.ts'
 import type { OverloadConfig, OverloadState } from '../../model/overload.ts'
 import type { AccessFields, ChannelFields } from '../../logging/access.ts'
+import { HostNames } from '../admission/host-names.ts'
 import { Policies, type PolicySetting } from '../../model/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
 import type { Session } from '../../model/session.ts'
@@ -57,6 +58,7 @@ export interface FixtureOptions {
   readonly limits?: Partial<LimitsConfig>
   readonly methods?: readonly string[]
   readonly policies?: Readonly<Record<string, PolicySetting>>
+  readonly hostNames?: readonly string[]
   readonly front?: Front
   readonly listener?: Partial<ListenerTraits>
   /** What of `[overload]` is in force, and of how many descriptors. */
@@ -142,6 +144,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     problem: options.problem ?? ((event, code) => assert.fail(`${event}: ${code}`)),
     burstOver: options.burstOver ?? (() => {}),
     counters,
+    hostNames: new HostNames(options.hostNames ?? []),
     hasHealth: true,
     beginSpan: null,
     overload: { ...NO_OVERLOAD, ...options.overload },

@@ -1,0 +1,41 @@
+// A clock that jumps: programs that are started with it see the system's clock moved, while what they measure time by goes on as it does.
+
+import { globSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Scope } from './scope.ts'
+
+const LIBRARY = '/usr/lib/*/faketime/libfaketimeMT.so.1'
+
+export class MovedClock {
+  /** Runs what follows it with this clock. */
+  readonly within: readonly string[]
+  readonly #path: string
+
+  private constructor(path: string, library: string) {
+    this.#path = path
+    this.within = [
+      'env',
+      `LD_PRELOAD=${library}`,
+      `FAKETIME_TIMESTAMP_FILE=${path}`,
+      // All processes see a jump at once, as they would see a real one.
+      'FAKETIME_NO_CACHE=1',
+      'FAKETIME_DONT_FAKE_MONOTONIC=1',
+      'NO_FAKE_STAT=1',
+    ]
+    this.move(0)
+  }
+
+  /** A clock that is right. @throws where Debian's package libfaketime is not there */
+  static async make(scope: Scope): Promise<MovedClock> {
+    const [library] = globSync(LIBRARY)
+    if (library === undefined) throw new Error(`nothing is at ${LIBRARY}: install libfaketime`)
+    return new MovedClock(join(await scope.directory(), 'clock'), library)
+  }
+
+  /** Has it be so many seconds before what it should be, or behind it. */
+  move(seconds: number): void {
+    // One that is read half written would be another jump.
+    writeFileSync(`${this.#path}.new`, `${seconds < 0 ? '' : '+'}${seconds}\n`)
+    renameSync(`${this.#path}.new`, this.#path)
+  }
+}
