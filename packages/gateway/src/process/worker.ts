@@ -35,6 +35,7 @@ import { type SessionTimes, SessionTable } from '../sessions/table.ts'
 import { chooseTransport, type ChosenTransport } from '../transport/choose.ts'
 import { eventsLost } from './control/events.ts'
 import type { Spans } from '../tracing/spans.ts'
+import type { PluginAnswers } from '../xenapi/plugin-answers.ts'
 import type { Question, Told } from './control/questions.ts'
 import { controlPolicy } from './control/policy.ts'
 import { dashboardPathIn } from './dashboard/path.ts'
@@ -81,6 +82,13 @@ async function spansOf(traces: TracesConfig | null, failed: (error: unknown) => 
   return new Loaded(traces, failed)
 }
 
+/** What answers calls of plugins in front of xapi is loaded where it is asked for. */
+async function pluginsOf({ front }: Config): Promise<PluginAnswers | null> {
+  if (front?.pluginCalls !== true) return null
+  const { PluginAnswers: Loaded } = await import('../xenapi/plugin-answers.ts')
+  return new Loaded()
+}
+
 /** Serves until the primary says otherwise, or is gone. */
 export function runWorker(self: NodeJS.Process): void {
   const tell = (message: ToPrimary): void => {
@@ -103,7 +111,8 @@ export function runWorker(self: NodeJS.Process): void {
   const start = async (message: StartMessage): Promise<void> => {
     const { transport, traces } = message.config
     const spans = await spansOf(traces, (error) => worker?.tracesFailed(error))
-    worker = new Worker(message, await chooseTransport(transport), spans, tell)
+    const plugins = await pluginsOf(message.config)
+    worker = new Worker(message, await chooseTransport(transport), spans, plugins, tell)
     const started = worker.start(message)
     // What changes at the listeners waits for its turn.
     for (const said of early) worker.take(said)
@@ -161,16 +170,25 @@ class Worker {
   readonly #passage: Passage
   readonly #isPassageKept: boolean
   readonly #spans: Spans | null
+  readonly #plugins: PluginAnswers | null
   /** When it was last logged that spans could not be sent, on `monotonicMs`. */
   #tracesFailedMs = Number.NEGATIVE_INFINITY
   /** Connections that were given away and not told of yet. */
   #givenCount = 0
 
-  constructor(message: StartMessage, chosen: ChosenTransport, spans: Spans | null, tell: (message: ToPrimary) => void) {
+  constructor(
+    message: StartMessage,
+    chosen: ChosenTransport,
+    spans: Spans | null,
+    plugins: PluginAnswers | null,
+    tell: (message: ToPrimary) => void,
+  ) {
     const { config, countersFd, xenapiPath, returnPath, returnKey, places, passage, isOutOfService, socketsFd } =
       message
     this.#tell = tell
     this.#spans = spans
+    this.#plugins = plugins
+    if (plugins !== null) plugins.ownHost = message.ownHost
     this.#passage = passage
     this.#isPassageKept = message.isPassageKept
     this.#socketsFd = socketsFd
@@ -199,6 +217,7 @@ class Worker {
       registry: this.#whereabouts,
       sessions: this.#sessions,
       front: config.front,
+      plugins,
       xenapiPath,
       returnPath,
       greetings: this.#greetings,
@@ -377,6 +396,9 @@ class Worker {
         break
       case 'places':
         this.#whereabouts.take(message.changes)
+        break
+      case 'own-host':
+        if (this.#plugins !== null) this.#plugins.ownHost = message.ref
         break
       case 'drain':
         this.#drain(message.closesIdle, message.gives)

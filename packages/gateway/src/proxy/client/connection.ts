@@ -58,6 +58,8 @@ const DRAIN_GRACE_MS = 1000
 /** The part of the idle timeout that is left to a connection while there is too little of something. */
 const IDLE_PARTS = 10
 
+const NOTHING = Buffer.alloc(0)
+
 /** `#step` took nothing: what is there is kept. */
 const KEEP = -1
 
@@ -152,6 +154,10 @@ export class ClientConnection extends CountedConnection implements Client, WireL
 
   get hasEnded(): boolean {
     return this.#hasEnded && this.#unread === null
+  }
+
+  get unread(): Buffer {
+    return this.#unread?.subarray(this.#heldBytes) ?? NOTHING
   }
 
   isIn(exchange: Exchange): boolean {

@@ -15,6 +15,7 @@ import { Policies, type PolicySetting } from '../../model/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
 import type { Session } from '../../model/session.ts'
 import { SessionTable } from '../../sessions/table.ts'
+import type { PluginAnswers } from '../../xenapi/plugin-answers.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../arrival/arrival.ts'
 import { Gateway } from '../gateway.ts'
 import { Greetings } from '../heads/greetings.ts'
@@ -58,6 +59,7 @@ export interface FixtureOptions {
   readonly methods?: readonly string[]
   readonly policies?: Readonly<Record<string, PolicySetting>>
   readonly front?: Front
+  readonly plugins?: PluginAnswers
   readonly listener?: Partial<ListenerTraits>
   /** What of `[overload]` is in force, and of how many descriptors. */
   readonly overload?: Partial<OverloadConfig>
@@ -132,6 +134,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     registry: staticRegistry(options.elsewhere ?? {}, null),
     sessions,
     front: options.front ?? null,
+    plugins: options.plugins ?? null,
     xenapiPath: join(directory, 'xenapi.sock'),
     hasSignInPage: false,
     dashboardPath: join(directory, 'dashboard.sock'),
