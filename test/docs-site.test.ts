@@ -5,6 +5,9 @@ import { existsSync, globSync, readFileSync, rmSync, symlinkSync } from 'node:fs
 import { writeFile } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path'
 import { test } from 'node:test'
+import { END_REASONS } from '../packages/gateway/src/model/reasons.ts'
+import * as refusals from '../packages/gateway/src/proxy/heads/refusals.ts'
+import { pageOf } from '../packages/gateway/src/proxy/heads/refusals.ts'
 import { builtApp } from './harness/app.ts'
 import { accessibilityProblems, openBrowser, openPage } from './harness/browser.ts'
 import { Child, run } from './harness/child.ts'
@@ -48,6 +51,37 @@ test('every page is reached from the first, and no link and no fragment is broke
     [],
   )
 })
+
+test(
+  'an answer of the gateway leads to the page about its code, and every code and reason has one',
+  DEADLINE,
+  async (t) => {
+    const scope = scopeOf(t)
+    const daemon = await startDaemon(scope)
+    const refused = await fetch(`${daemon.url}/services/plugin/x`)
+    assert.equal(refused.headers.get('link'), '</xengate/docs/answers/session-missing.html>; rel="help"')
+    const pageAt = async (code: string): Promise<Response> => fetch(new URL(pageOf(code), daemon.url))
+    assert.match(await (await pageAt('session-missing')).text(), /<h1[^>]*>session-missing<\/h1>/)
+    const made = Object.values(refusals).filter((value) => typeof value === 'object')
+    for (const code of new Set([
+      ...made.map((refusal) => refusal.code),
+      'response-invalid',
+      ...Object.keys(END_REASONS),
+    ])) {
+      const page = await pageAt(code)
+      await page.body?.cancel()
+      assert.equal(page.status, 200, code)
+    }
+    const session = await daemon.login()
+    const argv = ['get', 'com.example.none', '--url', daemon.url]
+    const env = { ...process.env, XENGATE_SESSION: session, XDG_CONFIG_HOME: daemon.place.directory }
+    const { stderr } = await run(scope, process.execPath, [await builtApp(), ...argv], { env })
+    assert.match(stderr, /\[service-unknown\]\n[^]*^see: http:\/\/\S+\/xengate\/docs\/answers\/service-unknown\.html$/m)
+    const { url } = await startDaemon(scope, { tables: '[control]\ndashboard = false\n' })
+    const plain = await fetch(`${url}/services/plugin/x`)
+    assert.deepEqual([plain.status, plain.headers.get('link')], [403, null])
+  },
+)
 
 test('the gateway serves them, at / and below /xengate/, and a search finds a passage', DEADLINE, async (t) => {
   const scope = scopeOf(t)

@@ -32,6 +32,7 @@ test('docs/http.md has every refusal, and no other', () => {
     ...Object.values(refusals).filter((value) => typeof value === 'object'),
     refusals.elsewhere(''),
     refusals.methodNotAllowed([]),
+    refusals.responseInvalid('bare-lf'),
   ].map(({ status, code }) => `${status} ${code}`)
   // Some differ in their text, or in what the log says, alone.
   assert.deepEqual(rows.toSorted(), [...new Set(made)].toSorted())

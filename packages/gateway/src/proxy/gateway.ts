@@ -499,6 +499,10 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
     return this.#gates.closeBreaker(service)
   }
 
+  get hasPages(): boolean {
+    return this.#admission.hasDashboard
+  }
+
   get overloadStage(): Stage {
     return this.#overload.stage
   }

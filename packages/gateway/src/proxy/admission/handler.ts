@@ -109,6 +109,11 @@ export class Admission implements Handler {
     this.#dashboard = dashboardOf(options)
   }
 
+  /** Whether there is a dashboard, and with it the documentation. */
+  get hasDashboard(): boolean {
+    return this.#dashboard !== null
+  }
+
   configure(settings: HandlerSettings): void {
     this.#settings = settings
     this.#dashboard = dashboardOf(settings)

@@ -91,6 +91,8 @@ export interface ClientContext {
   readonly isStopping: boolean
   /** At which stage of overload the gateway is. */
   readonly overloadStage: Stage
+  /** Whether it serves the documentation's pages. */
+  readonly hasPages: boolean
   /** Whether connections of this listener on which nothing is asked are given to a newer one. */
   gives(listener: string): boolean
   /** Nothing is asked on the connection. */
@@ -419,6 +421,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
       accept: request.accept,
       isToHead: request.method === 'HEAD',
       connectionLine: connectionLine(keeps, request.minorVersion),
+      hasPages: this.#context.hasPages,
       nowMs: Date.now(),
     })
     this.wire.text(text)
