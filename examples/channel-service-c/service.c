@@ -5,7 +5,8 @@
  *
  * It answers GET with who is asking. It listens on NAME.channel alone, to be short: a service of your own should also serve
  * HTTP on NAME, for what the gateway has to relay. docs/channels.md is the protocol; the numbers in brackets are the steps of "What a
- * service must do" there. What can be read in more than one way is not refused here, but left to the gateway. A thread serves a channel, and waits for its two sockets at once.
+ * service must do" there. What can be read in more than one way is not refused here, but left to the gateway. A thread serves a
+ * channel, and waits for its two sockets at once.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
