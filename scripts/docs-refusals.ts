@@ -1,6 +1,7 @@
-// Pages of the gateway's own answers, from the code: one for each, and the list of them.
+// Pages of the gateway's own answers, from the code: one for each, one for each reason that only the log tells, and the lists of them.
 
 import { REASONS } from '@xengate/http1'
+import { END_REASONS } from '../packages/gateway/src/model/reasons.ts'
 import * as refusals from '../packages/gateway/src/proxy/heads/refusals.ts'
 
 interface Page {
@@ -12,6 +13,7 @@ interface Answer {
   readonly status: number
   readonly code: string
   readonly text: string
+  readonly reason: string
 }
 
 /** `docs/answers.md`, and `docs/answers/<code>.md`. */
@@ -20,6 +22,11 @@ export function refusalPages(): Page[] {
     ...Object.values(refusals).filter((value) => typeof value === 'object'),
     refusals.elsewhere('https://HOST/services/plugin/NAME'),
     refusals.methodNotAllowed(['GET', 'PUT', 'POST']),
+    refusals.signInFirst('/'),
+    {
+      ...refusals.responseInvalid('bare-lf'),
+      text: 'The service did not answer valid HTTP/1.1: the text says what is wrong.',
+    },
     ...(Object.keys(REASONS) as (keyof typeof REASONS)[]).map((reason) => refusals.malformed(reason)),
   ]
   // Several have the same code where they differ in words alone.
@@ -29,13 +36,30 @@ export function refusalPages(): Page[] {
     const { status, text } = made.find((answer) => answer.code === code) ?? { status: 0, text: '' }
     return `| [\`${code}\`](answers/${code}.md) | ${status} | ${text} |`
   })
-  const text = `# Answers of the gateway's own\n\nEach has a code, in its JSON body, in \`Proxy-Status\` and in the log. [http.md](http.md#refusals) says how they are made.\n\n| code | status | text |\n| --- | --- | --- |\n${rows.join('\n')}\n`
-  return [{ path: 'docs/answers.md', text }, ...pages]
+  const reasons = Object.keys(END_REASONS)
+    .filter((reason) => !codes.includes(reason))
+    .toSorted()
+  const told = reasons.map((reason) => reasonPage(reason, made.find((answer) => answer.reason === reason)?.code))
+  const list = reasons.map((reason) => `[\`${reason}\`](answers/${reason}.md)`)
+  const text = `# Answers of the gateway's own\n\nEach has a code, in its JSON body, in \`Proxy-Status\` and in the log. [http.md](http.md#refusals) says how they are made.\n\n| code | status | text |\n| --- | --- | --- |\n${rows.join('\n')}\n\nOnly the log, the metrics and the dashboard have these reasons: ${list.join(', ')}.\n`
+  return [{ path: 'docs/answers.md', text }, ...pages, ...told]
 }
 
 function pageOf(answers: readonly Answer[]): Page {
-  const [{ code, status } = { code: '', status: 0 }] = answers
+  const [{ code } = { code: '' }] = answers
+  const status = [...new Set(answers.map((answer) => answer.status))].join(', or ')
   const texts = [...new Set(answers.map(({ text }) => text))].map((text) => `> ${text}`)
   const text = `# ${code}\n\nStatus ${status}.\n\n${texts.join('\n\n')}\n\n\`xengate explain REQUEST-ID\` prints what is known of a request; the id is in the answer's \`X-Request-Id\`. [All answers](../answers.md), [the order of checks](../http.md#what-is-answered).\n`
   return { path: `docs/answers/${code}.md`, text }
+}
+
+/** @param code by which clients are told of it, if they are */
+function reasonPage(reason: string, code: string | undefined): Page {
+  const { by, phase, text } = END_REASONS[reason as keyof typeof END_REASONS]
+  const clients =
+    code === undefined ? 'Clients are not told of it.' : `Clients are told of it as [\`${code}\`](${code}.md).`
+  return {
+    path: `docs/answers/${reason}.md`,
+    text: `# ${reason}\n\nA reason in the log, the metrics and the dashboard: ${text} (by the ${by}, phase ${phase}). ${clients}\n\n\`xengate explain REQUEST-ID\` prints what is known of a request. [All answers](../answers.md), [all reasons](../operations.md).\n`,
+  }
 }

@@ -17,6 +17,7 @@ import {
 } from '../packages/service/src/testing/gateway.ts'
 import { Child, run } from './harness/child.ts'
 import { until, within } from './harness/deadline.ts'
+import { CASES } from './service-libraries/malformed.ts'
 import { RawClient } from './harness/raw.ts'
 import { type Scope, scopeOf } from './harness/scope.ts'
 
@@ -109,6 +110,32 @@ test('C: believes no header, and forwards what is not the channel’s', DEADLINE
     assert.equal((await one.exchange(get('/on'))).text, `gateway GET ${TARGET}/on`)
   }
 })
+
+test(
+  'C: what can be read in two ways is not answered, but closed, refused or left to the gateway',
+  DEADLINE,
+  async (t) => {
+    const { gateway, client } = await running(t)
+    gateway.onForwarded = (socket) => {
+      socket.once('data', () =>
+        socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'),
+      )
+    }
+    // It reads no bodies, and what follows one.
+    const heads = CASES.map(([bytes]) => bytes).filter(
+      (bytes) => !bytes.includes('Encoding: chunked\r\n\r\n') || /HTTP\/1\.0|Length/.test(bytes),
+    )
+    assert.ok(heads.length > 20)
+    for (const bytes of [...heads, get('#x'), get('/a#x'), `GET ${TARGET} HTTP/1.10\r\nHost: h\r\n${COOKIE}\r\n`]) {
+      const one = await client()
+      assert.equal((await one.exchange(get())).status, 200)
+      one.send(bytes + get()).catch(() => {})
+      const rest = (await one.end()).toString()
+      assert.doesNotMatch(rest, /hello/, bytes.slice(0, 300))
+      assert.ok(rest === '' || rest.startsWith('HTTP/1.1 400 '), rest)
+    }
+  },
+)
 
 test('C: another method is 405, and a gateway that is gone 503', DEADLINE, async (t) => {
   const { client, gateway } = await running(t)

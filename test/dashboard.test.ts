@@ -194,6 +194,8 @@ test('connections, refusals and events are shown as they come', DEADLINE, async 
   await page.getByRole('link', { name: 'Refusals' }).click()
   assert.equal((await ask(session, 'com.example.nothing/here')).status, 404)
   await page.getByRole('cell', { name: 'service-unknown' }).first().waitFor()
+  const [help] = await page.getByRole('link', { name: 'service-unknown' }).all()
+  assert.equal(await help?.getAttribute('href'), '/xengate/docs/answers/service-unknown.html')
   await picture(page, 'refused')
   await page.getByRole('link', { name: 'Events' }).click()
   await page.getByRole('heading', { name: 'Events' }).waitFor()

@@ -9,6 +9,7 @@ import { parse } from 'smol-toml'
 import { configReference } from '../packages/gateway/src/config/documentation.ts'
 import { parseConfig } from '../packages/gateway/src/config/schema.ts'
 import * as refusals from '../packages/gateway/src/proxy/heads/refusals.ts'
+import { blocksOf, PAGES } from './harness/pages.ts'
 
 const ROOT = dirname(import.meta.dirname)
 
@@ -32,6 +33,7 @@ test('docs/http.md has every refusal, and no other', () => {
     ...Object.values(refusals).filter((value) => typeof value === 'object'),
     refusals.elsewhere(''),
     refusals.methodNotAllowed([]),
+    refusals.responseInvalid('bare-lf'),
   ].map(({ status, code }) => `${status} ${code}`)
   // Some differ in their text, or in what the log says, alone.
   assert.deepEqual(rows.toSorted(), [...new Set(made)].toSorted())
@@ -45,12 +47,9 @@ test('docs/http.md has every reason to refuse a message, and no other', () => {
 })
 
 test('every configuration on the pages is one', () => {
-  const pages = globSync(['*.md', 'docs/*.md'], { cwd: ROOT })
-  const samples = pages.flatMap((page) =>
-    [...read(page).matchAll(/^( *)```toml\n([^]*?)^ *```/gm)].map(([, indent = '', text = '']) => {
-      return { page, text: text.replaceAll(new RegExp(`^${indent}`, 'gm'), '') }
-    }),
-  )
+  const samples = PAGES.flatMap((page) => {
+    return blocksOf(page).flatMap(({ language, text }) => (language === 'toml' ? [{ page, text }] : []))
+  })
   assert.ok(samples.length > 2)
   for (const { page, text } of samples) {
     const parsed = parseConfig(parse(text), '/')

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { text as textOf } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { connect, type TLSSocket } from 'node:tls'
 import { type StandIn, startXapi } from './harness/backends.ts'
@@ -60,12 +61,17 @@ interface Front {
 /**
  * A daemon in front of xapi, which judges sessions by the stand-in.
  * @param port where xapi takes plain HTTP; null for the stand-in's own
- * @param keys of the listener and of [front], in place of TLS and nothing
+ * @param keys of the listener and of [front], in place of TLS and nothing, and more tables
  */
 async function startFront(
   scope: Scope,
   port: number | null,
-  keys: { readonly listen: string; readonly front: string } | null = null,
+  keys: {
+    readonly listen: string
+    readonly front: string
+    readonly tables?: string
+    readonly transport?: string
+  } | null = null,
 ): Promise<Front> {
   const standIn = await startXapi(scope)
   await standIn.order({ order: 'add-host', hostname: 'host-a', address: '127.0.0.1' })
@@ -80,8 +86,10 @@ url = "unix:${standIn.socketPath}"
 [front]
 upstream = "http://127.0.0.1:${upstream}"
 ${keys?.front ?? ''}
+${keys?.tables ?? ''}
 `
-  const place = await Place.make(scope, { listen: [{ address: '127.0.0.1:0', keys: listen }], tables })
+  const transport = keys?.transport === undefined ? {} : { transport: keys.transport }
+  const place = await Place.make(scope, { listen: [{ address: '127.0.0.1:0', keys: listen }], tables, ...transport })
   return { daemon: await place.start(), certificate, standIn }
 }
 
@@ -366,3 +374,92 @@ test('behind stunnel, xapi is told the right client, and so is the log', { timeo
   const line = await daemon.event(({ service }) => service === 'xapi', 'the request')
   assert.deepEqual([line['client'], line['status']], ['127.0.0.2', 200])
 })
+
+/** Calls plugins as XenAPI.py does, and prints what it got as JSON. */
+const PLUGINS = `
+import json, sys, xmlrpc.client
+server = xmlrpc.client.ServerProxy(sys.argv[1])
+session = server.session.login_with_password(sys.argv[2], sys.argv[3], "1.0", "python")["Value"]
+here, other = (server.host.get_all(session)["Value"] + [""])[:2]
+def call(host, plugin, fn, args={}):
+    answer = server.host.call_plugin(session, host, plugin, fn, args)
+    return answer.get("Value", answer.get("ErrorDescription"))
+print(json.dumps({
+    "answered": call(here, "updater.py", "check_update", {"a": "\\u00e9<&>"}),
+    "failed": call(here, "updater.py", "install"),
+    "of xapi": call(here, "of-xapi.py", "f", {"a": "b"}),
+    "elsewhere": call(other, "updater.py", "check_update"),
+    "after": len(server.host.get_all(session)["Value"]),
+    "logout": server.session.logout(session)["Status"],
+}))
+`
+
+for (const transport of ['net', 'ring']) {
+  test(
+    `calls of plugins are answered by services, and by xapi where there is none (${transport})`,
+    { timeout: 60_000 },
+    async (t) => {
+      const scope = scopeOf(t)
+      const tables = '[pool]\nhost = "host-a"\naddress = "http://127.0.0.1"\nregistry = "xapi"\n'
+      const { daemon, standIn } = await startFront(scope, null, {
+        listen: '',
+        front: 'plugin-calls = true',
+        tables: `${tables}[services.policy."updater.py"]\nroles = ["pool-operator"]\n`,
+        transport,
+      })
+      await standIn.order({ order: 'add-host', hostname: 'host-b', address: '127.0.0.2' })
+      await serveHttp(scope, daemon.place.socket('updater.py'), (request, response) => {
+        textOf(request).then(
+          (body) => {
+            if (request.url?.endsWith('/install') === true)
+              response.writeHead(409).end('{"error": ["UPDATER_BUSY", "1"]}')
+            else response.end(`${String(request.headers['x-xen-session-user'])} ${body}`)
+          },
+          () => response.destroy(),
+        )
+      })
+      const session = await standIn.login('olga')
+      const params = [session, (await hostsOf(daemon, session))[0], 'updater.py', 'check_update', {}]
+      const call = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'host.call_plugin', params })
+      const curl = ['--disable', '-sS', '--max-time', '20', '-H', 'Content-Type: application/json', '-d', call]
+      const asCurl = async (): Promise<string> => (await run(scope, 'curl', [...curl, `${daemon.url}/jsonrpc`])).stdout
+      // It takes the registry a moment to know this host.
+      await until(async () => {
+        return (await asCurl()) === '{"jsonrpc":"2.0","result":"olga {}","id":1}' ? true : undefined
+      }, 'the answer of the service')
+
+      const asPython = async (user: string): Promise<Record<string, unknown>> => {
+        const ran = await run(scope, 'python3', ['-c', PLUGINS, daemon.url, user, `${user}-pw`])
+        assert.equal(ran.code, 0, ran.stderr)
+        return JSON.parse(ran.stdout) as Record<string, unknown>
+      }
+      const missing = ['XENAPI_MISSING_PLUGIN', 'updater.py']
+      assert.deepEqual(await asPython('olga'), {
+        answered: 'olga {"a":"é<&>"}',
+        failed: ['UPDATER_BUSY', '1'],
+        'of xapi': 'f of xapi: {"a":"b"}',
+        elsewhere: missing,
+        after: 2,
+        logout: 'Success',
+      })
+      const { answered, failed } = await asPython('rita')
+      assert.deepEqual([answered, failed], [missing, missing])
+      // xapi tells nobody of endings: it is asked again.
+      await standIn.order({ order: 'logout', session })
+      await until(
+        async () => ((await asCurl()).includes('SESSION_INVALID') ? true : undefined),
+        'the end of the session',
+      )
+      await daemon.event(
+        ({ service, user, status }) => service === 'updater.py' && user === 'olga' && status === 200,
+        'a line in the log',
+      )
+    },
+  )
+}
+
+async function hostsOf({ url }: Daemon, session: string): Promise<readonly string[]> {
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'host.get_all', params: [session] })
+  const answer = await fetch(`${url}/jsonrpc`, { method: 'POST', body })
+  return ((await answer.json()) as { result: string[] }).result
+}

@@ -5,7 +5,8 @@
  *
  * It answers GET with who is asking. It listens on NAME.channel alone, to be short: a service of your own should also serve
  * HTTP on NAME, for what the gateway has to relay. docs/channels.md is the protocol; the numbers in brackets are the steps of "What a
- * service must do" there. A thread serves a channel, and waits for its two sockets at once.
+ * service must do" there. What can be read in more than one way is not refused here, but left to the gateway. A thread serves a
+ * channel, and waits for its two sockets at once.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -415,7 +416,53 @@ struct request {
     int minor, is_last;
     int session;                            /* 1: the channel's, 0: another's, -1: no cookie says */
     int is_cross_site, is_disguised;
+    int is_doubtful;                        /* it can be read in more than one way: the gateway judges it */
 };
+
+/* Whether each CR has its LF, and each LF its CR: other readers end lines differently. */
+static int has_plain_lines(const char *head, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at++) {
+        if (head[at] == '\r' && (at + 1 == bytes || head[at + 1] != '\n')) return 0;
+        if (head[at] == '\n' && (at == 0 || head[at - 1] != '\r')) return 0;
+    }
+    return 1;
+}
+
+/* Whether it is a host, and a port if there is a colon. An IPv6 address is in brackets. */
+static int is_host(const char *value)
+{
+    static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=%";
+    const char *port = value + strspn(value, name);
+    if (*value == '[') {
+        port = strchr(value, ']');
+        if (port == NULL || strspn(value + 1, "abcdefABCDEF0123456789.:") != (size_t)(port - value - 1)) return 0;
+        port++;
+    }
+    if (port == value) return *value == '\0';
+    return *port == '\0' || (*port == ':' && strspn(port + 1, "0123456789") == strlen(port + 1) && strlen(port) <= 6);
+}
+
+/* Whether it is a length, of 15 digits at most. */
+static int is_length(const char *value)
+{
+    size_t digits = strspn(value, "0123456789");
+    return digits > 0 && digits < 16 && value[digits] == '\0';
+}
+
+/* Whether Connection names a field that is nobody's to leave out. */
+static int names_framing(const char *value)
+{
+    static const char *const names[] = { "content-length", "transfer-encoding", "host" };
+    for (const char *word = value + strspn(value, ", \t"); *word != '\0'; word += strspn(word, ", \t")) {
+        size_t bytes = strcspn(word, ", \t");
+        for (int index = 0; index < 3; index++) {
+            if (bytes == strlen(names[index]) && strncasecmp(word, names[index], bytes) == 0) return 1;
+        }
+        word += bytes;
+    }
+    return 0;
+}
 
 /* Whether the protocols in Upgrade would carry further HTTP requests, which nobody would look at. */
 static int is_http_in_disguise(char *value)
@@ -490,6 +537,8 @@ static int parse(const struct channel *channel, char *head, struct request *requ
     *space = '\0';
     request->minor = space[8] - '0';
     request->is_last = request->minor != 1;
+    request->is_doubtful = (space[8] != '0' && space[8] != '1') || space[9] != '\0' || strchr(request->target, '#') != NULL;
+    int hosts = 0, lengths = 0, encodings = 0, expectations = 0;
     while ((line = strtok_r(NULL, "\r\n", &rest)) != NULL) {
         char *value = strchr(line, ':');
         if (value == NULL || value == line || strcspn(line, " \t") < (size_t)(value - line)) return 0;
@@ -504,7 +553,15 @@ static int parse(const struct channel *channel, char *head, struct request *requ
         /* This service reads no bodies: a request that has one is the last on its connection. */
         if (!strcasecmp(line, "transfer-encoding")) request->is_last = 1;
         if (!strcasecmp(line, "content-length") && strcmp(value, "0") != 0) request->is_last = 1;
+        if ((!strcasecmp(line, "host") && (++hosts > 1 || !is_host(value))) ||
+            (!strcasecmp(line, "content-length") && (++lengths > 1 || !is_length(value))) ||
+            (!strcasecmp(line, "transfer-encoding") && (++encodings > 1 || strcasecmp(value, "chunked") != 0)) ||
+            (!strcasecmp(line, "expect") && (++expectations > 1 || strcasecmp(value, "100-continue") != 0)) ||
+            (!strcasecmp(line, "connection") && names_framing(value))) {
+            request->is_doubtful = 1;
+        }
     }
+    if (request->minor == 1 ? hosts == 0 || (encodings > 0 && lengths > 0) : encodings > 0) request->is_doubtful = 1;
     return 1;
 }
 
@@ -519,7 +576,7 @@ static int is_admitted(const struct channel *channel, const struct request *requ
     if (bytes != strlen(channel->service) || strncmp(name, channel->service, bytes) != 0) return 0;
     if ((size_t)snprintf(quoted, sizeof quoted, "\"%s\"", request->method) >= sizeof quoted) return 0;
     if (strchr(request->method, '"') != NULL || strstr(channel->methods, quoted) == NULL) return 0;
-    if (request->is_disguised) return 0;
+    if (request->is_disguised || request->is_doubtful) return 0;
     if (request->session == -1) return is_session_in_query(channel, request->target);
     return request->session == 1 && !request->is_cross_site;
 }
@@ -554,12 +611,13 @@ static void serve_http(struct channel *channel)
         if (head_bytes > HEAD_BYTES_MAX || memchr(channel->unread, '\0', head_bytes) != NULL) return;
         memcpy(head, channel->unread, head_bytes);
         head[head_bytes] = '\0';
+        int is_plain = has_plain_lines(head, head_bytes);
         if (!parse(channel, head, &request)) {
             static const char bad[] = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             send_all(channel, bad, sizeof bad - 1);
             return;
         }
-        if (!is_admitted(channel, &request)) {
+        if (!is_plain || !is_admitted(channel, &request)) {
             splice_to_gateway(channel);
             return;
         }

@@ -11,7 +11,7 @@ const ECHO = `GET ${TARGET} HTTP/1.1\r\nHost: h\r\n${COOKIE}`
 const CHUNKED = `${ECHO}Transfer-Encoding: chunked\r\n\r\n`
 
 /** What is sent, and the statuses that it may be refused with. */
-const CASES: readonly (readonly [string, ...number[]])[] = [
+export const CASES: readonly (readonly [string, ...number[]])[] = [
   [`${HELLO}X-A: b\r\n c\r\n\r\n`, 400],
   [`${HELLO}X-A : b\r\n\r\n`, 400],
   [`${HELLO}X-A: b\nX-B: c\r\n\r\n`, 400],

@@ -442,7 +442,14 @@ function RefusalTable({ refusals }: { readonly refusals: readonly Refusal[] }): 
       by: ({ reason }) => reason ?? '',
       cell: ({ reason, explanation, by, phase }) => (
         <>
-          <code>{reason ?? '–'}</code> {explanation}{' '}
+          {reason === null ? (
+            '–'
+          ) : (
+            <a href={`/xengate/docs/answers/${reason}.html`}>
+              <code>{reason}</code>
+            </a>
+          )}{' '}
+          {explanation}{' '}
           {by !== null && (
             <small>
               by the {by}, {phase}

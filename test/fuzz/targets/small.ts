@@ -11,6 +11,7 @@ import { ConfigError, loadConfig } from '../../../packages/gateway/src/config/lo
 import { readProxyHeader, V1_BYTES_MAX, V2_BYTES_MAX } from '../../../packages/gateway/src/proxy/heads/proxy-header.ts'
 import { MalformedCallError } from '../../../packages/gateway/src/xenapi/errors.ts'
 import { parseJsonRpcCall } from '../../../packages/gateway/src/xenapi/json-rpc.ts'
+import { readPluginRequest } from '../../../packages/gateway/src/xenapi/plugin-request.ts'
 import { startEndpoint } from '../../../packages/gateway/src/xenapi/testing/endpoint.ts'
 import { parseXmlRpcCall } from '../../../packages/gateway/src/xenapi/xml-rpc.ts'
 import { scopeOf } from '../../harness/scope.ts'
@@ -60,6 +61,8 @@ const CALLS: Corpus = [
   '<methodCall><methodName>task.create</methodName><params><param><value><struct><member><name>a</name><value><i4>1</i4></value></member></struct></value></param></params></methodCall>',
   '{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["root","x","1.0","me"]}',
   '{"id":"a","method":"pool.get_all","params":["OpaqueRef:1"]}',
+  '<?xml version="1.0"?><methodCall><methodName>host.call_plugin</methodName><params><param><value>s</value></param><param><value>h</value></param><param><value><string>p</string></value></param><param><value>f</value></param><param><value><struct><member><name>a</name><value>b</value></member></struct></value></param></params></methodCall>',
+  '{"jsonrpc":"2.0","id":1,"method":"host.call_plugin","params":["s","h","p","f",{"a":"b"}]}',
   '{"method":"x","params":[{"a":[null,true,1e9,"\\u0000"]}],"id":null}',
 ]
 /** One of so many goes to the real server, too. */
@@ -81,6 +84,7 @@ export const XENAPI: Target = {
         } catch (error) {
           if (!(error instanceof MalformedCallError)) throw error
         }
+        tryPluginRequest(call, isJson === true)
         // Sign-ins take a hash each, and calls that wait wait.
         if (count++ % SENT_ONE_OF !== 0 || /login|event\.|password/.test(call)) return
         const { status } = await send(isJson === true ? '/jsonrpc' : '/', Buffer.from(call, 'latin1'))
@@ -88,6 +92,15 @@ export const XENAPI: Target = {
       },
     }
   },
+}
+
+/** What is read as a call of a plugin, in place of xapi, is the same call to the XenAPI's own reader. */
+function tryPluginRequest(text: string, isJson: boolean): void {
+  const request = readPluginRequest(isJson ? '/jsonrpc' : '/', Buffer.from(text, 'latin1'))
+  if (request === null) return
+  const { method, params } = (isJson ? parseJsonRpcCall : parseXmlRpcCall)(Buffer.from(text, 'latin1').toString())
+  const { sessionId, host, plugin, fn, args } = request
+  assert.deepEqual([method, ...params], ['host.call_plugin', sessionId, host, plugin, fn, args])
 }
 
 const OFFER: ChannelOffer = {

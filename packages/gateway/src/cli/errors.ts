@@ -196,11 +196,18 @@ export class CliError extends Error {
   readonly code: FailureCode
   /** The code that is shown: another one where a gateway or a service has said what is wrong. */
   readonly shownCode: string
+  /** Where to read about it; null where nothing is said of that. */
+  readonly help: string | null
 
-  constructor(code: FailureCode, message: string, options: ErrorOptions & { readonly shownCode?: string } = {}) {
+  constructor(
+    code: FailureCode,
+    message: string,
+    options: ErrorOptions & { readonly shownCode?: string; readonly help?: string | null } = {},
+  ) {
     super(message, options)
     this.code = code
     this.shownCode = options.shownCode ?? code
+    this.help = options.help ?? null
   }
 }
 
@@ -227,6 +234,7 @@ export function reportFailure(error: unknown, io: Io): number {
   const sentence = code === 'config-invalid' ? 'the configuration cannot be used' : error.message
   say(io, `xengate: ${sentence} [${error instanceof CliError ? error.shownCode : code}]`)
   if (advice !== '') say(io, `try: ${advice}`)
+  if (error instanceof CliError && error.help !== null) say(io, `see: ${error.help}`)
   return exit
 }
 

@@ -64,6 +64,8 @@ export interface FrontConfig {
   readonly upstream: Upstream
   /** Whether xapi is told of each client by the PROXY protocol. */
   readonly proxyProtocol: boolean
+  /** Whether calls of plugins of this host are answered by the services that have the plugins' names. */
+  readonly pluginCalls: boolean
 }
 
 export interface ServicesConfig {

@@ -307,7 +307,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
         caFile: join(directory, 'valkey.pem'),
         passwordFile: join(directory, 'valkey-password'),
       },
-      front: { upstream: { host: 'fd00::1', port: 80 }, proxyProtocol: true },
+      front: { upstream: { host: 'fd00::1', port: 80 }, proxyProtocol: true, pluginCalls: false },
       pool: {
         name: 'p',
         host: 'h',
@@ -446,6 +446,7 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ],
   [`${XAPI_FRONT}"http://localhost:8080"`, 'front.upstream', 4, /not the address of a listener here/],
   [`listen = [{ address = "[::]:80" }]\n${XAPI_FRONT}"http://127.0.0.1"`, 'front.upstream', 5, /of a listener here/],
+  [`${XAPI_FRONT}"http://a"\nplugin-calls = true`, 'pool.registry', 0, /must be "xapi" with front\.plugin-calls/],
   ['[front]\nupstream = "http://a"', 'sessions.authority', 0, /must be "xapi" with \[front\]/],
   ['[valkey]\nurl = ""', 'valkey.url', 2, /must be redis:/],
   ['[valkey]\nurl = "redis://u:secret@a,b"', 'valkey.url', 2, /it is "redis:\/\/…@a,b"$/],

@@ -85,12 +85,21 @@ export function socketFileIssues(listeners: readonly WrittenListener[]): Issue[]
   )
 }
 
-function frontIssues({ front: behind, listen: listeners, sessions: { authority } }: Config): Issue[] {
+function frontIssues({
+  front: behind,
+  listen: listeners,
+  sessions: { authority },
+  pool: { registry },
+}: Config): Issue[] {
   if (behind === null) return []
   const issues: Issue[] = []
   if (authority !== 'xapi') {
     const why = 'clients log in at xapi, so that no other authority knows their sessions'
     issues.push(issue(['sessions', 'authority'], `must be "xapi" with [front]: ${why}`))
+  }
+  if (behind.pluginCalls && registry !== 'xapi') {
+    const why = "by it the gateway knows which of xapi's hosts this one is"
+    issues.push(issue(['pool', 'registry'], `must be "xapi" with front.plugin-calls: ${why}`))
   }
   if (listeners.some(({ address }) => isAt(address, behind.upstream))) {
     issues.push(issue(['front', 'upstream'], 'must be where xapi listens, and not the address of a listener here'))

@@ -243,6 +243,10 @@ const front = z.strictObject({
   'proxy-protocol': option(z.boolean().prefault(false), {
     description: "whether xapi is told each client's address, as its own stunnel does (PROXY protocol, version 1)",
   }),
+  'plugin-calls': option(z.boolean().prefault(false), {
+    description:
+      'whether the call host.call_plugin, for a plugin of this host whose name a service here has, is answered by that service in place of xapi; needs the registry xapi',
+  }),
 })
 
 const valkey = z.strictObject({
@@ -527,7 +531,11 @@ function toConfig(input: z.output<typeof file>, directory: string): Config {
     front:
       input.front === undefined
         ? null
-        : { upstream: input.front.upstream, proxyProtocol: input.front['proxy-protocol'] },
+        : {
+            upstream: input.front.upstream,
+            proxyProtocol: input.front['proxy-protocol'],
+            pluginCalls: input.front['plugin-calls'],
+          },
     valkey: {
       url: v.url,
       caFile: fileOrNull(v.ca, directory),

@@ -51,6 +51,8 @@ export type ToWorker =
       readonly xenapiPath: string | null
       /** Where services are on other hosts. */
       readonly places: ServiceChanges
+      /** xapi's reference of this host; null while, or where, that is not known. */
+      readonly ownHost: string | null
       /** The socket where services bring back requests: its inherited descriptor, and its path. */
       readonly returnFd: number
       readonly returnPath: string
@@ -93,6 +95,8 @@ export type ToWorker =
   | { readonly type: 'watched'; readonly isWatched: boolean }
   /** Places of services have changed. */
   | { readonly type: 'places'; readonly changes: ServiceChanges }
+  /** xapi's reference of this host is known. */
+  | { readonly type: 'own-host'; readonly ref: string }
   /** The primary is there, and tells of endings: of all that the authority had before this moment, on `monotonicMs`. */
   | { readonly type: 'alive'; readonly provenMs: number }
   /**

@@ -88,7 +88,10 @@ export async function openParts(
   if (isNarrow(config.stateDir)) log.warn({ event: 'state-directory-narrow', path: config.stateDir, wanted: '0711' })
   const limits = new LimitHits(statistics.own, (event) => log.warn(event))
   const limited = (limit: LimitName): void => limits.hit(limit)
-  const backends = await Backends.open(config, log, limited, (changes) => groups.placesChanged(changes))
+  const backends = await Backends.open(config, log, limited, {
+    placesChanged: (changes) => groups.placesChanged(changes),
+    ownHostKnown: (ref) => groups.ownHostKnown(ref),
+  })
   closers.defer(() => backends.close())
   const broker = new SessionBroker(
     backends.authority,

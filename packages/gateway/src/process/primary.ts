@@ -270,6 +270,7 @@ class Primary implements GroupListener {
       },
       sessions: broker,
       places: () => backends.places,
+      ownHost: () => backends.ownHost,
       isOutOfService: () => this.#drain.isOutOfService,
       log: this.#log,
       statistics: this.#statistics,

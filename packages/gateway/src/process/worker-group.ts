@@ -92,6 +92,8 @@ export interface WorkerGroupOptions {
   readonly sessions: SessionBroker
   /** Where services are on other hosts, now. */
   readonly places: () => ServiceChanges
+  /** xapi's reference of this host, where it is known. */
+  readonly ownHost: () => string | null
   /** Whether the gateway is out of service now. */
   readonly isOutOfService: () => boolean
   readonly log: Log
@@ -275,7 +277,7 @@ export class WorkerGroup {
   }
 
   #spawn(): void {
-    const { sockets, log, places, account, isOutOfService } = this.#options
+    const { sockets, log, places, ownHost, account, isOutOfService } = this.#options
     const { returns, xenapiPath, passage, isPassageKept } = sockets
     const own = this.#openOwn()
     if (own === null) return
@@ -304,6 +306,7 @@ export class WorkerGroup {
       tls: this.#tls.pairs,
       xenapiPath,
       places: places(),
+      ownHost: ownHost(),
       returnPath: returns.path,
       returnKey: returns.key,
       isOutOfService: isOutOfService(),
@@ -348,6 +351,11 @@ export class WorkerGroup {
   /** Tells every worker of places that have changed. */
   placesChanged(changes: ServiceChanges): void {
     this.#tellAll({ type: 'places', changes })
+  }
+
+  /** Tells every worker which of xapi's hosts this one is. */
+  ownHostKnown(ref: string): void {
+    this.#tellAll({ type: 'own-host', ref })
   }
 
   /** A worker that says what none says is not to be trusted: it may be another's. */

@@ -70,6 +70,11 @@ export class WorkerGroups {
     for (const group of this.#groups) group.placesChanged(changes)
   }
 
+  /** Tells every worker which of xapi's hosts this one is. */
+  ownHostKnown(ref: string): void {
+    for (const group of this.#groups) group.ownHostKnown(ref)
+  }
+
   /** Tells every worker that the gateway is out of service, or in service again. */
   outOfService(isOutOfService: boolean): void {
     for (const group of this.#groups) group.outOfService(isOutOfService)

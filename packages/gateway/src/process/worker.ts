@@ -36,6 +36,7 @@ import { type SessionTimes, SessionTable } from '../sessions/table.ts'
 import { chooseTransport, type ChosenTransport } from '../transport/choose.ts'
 import { eventsLost } from './control/events.ts'
 import type { Spans } from '../tracing/spans.ts'
+import type { PluginAnswers } from '../xenapi/plugin-answers.ts'
 import type { Question, Told } from './control/questions.ts'
 import { controlPolicy } from './control/policy.ts'
 import { dashboardPathIn } from './dashboard/path.ts'
@@ -82,6 +83,13 @@ async function spansOf(traces: TracesConfig | null, failed: (error: unknown) => 
   return new Loaded(traces, failed)
 }
 
+/** What answers calls of plugins in front of xapi is loaded where it is asked for. */
+async function pluginsOf({ front }: Config): Promise<PluginAnswers | null> {
+  if (front?.pluginCalls !== true) return null
+  const { PluginAnswers: Loaded } = await import('../xenapi/plugin-answers.ts')
+  return new Loaded()
+}
+
 /** Serves until the primary says otherwise, or is gone. */
 export function runWorker(self: NodeJS.Process): void {
   const tell = (message: ToPrimary): void => {
@@ -104,7 +112,8 @@ export function runWorker(self: NodeJS.Process): void {
   const start = async (message: StartMessage): Promise<void> => {
     const { transport, traces } = message.config
     const spans = await spansOf(traces, (error) => worker?.tracesFailed(error))
-    worker = new Worker(message, await chooseTransport(transport), spans, tell)
+    const plugins = await pluginsOf(message.config)
+    worker = new Worker(message, await chooseTransport(transport), spans, plugins, tell)
     const started = worker.start(message)
     // What changes at the listeners waits for its turn.
     for (const said of early) worker.take(said)
@@ -162,16 +171,25 @@ class Worker {
   readonly #passage: Passage
   readonly #isPassageKept: boolean
   readonly #spans: Spans | null
+  readonly #plugins: PluginAnswers | null
   /** When it was last logged that spans could not be sent, on `monotonicMs`. */
   #tracesFailedMs = Number.NEGATIVE_INFINITY
   /** Connections that were given away and not told of yet. */
   #givenCount = 0
 
-  constructor(message: StartMessage, chosen: ChosenTransport, spans: Spans | null, tell: (message: ToPrimary) => void) {
+  constructor(
+    message: StartMessage,
+    chosen: ChosenTransport,
+    spans: Spans | null,
+    plugins: PluginAnswers | null,
+    tell: (message: ToPrimary) => void,
+  ) {
     const { config, countersFd, xenapiPath, returnPath, returnKey, places, passage, isOutOfService, socketsFd } =
       message
     this.#tell = tell
     this.#spans = spans
+    this.#plugins = plugins
+    if (plugins !== null) plugins.ownHost = message.ownHost
     this.#passage = passage
     this.#isPassageKept = message.isPassageKept
     this.#socketsFd = socketsFd
@@ -200,6 +218,7 @@ class Worker {
       registry: this.#whereabouts,
       sessions: this.#sessions,
       front: config.front,
+      plugins,
       xenapiPath,
       returnPath,
       greetings: this.#greetings,
@@ -379,6 +398,9 @@ class Worker {
         break
       case 'places':
         this.#whereabouts.take(message.changes)
+        break
+      case 'own-host':
+        if (this.#plugins !== null) this.#plugins.ownHost = message.ref
         break
       case 'drain':
         this.#drain(message.closesIdle, message.gives)

@@ -12,6 +12,7 @@ import type { Policies } from '../model/policy.ts'
 import type { ReasonName } from '../model/reasons.ts'
 import type { ServiceRegistry } from '../services/registry.ts'
 import type { SessionEntry, SessionTable } from '../sessions/table.ts'
+import type { PluginAnswers } from '../xenapi/plugin-answers.ts'
 import type { ListenAt, Transport, Wire } from '../transport/transport.ts'
 import { Gates } from './admission/gates.ts'
 import { Admission, type HandlerSettings } from './admission/handler.ts'
@@ -49,6 +50,8 @@ export interface GatewayOptions extends GatewaySettings, JournalOptions {
   readonly sessions: SessionTable
   /** xapi, when the gateway stands in front of it: then it has no XenAPI endpoint of its own. */
   readonly front: Front | null
+  /** Answers calls of plugins in front of xapi; null where all of them are xapi's. */
+  readonly plugins: PluginAnswers | null
   /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
   readonly xenapiPath: string | null
   /** Unix socket where services bring back what a channel must not answer. */
@@ -494,6 +497,10 @@ export class Gateway implements ClientContext, ReceptionContext, Shared {
   /** Has a service asked again that has failed again and again. @returns whether it was not */
   closeBreaker(service: string): boolean {
     return this.#gates.closeBreaker(service)
+  }
+
+  get hasPages(): boolean {
+    return this.#admission.hasDashboard
   }
 
   get overloadStage(): Stage {

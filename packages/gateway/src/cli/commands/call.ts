@@ -6,6 +6,7 @@ import { resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type Body, GatewayError, type RequestOptions, session } from '@xengate/client'
+import { pageOf } from '../../proxy/heads/refusals.ts'
 import { CliError, EXIT } from '../errors.ts'
 import { type Io, say } from '../io.ts'
 import { ProgressLine } from '../progress-line.ts'
@@ -144,12 +145,20 @@ async function take(response: Response, name: string, { include, output }: CallO
   const refusal = /xengate;.*details="([a-z-]+)"/.exec(headers.get('proxy-status') ?? '')?.[1]
   let text = ''
   for await (const piece of body) text += text.length < 4096 ? Buffer.from(piece as Uint8Array).toString() : ''
-  if (refusal !== undefined)
-    throw callFailure(new GatewayError(refusal, text.trim(), { status, requestId: headers.get('x-request-id') }))
+  if (refusal !== undefined) {
+    const fields = { status, requestId: headers.get('x-request-id') }
+    throw callFailure(new GatewayError(refusal, text.trim(), fields), helpOf(response, refusal))
+  }
   if (text !== '') say(io, text.trimEnd())
   throw new CliError('call-failed', `${name} answers ${status} ${statusText}`.trimEnd(), {
     shownCode: `status-${status}`,
   })
+}
+
+/** Where to read about a code, if the gateway says that it has a page; a service could name any. */
+function helpOf({ url, headers }: Response, code: string): string | null {
+  const page = pageOf(code)
+  return headers.get('link') === `<${page}>; rel="help"` && url !== '' ? new URL(page, url).href : null
 }
 
 async function write(body: Readable, io: Io): Promise<void> {

@@ -89,8 +89,8 @@ function explained(error: unknown): unknown {
   return callFailure(error)
 }
 
-/** What a call has come to, for the person at the terminal. */
-export function callFailure(error: GatewayError): CliError {
+/** What a call has come to, for the person at the terminal. @param help where to read about it */
+export function callFailure(error: GatewayError, help: string | null = null): CliError {
   const { code, message, requestId } = error
   if (code === 'session-invalid' || code === 'session-missing' || code === 'session-ended' || code === 'status-401') {
     return new CliError('session-needed', 'the session is over', { cause: error })
@@ -99,5 +99,5 @@ export function callFailure(error: GatewayError): CliError {
   if (isCertificate) return new CliError('certificate-unknown', message, { cause: error })
   if (code === 'unreachable') return new CliError('gateway-unreachable', message, { cause: error })
   const named = requestId === null ? '' : ` (request ${requestId})`
-  return new CliError('call-failed', `${message}${named}`, { cause: error, shownCode: code })
+  return new CliError('call-failed', `${message}${named}`, { cause: error, shownCode: code, help })
 }

@@ -65,6 +65,14 @@ const FAILURE_OF: Readonly<Record<string, string>> = {
   'registry-reachable': 'registry-unreachable',
 }
 
+/** Is told what workers have to know. */
+export interface BackendsTold {
+  /** Services on other hosts have come or gone. */
+  readonly placesChanged: (changes: ServiceChanges) => void
+  /** xapi's reference of this host is known. */
+  readonly ownHostKnown: (ref: string) => void
+}
+
 /** See the head of this file. */
 export class Backends {
   /** When each failure was logged last, by event and by text. */
@@ -86,34 +94,27 @@ export class Backends {
   #running: ReadonlySet<string> = new Set()
   /** Whether other hosts are to send nobody here. */
   #isAway = false
+  /** xapi's reference of this host; null while, or where, that is not known. */
+  #ownHost: string | null = null
+  readonly #told: BackendsTold
 
   /**
    * @param limited told of limits that are hit
-   * @param onChanged told when services on other hosts come and go
+   * @param told what workers have to know
    * @throws when what stands in the state directory cannot be used
    */
-  static async open(
-    config: Config,
-    log: Log,
-    limited: OpenContext['limited'],
-    onChanged: (changes: ServiceChanges) => void,
-  ): Promise<Backends> {
+  static async open(config: Config, log: Log, limited: OpenContext['limited'], told: BackendsTold): Promise<Backends> {
     const makers: Makers = {
       openAuthority: await AUTHORITIES[config.sessions.authority](),
       openRegistry: await REGISTRIES[config.pool.registry](),
       Link: usesValkey(config) ? (await import('../../valkey/link.ts')).ValkeyLink : null,
       health: usesXapi(config) && config.host.alerts ? await openHealth(config, log) : null,
     }
-    return new Backends(config, log, makers, limited, onChanged)
+    return new Backends(config, log, makers, limited, told)
   }
 
-  private constructor(
-    config: Config,
-    log: Log,
-    makers: Makers,
-    limited: OpenContext['limited'],
-    onChanged: (changes: ServiceChanges) => void,
-  ) {
+  private constructor(config: Config, log: Log, makers: Makers, limited: OpenContext['limited'], told: BackendsTold) {
+    this.#told = told
     this.#limited = limited
     this.#config = config
     this.#log = log
@@ -123,7 +124,7 @@ export class Backends {
     this.#registry = makers.openRegistry(this.#context(config))
     this.#registry.registry.onChanged((changes) => {
       this.#places.take(changes)
-      onChanged(changes)
+      told.placesChanged(changes)
     })
   }
 
@@ -139,6 +140,10 @@ export class Backends {
   /** Where services are on other hosts, now. */
   get places(): ServiceChanges {
     return this.#places.all
+  }
+
+  get ownHost(): string | null {
+    return this.#ownHost
   }
 
   /** Whether authority and registry are heard, as far as anything was asked of them. */
@@ -265,6 +270,10 @@ export class Backends {
       config,
       report: (event, error) => this.report(event, error),
       limited: this.#limited,
+      ownHostKnown: (ref) => {
+        this.#ownHost = ref
+        this.#told.ownHostKnown(ref)
+      },
       valkey: () => {
         if (this.#Link === null) throw new Error('neither the authority nor the registry is in Valkey')
         this.#link ??= new this.#Link({

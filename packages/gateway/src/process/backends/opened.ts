@@ -13,6 +13,8 @@ export interface OpenContext {
   readonly config: Config
   /** Takes what happens in the background: an event's name, and the error. */
   readonly report: (event: string, error: unknown) => void
+  /** Told xapi's reference of this host, once it is known. */
+  readonly ownHostKnown: (ref: string) => void
   /** Told of limits that are hit. */
   readonly limited: (limit: LimitName) => void
   /** The connection to Valkey that the daemon shares, made when this is first called. */

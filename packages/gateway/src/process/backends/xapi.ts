@@ -23,7 +23,7 @@ export function openXapiAuthority({ config: { sessions }, report }: OpenContext)
 }
 
 /** It has connections of its own: a call that waits for events keeps one busy. */
-export function openXapiRegistry({ config: { sessions, pool }, report }: OpenContext): OpenedRegistry {
+export function openXapiRegistry({ config: { sessions, pool }, report, ownHostKnown }: OpenContext): OpenedRegistry {
   const registry = new XapiRegistry({
     client: new XapiClient(sessions.xapi, (error) =>
       report(error === null ? 'registry-reachable' : 'registry-unreachable', error),
@@ -31,6 +31,7 @@ export function openXapiRegistry({ config: { sessions, pool }, report }: OpenCon
     // The configuration has been checked: this registry needs an address.
     own: { name: pool.host, origin: pool.address ?? '' },
     report: (error) => report('registry-problem', error),
+    ownHostKnown,
     times: XAPI_TIMES,
   })
   return { registry, announces: true }

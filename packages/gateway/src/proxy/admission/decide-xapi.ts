@@ -8,15 +8,19 @@
 import type { RequestHead } from '@xengate/http1'
 import { GATEWAY_BUSY, malformed, PATH_UNKNOWN, type Refusal, XAPI_UNAVAILABLE } from '../heads/refusals.ts'
 import { isForService, pathOf, XENAPI_PATHS } from '../heads/target.ts'
+import { PLUGIN_BODY_BYTES_MAX } from '../exchange/plugin-call.ts'
 import type { Request } from '../exchange/request.ts'
 import type { ServiceConnection } from '../upstream/connection.ts'
 import type { ServicePool } from '../upstream/pool.ts'
 import type { Target } from '../upstream/target.ts'
+import type { PluginAnswers } from '../../xenapi/plugin-answers.ts'
 import type { Decision, Learned } from './decide.ts'
 
 /** What becomes of a request that is not for a service, beside the refusals. */
 export type XapiDecision =
   | Extract<Decision, { kind: 'refuse' | 'connect' }>
+  /** Look at the body first: `plugins` may have an answer. */
+  | { readonly kind: 'plugin'; readonly plugins: PluginAnswers }
   /** `isLast`: nothing of the client's connection is looked at after this head. */
   | {
       readonly kind: 'xapi'
@@ -61,6 +65,27 @@ function isServiceInDisguise(target: string): boolean {
 /** Whether a request is a call of the XenAPI, whose body xapi reads before it answers 200. */
 export function isXenApiCall({ method, path }: Request): boolean {
   return method === 'POST' && XENAPI_PATHS.has(path)
+}
+
+/** Fields that say more of a call than its body does, or that its body is no text, in lower case and with `-` for `_`. */
+const TELLING_FIELDS: ReadonlySet<string> = new Set([
+  'content-encoding',
+  'expect',
+  'upgrade',
+  // Of calls that xapi makes on another host for a client of its own: the session is the pool's then.
+  'subtask-of',
+  'task-id',
+])
+
+/** Whether the body of a request on its way to xapi is worth a look: it may be a call of a plugin. */
+export function mayCallPlugin(head: RequestHead, { method, target }: Request): boolean {
+  const { contentLength, isChunked, fields } = head
+  if (method !== 'POST' || !XENAPI_PATHS.has(target) || isChunked) return false
+  if (contentLength <= 0 || contentLength > PLUGIN_BODY_BYTES_MAX) return false
+  for (let index = 0; index < fields.count; index++) {
+    if (TELLING_FIELDS.has(head.name(index).toLowerCase().replaceAll('_', '-'))) return false
+  }
+  return true
 }
 
 /** Whether a request for a service lacks the Host that HTTP/1.1 requires; xapi does without, and its pool's hosts send none. */

@@ -6,10 +6,13 @@ import type { LogEvent } from '../../logging/event.ts'
 import { STAGE } from '../../model/overload.ts'
 import type { Transport } from '../../transport/transport.ts'
 import type { SessionEntry } from '../../sessions/table.ts'
+import type { PluginAnswers } from '../../xenapi/plugin-answers.ts'
 import { Channel } from '../exchange/channel.ts'
 import type { Errand } from '../exchange/errand.ts'
 import { type Moved, requestOf } from '../exchange/moved.ts'
 import type { Client, Exchange, Handler, Shared } from '../exchange/ports.ts'
+import { OwnAnswer } from '../exchange/own-answer.ts'
+import { PluginCall } from '../exchange/plugin-call.ts'
 import { Relay } from '../exchange/relay.ts'
 import { Request } from '../exchange/request.ts'
 import type { BeginSpan } from '../exchange/span.ts'
@@ -34,7 +37,7 @@ import { wantedUpgrade } from '../heads/upgrade.ts'
 import { xapiText } from '../heads/xapi-text.ts'
 import { dashboardTarget, type Front, type Target, xapiTarget, xenapiTarget } from '../upstream/target.ts'
 import { type AdmissionRules, decide, decideDashboard, type Decision, type Learned } from './decide.ts'
-import { decideXapi, isXenApiCall, lacksHost, type XapiDecision } from './decide-xapi.ts'
+import { decideXapi, isXenApiCall, lacksHost, mayCallPlugin, type XapiDecision } from './decide-xapi.ts'
 import type { HostNames } from './host-names.ts'
 import { type Awaited, Pending } from './pending.ts'
 
@@ -46,6 +49,8 @@ export interface HandlerOptions {
   readonly rules: AdmissionRules
   /** xapi, when the gateway stands in front of it: then it has no XenAPI endpoint of its own. */
   readonly front: Front | null
+  /** Answers calls of plugins in front of xapi; null where all of them are xapi's. */
+  readonly plugins: PluginAnswers | null
   /** Unix socket of the XenAPI endpoint; null when the gateway has none. */
   readonly xenapiPath: string | null
   /** Unix socket where services bring back what a channel must not answer. */
@@ -108,13 +113,19 @@ export class Admission implements Handler {
     this.#dashboard = dashboardOf(options)
   }
 
+  /** Whether there is a dashboard, and with it the documentation. */
+  get hasDashboard(): boolean {
+    return this.#dashboard !== null
+  }
+
   configure(settings: HandlerSettings): void {
     this.#settings = settings
     this.#dashboard = dashboardOf(settings)
   }
 
   handle(head: RequestHead, client: Client, before: Exchange | null): Exchange | null {
-    const known = before instanceof Pending || before instanceof Channel ? before.request : null
+    const hasRequest = before instanceof Pending || before instanceof Channel || before instanceof PluginCall
+    const known = hasRequest ? before.request : null
     // A request that has waited keeps its name and its start.
     const request =
       known === null
@@ -132,6 +143,9 @@ export class Admission implements Handler {
     if (before === null && !this.#settings.hostNames.allows(head)) {
       request.isForService = isForService(request.target)
       return this.#refuse(client, request, HOST_UNKNOWN)
+    }
+    if (before instanceof PluginCall && before.answer !== null) {
+      return new OwnAnswer(this.#shared, client, request, before.request, before.answer)
     }
     const learned = before instanceof Pending ? before.learned : NOTHING_LEARNED
     const wasDeclined = before instanceof Pending ? before.wasDeclined : before !== null
@@ -169,6 +183,8 @@ export class Admission implements Handler {
         return this.#wait(head, client, request, { target: decision.target }, learned, wasDeclined)
       case 'call':
         return this.#call(head, decision.target ?? this.#xenapi, client, request)
+      case 'plugin':
+        return new PluginCall(this.#shared, this.rules, decision.plugins, client, request, head)
       case 'pass':
         return (
           (this.#isBrowser(head) ? null : this.#pass(head, decision, client, request)) ??
@@ -191,15 +207,21 @@ export class Admission implements Handler {
     wasDeclined: boolean,
   ): Decision | XapiDecision {
     if (!isForService(request.target)) {
-      const decision = this.#decideOther(head, request, client, learned)
+      const decision = this.#decideOther(head, request, client, learned, wasDeclined)
       if (decision !== null) return decision
     }
     return decide(this.rules, head, request, learned, !wasDeclined && this.#isPassable(client), client.peer.repeated)
   }
 
   /** Decides on what is for no service; null when it is for the XenAPI, or for nobody. */
-  #decideOther(head: RequestHead, request: Request, client: Client, learned: Learned): Decision | XapiDecision | null {
-    const { front, isLeaving } = this.#options
+  #decideOther(
+    head: RequestHead,
+    request: Request,
+    client: Client,
+    learned: Learned,
+    wasDeclined: boolean,
+  ): Decision | XapiDecision | null {
+    const { front, isLeaving, plugins } = this.#options
     const { method, target } = request
     if (this.#settings.hasHealth && target === HEALTH_PATH && (method === 'GET' || method === 'HEAD')) {
       return { kind: 'refuse', refusal: isLeaving() ? DRAINING : HEALTHY, name: null, entry: null }
@@ -210,6 +232,9 @@ export class Admission implements Handler {
     }
     if (front !== null && this.rules.overload.stage >= STAGE.REFUSE) {
       return { kind: 'refuse', refusal: OVERLOADED, name: 'xapi', entry: null }
+    }
+    if (plugins !== null && !wasDeclined && plugins.ownHost !== null && mayCallPlugin(head, request)) {
+      return { kind: 'plugin', plugins }
     }
     return front === null ? null : decideXapi(pool, head, request, this.#xapiFor(client, front), learned)
   }

@@ -271,6 +271,8 @@ export class Reception {
       accept: undefined,
       isToHead: false,
       connectionLine: 'Connection: close\r\n',
+      // It may speak another protocol than the client does, or take no more of its connections.
+      hasPages: false,
       nowMs: Date.now(),
     })
     journal.refused(address, request, refused, refused.text.length + 1)

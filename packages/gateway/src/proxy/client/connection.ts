@@ -58,6 +58,8 @@ const DRAIN_GRACE_MS = 1000
 /** The part of the idle timeout that is left to a connection while there is too little of something. */
 const IDLE_PARTS = 10
 
+const NOTHING = Buffer.alloc(0)
+
 /** `#step` took nothing: what is there is kept. */
 const KEEP = -1
 
@@ -89,6 +91,8 @@ export interface ClientContext {
   readonly isStopping: boolean
   /** At which stage of overload the gateway is. */
   readonly overloadStage: Stage
+  /** Whether it serves the documentation's pages. */
+  readonly hasPages: boolean
   /** Whether connections of this listener on which nothing is asked are given to a newer one. */
   gives(listener: string): boolean
   /** Nothing is asked on the connection. */
@@ -152,6 +156,10 @@ export class ClientConnection extends CountedConnection implements Client, WireL
 
   get hasEnded(): boolean {
     return this.#hasEnded && this.#unread === null
+  }
+
+  get unread(): Buffer {
+    return this.#unread?.subarray(this.#heldBytes) ?? NOTHING
   }
 
   isIn(exchange: Exchange): boolean {
@@ -413,6 +421,7 @@ export class ClientConnection extends CountedConnection implements Client, WireL
       accept: request.accept,
       isToHead: request.method === 'HEAD',
       connectionLine: connectionLine(keeps, request.minorVersion),
+      hasPages: this.#context.hasPages,
       nowMs: Date.now(),
     })
     this.wire.text(text)

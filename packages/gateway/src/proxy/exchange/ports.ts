@@ -116,6 +116,8 @@ export interface Client {
   readonly peer: Peer
   /** Whether the client has ended its side and everything that it sent is taken. */
   readonly hasEnded: boolean
+  /** What has come behind the head that the exchange holds; borrowed until the exchange is told of more. */
+  readonly unread: Buffer
   /** Whether it belongs to `exchange`. */
   isIn(exchange: Exchange): boolean
   /** Stops reading until `resume`: the exchange cannot take more. */

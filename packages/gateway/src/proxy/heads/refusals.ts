@@ -306,6 +306,8 @@ export interface RefusalContext {
   readonly isToHead: boolean
   /** The Connection line, with its CRLF, or nothing. */
   readonly connectionLine: string
+  /** Whether the gateway serves the documentation, which has a page for each code. */
+  readonly hasPages: boolean
   /** Now, in milliseconds since 1970. */
   readonly nowMs: number
 }
@@ -322,9 +324,15 @@ export function refusalResponse(refused: Refusal, context: RefusalContext): stri
     `Content-Type: ${isJson ? 'application/json' : 'text/plain; charset=utf-8'}\r\n` +
     `Content-Length: ${body.length}\r\n` +
     'Cache-Control: no-store\r\n' +
+    (context.hasPages && refused.status >= 400 ? `Link: <${pageOf(refused.code)}>; rel="help"\r\n` : '') +
     `X-Request-Id: ${context.requestId}\r\n${proxyStatusLine(refused)}${refused.lines}${context.connectionLine}\r\n` +
     (context.isToHead ? '' : body)
   )
+}
+
+/** The page that says more of a code, on every gateway with a dashboard. */
+export function pageOf(code: string): string {
+  return `/xengate/docs/answers/${code}.html`
 }
 
 /** Error types of RFC 9209 section 2.3, by the status of the refusal; others are `http_request_error`. */

@@ -16,6 +16,7 @@ import { Policies, type PolicySetting } from '../../model/policy.ts'
 import { staticRegistry } from '../../services/registry.ts'
 import type { Session } from '../../model/session.ts'
 import { SessionTable } from '../../sessions/table.ts'
+import type { PluginAnswers } from '../../xenapi/plugin-answers.ts'
 import { type ListenerTraits, PLAIN_LISTENER } from '../arrival/arrival.ts'
 import { Gateway } from '../gateway.ts'
 import { Greetings } from '../heads/greetings.ts'
@@ -60,6 +61,7 @@ export interface FixtureOptions {
   readonly policies?: Readonly<Record<string, PolicySetting>>
   readonly hostNames?: readonly string[]
   readonly front?: Front
+  readonly plugins?: PluginAnswers
   readonly listener?: Partial<ListenerTraits>
   /** What of `[overload]` is in force, and of how many descriptors. */
   readonly overload?: Partial<OverloadConfig>
@@ -134,6 +136,7 @@ export async function fixture(t: TestContext, options: FixtureOptions = {}): Pro
     registry: staticRegistry(options.elsewhere ?? {}, null),
     sessions,
     front: options.front ?? null,
+    plugins: options.plugins ?? null,
     xenapiPath: join(directory, 'xenapi.sock'),
     hasSignInPage: false,
     dashboardPath: join(directory, 'dashboard.sock'),

@@ -23,6 +23,7 @@ registryContract({
           report: (error) => {
             throw error
           },
+          ownHostKnown: () => {},
           times: { beatMs: 300, leaseMs: LEASE_MS },
         })
         hear(registry)

@@ -39,6 +39,8 @@ export interface XapiRegistryOptions {
   readonly own: XapiHost
   /** Told of what an operator has to see to. */
   readonly report: (error: unknown) => void
+  /** Told xapi's reference of this host, once it is known. */
+  readonly ownHostKnown: (ref: string) => void
   readonly times: RegistryTimes
 }
 
@@ -47,6 +49,7 @@ export class XapiRegistry implements PoolRegistry {
   readonly #client: XapiClient
   readonly #own: XapiHost
   readonly #report: (error: unknown) => void
+  readonly #ownHostKnown: (ref: string) => void
   readonly #times: RegistryTimes
   readonly #records: HostRecords
   readonly #closing = new AbortController()
@@ -63,10 +66,11 @@ export class XapiRegistry implements PoolRegistry {
   #isToWrite = false
   #isUnknown = false
 
-  constructor({ client, own, report, times }: XapiRegistryOptions) {
+  constructor({ client, own, report, ownHostKnown, times }: XapiRegistryOptions) {
     this.#client = client
     this.#own = own
     this.#report = report
+    this.#ownHostKnown = ownHostKnown
     this.#times = times
     this.#records = new HostRecords(times.leaseMs)
   }
@@ -156,6 +160,7 @@ export class XapiRegistry implements PoolRegistry {
       return null
     }
     this.#ownRef = own.ref
+    this.#ownHostKnown(own.ref)
     const table = new HostTable({ host: own.uuid, origin: this.#own.origin }, (changes) => this.#listener(changes))
     table.announce(this.#names, true)
     return table

@@ -92,6 +92,11 @@ const METHODS: Readonly<Record<string, Handler>> = {
     tables.changed('host', textOf(ref), 'mod')
     return ''
   },
+  'host.call_plugin': (tables, [ref, plugin, fn, args]) => {
+    known('host', tables.hosts, ref)
+    if (plugin !== 'of-xapi.py') throw new ApiFailure('XENAPI_MISSING_PLUGIN', textOf(plugin))
+    return `${textOf(fn)} of xapi: ${JSON.stringify(args)}`
+  },
   'host_metrics.get_all_records': (tables) => Object.fromEntries(tables.metrics),
   'host_metrics.get_record': (tables, [ref]) => known('host_metrics', tables.metrics, ref),
   'message.create': (tables, [name, priority, cls, uuid, body]) => {

@@ -1,0 +1,107 @@
+// The answer to a request whose body is known by now: the body is dropped, and the answer written.
+
+import { performance } from 'node:perf_hooks'
+import { STEP } from '@xengate/http1'
+import type { PluginAnswer } from '../../xenapi/plugin-answers.ts'
+import { connectionLine } from '../heads/connection-line.ts'
+import { DRAINING } from '../heads/refusals.ts'
+import { type About, type Client, Exchange, type Shared } from './ports.ts'
+import type { Request } from './request.ts'
+
+/** With its head, a response of this length goes out in one flight: TCP begins with ten segments (RFC 6928). */
+const SHORT_RESPONSE_BYTES = 8192
+
+/** See the head of this file. */
+export class OwnAnswer extends Exchange {
+  readonly #shared: Shared
+  readonly #client: Client
+  readonly #request: Request
+  readonly #answer: PluginAnswer
+  #isOver = false
+
+  /**
+   * @param request whose body has come
+   * @param asked the same as it was when its service was asked
+   */
+  constructor(shared: Shared, client: Client, request: Request, asked: Request, answer: PluginAnswer) {
+    super()
+    this.#shared = shared
+    this.#client = client
+    this.#request = request
+    this.#answer = answer
+    request.service = asked.service
+    request.entry = asked.entry
+    request.isForService = true
+  }
+
+  override start(): void {
+    const { service, entry } = this.#request
+    this.#request.counters = this.#shared.counters.service(service ?? '')
+    this.#request.counters.began()
+    if (entry !== null) entry.underWay++
+    this.#client.expectWithin(this.#shared.limits.bodyIdleTimeoutMs)
+  }
+
+  override get wantsBytes(): boolean {
+    return !this.#isOver
+  }
+
+  override clientBytes(bytes: Buffer, from: number, to: number): number {
+    const { decoder } = this.#request
+    if (decoder === null) return from
+    let at = from
+    for (;;) {
+      const step = decoder.step(bytes, at, to)
+      at = decoder.at
+      if (step === STEP.DATA) {
+        this.#request.bytesIn += decoder.dataEnd - decoder.dataStart
+        continue
+      }
+      if (step === STEP.DONE) this.#write()
+      return at
+    }
+  }
+
+  #write(): void {
+    this.#isOver = true
+    const request = this.#request
+    const { wire } = this.#client
+    const body = Buffer.from(this.#answer.text)
+    const keeps = this.#client.canKeep(request, false, false)
+    request.status = 200
+    request.firstByteMs = performance.now()
+    request.bytesOut = body.length
+    wire.text(
+      'HTTP/1.1 200 OK\r\n' +
+        `Date: ${new Date().toUTCString()}\r\n` +
+        `Content-Type: ${this.#answer.contentType}\r\n` +
+        `Content-Length: ${body.length}\r\n` +
+        'Cache-Control: no-cache, no-store\r\n' +
+        `X-Request-Id: ${request.id}\r\n` +
+        `${connectionLine(keeps, request.minorVersion)}\r\n`,
+    )
+    wire.data(body, 0, body.length)
+    wire.flush()
+    this.#shared.journal.exchanged(this.#client.peer, request, 'complete', null)
+    this.#client.done(request, keeps, !request.isPersistent && body.length <= SHORT_RESPONSE_BYTES, false)
+  }
+
+  override get about(): About {
+    return { request: this.#request, way: 'call', channel: null }
+  }
+
+  override clientClosed(): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#shared.journal.exchanged(this.#client.peer, this.#request, 'client-gone', 'client-gone')
+  }
+
+  override timedOut(): void {
+    this.drainTimedOut()
+  }
+
+  override drainTimedOut(): void {
+    this.#isOver = true
+    this.#client.refuse(DRAINING, this.#request)
+  }
+}
