@@ -2,7 +2,7 @@
 // cannot be. A block that is new, or begins otherwise, fails until it has its line.
 
 import assert from 'node:assert/strict'
-import { copyFileSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, globSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, test, type TestContext } from 'node:test'
 import { createProgram } from '../packages/gateway/src/cli/program.ts'
@@ -397,6 +397,9 @@ test('every block of code is run, or checked, or named with its reason', DEADLIN
     for (const way of WAYS[page] ?? []) {
       if ('seenBy' in way)
         assert.ok(readFileSync(join(ROOT, way.seenBy), 'utf8').includes(page.replace('examples/', '')), way.seenBy)
+      // Tests that a reason names are there.
+      const named = 'cannot' in way ? way.cannot.match(/test\/[\w*-]+\.test\.ts/g) : null
+      for (const path of named ?? []) assert.ok(globSync(path, { cwd: ROOT }).length > 0, path)
     }
   }
   assert.deepEqual(

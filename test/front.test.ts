@@ -444,6 +444,13 @@ for (const transport of ['net', 'ring']) {
       })
       const { answered, failed } = await asPython('rita')
       assert.deepEqual([answered, failed], [missing, missing])
+      // As Xen Orchestra does.
+      const orchestra = xenApiClient(daemon.url, { user: 'olga', password: 'olga-pw' })
+      await orchestra.connect()
+      const [, here, ...named] = params
+      assert.equal(await orchestra.call('host.call_plugin', here, ...named), 'olga {}')
+      assert.equal(await orchestra.call('host.call_plugin', here, 'of-xapi.py', 'f', {}), 'f of xapi: {}')
+      await orchestra.disconnect()
       // xapi tells nobody of endings: it is asked again.
       await standIn.order({ order: 'logout', session })
       await until(

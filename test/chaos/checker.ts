@@ -30,6 +30,8 @@ export class Checker {
   readonly tally: Tally = { right: 0, refused: 0, cut: 0 }
   /** What may not be, each in words. */
   readonly wrong: string[] = []
+  /** How often each refusal, and each end of a connection, was the outcome. */
+  readonly reasons: Map<string, number> = new Map()
   /** Ids of POSTs that were answered as done. */
   readonly done: string[] = []
   readonly #url: string
@@ -73,6 +75,7 @@ export class Checker {
       const { response, bytes } = await this.#exchange(signed, id, body)
       return this.#judge(told, signed, id, body, response, bytes)
     } catch (error) {
+      this.#count(error instanceof Error && 'code' in error ? String(error.code) : String(error))
       if (error instanceof Hung) this.wrong.push(`${told}: neither answered nor cut within ${HANGS_MS / 1000} s`)
       return 'cut'
     }
@@ -87,6 +90,9 @@ export class Checker {
     bytes: Buffer,
   ): keyof Tally {
     if (statusCode !== 200) {
+      this.#count(
+        `${statusCode} ${/details="([\w-]+)"/.exec(String(headers['proxy-status']))?.[1] ?? 'of the service'}`,
+      )
       if (!FAULTS.has(statusCode)) this.wrong.push(`${told}: ${statusCode} ${bytes.toString()}`)
       return 'refused'
     }
@@ -98,6 +104,10 @@ export class Checker {
     if (!bytes.equals(answerBytes(id))) this.wrong.push(`${told}: other bytes, ${bytes.length}, and all of them`)
     if (body.length > 0) this.done.push(id)
     return 'right'
+  }
+
+  #count(reason: string): void {
+    this.reasons.set(reason, (this.reasons.get(reason) ?? 0) + 1)
   }
 
   #exchange(signed: Signed, id: string, body: Buffer): Promise<{ response: IncomingMessage; bytes: Buffer }> {

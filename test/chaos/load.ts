@@ -37,6 +37,8 @@ export interface Sample {
 /** What came of it. */
 export interface LoadReport {
   readonly tally: Tally
+  /** How often each refusal, and each end of a connection, was the outcome. */
+  readonly reasons: ReadonlyMap<string, number>
   readonly churn: ChurnCount
   /** Answers a second to clients that ask without a pause, while all else comes and goes. */
   readonly capacity: number
@@ -102,6 +104,7 @@ export async function longLoad(scope: Scope, plan: LoadPlan): Promise<LoadReport
   wrong.push(...kept.flatMap(({ troubles }) => troubles))
   return {
     tally: checker.tally,
+    reasons: checker.reasons,
     churn: churn.count,
     capacity,
     leftOut: paced.leftOut,
@@ -115,7 +118,9 @@ async function startKept(url: string, session: string, count: number): Promise<r
   const kept: Traffic[] = []
   for (let left = count; left > 0; left -= KEPT_AT_ONCE) {
     const options = channelClients(url, session, PASSED, Math.min(left, KEPT_AT_ONCE))
-    kept.push(new Traffic({ ...options, pauseMs: KEPT_MS }))
+    // Who it is, as JSON, whether it came on a channel or was relayed.
+    const request = options.request.replace('/way ', '/who ')
+    kept.push(new Traffic({ ...options, request, answer: '}', pauseMs: KEPT_MS }))
     await pause(KEPT_PAUSE_MS)
   }
   return kept

@@ -126,10 +126,11 @@ async function load(transport: string, count: Count, out: string): Promise<boole
   try {
     const plan = { transport, minutes: count('minutes'), clients: count('clients'), kept: count('kept'), say }
     const report = await longLoad(scope, plan)
-    const { tally, churn, capacity, leftOut, wrong } = report
+    const { tally, reasons, churn, capacity, leftOut, wrong } = report
     say(
       `${transport}: capacity ${capacity.toFixed(0)}/s, ${JSON.stringify({ ...tally, ...churn, leftOut })}, ${wrong.length} wrong`,
     )
+    for (const [reason, times] of reasons) say(`${times} times ${reason}`)
     for (const line of wrong.slice(0, 20)) say(line)
     if (out !== '') writeReport(out, transport, report)
     return wrong.length === 0

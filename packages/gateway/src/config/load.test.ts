@@ -131,7 +131,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       worker-user = "daemon"
       workers = 3
       transport = "net"
-      host-names = ["xen.example.com", "Localhost"]
+      host-names = ["host.example", "Localhost"]
       [[listen]]
       address = "[::1]:80"
       proxy-protocol = true
@@ -234,7 +234,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       workers: 3,
       transport: 'net',
       workerUser: 'daemon',
-      hostNames: ['xen.example.com', 'localhost'],
+      hostNames: ['host.example', 'localhost'],
       listen: [
         {
           address: { kind: 'tcp', host: '::1', port: 80 },
@@ -453,6 +453,12 @@ const REFUSED: readonly [text: string, key: string, line: number, message: RegEx
   ['[valkey]\nurl = "redis+sentinel://a"', 'valkey.url', 2, /redis\+sentinel:/],
   ['[valkey]\nurl = "redis+cluster://a/1"', 'valkey.url', 2, /redis\+cluster:/],
   ['host-names = ["xen:80"]', 'host-names[0]', 1, /must be a host name without a port, .*; it is "xen:80"/],
+  [
+    'host-names = ["a"]\n[pool]\naddress = "https://b"',
+    'host-names',
+    1,
+    /must have the name in pool.address, which is b/,
+  ],
   ['host-names = ["10.0.0.1"]', 'host-names[0]', 1, /addresses need not be listed; it is "10.0.0.1"/],
   ['[watching]\nmetrics = ""', 'watching', 1, /^unknown key `watching`$/],
   [

@@ -1,5 +1,6 @@
 // What no single option of the configuration can tell: rules between options, and those on resolved paths.
 
+import { isIPv4 } from 'node:net'
 import {
   SOCKET_PATH_BYTES_MAX,
   formatListenAddress,
@@ -29,6 +30,7 @@ export function crossIssues(config: Config): Issue[] {
     ...listenIssues(config),
     ...policyIssues(config),
     ...poolIssues(config),
+    ...hostNameIssues(config),
     ...frontIssues(config),
     ...controlIssues(config),
   ]
@@ -142,6 +144,14 @@ function poolIssues({ sessions: { authority, xapi: settings }, pool: { registry,
     issues.push(issue(['sessions', 'xapi', 'password-file'], 'must be given when xapi is reached over HTTPS'))
   }
   return issues
+}
+
+/** Other hosts send clients to this one's address: by a name there, they have to be let in. */
+function hostNameIssues({ hostNames, pool: { address } }: Config): Issue[] {
+  if (hostNames.length === 0 || address === null) return []
+  const { hostname } = new URL(address)
+  const isNamed = isIPv4(hostname) || hostname.startsWith('[') || hostNames.includes(hostname)
+  return isNamed ? [] : [issue(['host-names'], `must have the name in pool.address, which is ${hostname}`)]
 }
 
 /** What is written of a listener, of what only a Unix socket has. */

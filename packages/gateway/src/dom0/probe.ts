@@ -60,7 +60,7 @@ async function ask(door: Door, target: string): Promise<Answer> {
   const socket = open(door)
   // xapi is told what stunnel would tell it.
   const hello = door.kind === 'front' ? 'PROXY TCP6 ::ffff:127.0.0.1 ::ffff:127.0.0.1 1023 443\r\n' : ''
-  socket.write(`${hello}GET ${target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: xengate\r\nConnection: close\r\n\r\n`)
+  socket.write(`${hello}GET ${target} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: xengate\r\nConnection: close\r\n\r\n`)
   try {
     const head = await readHead(socket)
     const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(head)?.[1])

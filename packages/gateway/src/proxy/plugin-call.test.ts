@@ -329,3 +329,32 @@ test('what is held of bodies is bounded: beyond it all is xapi’s, but for shor
   asked.end(response('v'))
   assert.match(await peer.message(), /"result":"v"/)
 })
+
+test('a service that says nothing is given up, and the connection goes on', DEADLINE, async (t) => {
+  const { client, service, xapi } = await fronted(t, { limits: { responseTimeoutMs: 500 } })
+  const plugin = await service(PLUGIN)
+  const peer = client()
+  peer.write(post(body()) + post('{}'))
+  const asked = await plugin.connections.next()
+  assert.match(await peer.message(), /XENAPI_PLUGIN_FAILURE.*the service gave no answer/)
+  await asked.ended()
+  await (await xapi.next()).until('{}')
+})
+
+test('a call is answered while the gateway stops, and refused when that takes too long', DEADLINE, async (t) => {
+  const { gateway, client, service } = await fronted(t, { limits: { drainTimeoutMs: 500 } })
+  const plugin = await service(PLUGIN)
+  const [quick, slow, gathering] = [client(), client(), client()]
+  quick.write(post(body()))
+  const first = await plugin.connections.next()
+  slow.write(post(body()))
+  const second = await plugin.connections.next()
+  gathering.write(post(body()).slice(0, -1))
+  await Promise.all([first, second].map((asked) => asked.until('\r\n\r\n{}')))
+  const drained = gateway.drain(true)
+  first.end(response('v'))
+  assert.match(await quick.ended(), /\r\nConnection: close\r\n\r\n.*"result":"v"/)
+  for (const peer of [slow, gathering]) assert.equal(statusOf(await peer.ended()), 503)
+  await second.ended()
+  await drained
+})
