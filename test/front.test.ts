@@ -11,7 +11,7 @@ import { connect, type TLSSocket } from 'node:tls'
 import { type StandIn, startXapi } from './harness/backends.ts'
 import { openBrowser, openPage } from './harness/browser.ts'
 import { run } from './harness/child.ts'
-import { type Daemon, Place } from './harness/daemon.ts'
+import { type Daemon, Place, successors } from './harness/daemon.ts'
 import { sampleData } from './harness/data.ts'
 import { until, within } from './harness/deadline.ts'
 import { RawClient } from './harness/raw.ts'
@@ -394,17 +394,37 @@ print(json.dumps({
 }))
 `
 
+const POOL = '[pool]\nhost = "host-a"\naddress = "http://127.0.0.1"\nregistry = "xapi"\n'
+
+test('calls of plugins are answered by services throughout an upgrade', { timeout: 60_000 }, async (t) => {
+  const scope = scopeOf(t)
+  const { daemon, standIn } = await startFront(scope, null, { listen: '', front: 'plugin-calls = true', tables: POOL })
+  await serveHttp(scope, daemon.place.socket('updater.py'), (_, response) => response.end('of the service'))
+  const session = await standIn.login('olga')
+  const params = [session, (await hostsOf(daemon, session))[0], 'updater.py', 'check_update', {}]
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'host.call_plugin', params })
+  const isAnswered = async (): Promise<boolean> =>
+    (await (await fetch(`${daemon.url}/jsonrpc`, { method: 'POST', body })).text()).includes('of the service')
+  await until(async () => ((await isAnswered()) ? true : undefined), 'the answer of the service')
+  // So that the next process begins to serve before it is told which host this one is.
+  await standIn.fault({ kind: 'slow', ms: 200 })
+  scope.defer(() => successors(daemon).forEach((pid) => process.kill(pid, 'SIGKILL')))
+  const upgrade = daemon.place.command(['upgrade'])
+  while (successors(daemon).length === 0) assert.ok(await isAnswered())
+  for (let count = 0; count < 20; count++) assert.ok(await isAnswered())
+  assert.equal((await upgrade).code, 0)
+})
+
 for (const transport of ['net', 'ring']) {
   test(
     `calls of plugins are answered by services, and by xapi where there is none (${transport})`,
     { timeout: 60_000 },
     async (t) => {
       const scope = scopeOf(t)
-      const tables = '[pool]\nhost = "host-a"\naddress = "http://127.0.0.1"\nregistry = "xapi"\n'
       const { daemon, standIn } = await startFront(scope, null, {
         listen: '',
         front: 'plugin-calls = true',
-        tables: `${tables}[services.policy."updater.py"]\nroles = ["pool-operator"]\n`,
+        tables: `${POOL}[services.policy."updater.py"]\nroles = ["pool-operator"]\n`,
         transport,
       })
       await standIn.order({ order: 'add-host', hostname: 'host-b', address: '127.0.0.2' })

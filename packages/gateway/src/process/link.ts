@@ -23,7 +23,13 @@ export type Counted = readonly (readonly [key: string, values: readonly number[]
 
 /** See the head of this file. */
 export type Said =
-  | { readonly type: 'inherit'; readonly sockets: readonly HeldSocket[]; readonly returnKey: string }
+  /** `ownHost`: xapi's reference of this host; absent from an earlier version, null where it is not known. */
+  | {
+      readonly type: 'inherit'
+      readonly sockets: readonly HeldSocket[]
+      readonly returnKey: string
+      readonly ownHost?: string | null
+    }
   | { readonly type: 'joined' }
   /** `takes`: names of listeners whose idle connections it takes. `takesUnderWay`: and channels and tunnels; absent where it does not. */
   | {

@@ -92,6 +92,7 @@ export async function openParts(
     placesChanged: (changes) => groups.placesChanged(changes),
     ownHostKnown: (ref) => groups.ownHostKnown(ref),
   })
+  backends.ownHost = predecessor?.ownHost ?? null
   closers.defer(() => backends.close())
   const broker = new SessionBroker(
     backends.authority,

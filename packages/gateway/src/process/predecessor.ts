@@ -15,14 +15,17 @@ type Inherited = Extract<Said, { type: 'inherit' }>
 export class Predecessor {
   /** By which services tell the gateway whose requests they bring back: it goes on. */
   readonly returnKey: string
+  /** xapi's reference of this host, until the registry tells it here; null where it is not known. */
+  readonly ownHost: string | null
   readonly channel: Channel
   /** Process id. */
   readonly pid: number
 
-  private constructor(channel: Channel, pid: number, { returnKey }: Inherited) {
+  private constructor(channel: Channel, pid: number, { returnKey, ownHost = null }: Inherited) {
     this.channel = channel
     this.pid = pid
     this.returnKey = returnKey
+    this.ownHost = ownHost
   }
 
   /** Null when this process takes nobody's place. Its sockets are there to be taken after this. */

@@ -396,7 +396,9 @@ class Primary implements GroupListener {
     this.#isUpgrading = true
     await this.#reloader.idle()
     if (!this.#isStopping) this.#manager.reloading()
-    const start = await startSuccessor(this.#parts, this.#parts.returns.key, this.#manager.environment)
+    const { returns, backends } = this.#parts
+    const inherited = { returnKey: returns.key, ownHost: backends.ownHost }
+    const start = await startSuccessor(this.#parts, inherited, this.#manager.environment)
     if (start.kind === 'failed') {
       this.#isUpgrading = false
       if (!this.#isStopping) this.#manager.ready(this.urls)

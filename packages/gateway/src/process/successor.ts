@@ -23,6 +23,7 @@ const FIRST_GIVEN_FD = 4
 export interface SuccessorOptions {
   readonly sockets: readonly HeldSocket[]
   readonly returnKey: string
+  readonly ownHost: string | null
   /** Variables of its environment beside those of this process. */
   readonly env: Readonly<Record<string, string>>
   readonly listener: Omit<LinkListener, 'said'>
@@ -44,7 +45,7 @@ export class Successor {
   readonly #child: ChildProcess
   readonly #started = Promise.withResolvers<Start>()
 
-  constructor({ sockets, returnKey, env, listener, stopping, joined }: SuccessorOptions) {
+  constructor({ sockets, returnKey, ownHost, env, listener, stopping, joined }: SuccessorOptions) {
     this.#child = spawn(program(), [...process.execArgv, ...process.argv.slice(1)], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...sockets.map(({ fd }) => fd)],
       env: { ...process.env, ...env, [UPGRADE]: '1' },
@@ -68,7 +69,7 @@ export class Successor {
       this.#failed(`it ended before it served (${signal ?? `exit code ${code}`})`),
     )
     const given = sockets.map((socket, index) => ({ ...socket, fd: FIRST_GIVEN_FD + index }))
-    this.link.tell({ type: 'inherit', sockets: given, returnKey })
+    this.link.tell({ type: 'inherit', sockets: given, returnKey, ownHost })
   }
 
   #failed(problem: string): void {

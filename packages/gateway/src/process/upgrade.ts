@@ -9,7 +9,7 @@ import type { Predecessor } from './predecessor.ts'
 import type { SessionBroker } from './session-broker.ts'
 import { sockets } from './sockets.ts'
 import type { Statistics } from './statistics.ts'
-import { type Start, Successor } from './successor.ts'
+import { type Start, Successor, type SuccessorOptions } from './successor.ts'
 import type { WorkerGroups } from './worker-groups.ts'
 
 /** What of a primary is joined. */
@@ -49,18 +49,18 @@ const UNASKED = -1
 
 /**
  * Starts a successor beside this process, with the sockets that this one has. Resolves when it serves, or is gone.
- * @param returnKey by which services bring back requests
+ * @param inherited `returnKey`, by which services bring back requests, and xapi's reference of this host
  * @param env variables of its environment beside those of this process
  */
 export async function startSuccessor(
   parts: Joined,
-  returnKey: string,
+  inherited: Pick<SuccessorOptions, 'returnKey' | 'ownHost'>,
   env: Readonly<Record<string, string>>,
 ): Promise<Start> {
   const { links } = parts
   const successor: Successor = new Successor({
     sockets: sockets.all,
-    returnKey,
+    ...inherited,
     env,
     listener: {
       ...listenerOf(parts, () => successor.link),

@@ -75,6 +75,8 @@ export interface BackendsTold {
 
 /** See the head of this file. */
 export class Backends {
+  /** xapi's reference of this host; null while, or where, that is not known. */
+  ownHost: string | null = null
   /** When each failure was logged last, by event and by text. */
   readonly #said = new Map<string, BoundedMap<string, number>>()
   readonly #log: Log
@@ -94,8 +96,6 @@ export class Backends {
   #running: ReadonlySet<string> = new Set()
   /** Whether other hosts are to send nobody here. */
   #isAway = false
-  /** xapi's reference of this host; null while, or where, that is not known. */
-  #ownHost: string | null = null
   readonly #told: BackendsTold
 
   /**
@@ -140,10 +140,6 @@ export class Backends {
   /** Where services are on other hosts, now. */
   get places(): ServiceChanges {
     return this.#places.all
-  }
-
-  get ownHost(): string | null {
-    return this.#ownHost
   }
 
   /** Whether authority and registry are heard, as far as anything was asked of them. */
@@ -271,7 +267,7 @@ export class Backends {
       report: (event, error) => this.report(event, error),
       limited: this.#limited,
       ownHostKnown: (ref) => {
-        this.#ownHost = ref
+        this.ownHost = ref
         this.#told.ownHostKnown(ref)
       },
       valkey: () => {
