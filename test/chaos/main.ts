@@ -131,7 +131,7 @@ async function load(transport: string, count: Count, out: string): Promise<boole
       `${transport}: capacity ${capacity.toFixed(0)}/s, ${JSON.stringify({ ...tally, ...churn, leftOut })}, ${wrong.length} wrong`,
     )
     for (const [reason, times] of reasons) say(`${times} times ${reason}`)
-    for (const line of wrong.slice(0, 20)) say(line)
+    for (const line of wrong) say(line)
     if (out !== '') writeReport(out, transport, report)
     return wrong.length === 0
   } finally {

@@ -170,7 +170,9 @@ export class Scene {
   /** A session that has ended before a fault begins. */
   async endedSession(number: number): Promise<Signed> {
     const user = USERS[number % USERS.length] ?? USERS[0]
-    const session = await this.daemon.login(user, USER.password)
+    // Signing in, too, works again by then.
+    const signIn = (): Promise<string | undefined> => this.daemon.login(user, USER.password).catch(() => undefined)
+    const session = await until(signIn, `${user} to sign in`, RECOVERY_MS)
     await this.daemon.logout(session)
     return { user, session }
   }

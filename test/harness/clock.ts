@@ -1,9 +1,12 @@
 // A clock that jumps: programs that are started with it see the system's clock moved, while what they measure time by goes on as it does.
 
-import { globSync, renameSync, writeFileSync } from 'node:fs'
+import { globSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { isAlive } from './child.ts'
 import type { Scope } from './scope.ts'
 
+/** What the library leaves behind when its process is killed, by the process's id: the next one of that id would stumble over it. */
+const LEFT = '/dev/shm/*faketime_*'
 const LIBRARY = '/usr/lib/*/faketime/libfaketimeMT.so.1'
 
 export class MovedClock {
@@ -29,6 +32,8 @@ export class MovedClock {
   static async make(scope: Scope): Promise<MovedClock> {
     const [library] = globSync(LIBRARY)
     if (library === undefined) throw new Error(`nothing is at ${LIBRARY}: install libfaketime`)
+    removeLeft()
+    scope.defer(removeLeft)
     return new MovedClock(join(await scope.directory(), 'clock'), library)
   }
 
@@ -37,5 +42,12 @@ export class MovedClock {
     // One that is read half written would be another jump.
     writeFileSync(`${this.#path}.new`, `${seconds < 0 ? '' : '+'}${seconds}\n`)
     renameSync(`${this.#path}.new`, this.#path)
+  }
+}
+
+function removeLeft(): void {
+  for (const path of globSync(LEFT)) {
+    const pid = Number(/_(\d+)$/.exec(path)?.[1])
+    if (!isAlive(pid)) rmSync(path, { force: true })
   }
 }
