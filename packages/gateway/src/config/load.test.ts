@@ -131,7 +131,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       worker-user = "daemon"
       workers = 3
       transport = "net"
-      host-names = ["host.example", "Localhost"]
+      host-names = ["host.example", "Localhost", "xen1", "a.lan2"]
       [[listen]]
       address = "[::1]:80"
       proxy-protocol = true
@@ -234,7 +234,7 @@ describe('a configuration that can be used', { timeout: 300_000 }, () => {
       workers: 3,
       transport: 'net',
       workerUser: 'daemon',
-      hostNames: ['host.example', 'localhost'],
+      hostNames: ['host.example', 'localhost', 'xen1', 'a.lan2'],
       listen: [
         {
           address: { kind: 'tcp', host: '::1', port: 80 },

@@ -95,7 +95,7 @@ export function filePath(): z.ZodType<string, string> {
 export function hostName(): z.ZodType<string, string> {
   const wanted = 'must be a host name without a port, such as "xen.example.com"; addresses need not be listed'
   const label = '[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?'
-  const isName = new RegExp(`^(?!.*\\.?\\d+$)${label}(?:\\.${label})*$`, 'i')
+  const isName = new RegExp(`^(?!(?:.*\\.)?\\d+$)${label}(?:\\.${label})*$`, 'i')
   return parsed((text) => (text.length <= 253 && isName.test(text) ? text.toLowerCase() : undefined), wanted)
 }
 

@@ -16,6 +16,10 @@ const MSG_PEEK = 0x2
 const MSG_DONTWAIT = 0x40
 const MSG_NOSIGNAL = 0x4000
 const EAGAIN = 11
+const ECONNRESET = 104
+
+/** What `sendText` gives when the peer has reset the connection: the kernel tells that once, and then an end. */
+export const RESET = -1
 
 /** Longest text that is sent at once. */
 export const TEXT_BYTES_MAX = 65_536
@@ -30,12 +34,13 @@ const peeked = Buffer.from(new ArrayBuffer(1))
 /**
  * Sends text, one byte a character, as far as the kernel takes it now.
  * @param text at most `TEXT_BYTES_MAX` characters
- * @returns how many were taken: 0 as well when the connection is broken, which the next write tells
+ * @returns how many were taken: 0 as well when the connection is broken, which the next write tells; or `RESET`
  */
 export function sendText(fd: number, text: string): number {
   const count = textBytes.write(text, 'latin1')
   const sent = sendBytes(fd, textBytes, count, MSG_DONTWAIT | MSG_NOSIGNAL)
-  return sent === -1 ? 0 : sent
+  if (sent !== -1) return sent
+  return koffi.errno() === ECONNRESET ? RESET : 0
 }
 
 /** Whether nothing is there to be read from `fd`: no byte, no end and no error. */

@@ -377,6 +377,20 @@ for (const transport of transports()) {
     })
   }
 
+  test(`${transport.name}: a reset that a write has met first is no end`, DEADLINE, async (t) => {
+    const { wire, heard, peer } = await pair(t, transport, 'tcp')
+    await nextTurn()
+    peer.write('part of an answer')
+    await until(() => heard.text !== '', 'a part')
+    wire.text('more')
+    wire.flush()
+    peer.resetAndDestroy()
+    // It writes at once.
+    if (wire.stop()) wire.resume()
+    await heard.until('closed')
+    assert.deepEqual(heard.events, ['closed'])
+  })
+
   test(`${transport.name}: descriptors are used again while others are being closed`, DEADLINE, async (t) => {
     // Each of many connections is destroyed while it reads and writes, and its number given to the next one.
     const path = join(directoryFor(t), 's')

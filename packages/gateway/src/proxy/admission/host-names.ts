@@ -31,6 +31,7 @@ export class HostNames {
   #isOneOf(host: string): boolean {
     if (host === '' || host.startsWith('[')) return true
     const [name = ''] = host.split(':')
-    return isIPv4(name) || this.#names.has(name.toLowerCase())
+    // A name may end with the root's dot.
+    return isIPv4(name) || this.#names.has(name.toLowerCase().replace(/\.$/, ''))
   }
 }

@@ -312,6 +312,12 @@ export interface RefusalContext {
   readonly nowMs: number
 }
 
+/** Where to read about it; nothing of what is no error, nor of a name under which the page is not to be had either. */
+function helpLine(refused: Refusal): string {
+  const hasPage = refused.status >= 400 && refused !== HOST_UNKNOWN
+  return hasPage ? `Link: <${pageOf(refused.code)}>; rel="help"\r\n` : ''
+}
+
 /** The refusal as a whole HTTP/1.1 response. */
 export function refusalResponse(refused: Refusal, context: RefusalContext): string {
   const isJson = prefersJson(context.accept)
@@ -324,7 +330,7 @@ export function refusalResponse(refused: Refusal, context: RefusalContext): stri
     `Content-Type: ${isJson ? 'application/json' : 'text/plain; charset=utf-8'}\r\n` +
     `Content-Length: ${body.length}\r\n` +
     'Cache-Control: no-store\r\n' +
-    (context.hasPages && refused.status >= 400 ? `Link: <${pageOf(refused.code)}>; rel="help"\r\n` : '') +
+    (context.hasPages ? helpLine(refused) : '') +
     `X-Request-Id: ${context.requestId}\r\n${proxyStatusLine(refused)}${refused.lines}${context.connectionLine}\r\n` +
     (context.isToHead ? '' : body)
   )

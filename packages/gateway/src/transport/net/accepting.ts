@@ -5,7 +5,7 @@
 // When there is no descriptor for a connection, libuv gives up one that it keeps for that, accepts all that wait, closes them, and
 // tells nobody. So it is looked whether there are descriptors, while connections come.
 
-import { acceptSocket } from '@xengate/channel'
+import { acceptSocket, closeDescriptor } from '@xengate/channel'
 import { closeSync, openSync } from 'node:fs'
 import type { Server } from 'node:net'
 import { getSystemErrorName } from 'node:util'
@@ -136,7 +136,7 @@ function drainQueue(
     const accepted = acceptSocket(fd)
     if (accepted.kind === 'failed') return
     const handle = new listening.constructor(CONNECTION)
-    handle.open(accepted.fd)
-    take(handle)
+    if (handle.open(accepted.fd) === 0) take(handle)
+    else closeDescriptor(accepted.fd)
   }
 }

@@ -21,6 +21,7 @@ export interface Handle {
   close(closed: () => void): void
   /** The following are absent on a Unix socket. @returns 0, or the number of an error */
   setNoDelay?(on: boolean): void
+  setKeepAlive?(on: boolean, seconds: number): void
   getpeername?(end: Partial<SystemEnd>): number
   getsockname?(end: Partial<SystemEnd>): number
 }

@@ -39,10 +39,14 @@ export class BorrowedReads {
 
   /** The option of that name of a stream. Its types do not say that no buffer at all means the one before. */
   get onread(): NonNullable<SocketConstructorOpts['onread']> {
-    // Node.js asks before the first read, and after each.
+    // Node.js asks before the first read, and after each. A stream that is made within a read does not begin with the block of that:
+    // when the read is over it may be given back, and the stream is not asked again before it reads.
     let used: Buffer | undefined
     const onread = {
-      buffer: () => (used === this.#buffer ? undefined : (used = this.#buffer)),
+      buffer: () => {
+        const next = used === undefined ? SHARED : this.#buffer
+        return next === used ? undefined : (used = next)
+      },
       callback: (count: number, bytes: Buffer) => {
         this.read(bytes, count)
         return true

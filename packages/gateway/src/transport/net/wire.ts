@@ -1,7 +1,7 @@
 // A wire by node:net. It begins as a handle, which is what Node.js's streams are made of: reads are heard from it, and text goes to the
 // kernel by a call of our own. What a handle cannot do makes a stream of it:
 //
-//   handle      → stream        what the kernel does not take, bytes that are not text, `end`, `keepAlive`
+//   handle      → stream        what the kernel does not take, bytes that are not text, `end`
 //   handle      → closed        destroy, reset, finish; an error of a read
 //   stream      → closed        the same, by Node.js's own ways
 //
@@ -9,10 +9,10 @@
 
 import { Socket, type SocketConstructorOpts } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { cutConnection, descriptorOf, setSendBuffer, unsentBytes } from '@xengate/channel'
+import { closeDescriptor, cutConnection, descriptorOf, setSendBuffer, unsentBytes } from '@xengate/channel'
 import { BLOCK_BYTES } from '../blocks.ts'
 import { endsOf, type Known, sourceOf } from '../ends.ts'
-import { isQuiet, sendText, TEXT_BYTES_MAX } from '../libc.ts'
+import { isQuiet, RESET, sendText, TEXT_BYTES_MAX } from '../libc.ts'
 import { Output } from '../output.ts'
 import { type End, type Ends, NOBODY, type Wire, type WireListener } from '../transport.ts'
 import { CONNECTION, END_OF_FILE, type Handle, type HandleReader, HANDLES, KnownByHandle, streamOf } from './handle.ts'
@@ -82,6 +82,8 @@ export class NetWire extends Output implements Wire, Reader, HandleReader {
   #isFinishing = false
   /** Whether the peer has ended. */
   #hasEnded = false
+  /** Whether a write has met a reset by the peer: what looks like an end then is none. */
+  #isReset = false
   /** Whether what comes cannot be an answer to what is written next. */
   #isUnasked = false
 
@@ -117,7 +119,7 @@ export class NetWire extends Output implements Wire, Reader, HandleReader {
     if (HANDLES === null)
       return NetWire.#ofStream((reads) => new PatientSocket({ fd, ...SOCKET, onread: reads.onread }))
     const handle = isUnix ? new HANDLES.Unix(CONNECTION) : new HANDLES.Tcp(CONNECTION)
-    handle.open(fd)
+    if (handle.open(fd) !== 0) closeDescriptor(fd) // reading fails
     return NetWire.#ofHandle(handle)
   }
 
@@ -195,7 +197,8 @@ export class NetWire extends Output implements Wire, Reader, HandleReader {
 
   #hear(stream: Socket): void {
     this.#stream = stream
-    stream.on('error', () => {}) // 'close' follows
+    // 'close' follows.
+    stream.on('error', ({ code }: NodeJS.ErrnoException) => (this.#isReset ||= code === 'ECONNRESET'))
     stream.on('end', () => this.#ended())
     stream.on('drain', () => {
       if (!this.#isFinishing) this.listener.drained()
@@ -226,7 +229,7 @@ export class NetWire extends Output implements Wire, Reader, HandleReader {
 
   #ended(): void {
     this.#hasEnded = true
-    if (this.#isUnasked) this.#close()
+    if (this.#isUnasked || this.#isReset) this.#close()
     else if (!this.#isFinishing) this.listener.ended()
   }
 
@@ -315,7 +318,9 @@ export class NetWire extends Output implements Wire, Reader, HandleReader {
     const stream = this.#stream
     const isEmpty = stream === null || (stream.writableLength === 0 && !stream.writableEnded)
     if (isEmpty && text.length <= TEXT_BYTES_MAX) {
-      from = sendText(this.#plainFd, text)
+      const sent = sendText(this.#plainFd, text)
+      if (sent === RESET) this.#isReset = true
+      else from = sent
       this.#sentBytes += from
       if (from === text.length) return
     }
@@ -404,7 +409,9 @@ export class NetWire extends Output implements Wire, Reader, HandleReader {
 
   end(sent?: () => void): void {
     this.sendLater()
-    this.#useStream()?.end(sent)
+    const stream = this.#useStream()
+    if (stream !== null) stream.end(sent)
+    else if (sent !== undefined) process.nextTick(sent)
   }
 
   finish(idleMs: number): void {
@@ -434,7 +441,8 @@ export class NetWire extends Output implements Wire, Reader, HandleReader {
   }
 
   keepAlive(ms: number): void {
-    this.#useStream()?.setKeepAlive(true, ms)
+    if (this.#handle === null) this.#stream?.setKeepAlive(true, ms)
+    else this.#handle.setKeepAlive?.(true, Math.ceil(ms / 1000))
   }
 
   expectBulk(): void {

@@ -3,7 +3,7 @@
 
 import { addressOf, freed, mapMemory, type Mapping } from './memory.ts'
 import { ENTRY_OPERATION_FLAGS, OPCODE, type Ring } from './ring.ts'
-import { MSG_DONTWAIT, MSG_NOSIGNAL, send } from './system.ts'
+import { ECONNRESET, errorNumber, MSG_DONTWAIT, MSG_NOSIGNAL, send } from './system.ts'
 
 /** Memory for one connection while it sends: a `struct msghdr`, its vectors, and text. No power of 2, as in buffers.ts. */
 const PAGE_BYTES = 16_704
@@ -171,16 +171,16 @@ export class SendQueue {
     this.#first = 0
   }
 
-  /** Gives the kernel as much as it takes at once, while no send is under way. */
-  sendNow(fd: number): void {
+  /** Gives the kernel as much as it takes at once, while no send is under way. @returns whether the peer has reset the connection */
+  sendNow(fd: number): boolean {
     for (;;) {
       const piece = this.#pieces[this.#first]
-      if (piece === undefined) return
+      if (piece === undefined) return false
       const asked = piece.bytes
       const count = send(fd, piece.address, asked, MSG_DONTWAIT | MSG_NOSIGNAL)
-      if (count <= 0) return
+      if (count <= 0) return count === -1 && errorNumber() === ECONNRESET
       this.sent(count)
-      if (count < asked) return
+      if (count < asked) return false
     }
   }
 

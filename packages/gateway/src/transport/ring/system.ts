@@ -101,6 +101,7 @@ export const MSG_NOSIGNAL = 0x4000
 export const EPERM = 1
 export const EINTR = 4
 export const EAGAIN = 11
+export const ECONNRESET = 104
 export const EINVAL = 22
 export const ENOSYS = 38
 export const ENOBUFS = 105

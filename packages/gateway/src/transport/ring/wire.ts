@@ -26,7 +26,7 @@ import { Incoming, type Reader } from './incoming.ts'
 import type { Looking, Loop, Touched } from './loop.ts'
 import type { Owner } from './ring.ts'
 import { SendQueue } from './send-queue.ts'
-import { EAGAIN, ECANCELED, EINTR, ENOBUFS, SHUT_RDWR, SHUT_WR, shutdown } from './system.ts'
+import { EAGAIN, ECANCELED, ECONNRESET, EINTR, ENOBUFS, SHUT_RDWR, SHUT_WR, shutdown } from './system.ts'
 
 const LIFE = { OPEN: 0, FINISHING: 1, CLOSING: 2, CLOSED: 3 } as const
 const OUT = { OPEN: 0, ENDING: 1, ENDED: 2, BROKEN: 3 } as const
@@ -69,6 +69,8 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   #writtenBytes = 0
   /** Whether the next that comes has to be an answer to what is not sent yet, and cannot be one. */
   #isUnasked = false
+  /** Whether a write has met a reset by the peer: the kernel tells that once, and then what looks like an end. */
+  #isReset = false
   #sent: (() => void) | null = null
   /** How the connection is cut, when it is to be. */
   #cut: ((fd: number) => void) | null = null
@@ -192,6 +194,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
     const asked = this.#sendingBytes
     this.#sendingBytes = 0
     if (result < 0 && result !== -EINTR && result !== -EAGAIN) {
+      this.#isReset ||= result === -ECONNRESET
       this.#sendFailed()
       return
     }
@@ -290,6 +293,10 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   }
 
   readEnded(): void {
+    if (this.#isReset) {
+      this.#close()
+      return
+    }
     if (this.#life === LIFE.OPEN) this.listener.ended()
     if (this.#out === OUT.ENDED || this.#out === OUT.BROKEN) this.#close()
   }
@@ -318,7 +325,7 @@ export class RingWire extends Output implements Wire, Owner, Touched, Looking, R
   }
 
   stop(): boolean {
-    if (this.#sendingBytes === 0) this.#queue.sendNow(this.#fd)
+    if (this.#sendingBytes === 0 && this.#queue.sendNow(this.#fd)) this.#isReset = true
     if (this.#queue.bytes > 0) return false
     return !this.#isClosing() && this.#incoming.stop(() => this.#loop.ring.cancelNow(this.#slot, RECEIVE))
   }
