@@ -31,6 +31,8 @@ const NEEDS: readonly Need[] = [
   { command: 'curl', debianPackage: 'curl' },
   // One more reader of requests, for the fuzzer.
   { command: '/usr/lib/python3/dist-packages/h11/__init__.py', debianPackage: 'python3-h11' },
+  // Blocks of YAML on the documentation's pages are read with it.
+  { command: '/usr/lib/python3/dist-packages/yaml/__init__.py', debianPackage: 'python3-yaml' },
   { command: 'python3', debianPackage: 'python3' },
   { command: 'redis-server', debianPackage: 'redis-server' },
   { command: 'openssl', debianPackage: 'openssl' },

@@ -366,17 +366,16 @@ const CHECKED: Readonly<Record<string, (text: string, scope: Scope) => Promise<v
     assert.ok(JSON.parse(text))
   },
   yaml: async (text, scope) => {
-    // Prometheus and Ansible are not here: it is read as what it is, where Python can.
-    const script =
-      'import sys\ntry: import yaml\nexcept ImportError: sys.exit(0)\nassert yaml.safe_load(sys.stdin.read())'
-    const { code, stderr } = await run(scope, 'python3', ['-c', script], { input: text })
+    // Prometheus and Ansible are not here: it is read as what it is, by Debian's Python, which has Debian's modules.
+    const script = 'import sys, yaml\nassert yaml.safe_load(sys.stdin.read())'
+    const { code, stderr } = await run(scope, '/usr/bin/python3', ['-c', script], { input: text })
     assert.equal(code, 0, stderr)
   },
   ini: async (text, scope) => {
     const directory = await scope.directory()
     // The program is not installed, and systemd wants to see it.
     const unit = text.replaceAll('/usr/bin/xengate', '/bin/true')
-    const verify = `cat >"$0/xengate.service" && ! command -v systemd-analyze >/dev/null || systemd-analyze verify "$0/xengate.service"`
+    const verify = 'cat >"$0/xengate.service" && systemd-analyze verify "$0/xengate.service"'
     const { code, stdout, stderr } = await run(scope, 'sh', ['-c', verify, directory], { input: unit })
     assert.equal(code, 0, stdout + stderr)
   },

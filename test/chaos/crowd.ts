@@ -4,7 +4,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { Child } from '../harness/child.ts'
 import { Place, USER } from '../harness/daemon.ts'
-import { until } from '../harness/deadline.ts'
+import { until, within } from '../harness/deadline.ts'
 import { exchange, RawClient } from '../harness/raw.ts'
 import type { Scope } from '../harness/scope.ts'
 import type { TrafficOptions } from '../harness/traffic.ts'
@@ -55,7 +55,7 @@ export async function crowd(scope: Scope, plan: CrowdPlan): Promise<readonly str
   const clients = startClients(scope, plan, url, session)
   await connected(place, plan)
   tell(`${plan.connections} connections`)
-  const waitedMs = await probe(url, session, plan)
+  const waitedMs = await probe(url, session, plan, wrong)
   tell(`after ${plan.minutes} min`)
   const sorted = waitedMs.toSorted((one, other) => one - other)
   const at = (part: number): string => (sorted[Math.floor(sorted.length * part)] ?? 0).toFixed(1)
@@ -115,7 +115,7 @@ function startClients(
   const stop = async (): Promise<readonly ClientsReport[]> => {
     const reports = children.map(async (child) => ((await once(child, 'message')) as [ClientsReport])[0])
     for (const child of children) child.send('stop')
-    return Promise.all(reports)
+    return within(Promise.all(reports), "the clients' reports", APPEAR_MS)
   }
   return { stop }
 }
@@ -131,13 +131,20 @@ async function connected(place: Place, { connections }: CrowdPlan): Promise<void
   )
 }
 
-/** How long one client more waits for each of its answers, from one service after the other, in milliseconds. */
-async function probe(url: string, session: string, { services, minutes }: CrowdPlan): Promise<readonly number[]> {
+/** How long one client more waits for each of its answers, from one service after the other, in milliseconds. @param wrong what is none */
+async function probe(
+  url: string,
+  session: string,
+  { services, minutes }: CrowdPlan,
+  wrong: string[],
+): Promise<readonly number[]> {
   const waitedMs: number[] = []
   const endMs = performance.now() + minutes * 60_000
   for (let number = 0; performance.now() < endMs; number = (number + 1) % services) {
     const startedMs = performance.now()
-    await exchange(url, request(nameOf(number), session).replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'))
+    const asked = request(nameOf(number), session).replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n')
+    const { status, text } = await exchange(url, asked)
+    if (text !== nameOf(number)) wrong.push(`${nameOf(number)}: ${status} ${text}`)
     waitedMs.push(performance.now() - startedMs)
     await new Promise((resolve) => setTimeout(resolve, PROBE_MS))
   }

@@ -42,8 +42,9 @@ export class Network {
       one.setNoDelay(true)
       one.on('error', () => breakOff(other))
       one.on('close', () => this.#pairs.delete(pair))
-      one.pipe(other)
+      // Those that come while nothing gets through are joined when it does again.
       if (this.#isPaused) one.pause()
+      else one.pipe(other)
     }
   }
 
