@@ -341,6 +341,20 @@ test('a service that says nothing is given up, and the connection goes on', DEAD
   await (await xapi.next()).until('{}')
 })
 
+test('a service that switches protocols gives no answer, and holds no place', DEADLINE, async (t) => {
+  const { client, service } = await fronted(t)
+  const plugin = await service(PLUGIN)
+  const peer = client()
+  // More often than there are places.
+  for (let count = 0; count < 70; count++) {
+    peer.write(post(body()))
+    const asked = await plugin.connections.next()
+    await asked.until('\r\n\r\n{}')
+    asked.end('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n')
+    assert.match(await peer.message(), /XENAPI_PLUGIN_FAILURE.*the service gave no answer/)
+  }
+})
+
 test('a call is answered while the gateway stops, and refused when that takes too long', DEADLINE, async (t) => {
   const { gateway, client, service } = await fronted(t, { limits: { drainTimeoutMs: 500 } })
   const plugin = await service(PLUGIN)

@@ -7,7 +7,7 @@ import type { PolicySetting } from '../model/policy.ts'
 import type { Session } from '../model/session.ts'
 import { internalError, sessionInvalid, tooBusy, XenApiError } from './errors.ts'
 import { type PluginRequest, readPluginRequest, sessionInPluginRequest } from './plugin-request.ts'
-import { askService, CALLS_MAX, TIMEOUT_PART } from './plugin-service.ts'
+import { askService, CALLS_MAX, noAnswer, TIMEOUT_PART } from './plugin-service.ts'
 
 /** An answer to a call, for its client. */
 export interface PluginAnswer {
@@ -61,6 +61,11 @@ export class PluginAnswers {
     } finally {
       this.#underWay--
     }
+  }
+
+  /** What is answered when the service takes too long. */
+  late(request: PluginRequest): PluginAnswer {
+    return answered(request, request.failed(noAnswer(request.plugin)))
   }
 
   /** What is answered when the session ends meanwhile. */

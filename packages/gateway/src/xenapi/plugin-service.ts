@@ -55,7 +55,7 @@ export async function askService(
       return valueOf(call, response.statusCode ?? 0, await bodyOf(response, call))
     } catch (error) {
       if (error instanceof XenApiError) throw error
-      if (call.gone.aborted || !isNobodyThere(error)) throw failure(call, 'the service gave no answer', error)
+      if (call.gone.aborted || !isNobodyThere(error)) throw noAnswer(call.plugin, error)
     }
   }
   return null
@@ -85,7 +85,10 @@ function sent(
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const createConnection = (): Socket => connect(socketPath)
   const asked = request({ createConnection, path, method: 'POST', headers, signal })
-  asked.once('error', reject).once('response', resolve).end(body)
+  asked.once('error', reject).once('response', resolve)
+  // Without an error and without a response ends what has switched protocols.
+  asked.once('close', () => reject(new Error('the connection is closed')))
+  asked.end(body)
   return promise
 }
 
@@ -94,7 +97,7 @@ async function bodyOf(response: IncomingMessage, call: PluginCall): Promise<stri
   let bytes = 0
   for await (const part of response as AsyncIterable<Buffer>) {
     bytes += part.length
-    if (bytes > VALUE_BYTES_MAX) throw failure(call, `the answer has more than ${VALUE_BYTES_MAX} bytes`)
+    if (bytes > VALUE_BYTES_MAX) throw failure(call.plugin, `the answer has more than ${VALUE_BYTES_MAX} bytes`)
     parts.push(part)
   }
   return Buffer.concat(parts).toString('utf8')
@@ -120,7 +123,12 @@ function errorIn(body: string): XenApiError | null {
   }
 }
 
-function failure({ plugin }: PluginCall, why: string, cause?: unknown): XenApiError {
+/** What the client of a service that gave no answer is told. */
+export function noAnswer(plugin: string, cause?: unknown): XenApiError {
+  return failure(plugin, 'the service gave no answer', cause)
+}
+
+function failure(plugin: string, why: string, cause?: unknown): XenApiError {
   const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : ''
   return new XenApiError('XENAPI_PLUGIN_FAILURE', [plugin, `${why}${code}`, ''])
 }

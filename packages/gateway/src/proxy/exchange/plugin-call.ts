@@ -199,10 +199,9 @@ export class PluginCall extends Exchange {
     this.#leave()
   }
 
-  /** A service that was asked answers before that, or fails; all else is for xapi, which has patience of its own. */
+  /** A service that was asked has failed; all else is for xapi, which has patience of its own. */
   override timedOut(): void {
-    if (this.#state === STATE.CALLING) this.#gone.abort()
-    else this.#decide(null)
+    this.#decide(this.#call === null ? null : this.#plugins.late(this.#call))
   }
 
   override drainTimedOut(): void {
