@@ -67,7 +67,8 @@ const XML = (session = ROOT_ID): string => {
 }
 
 test('a call of a plugin is answered by the service of its name, and the connection goes on', DEADLINE, async (t) => {
-  const { client, service, xapi, accessLines } = await fronted(t)
+  const all = await fronted(t)
+  const { client, service, xapi, accessLines } = all
   const plugin = await service(PLUGIN)
   const svc = await service('svc')
   const peer = client()
@@ -100,6 +101,7 @@ test('a call of a plugin is answered by the service of its name, and the connect
     [name, path, status, caller?.session.user, bytesIn, bytesOut],
     [PLUGIN, '/jsonrpc', 200, 'root', body({ args: { a: 'b' } }).length, 43],
   )
+  assert.deepEqual(underWay(all), [0, 0])
 })
 
 test('what a service fails with is a failure of the plugin', DEADLINE, async (t) => {
@@ -297,6 +299,51 @@ test('a client that goes away takes its call back, in each state', DEADLINE, asy
   for (const peer of [gathering, asking, calling]) peer.socket.resetAndDestroy()
   await asked.ended()
   assert.equal(plugin.connections.count, 0)
+})
+
+/** What is counted of the plugin's service: requests that it has, and that root's session has. */
+function underWay({ counters, sessions, gateway }: Fronted): readonly unknown[] {
+  const inFlight = counters.cells[counters.place('xengate_requests_in_flight', PLUGIN)]
+  return [inFlight, sessions.find(ROOT_ID, gateway.clock.nowMs)?.underWay]
+}
+
+for (const [what, end, ended] of [
+  [
+    'whose client goes away',
+    ({ peers }: Fronted) => peers[0]?.socket.resetAndDestroy(),
+    ['client-gone', 'client-gone'],
+  ],
+  [
+    'that an administrator ends',
+    ({ gateway }: Fronted) => gateway.endConnection(gateway.connectionRecords[0]?.id ?? ''),
+    ['cut', 'operator-ended'],
+  ],
+] as const) {
+  test(`a call ${what} is counted while it is under way, and logged`, DEADLINE, async (t) => {
+    const all = await fronted(t)
+    const plugin = await all.service(PLUGIN)
+    all.client().write(post(body()))
+    const asked = await plugin.connections.next()
+    await asked.until('\r\n\r\n{}')
+    assert.deepEqual(underWay(all), [1, 1])
+    end(all)
+    await asked.ended()
+    const { service, caller, status, outcome, reason, bytesIn } = await all.accessLines.next()
+    assert.deepEqual(
+      [service, caller?.session.user, status, outcome, reason, bytesIn],
+      [PLUGIN, 'root', 0, ...ended, body().length],
+    )
+    assert.deepEqual(underWay(all), [0, 0])
+    assert.equal(all.counters.cells[all.counters.place('xengate_requests_cut_total', PLUGIN, ended[1])], 1)
+  })
+}
+
+test('no name of a plugin without a service is counted', DEADLINE, async (t) => {
+  const all = await fronted(t)
+  all.client().write(post(body({ plugin: 'other.py' })))
+  await (await all.xapi.next()).until('other.py')
+  assert.equal(all.counters.known('other.py'), all.counters.other)
+  assert.deepEqual(underWay(all), [0, 0])
 })
 
 test('a call ends with its session', DEADLINE, async (t) => {

@@ -22,6 +22,8 @@ export interface PluginCaller {
   readonly directories: readonly string[]
   readonly policy: PolicySetting
   readonly responseTimeoutMs: number
+  /** Told when the service is there, and is asked. */
+  readonly asked: () => void
   /** Aborted when nobody waits for the answer any more. */
   readonly gone: AbortSignal
 }
@@ -47,13 +49,13 @@ export class PluginAnswers {
   /** Has the service answer; null when it does not run here, and was asked nothing. Never rejects. */
   async ask(request: PluginRequest, caller: PluginCaller): Promise<PluginAnswer | null> {
     const { plugin, fn, args, sessionId } = request
-    const { session, clientAddress, directories, policy, responseTimeoutMs, gone } = caller
+    const { session, clientAddress, directories, policy, responseTimeoutMs, asked, gone } = caller
     if (this.#underWay >= CALLS_MAX) return answered(request, request.failed(tooBusy()))
     this.#underWay++
     try {
       const call = { plugin, fn, args, session, sessionId, clientAddress, gone }
       const timeoutMs = responseTimeoutMs * TIMEOUT_PART
-      const way = { directories, policy, connect: (path: string) => connect(path), timeoutMs }
+      const way = { directories, policy, connect: (path: string) => connect(path).once('connect', asked), timeoutMs }
       const value = await askService(plugin, `/${encodeURIComponent(fn)}`, call, way)
       return value === null ? null : answered(request, request.succeeded(value))
     } catch (error) {

@@ -2,6 +2,7 @@
 
 import { performance } from 'node:perf_hooks'
 import { STEP } from '@xengate/http1'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { PluginAnswer } from '../../xenapi/plugin-answers.ts'
 import { connectionLine } from '../heads/connection-line.ts'
 import { DRAINING } from '../heads/refusals.ts'
@@ -21,7 +22,7 @@ export class OwnAnswer extends Exchange {
 
   /**
    * @param request whose body has come
-   * @param asked the same as it was when its service was asked
+   * @param asked the same as it was when its service was asked, and as it is counted
    */
   constructor(shared: Shared, client: Client, request: Request, asked: Request, answer: PluginAnswer) {
     super()
@@ -32,13 +33,11 @@ export class OwnAnswer extends Exchange {
     request.service = asked.service
     request.entry = asked.entry
     request.isForService = true
+    request.counters = asked.counters
+    request.waitedMs = asked.waitedMs
   }
 
   override start(): void {
-    const { service, entry } = this.#request
-    this.#request.counters = this.#shared.counters.service(service ?? '')
-    this.#request.counters.began()
-    if (entry !== null) entry.underWay++
     this.#client.expectWithin(this.#shared.limits.bodyIdleTimeoutMs)
   }
 
@@ -90,10 +89,10 @@ export class OwnAnswer extends Exchange {
     return { request: this.#request, way: 'call', channel: null }
   }
 
-  override clientClosed(): void {
+  override clientClosed(why: ReasonName = 'client-gone'): void {
     if (this.#isOver) return
     this.#isOver = true
-    this.#shared.journal.exchanged(this.#client.peer, this.#request, 'client-gone', 'client-gone')
+    this.#shared.journal.exchanged(this.#client.peer, this.#request, why === 'client-gone' ? why : 'cut', why)
   }
 
   override timedOut(): void {

@@ -12,7 +12,9 @@
 // Whoever has no session can send such a request. A worker holds no more of them together than it does of calls for the gateway's own
 // XenAPI; beyond that they are xapi's.
 
+import { performance } from 'node:perf_hooks'
 import type { RequestHead } from '@xengate/http1'
+import type { ReasonName } from '../../model/reasons.ts'
 import { isPermitted, type Policies } from '../../model/policy.ts'
 import type { Answer, SessionEntry, SessionTable } from '../../sessions/table.ts'
 import type { PluginAnswer, PluginAnswers } from '../../xenapi/plugin-answers.ts'
@@ -158,11 +160,23 @@ export class PluginCall extends Exchange {
       directories: directories(call.plugin),
       policy: policies.of(call.plugin),
       responseTimeoutMs,
+      asked: () => this.#asked(call, entry),
       gone: this.#gone.signal,
     }
     this.request.service = call.plugin
     this.request.isOf(entry)
     void this.#plugins.ask(call, caller).then((answer) => this.#decide(answer))
+  }
+
+  /** The service is there: from now on it has the request. Names that no service has are not counted. */
+  #asked(call: PluginRequest, entry: SessionEntry): void {
+    if (this.#state !== STATE.CALLING) return
+    const { request } = this
+    request.counters = this.#shared.counters.service(call.plugin)
+    request.counters.began()
+    entry.underWay++
+    request.waitedMs = performance.now() - request.startedMs
+    request.bytesIn = this.#bodyBytes
   }
 
   get #body(): Buffer {
@@ -195,13 +209,17 @@ export class PluginCall extends Exchange {
     return { request: this.request, way: 'waiting', channel: null }
   }
 
-  override clientClosed(): void {
+  /** A call that no service was asked is not told of. */
+  override clientClosed(why: ReasonName = 'client-gone'): void {
     this.#leave()
+    if (this.request.counters === null) return
+    this.#shared.journal.exchanged(this.#client.peer, this.request, why === 'client-gone' ? why : 'cut', why)
   }
 
   /** A service that was asked has failed; all else is for xapi, which has patience of its own. */
   override timedOut(): void {
-    this.#decide(this.#call === null ? null : this.#plugins.late(this.#call))
+    const wasAsked = this.request.counters !== null
+    this.#decide(wasAsked && this.#call !== null ? this.#plugins.late(this.#call) : null)
   }
 
   override drainTimedOut(): void {
