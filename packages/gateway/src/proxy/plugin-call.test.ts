@@ -162,6 +162,25 @@ for (const [version, lines] of [
   })
 }
 
+test('who ends its side behind two calls is answered both', DEADLINE, async (t) => {
+  const { client, service } = await fronted(t)
+  const plugin = await service(PLUGIN)
+  const peer = client()
+  peer.end(post(body()) + post(body()))
+  const first = await plugin.connections.next()
+  await first.until('\r\n\r\n{}')
+  // By then the gateway has heard of the end.
+  for (let count = 0; count < 100; count++) await turn()
+  first.end(response('1'))
+  const answer = await peer.message()
+  assert.match(answer, /"result":"1"/)
+  assert.doesNotMatch(answer, /\r\nConnection: close/)
+  const second = await plugin.connections.next()
+  await second.until('\r\n\r\n{}')
+  second.end(response('2'))
+  assert.match(await peer.ended(), /\r\nConnection: close\r\n\r\n.*"result":"2"/s)
+})
+
 test('a long call and a long value arrive whole', DEADLINE, async (t) => {
   const { client, service, xapi } = await fronted(t)
   const plugin = await service(PLUGIN)

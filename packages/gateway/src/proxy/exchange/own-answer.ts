@@ -18,6 +18,7 @@ export class OwnAnswer extends Exchange {
   readonly #client: Client
   readonly #request: Request
   readonly #answer: PluginAnswer
+  #isBodyDone = false
   #isOver = false
 
   /**
@@ -42,7 +43,7 @@ export class OwnAnswer extends Exchange {
   }
 
   override get wantsBytes(): boolean {
-    return !this.#isOver
+    return !this.#isBodyDone
   }
 
   override clientBytes(bytes: Buffer, from: number, to: number): number {
@@ -56,9 +57,14 @@ export class OwnAnswer extends Exchange {
         this.#request.bytesIn += decoder.dataEnd - decoder.dataStart
         continue
       }
-      if (step === STEP.DONE) this.#write()
+      if (step === STEP.DONE) this.#isBodyDone = true
       return at
     }
+  }
+
+  /** What stands behind the body is kept by now: whether the connection goes on depends on it. */
+  override flush(): void {
+    if (this.#isBodyDone && !this.#isOver) this.#write()
   }
 
   #write(): void {
