@@ -5,6 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { TestContext } from 'node:test'
 import { OPEN_POLICY } from '../model/policy.ts'
 import { PluginAnswers } from '../xenapi/plugin-answers.ts'
+import { CALLS_MAX } from '../xenapi/plugin-service.ts'
 import { test } from './testing/each-transport.ts'
 import {
   COOKIE,
@@ -16,6 +17,7 @@ import {
   request,
   response,
   ROOT_ID,
+  sessionOf,
   statusOf,
 } from './testing/fixture.ts'
 import type { Arrivals, Peer } from './testing/peer.ts'
@@ -357,6 +359,29 @@ for (const [what, end, ended] of [
   })
 }
 
+for (const [what, answer, outcome, reason] of [
+  ['a value', response('v'), 'complete', null],
+  ['that there is no such function', 'HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n', 'complete', null],
+  ['500', 'HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n', 'service-failed', null],
+  ['a value that is too long', response('x'.repeat(600_000)), 'service-failed', null],
+  ['half a response', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nv', 'service-failed', 'service-died'],
+  ['nothing', '', 'service-failed', 'service-died'],
+] as const) {
+  test(`the log says how a call ended whose service answers ${what}`, DEADLINE, async (t) => {
+    const all = await fronted(t)
+    const plugin = await all.service(PLUGIN)
+    const peer = all.client()
+    peer.write(post(body()))
+    const asked = await plugin.connections.next()
+    await asked.until('\r\n\r\n{}')
+    asked.end(answer)
+    assert.equal(statusOf(await peer.message()), 200)
+    const line = await all.accessLines.next()
+    assert.deepEqual([line.service, line.status, line.outcome, line.reason], [PLUGIN, 200, outcome, reason])
+    assert.deepEqual(underWay(all), [0, 0])
+  })
+}
+
 test('no name of a plugin without a service is counted', DEADLINE, async (t) => {
   const all = await fronted(t)
   all.client().write(post(body({ plugin: 'other.py' })))
@@ -366,7 +391,8 @@ test('no name of a plugin without a service is counted', DEADLINE, async (t) => 
 })
 
 test('a call ends with its session', DEADLINE, async (t) => {
-  const { client, service, sessions, live } = await fronted(t)
+  const all = await fronted(t)
+  const { client, service, sessions, live, accessLines } = all
   const plugin = await service(PLUGIN)
   const peer = client()
   peer.write(post(body()))
@@ -377,9 +403,43 @@ test('a call ends with its session', DEADLINE, async (t) => {
   sessions.ended([uuid])
   assert.match(await peer.message(), /"message":"SESSION_INVALID"/)
   await asked.ended()
+  const { outcome, reason } = await accessLines.next()
+  assert.deepEqual([outcome, reason], ['cut', 'session-ended'])
+  assert.equal(underWay(all)[0], 0)
   peer.write(post(body()))
   assert.equal(plugin.connections.count, 0)
 })
+
+test(
+  'services have so many calls of a worker, and half as many of one session: all others are xapi’s',
+  DEADLINE,
+  async (t) => {
+    const { client, service, xapi, live } = await fronted(t)
+    const plugin = await service(PLUGIN)
+    const third = 'OpaqueRef:44444444-4444-4444-8444-444444444444'
+    live.set(third, sessionOf('44444444', 'third', 'pool-admin'))
+    const ask = async (id: string): Promise<{ readonly peer: Peer; readonly asked: Peer }> => {
+      const peer = client()
+      peer.write(post(body({ session: id })))
+      const asked = await plugin.connections.next()
+      await asked.until('\r\n\r\n{}')
+      return { peer, asked }
+    }
+    const isForXapi = async (id: string): Promise<void> => {
+      client().write(post(body({ session: id })))
+      await (await xapi.next()).until(body({ session: id }))
+      assert.equal(plugin.connections.count, 0)
+    }
+    const first = await ask(ROOT_ID)
+    for (let count = 1; count < CALLS_MAX / 2; count++) await ask(ROOT_ID)
+    await isForXapi(ROOT_ID)
+    for (let count = 0; count < CALLS_MAX / 2; count++) await ask(READER_ID)
+    await isForXapi(third)
+    first.peer.destroy()
+    await first.asked.ended()
+    await ask(third)
+  },
+)
 
 test('what is held of bodies is bounded: beyond it all is xapi’s, but for short calls', DEADLINE, async (t) => {
   const { client, service, xapi } = await fronted(t)
@@ -397,13 +457,15 @@ test('what is held of bodies is bounded: beyond it all is xapi’s, but for shor
 })
 
 test('a service that says nothing is given up, and the connection goes on', DEADLINE, async (t) => {
-  const { client, service, xapi } = await fronted(t, { limits: { responseTimeoutMs: 500 } })
+  const { client, service, xapi, accessLines } = await fronted(t, { limits: { responseTimeoutMs: 500 } })
   const plugin = await service(PLUGIN)
   const peer = client()
   peer.write(post(body()) + post('{}'))
   const asked = await plugin.connections.next()
   assert.match(await peer.message(), /XENAPI_PLUGIN_FAILURE.*the service gave no answer/)
   await asked.ended()
+  const { outcome, reason } = await accessLines.next()
+  assert.deepEqual([outcome, reason], ['service-failed', 'service-slow'])
   await (await xapi.next()).until('{}')
 })
 

@@ -87,7 +87,7 @@ export class OwnAnswer extends Exchange {
     )
     wire.data(body, 0, body.length)
     wire.flush()
-    this.#shared.journal.exchanged(this.#client.peer, request, 'complete', null)
+    this.#shared.journal.exchanged(this.#client.peer, request, this.#answer.outcome, this.#answer.reason)
     this.#client.done(request, keeps, !request.isPersistent && body.length <= SHORT_RESPONSE_BYTES, false)
   }
 
