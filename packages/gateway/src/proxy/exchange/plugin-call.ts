@@ -21,20 +21,16 @@ import type { PluginAnswer, PluginAnswers } from '../../xenapi/plugin-answers.ts
 import type { PluginRequest } from '../../xenapi/plugin-request.ts'
 import { DRAINING } from '../heads/refusals.ts'
 import type { ServiceDirectories } from '../upstream/target.ts'
+import { HeldBytes } from './held-bytes.ts'
 import { type About, type Client, Exchange, type Shared } from './ports.ts'
 import type { Request } from './request.ts'
 
 /** Bytes of the body of a call. */
 export const PLUGIN_BODY_BYTES_MAX = 65_536
-/** Bytes of each body that do not count, and bytes beyond these that the bodies of one worker may hold together. */
-const FREE_BYTES = 4096
-const HELD_BYTES_MAX = 16 * 1024 * 1024
 /** How long an answer about a session may take, in milliseconds. */
 const ANSWER_TIMEOUT_MS = 5000
 
 const STATE = { GATHERING: 0, ASKING: 1, CALLING: 2, DECIDED: 3 } as const
-
-let heldBytes = 0
 
 /** What a call rests on. */
 export interface PluginRules {
@@ -56,9 +52,9 @@ export class PluginCall extends Exchange {
   readonly #rules: PluginRules
   readonly #plugins: PluginAnswers
   readonly #bodyBytes: number
+  readonly #held = new HeldBytes()
   readonly #gone = new AbortController()
   #state: number = STATE.GATHERING
-  #heldBytes = 0
   #call: PluginRequest | null = null
   #cutsWith: SessionEntry | null = null
   #answer: PluginAnswer | null = null
@@ -96,18 +92,8 @@ export class PluginCall extends Exchange {
   override flush(): void {
     if (this.#state !== STATE.GATHERING) return
     const { length } = this.#client.unread
-    if (!this.#hold(Math.min(length, this.#bodyBytes))) this.#decide(null)
+    if (!this.#held.hold(Math.min(length, this.#bodyBytes))) this.#decide(null)
     else if (length >= this.#bodyBytes) this.#look()
-  }
-
-  /** @returns whether there is room for so many bytes */
-  #hold(bytes: number): boolean {
-    const counted = Math.max(0, bytes - FREE_BYTES)
-    const more = counted - this.#heldBytes
-    if (more > 0 && heldBytes + more > HELD_BYTES_MAX) return false
-    heldBytes += more
-    this.#heldBytes = counted
-    return true
   }
 
   /** Looks whose call it may be, before all of it is read. */
@@ -194,8 +180,7 @@ export class PluginCall extends Exchange {
   #leave(): boolean {
     if (this.#state === STATE.DECIDED) return false
     this.#state = STATE.DECIDED
-    heldBytes -= this.#heldBytes
-    this.#heldBytes = 0
+    this.#held.release()
     this.#gone.abort()
     return true
   }
