@@ -43,7 +43,7 @@ export class PluginAnswers {
   /** By the session's uuid. */
   readonly #underWayOf = new Map<string, number>()
 
-  /** The session in whose name `body` may be a call; null when it is none. */
+  /** The session in whose name `body` may be a call; null when it is none. Workers that answer no calls do not load what reads them. */
   sessionIn(body: Buffer): string | null {
     return sessionInPluginRequest(body)
   }

@@ -9,9 +9,6 @@ import { DRAINING } from '../heads/refusals.ts'
 import { type About, type Client, Exchange, type Shared } from './ports.ts'
 import type { Request } from './request.ts'
 
-/** With its head, a response of this length goes out in one flight: TCP begins with ten segments (RFC 6928). */
-const SHORT_RESPONSE_BYTES = 8192
-
 /** See the head of this file. */
 export class OwnAnswer extends Exchange {
   readonly #shared: Shared
@@ -88,7 +85,7 @@ export class OwnAnswer extends Exchange {
     wire.data(body, 0, body.length)
     wire.flush()
     this.#shared.journal.exchanged(this.#client.peer, request, this.#answer.outcome, this.#answer.reason)
-    this.#client.done(request, keeps, !request.isPersistent && body.length <= SHORT_RESPONSE_BYTES, false)
+    this.#client.done(request, keeps, request.isLastAndShort, false)
   }
 
   override get about(): About {
