@@ -5,7 +5,7 @@
 //   GATHERING   ASKING      #look        the body is whole, and names a session that is not known here: it is asked about
 //   GATHERING,  CALLING     #call        it is a call for a service here, by a session that may make it: the service is asked
 //   ASKING
-//   CALLING     DECIDED     #decide      the service has answered, or does not run here
+//   CALLING     DECIDED     #decide      the service has answered, is late, or does not run here; or the session has ended
 //   any         DECIDED     #decide      any doubt: it is xapi's
 //   any         DECIDED     #leave       the client is gone, or the gateway stops
 //
