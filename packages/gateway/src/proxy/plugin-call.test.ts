@@ -5,6 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { TestContext } from 'node:test'
 import { OPEN_POLICY } from '../model/policy.ts'
 import { PluginAnswers } from '../xenapi/plugin-answers.ts'
+import { CALLS_MAX } from '../xenapi/plugin-service.ts'
 import { test } from './testing/each-transport.ts'
 import {
   COOKIE,
@@ -16,6 +17,7 @@ import {
   request,
   response,
   ROOT_ID,
+  sessionOf,
   statusOf,
 } from './testing/fixture.ts'
 import type { Arrivals, Peer } from './testing/peer.ts'
@@ -67,7 +69,8 @@ const XML = (session = ROOT_ID): string => {
 }
 
 test('a call of a plugin is answered by the service of its name, and the connection goes on', DEADLINE, async (t) => {
-  const { client, service, xapi, accessLines } = await fronted(t)
+  const all = await fronted(t)
+  const { client, service, xapi, accessLines } = all
   const plugin = await service(PLUGIN)
   const svc = await service('svc')
   const peer = client()
@@ -100,6 +103,7 @@ test('a call of a plugin is answered by the service of its name, and the connect
     [name, path, status, caller?.session.user, bytesIn, bytesOut],
     [PLUGIN, '/jsonrpc', 200, 'root', body({ args: { a: 'b' } }).length, 43],
   )
+  assert.deepEqual(underWay(all), [0, 0])
 })
 
 test('what a service fails with is a failure of the plugin', DEADLINE, async (t) => {
@@ -159,6 +163,25 @@ for (const [version, lines] of [
     assert.match(await peer.ended(), /\r\nConnection: close\r\n\r\n.*<value>v<\/value>/s)
   })
 }
+
+test('who ends its side behind two calls is answered both', DEADLINE, async (t) => {
+  const { client, service } = await fronted(t)
+  const plugin = await service(PLUGIN)
+  const peer = client()
+  peer.end(post(body()) + post(body()))
+  const first = await plugin.connections.next()
+  await first.until('\r\n\r\n{}')
+  // By then the gateway has heard of the end.
+  for (let count = 0; count < 100; count++) await turn()
+  first.end(response('1'))
+  const answer = await peer.message()
+  assert.match(answer, /"result":"1"/)
+  assert.doesNotMatch(answer, /\r\nConnection: close/)
+  const second = await plugin.connections.next()
+  await second.until('\r\n\r\n{}')
+  second.end(response('2'))
+  assert.match(await peer.ended(), /\r\nConnection: close\r\n\r\n.*"result":"2"/s)
+})
 
 test('a long call and a long value arrive whole', DEADLINE, async (t) => {
   const { client, service, xapi } = await fronted(t)
@@ -299,8 +322,77 @@ test('a client that goes away takes its call back, in each state', DEADLINE, asy
   assert.equal(plugin.connections.count, 0)
 })
 
+/** What is counted of the plugin's service: requests that it has, and that root's session has. */
+function underWay({ counters, sessions, gateway }: Fronted): readonly unknown[] {
+  const inFlight = counters.cells[counters.place('xengate_requests_in_flight', PLUGIN)]
+  return [inFlight, sessions.find(ROOT_ID, gateway.clock.nowMs)?.underWay]
+}
+
+for (const [what, end, ended] of [
+  [
+    'whose client goes away',
+    ({ peers }: Fronted) => peers[0]?.socket.resetAndDestroy(),
+    ['client-gone', 'client-gone'],
+  ],
+  [
+    'that an administrator ends',
+    ({ gateway }: Fronted) => gateway.endConnection(gateway.connectionRecords[0]?.id ?? ''),
+    ['cut', 'operator-ended'],
+  ],
+] as const) {
+  test(`a call ${what} is counted while it is under way, and logged`, DEADLINE, async (t) => {
+    const all = await fronted(t)
+    const plugin = await all.service(PLUGIN)
+    all.client().write(post(body()))
+    const asked = await plugin.connections.next()
+    await asked.until('\r\n\r\n{}')
+    assert.deepEqual(underWay(all), [1, 1])
+    end(all)
+    await asked.ended()
+    const { service, caller, status, outcome, reason, bytesIn } = await all.accessLines.next()
+    assert.deepEqual(
+      [service, caller?.session.user, status, outcome, reason, bytesIn],
+      [PLUGIN, 'root', 0, ...ended, body().length],
+    )
+    assert.deepEqual(underWay(all), [0, 0])
+    assert.equal(all.counters.cells[all.counters.place('xengate_requests_cut_total', PLUGIN, ended[1])], 1)
+  })
+}
+
+for (const [what, answer, outcome, reason] of [
+  ['a value', response('v'), 'complete', null],
+  ['that there is no such function', 'HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n', 'complete', null],
+  ['500', 'HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n', 'service-failed', null],
+  ['a value that is too long', response('x'.repeat(600_000)), 'service-failed', null],
+  ['half a response', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nv', 'service-failed', 'service-died'],
+  ['nothing', '', 'service-failed', 'service-died'],
+] as const) {
+  test(`the log says how a call ended whose service answers ${what}`, DEADLINE, async (t) => {
+    const all = await fronted(t)
+    const plugin = await all.service(PLUGIN)
+    const peer = all.client()
+    peer.write(post(body()))
+    const asked = await plugin.connections.next()
+    await asked.until('\r\n\r\n{}')
+    asked.end(answer)
+    assert.equal(statusOf(await peer.message()), 200)
+    const line = await all.accessLines.next()
+    assert.deepEqual([line.service, line.status, line.outcome, line.reason], [PLUGIN, 200, outcome, reason])
+    assert.deepEqual(underWay(all), [0, 0])
+  })
+}
+
+test('no name of a plugin without a service is counted', DEADLINE, async (t) => {
+  const all = await fronted(t)
+  all.client().write(post(body({ plugin: 'other.py' })))
+  await (await all.xapi.next()).until('other.py')
+  assert.equal(all.counters.known('other.py'), all.counters.other)
+  assert.deepEqual(underWay(all), [0, 0])
+})
+
 test('a call ends with its session', DEADLINE, async (t) => {
-  const { client, service, sessions, live } = await fronted(t)
+  const all = await fronted(t)
+  const { client, service, sessions, live, accessLines } = all
   const plugin = await service(PLUGIN)
   const peer = client()
   peer.write(post(body()))
@@ -311,9 +403,43 @@ test('a call ends with its session', DEADLINE, async (t) => {
   sessions.ended([uuid])
   assert.match(await peer.message(), /"message":"SESSION_INVALID"/)
   await asked.ended()
+  const { outcome, reason } = await accessLines.next()
+  assert.deepEqual([outcome, reason], ['cut', 'session-ended'])
+  assert.equal(underWay(all)[0], 0)
   peer.write(post(body()))
   assert.equal(plugin.connections.count, 0)
 })
+
+test(
+  'services have so many calls of a worker, and half as many of one session: all others are xapi’s',
+  DEADLINE,
+  async (t) => {
+    const { client, service, xapi, live } = await fronted(t)
+    const plugin = await service(PLUGIN)
+    const third = 'OpaqueRef:44444444-4444-4444-8444-444444444444'
+    live.set(third, sessionOf('44444444', 'third', 'pool-admin'))
+    const ask = async (id: string): Promise<{ readonly peer: Peer; readonly asked: Peer }> => {
+      const peer = client()
+      peer.write(post(body({ session: id })))
+      const asked = await plugin.connections.next()
+      await asked.until('\r\n\r\n{}')
+      return { peer, asked }
+    }
+    const isForXapi = async (id: string): Promise<void> => {
+      client().write(post(body({ session: id })))
+      await (await xapi.next()).until(body({ session: id }))
+      assert.equal(plugin.connections.count, 0)
+    }
+    const first = await ask(ROOT_ID)
+    for (let count = 1; count < CALLS_MAX / 2; count++) await ask(ROOT_ID)
+    await isForXapi(ROOT_ID)
+    for (let count = 0; count < CALLS_MAX / 2; count++) await ask(READER_ID)
+    await isForXapi(third)
+    first.peer.destroy()
+    await first.asked.ended()
+    await ask(third)
+  },
+)
 
 test('what is held of bodies is bounded: beyond it all is xapi’s, but for short calls', DEADLINE, async (t) => {
   const { client, service, xapi } = await fronted(t)
@@ -331,14 +457,30 @@ test('what is held of bodies is bounded: beyond it all is xapi’s, but for shor
 })
 
 test('a service that says nothing is given up, and the connection goes on', DEADLINE, async (t) => {
-  const { client, service, xapi } = await fronted(t, { limits: { responseTimeoutMs: 500 } })
+  const { client, service, xapi, accessLines } = await fronted(t, { limits: { responseTimeoutMs: 500 } })
   const plugin = await service(PLUGIN)
   const peer = client()
   peer.write(post(body()) + post('{}'))
   const asked = await plugin.connections.next()
   assert.match(await peer.message(), /XENAPI_PLUGIN_FAILURE.*the service gave no answer/)
   await asked.ended()
+  const { outcome, reason } = await accessLines.next()
+  assert.deepEqual([outcome, reason], ['service-failed', 'service-slow'])
   await (await xapi.next()).until('{}')
+})
+
+test('a service that switches protocols gives no answer, and holds no place', DEADLINE, async (t) => {
+  const { client, service } = await fronted(t)
+  const plugin = await service(PLUGIN)
+  const peer = client()
+  // More often than there are places.
+  for (let count = 0; count < 70; count++) {
+    peer.write(post(body()))
+    const asked = await plugin.connections.next()
+    await asked.until('\r\n\r\n{}')
+    asked.end('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n')
+    assert.match(await peer.message(), /XENAPI_PLUGIN_FAILURE.*the service gave no answer/)
+  }
 })
 
 test('a call is answered while the gateway stops, and refused when that takes too long', DEADLINE, async (t) => {

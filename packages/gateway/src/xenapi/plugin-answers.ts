@@ -4,15 +4,22 @@ import { connect } from 'node:net'
 import { isServiceName } from '@xengate/channel/contract'
 import { CONTROL_SERVICE } from '../model/control-service.ts'
 import type { PolicySetting } from '../model/policy.ts'
+import type { ReasonName } from '../model/reasons.ts'
 import type { Session } from '../model/session.ts'
-import { internalError, sessionInvalid, tooBusy, XenApiError } from './errors.ts'
+import { internalError, sessionInvalid, XenApiError } from './errors.ts'
 import { type PluginRequest, readPluginRequest, sessionInPluginRequest } from './plugin-request.ts'
-import { askService, CALLS_MAX, TIMEOUT_PART } from './plugin-service.ts'
+import { askService, CALLS_MAX, noAnswer, ServiceFailure, TIMEOUT_PART } from './plugin-service.ts'
 
-/** An answer to a call, for its client. */
+/** Calls of one session that are under way at once. */
+const SESSION_CALLS_MAX = CALLS_MAX / 2
+
+/** An answer to a call, for its client; how the call ended, for the log. */
 export interface PluginAnswer {
   readonly contentType: string
   readonly text: string
+  readonly outcome: 'complete' | 'service-failed' | 'gateway-failed' | 'cut'
+  /** Null where the service has answered. */
+  readonly reason: ReasonName | null
 }
 
 /** Who makes a call, and what is known of the service that it is for. */
@@ -22,6 +29,8 @@ export interface PluginCaller {
   readonly directories: readonly string[]
   readonly policy: PolicySetting
   readonly responseTimeoutMs: number
+  /** Told when the service is there, and is asked. */
+  readonly asked: () => void
   /** Aborted when nobody waits for the answer any more. */
   readonly gone: AbortSignal
 }
@@ -31,8 +40,10 @@ export class PluginAnswers {
   /** xapi's reference of this host; null while it is not known, and no call can be for it. */
   ownHost: string | null = null
   #underWay = 0
+  /** By the session's uuid. */
+  readonly #underWayOf = new Map<string, number>()
 
-  /** The session in whose name `body` may be a call; null when it is none. */
+  /** The session in whose name `body` may be a call; null when it is none. Workers that answer no calls do not load what reads them. */
   sessionIn(body: Buffer): string | null {
     return sessionInPluginRequest(body)
   }
@@ -44,31 +55,64 @@ export class PluginAnswers {
     return isServiceName(request.plugin) && request.plugin !== CONTROL_SERVICE ? request : null
   }
 
-  /** Has the service answer; null when it does not run here, and was asked nothing. Never rejects. */
+  /** Has the service answer; null when it does not run here, or too many are asked, and it was asked nothing. Never rejects. */
   async ask(request: PluginRequest, caller: PluginCaller): Promise<PluginAnswer | null> {
     const { plugin, fn, args, sessionId } = request
-    const { session, clientAddress, directories, policy, responseTimeoutMs, gone } = caller
-    if (this.#underWay >= CALLS_MAX) return answered(request, request.failed(tooBusy()))
-    this.#underWay++
+    const { session, clientAddress, directories, policy, responseTimeoutMs, asked, gone } = caller
+    if (!this.#enter(session)) return null
     try {
       const call = { plugin, fn, args, session, sessionId, clientAddress, gone }
       const timeoutMs = responseTimeoutMs * TIMEOUT_PART
-      const way = { directories, policy, connect: (path: string) => connect(path), timeoutMs }
+      const way = { directories, policy, connect: (path: string) => connect(path).once('connect', asked), timeoutMs }
       const value = await askService(plugin, `/${encodeURIComponent(fn)}`, call, way)
-      return value === null ? null : answered(request, request.succeeded(value))
+      return value === null ? null : answerOf(request, request.succeeded(value), 'complete')
     } catch (error) {
-      return answered(request, request.failed(error instanceof XenApiError ? error : internalError()))
+      return failed(request, error)
     } finally {
-      this.#underWay--
+      this.#leave(session)
     }
+  }
+
+  /** @returns whether there is a place for a call of the session */
+  #enter({ uuid }: Session): boolean {
+    const count = this.#underWayOf.get(uuid) ?? 0
+    if (this.#underWay >= CALLS_MAX || count >= SESSION_CALLS_MAX) return false
+    this.#underWay++
+    this.#underWayOf.set(uuid, count + 1)
+    return true
+  }
+
+  #leave({ uuid }: Session): void {
+    const count = this.#underWayOf.get(uuid) ?? 0
+    this.#underWay--
+    if (count > 1) this.#underWayOf.set(uuid, count - 1)
+    else this.#underWayOf.delete(uuid)
+  }
+
+  /** What is answered when the service takes too long. */
+  late(request: PluginRequest): PluginAnswer {
+    return failed(request, noAnswer(request.plugin, 'service-slow'))
   }
 
   /** What is answered when the session ends meanwhile. */
   sessionEnded(request: PluginRequest): PluginAnswer {
-    return answered(request, request.failed(sessionInvalid(request.sessionId)))
+    return answerOf(request, request.failed(sessionInvalid(request.sessionId)), 'cut', 'session-ended')
   }
 }
 
-function answered({ contentType }: PluginRequest, text: string): PluginAnswer {
-  return { contentType, text }
+function failed(request: PluginRequest, error: unknown): PluginAnswer {
+  if (!(error instanceof XenApiError)) return answerOf(request, request.failed(internalError()), 'gateway-failed')
+  const text = request.failed(error)
+  return error instanceof ServiceFailure
+    ? answerOf(request, text, 'service-failed', error.reason)
+    : answerOf(request, text, 'complete')
+}
+
+function answerOf(
+  { contentType }: PluginRequest,
+  text: string,
+  outcome: PluginAnswer['outcome'],
+  reason: ReasonName | null = null,
+): PluginAnswer {
+  return { contentType, text, outcome, reason }
 }

@@ -7,6 +7,7 @@ import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { identityFields, SERVICES_PREFIX } from '@xengate/channel/contract'
 import type { PolicySetting } from '../model/policy.ts'
+import type { ReasonName } from '../model/reasons.ts'
 import { XenApiError } from './errors.ts'
 import type { PluginCall } from './plugin-methods.ts'
 
@@ -38,6 +39,17 @@ export interface ServiceWay {
   readonly timeoutMs: number
 }
 
+/** What the client is told where not the call has failed, but the service. */
+export class ServiceFailure extends XenApiError {
+  /** Why there is no answer; null where the answer is the failure. */
+  readonly reason: ReasonName | null
+
+  constructor(code: string, params: readonly string[], reason: ReasonName | null) {
+    super(code, params)
+    this.reason = reason
+  }
+}
+
 /**
  * What `service` says to a call; null when it does not run here, and was asked nothing.
  * @param path of the call, below the service's
@@ -49,13 +61,16 @@ export async function askService(
   call: PluginCall,
   way: ServiceWay,
 ): Promise<string | null> {
+  const late = AbortSignal.timeout(way.timeoutMs)
+  const signal = AbortSignal.any([call.gone, late])
   for (const directory of way.directories) {
     try {
-      const response = await sent(call, join(directory, service), `${SERVICES_PREFIX}${service}${path}`, way)
+      const response = await sent(call, join(directory, service), `${SERVICES_PREFIX}${service}${path}`, way, signal)
       return valueOf(call, response.statusCode ?? 0, await bodyOf(response, call))
     } catch (error) {
       if (error instanceof XenApiError) throw error
-      if (call.gone.aborted || !isNobodyThere(error)) throw failure(call, 'the service gave no answer', error)
+      if (!signal.aborted && isNobodyThere(error)) continue
+      throw noAnswer(call.plugin, late.aborted ? 'service-slow' : 'service-died', error)
     }
   }
   return null
@@ -66,10 +81,11 @@ function isNobodyThere(error: unknown): boolean {
 }
 
 function sent(
-  { args, session, sessionId, clientAddress, gone }: PluginCall,
+  { args, session, sessionId, clientAddress }: PluginCall,
   socketPath: string,
   path: string,
-  { policy: { stripSession }, connect, timeoutMs }: ServiceWay,
+  { policy: { stripSession }, connect }: ServiceWay,
+  signal: AbortSignal,
 ): Promise<IncomingMessage> {
   const body = JSON.stringify(args)
   const identity = identityFields(session)
@@ -81,11 +97,13 @@ function sent(
     ...(clientAddress === '' ? {} : { 'X-Forwarded-For': clientAddress }),
   }
   for (let index = 0; index < identity.length; index += 2) headers[identity[index] ?? ''] = identity[index + 1] ?? ''
-  const signal = AbortSignal.any([gone, AbortSignal.timeout(timeoutMs)])
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const createConnection = (): Socket => connect(socketPath)
   const asked = request({ createConnection, path, method: 'POST', headers, signal })
-  asked.once('error', reject).once('response', resolve).end(body)
+  asked.once('error', reject).once('response', resolve)
+  // Without an error and without a response ends what has switched protocols.
+  asked.once('close', () => reject(new Error('the connection is closed')))
+  asked.end(body)
   return promise
 }
 
@@ -94,7 +112,7 @@ async function bodyOf(response: IncomingMessage, call: PluginCall): Promise<stri
   let bytes = 0
   for await (const part of response as AsyncIterable<Buffer>) {
     bytes += part.length
-    if (bytes > VALUE_BYTES_MAX) throw failure(call, `the answer has more than ${VALUE_BYTES_MAX} bytes`)
+    if (bytes > VALUE_BYTES_MAX) throw failure(call.plugin, `the answer has more than ${VALUE_BYTES_MAX} bytes`, null)
     parts.push(part)
   }
   return Buffer.concat(parts).toString('utf8')
@@ -102,25 +120,32 @@ async function bodyOf(response: IncomingMessage, call: PluginCall): Promise<stri
 
 function valueOf(call: PluginCall, status: number, body: string): string {
   if (status >= 200 && status < 300) return body
-  const told = errorIn(body)
-  if (told !== null) throw told
-  if (status === 404) throw new XenApiError('UNKNOWN_XENAPI_PLUGIN_FUNCTION', [call.fn])
-  throw new XenApiError('XENAPI_PLUGIN_FAILURE', [String(status), body.slice(0, FAILURE_CHARACTERS_MAX), ''])
+  const [code, ...params] =
+    errorIn(body) ??
+    (status === 404
+      ? ['UNKNOWN_XENAPI_PLUGIN_FUNCTION', call.fn]
+      : ['XENAPI_PLUGIN_FAILURE', String(status), body.slice(0, FAILURE_CHARACTERS_MAX), ''])
+  throw status < 500 ? new XenApiError(code, params) : new ServiceFailure(code, params, null)
 }
 
-/** The failure in its own words, if the body is one. */
-function errorIn(body: string): XenApiError | null {
+/** The failure's code and parameters in its own words, if the body is one. */
+function errorIn(body: string): readonly [string, ...string[]] | null {
   try {
     const { error } = JSON.parse(body) as { readonly error?: unknown }
     if (!Array.isArray(error)) return null
     const [code = '', ...params] = error.map((part) => String(part).slice(0, FAILURE_CHARACTERS_MAX))
-    return /^[A-Z][A-Z0-9_]{0,99}$/.test(code) ? new XenApiError(code, params.slice(0, 16)) : null
+    return /^[A-Z][A-Z0-9_]{0,99}$/.test(code) ? [code, ...params.slice(0, 16)] : null
   } catch {
     return null
   }
 }
 
-function failure({ plugin }: PluginCall, why: string, cause?: unknown): XenApiError {
+/** What the client of a service that gave no answer is told. */
+export function noAnswer(plugin: string, reason: ReasonName, cause?: unknown): ServiceFailure {
   const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : ''
-  return new XenApiError('XENAPI_PLUGIN_FAILURE', [plugin, `${why}${code}`, ''])
+  return failure(plugin, `the service gave no answer${code}`, reason)
+}
+
+function failure(plugin: string, why: string, reason: ReasonName | null): ServiceFailure {
+  return new ServiceFailure('XENAPI_PLUGIN_FAILURE', [plugin, why, ''], reason)
 }

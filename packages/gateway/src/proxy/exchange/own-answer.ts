@@ -2,14 +2,12 @@
 
 import { performance } from 'node:perf_hooks'
 import { STEP } from '@xengate/http1'
+import type { ReasonName } from '../../model/reasons.ts'
 import type { PluginAnswer } from '../../xenapi/plugin-answers.ts'
 import { connectionLine } from '../heads/connection-line.ts'
 import { DRAINING } from '../heads/refusals.ts'
 import { type About, type Client, Exchange, type Shared } from './ports.ts'
 import type { Request } from './request.ts'
-
-/** With its head, a response of this length goes out in one flight: TCP begins with ten segments (RFC 6928). */
-const SHORT_RESPONSE_BYTES = 8192
 
 /** See the head of this file. */
 export class OwnAnswer extends Exchange {
@@ -17,11 +15,12 @@ export class OwnAnswer extends Exchange {
   readonly #client: Client
   readonly #request: Request
   readonly #answer: PluginAnswer
+  #isBodyDone = false
   #isOver = false
 
   /**
    * @param request whose body has come
-   * @param asked the same as it was when its service was asked
+   * @param asked the same as it was when its service was asked, and as it is counted
    */
   constructor(shared: Shared, client: Client, request: Request, asked: Request, answer: PluginAnswer) {
     super()
@@ -32,18 +31,16 @@ export class OwnAnswer extends Exchange {
     request.service = asked.service
     request.entry = asked.entry
     request.isForService = true
+    request.counters = asked.counters
+    request.waitedMs = asked.waitedMs
   }
 
   override start(): void {
-    const { service, entry } = this.#request
-    this.#request.counters = this.#shared.counters.service(service ?? '')
-    this.#request.counters.began()
-    if (entry !== null) entry.underWay++
     this.#client.expectWithin(this.#shared.limits.bodyIdleTimeoutMs)
   }
 
   override get wantsBytes(): boolean {
-    return !this.#isOver
+    return !this.#isBodyDone
   }
 
   override clientBytes(bytes: Buffer, from: number, to: number): number {
@@ -57,9 +54,14 @@ export class OwnAnswer extends Exchange {
         this.#request.bytesIn += decoder.dataEnd - decoder.dataStart
         continue
       }
-      if (step === STEP.DONE) this.#write()
+      if (step === STEP.DONE) this.#isBodyDone = true
       return at
     }
+  }
+
+  /** What stands behind the body is kept by now: whether the connection goes on depends on it. */
+  override flush(): void {
+    if (this.#isBodyDone && !this.#isOver) this.#write()
   }
 
   #write(): void {
@@ -82,18 +84,18 @@ export class OwnAnswer extends Exchange {
     )
     wire.data(body, 0, body.length)
     wire.flush()
-    this.#shared.journal.exchanged(this.#client.peer, request, 'complete', null)
-    this.#client.done(request, keeps, !request.isPersistent && body.length <= SHORT_RESPONSE_BYTES, false)
+    this.#shared.journal.exchanged(this.#client.peer, request, this.#answer.outcome, this.#answer.reason)
+    this.#client.done(request, keeps, request.isLastAndShort, false)
   }
 
   override get about(): About {
     return { request: this.#request, way: 'call', channel: null }
   }
 
-  override clientClosed(): void {
+  override clientClosed(why: ReasonName = 'client-gone'): void {
     if (this.#isOver) return
     this.#isOver = true
-    this.#shared.journal.exchanged(this.#client.peer, this.#request, 'client-gone', 'client-gone')
+    this.#shared.journal.exchanged(this.#client.peer, this.#request, why === 'client-gone' ? why : 'cut', why)
   }
 
   override timedOut(): void {

@@ -5,34 +5,32 @@
 //   GATHERING   ASKING      #look        the body is whole, and names a session that is not known here: it is asked about
 //   GATHERING,  CALLING     #call        it is a call for a service here, by a session that may make it: the service is asked
 //   ASKING
-//   CALLING     DECIDED     #decide      the service has answered, or does not run here
+//   CALLING     DECIDED     #decide      the service has answered, is late, or does not run here; or the session has ended
 //   any         DECIDED     #decide      any doubt: it is xapi's
 //   any         DECIDED     #leave       the client is gone, or the gateway stops
 //
 // Whoever has no session can send such a request. A worker holds no more of them together than it does of calls for the gateway's own
 // XenAPI; beyond that they are xapi's.
 
+import { performance } from 'node:perf_hooks'
 import type { RequestHead } from '@xengate/http1'
+import type { ReasonName } from '../../model/reasons.ts'
 import { isPermitted, type Policies } from '../../model/policy.ts'
 import type { Answer, SessionEntry, SessionTable } from '../../sessions/table.ts'
 import type { PluginAnswer, PluginAnswers } from '../../xenapi/plugin-answers.ts'
 import type { PluginRequest } from '../../xenapi/plugin-request.ts'
 import { DRAINING } from '../heads/refusals.ts'
 import type { ServiceDirectories } from '../upstream/target.ts'
+import { HeldBytes } from './held-bytes.ts'
 import { type About, type Client, Exchange, type Shared } from './ports.ts'
 import type { Request } from './request.ts'
 
 /** Bytes of the body of a call. */
 export const PLUGIN_BODY_BYTES_MAX = 65_536
-/** Bytes of each body that do not count, and bytes beyond these that the bodies of one worker may hold together. */
-const FREE_BYTES = 4096
-const HELD_BYTES_MAX = 16 * 1024 * 1024
 /** How long an answer about a session may take, in milliseconds. */
 const ANSWER_TIMEOUT_MS = 5000
 
 const STATE = { GATHERING: 0, ASKING: 1, CALLING: 2, DECIDED: 3 } as const
-
-let heldBytes = 0
 
 /** What a call rests on. */
 export interface PluginRules {
@@ -54,9 +52,9 @@ export class PluginCall extends Exchange {
   readonly #rules: PluginRules
   readonly #plugins: PluginAnswers
   readonly #bodyBytes: number
+  readonly #held = new HeldBytes()
   readonly #gone = new AbortController()
   #state: number = STATE.GATHERING
-  #heldBytes = 0
   #call: PluginRequest | null = null
   #cutsWith: SessionEntry | null = null
   #answer: PluginAnswer | null = null
@@ -94,18 +92,8 @@ export class PluginCall extends Exchange {
   override flush(): void {
     if (this.#state !== STATE.GATHERING) return
     const { length } = this.#client.unread
-    if (!this.#hold(Math.min(length, this.#bodyBytes))) this.#decide(null)
+    if (!this.#held.hold(Math.min(length, this.#bodyBytes))) this.#decide(null)
     else if (length >= this.#bodyBytes) this.#look()
-  }
-
-  /** @returns whether there is room for so many bytes */
-  #hold(bytes: number): boolean {
-    const counted = Math.max(0, bytes - FREE_BYTES)
-    const more = counted - this.#heldBytes
-    if (more > 0 && heldBytes + more > HELD_BYTES_MAX) return false
-    heldBytes += more
-    this.#heldBytes = counted
-    return true
   }
 
   /** Looks whose call it may be, before all of it is read. */
@@ -158,11 +146,23 @@ export class PluginCall extends Exchange {
       directories: directories(call.plugin),
       policy: policies.of(call.plugin),
       responseTimeoutMs,
+      asked: () => this.#asked(call, entry),
       gone: this.#gone.signal,
     }
     this.request.service = call.plugin
     this.request.isOf(entry)
     void this.#plugins.ask(call, caller).then((answer) => this.#decide(answer))
+  }
+
+  /** The service is there: from now on it has the request. Names that no service has are not counted. */
+  #asked(call: PluginRequest, entry: SessionEntry): void {
+    if (this.#state !== STATE.CALLING) return
+    const { request } = this
+    request.counters = this.#shared.counters.service(call.plugin)
+    request.counters.began()
+    entry.underWay++
+    request.waitedMs = performance.now() - request.startedMs
+    request.bytesIn = this.#bodyBytes
   }
 
   get #body(): Buffer {
@@ -180,8 +180,7 @@ export class PluginCall extends Exchange {
   #leave(): boolean {
     if (this.#state === STATE.DECIDED) return false
     this.#state = STATE.DECIDED
-    heldBytes -= this.#heldBytes
-    this.#heldBytes = 0
+    this.#held.release()
     this.#gone.abort()
     return true
   }
@@ -195,14 +194,17 @@ export class PluginCall extends Exchange {
     return { request: this.request, way: 'waiting', channel: null }
   }
 
-  override clientClosed(): void {
+  /** A call that no service was asked is not told of. */
+  override clientClosed(why: ReasonName = 'client-gone'): void {
     this.#leave()
+    if (this.request.counters === null) return
+    this.#shared.journal.exchanged(this.#client.peer, this.request, why === 'client-gone' ? why : 'cut', why)
   }
 
-  /** A service that was asked answers before that, or fails; all else is for xapi, which has patience of its own. */
+  /** A service that was asked has failed; all else is for xapi, which has patience of its own. */
   override timedOut(): void {
-    if (this.#state === STATE.CALLING) this.#gone.abort()
-    else this.#decide(null)
+    const wasAsked = this.request.counters !== null
+    this.#decide(wasAsked && this.#call !== null ? this.#plugins.late(this.#call) : null)
   }
 
   override drainTimedOut(): void {

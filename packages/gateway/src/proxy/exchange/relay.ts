@@ -47,8 +47,6 @@ import { RateWatch } from './rate-watch.ts'
 import type { Request } from './request.ts'
 import { Tunnel } from './tunnel.ts'
 
-/** With its head, a response of this length goes out in one flight: TCP begins with ten segments (RFC 6928). */
-const SHORT_RESPONSE_BYTES = 8192
 /** Interim responses to one request. */
 const INTERIM_MAX = 100
 /** A body beyond this takes many pieces. */
@@ -453,14 +451,6 @@ export class Relay extends Exchange implements ServiceListener {
     this.#client.done(this.#request, this.#keepsClient, false, true)
   }
 
-  /**
-   * Whether the connection can be closed without lingering. A stray byte that arrives after that draws a reset, which takes
-   * along what the kernel has not sent: of a short response that is nothing.
-   */
-  #isLastAndShort(): boolean {
-    return !this.#request.isPersistent && this.#request.bytesOut <= SHORT_RESPONSE_BYTES
-  }
-
   #finish(): void {
     const service = this.#service
     this.#service = null
@@ -471,7 +461,7 @@ export class Relay extends Exchange implements ServiceListener {
     }
     this.#request.isPrompt = this.#isHeadNew
     this.#log('complete')
-    this.#client.done(this.#request, this.#keepsClient, this.#isLastAndShort(), false)
+    this.#client.done(this.#request, this.#keepsClient, this.#request.isLastAndShort, false)
   }
 
   override timedOut(): void {

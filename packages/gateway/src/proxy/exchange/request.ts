@@ -9,6 +9,9 @@ import type { Offence } from '../heads/offence.ts'
 import { pathOf, taskIn } from '../heads/target.ts'
 import type { RequestSpan } from './span.ts'
 
+/** With its head, a response of this length goes out in one flight: TCP begins with ten segments (RFC 6928). */
+const SHORT_RESPONSE_BYTES = 8192
+
 /** Leave to be with a service that is limited, or that has failed: see admission/gates.ts. */
 export interface Turn {
   /** The service has answered, or it is known that it is not there. */
@@ -112,5 +115,13 @@ export class Request {
   /** Whether some of its body is still to come. */
   get isBodyComing(): boolean {
     return this.decoder !== null && !this.decoder.isDone
+  }
+
+  /**
+   * Whether the client's connection can be closed without lingering, once all of the response is written. A stray byte that arrives after
+   * that draws a reset, which takes along what the kernel has not sent: of a short response that is nothing.
+   */
+  get isLastAndShort(): boolean {
+    return !this.isPersistent && this.bytesOut <= SHORT_RESPONSE_BYTES
   }
 }

@@ -19,6 +19,7 @@ import {
 } from '../heads/refusals.ts'
 import type { Connected } from '../upstream/pool.ts'
 import type { Target } from '../upstream/target.ts'
+import { HeldBytes } from './held-bytes.ts'
 import { type About, type Client, Exchange, type Shared } from './ports.ts'
 import { Relay } from './relay.ts'
 import type { Request } from './request.ts'
@@ -26,16 +27,10 @@ import type { Request } from './request.ts'
 /** Bytes of a call's body: a login takes fewer than 3,000. */
 const BODY_BYTES_MAX = 65_536
 const FIRST_BYTES = 1024
-/** Bytes of each call that do not count: connections are bounded, and a login finds room whatever others send. */
-const FREE_BYTES = 4096
-/** Bytes beyond these that the calls of one worker may hold together. */
-const HELD_BYTES_MAX = 16 * 1024 * 1024
 /** How long a body may take as a whole, in milliseconds. */
 const BODY_MS = 30_000
 
 const STATE = { GATHERING: 0, CONNECTING: 1, OVER: 2 } as const
-
-let heldBytes = 0
 
 /** See the head of this file. */
 export class XenApiCall extends Exchange {
@@ -44,6 +39,7 @@ export class XenApiCall extends Exchange {
   readonly #request: Request
   readonly #target: Target
   readonly #headLines: string
+  readonly #held = new HeldBytes()
   #state: number = STATE.GATHERING
   #body: Buffer = Buffer.alloc(0)
   #bytes = 0
@@ -118,9 +114,7 @@ export class XenApiCall extends Exchange {
 
   #grow(count: number): boolean {
     const wanted = Math.max(count, Math.min(BODY_BYTES_MAX, 2 * this.#body.length), FIRST_BYTES)
-    const more = countedBytes(wanted) - countedBytes(this.#body.length)
-    if (more > 0 && heldBytes + more > HELD_BYTES_MAX) return false
-    heldBytes += more
+    if (!this.#held.hold(wanted)) return false
     const body = Buffer.allocUnsafeSlow(wanted)
     this.#body.copy(body, 0, 0, this.#bytes)
     this.#body = body
@@ -136,7 +130,7 @@ export class XenApiCall extends Exchange {
   /** What was held is given back, in every way that this ends. */
   #end(): void {
     this.#state = STATE.OVER
-    heldBytes -= countedBytes(this.#body.length)
+    this.#held.release()
     this.#body = Buffer.alloc(0)
   }
 
@@ -198,8 +192,4 @@ export class XenApiCall extends Exchange {
   override drainTimedOut(): void {
     this.#refuse(DRAINING)
   }
-}
-
-function countedBytes(bytes: number): number {
-  return Math.max(0, bytes - FREE_BYTES)
 }

@@ -45,7 +45,8 @@ const LIMITS: LimitsConfig = {
   responseMinRate: 0,
 }
 
-function session(uuid: string, user: string, role: Session['roles'][number]): Session {
+/** A session of somebody. */
+export function sessionOf(uuid: string, user: string, role: Session['roles'][number]): Session {
   const isRoot = user === 'root'
   const subject = isRoot ? 'OpaqueRef:NULL' : `OpaqueRef:${uuid}`
   return { uuid, user, subject, roles: [role], originator: 'test', isLocalSuperuser: isRoot }
@@ -108,8 +109,8 @@ export interface Fixture {
 export async function fixture(t: TestContext, options: FixtureOptions = {}): Promise<Fixture> {
   const directory = mkdtempSync(join(tmpdir(), 'xg-'))
   const live = new Map<string, Session>([
-    [ROOT_ID, session('11111111', 'root', 'pool-admin')],
-    [READER_ID, session('22222222', 'reader', 'read-only')],
+    [ROOT_ID, sessionOf('11111111', 'root', 'pool-admin')],
+    [READER_ID, sessionOf('22222222', 'reader', 'read-only')],
   ])
   const accessLines = new Arrivals<AccessFields>()
   const channelLines = new Arrivals<ChannelFields>()

@@ -17,22 +17,25 @@ interface Started {
   readonly registry: XapiRegistry
   readonly whereIs: () => string | undefined
   readonly problems: string[]
+  /** References of this host, as they were told. */
+  readonly ownRefs: string[]
 }
 
 function start(t: TestContext, settings: XapiSettings, name: string, origin = `https://${name}.example`): Started {
   const problems: string[] = []
+  const ownRefs: string[] = []
   const registry = new XapiRegistry({
     client: new XapiClient(settings),
     own: { name, origin },
     report: (error) => problems.push(String(error)),
-    ownHostKnown: () => {},
+    ownHostKnown: (ref) => ownRefs.push(ref),
     times: XAPI_TIMES,
   })
   const table = new Whereabouts()
   registry.onChanged((changes) => table.take(changes))
   registry.start()
   t.after(() => registry.close())
-  return { registry, whereIs: () => table.whereIs(SERVICE, 'session'), problems }
+  return { registry, whereIs: () => table.whereIs(SERVICE, 'session'), problems, ownRefs }
 }
 
 async function poolOf(t: TestContext): Promise<StandIn> {
@@ -100,6 +103,21 @@ describe('registry xapi', { timeout: 300_000 }, () => {
     const { problems } = start(t, localSettings(standIn), 'host-x')
     await until(() => problems.length > 0, 'it is said')
     assert.match(problems.join('\n'), /xapi has no host "host-x"; set pool\.host to one of host-a, host-b$/)
+  })
+
+  test('a host that has another reference, as one that has joined another pool, says so and announces again', async (t) => {
+    const standIn = await poolOf(t)
+    const { registry, ownRefs } = start(t, localSettings(standIn), 'host-a')
+    registry.announce([SERVICE])
+    const isSaid = async (): Promise<boolean> => {
+      return (await otherConfig(standIn, 'host-a'))['xengate:services']?.includes(SERVICE) === true
+    }
+    await until(isSaid, 'it is said')
+    await standIn.order({ order: 'remove-host', hostname: 'host-a' })
+    await standIn.order({ order: 'add-host', hostname: 'host-a', address: '127.0.0.1' })
+    await until(() => ownRefs.length === 2, 'the other reference is known')
+    assert.notEqual(ownRefs[0], ownRefs[1])
+    await until(isSaid, 'it is said again')
   })
 
   test('finds this host by its address, too, and an IPv6 address has no brackets there', async (t) => {

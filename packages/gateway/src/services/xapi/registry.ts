@@ -39,7 +39,7 @@ export interface XapiRegistryOptions {
   readonly own: XapiHost
   /** Told of what an operator has to see to. */
   readonly report: (error: unknown) => void
-  /** Told xapi's reference of this host, once it is known. */
+  /** Told xapi's reference of this host, once it is known, and each time that it is another. */
   readonly ownHostKnown: (ref: string) => void
   readonly times: RegistryTimes
 }
@@ -139,11 +139,12 @@ export class XapiRegistry implements PoolRegistry {
   /** Brings the table in step with what is known. */
   #look(): void {
     const nowMs = performance.now()
-    const table = this.#table ?? this.#makeTable()
-    if (table === null) return
-    if (this.#table === null) {
-      this.#table = table
-      this.#write()
+    const own = this.#ownRecord()
+    if (own !== undefined && own.ref !== this.#ownRef) this.#isNow(own)
+    const table = this.#table
+    if (table === null) {
+      this.#sayUnknown()
+      return
     }
     // Who hears nothing knows nothing.
     const isDeaf = nowMs - this.#heardMs > this.#times.leaseMs
@@ -153,15 +154,16 @@ export class XapiRegistry implements PoolRegistry {
     if (isAgain) this.#write()
   }
 
-  #makeTable(): HostTable | null {
-    const own = this.#ownRecord()
-    if (own === undefined) {
-      this.#sayUnknown()
-      return null
-    }
-    this.#ownRef = own.ref
-    this.#ownHostKnown(own.ref)
-    const table = new HostTable({ host: own.uuid, origin: this.#own.origin }, (changes) => this.#listener(changes))
+  /** This host is known, or has another reference: it has joined a pool or left one, or the database was restored. */
+  #isNow({ ref, uuid }: HostRecord): void {
+    this.#ownRef = ref
+    this.#ownHostKnown(ref)
+    this.#table ??= this.#makeTable(uuid)
+    this.#write()
+  }
+
+  #makeTable(host: string): HostTable {
+    const table = new HostTable({ host, origin: this.#own.origin }, (changes) => this.#listener(changes))
     table.announce(this.#names, true)
     return table
   }
