@@ -161,9 +161,10 @@ describe('calls from the command line', { timeout: 120_000 }, () => {
       [
         ['get', 'com.example.nobody'],
         1,
-        /No such service is running.*\(request [0-9a-f]+-[0-9a-z]+\) \[service-unknown\]/,
+        /No such service is running.*\(request ([0-9a-f]+-[0-9a-z]+)\) \[service-unknown\]\ntry: xengate explain \1 says more/,
       ],
       [['get', '../x'], 2, /cannot be the name of a service \[service-name-invalid\]/],
+      [['get', `${NAME}/../x`], 2, /is not below the service com\.example\.store \[service-name-invalid\]/],
       [['get'], 2, /missing required argument/],
       [['put', NAME, '-T', 'nothing'], 1, /cannot read .*nothing: ENOENT.* \[file-unreadable\]/],
       [['put', NAME, '-T', 'x', '-d', 'y'], 2, /cannot be used with/],
@@ -174,6 +175,11 @@ describe('calls from the command line', { timeout: 120_000 }, () => {
         ['get', NAME, '--url', 'http://127.0.0.1:1', '--session-id', 'x'],
         1,
         /cannot be reached.* \[gateway-unreachable\]/,
+      ],
+      [
+        ['get', NAME, '--url', daemon.url.replace('http:', 'https:'), '--session-id', 'x'],
+        1,
+        /cannot be reached.* \[gateway-unreachable\]\ntry: .*give http:\/\/ in place of https:\/\//,
       ],
       [['login', 'gateway'], 2, /gateway is not the URL of a gateway \[url-invalid\]/],
       [['login', daemon.url], 2, /standard input is not a terminal \[user-missing\]/],
@@ -230,7 +236,7 @@ describe('calls from the command line', { timeout: 120_000 }, () => {
       await writeFile(shell.sessionFile, JSON.stringify({ ...kept, url }))
       const login = await shell.login(daemon.url, ...how)
       assert.equal(login.code, 0, login.stderr)
-      assert.match(login.stderr, /the session before, at https:\/\/localhost:\d+, is left to end by itself/)
+      assert.match(login.stderr, /the earlier session at https:\/\/localhost:\d+ was not ended/)
     }
     assert.deepEqual(shown, [])
   })

@@ -329,7 +329,7 @@ test('the command line says which gateway it asks, and what named that', async (
   // With nothing here it is that of the login, and says so, in front of data too.
   const implied = await run(['connections', '--minimal'])
   assert.equal(implied.code, 0)
-  assert.match(implied.stderr, new RegExp(`^nothing of a gateway is here: asking ${other.url}, where "xengate login"`))
+  assert.match(implied.stderr, new RegExp(`^no gateway in this directory: asking ${other.url}, where "xengate login"`))
   for (const command of ['reload', 'upgrade', 'drain', 'blocked', 'unblock']) {
     const { code, stderr } = await run([command, '--url', daemon.url])
     assert.equal(code, 2)

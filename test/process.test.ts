@@ -490,7 +490,7 @@ describe('a start that cannot be', { timeout: 300_000 }, () => {
     const { daemon, session } = await startWork(scopeOf(t))
     const second = daemon.place.spawn()
     assert.equal((await within(second.exited, 'the end')).code, 1)
-    assert.match(second.stderr, /another xengate is running with it/)
+    assert.match(second.stderr, /another xengate is running with it \[state-busy\]/)
     assert.doesNotMatch(second.stdout, /ready/)
     assert.equal((await exchange(daemon.url, asked(session))).text, 'done')
     assert.match(await daemon.login(), /^OpaqueRef:/)

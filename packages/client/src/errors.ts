@@ -21,6 +21,7 @@ export interface GatewayErrorFields {
  * documentation (HTTP, refusals). A service's own answers are `status-404` and so on. Beside them:
  *
  * - `unreachable`: no connection, or it broke before an answer came
+ * - `certificate-unknown`: the gateway's certificate is not trusted; in Node.js `NODE_EXTRA_CA_CERTS` names a file with the one to trust
  * - `sign-in-refused`: wrong user or password
  * - `session-ended`: the session is over, and nobody can sign in anew, or a stream was half sent
  * - `redirect-refused`: the answer leads to a host that is not of the pool, or from https to http

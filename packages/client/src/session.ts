@@ -51,7 +51,10 @@ export async function openSession(
       if (!(error instanceof XenApiFailure)) throw error
       const [address] = error.parameters
       if (error.code === 'SESSION_AUTHENTICATION_FAILED') {
-        throw new GatewayError('sign-in-refused', `${user} cannot sign in at ${new URL(origin).host}`)
+        throw new GatewayError(
+          'sign-in-refused',
+          `wrong user name or password, signing in at ${new URL(origin).host} as ${user}`,
+        )
       }
       if (error.code !== 'HOST_IS_SLAVE' || typeof address !== 'string' || !isFirst) throw failed('sign in', error)
       coordinator = `${new URL(origin).protocol}//${bracketed(address)}`

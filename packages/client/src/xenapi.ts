@@ -82,18 +82,26 @@ export async function reached(
     return await transport(url, init)
   } catch (cause) {
     if (init.signal?.aborted === true) throw cause
-    throw new GatewayError('unreachable', `${new URL(url).host} cannot be reached${reasonOf(cause)}`, {
-      service,
-      retryable: true,
-      cause,
-    })
+    const { host } = new URL(url)
+    const reason = reasonOf(cause)
+    if (UNTRUSTED.test(reason)) {
+      throw new GatewayError('certificate-unknown', `the certificate of ${host} is not trusted: ${reason}`, {
+        service,
+        cause,
+      })
+    }
+    const because = reason === '' ? '' : `: ${reason}`
+    throw new GatewayError('unreachable', `${host} cannot be reached${because}`, { service, retryable: true, cause })
   }
 }
+
+/** OpenSSL's and Node.js's words for a certificate that nobody vouches for, is over, or is another host's. */
+const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS/
 
 /** The system's word for it, where there is one: fetch itself says only that it failed. */
 function reasonOf(error: unknown): string {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if ('code' in cause && typeof cause.code === 'string') return `: ${cause.code}`
+    if ('code' in cause && typeof cause.code === 'string') return cause.code
   }
   return ''
 }

@@ -32,3 +32,8 @@ export function makeDirectories(path: string, mode: number): boolean {
 export function isNarrow(path: string): boolean {
   return (statSync(path).mode & 0o011) !== 0o011
 }
+
+/** Why a directory cannot be had, in the system's words: without the call and the path, which the text around it has. */
+export function whyNot(cause: unknown): string {
+  return (cause instanceof Error ? cause.message : String(cause)).replace(/, \w+ '.*'$/s, '')
+}

@@ -40,7 +40,7 @@ export async function openControl(options: ControlOptions, io: Io): Promise<Cont
   } catch (error) {
     const kept = error instanceof CliError && error.code === 'state-missing' ? keptSession(io) : null
     if (kept === null) throw error
-    say(io, `nothing of a gateway is here: asking ${kept.url}, where "xengate login" signed in`)
+    say(io, `no gateway in this directory: asking ${kept.url}, where "xengate login" signed in`)
     return readOnly(throughGateway(kept.url, 'xengate login', null, io), kept.url)
   }
 }
@@ -65,7 +65,7 @@ function readOnly(control: Control, url: string): Control {
       if (method === 'GET') return control.ask(method, path)
       throw new CliError(
         'url-missing',
-        `nothing of a gateway is here; to change something at ${url} it has to be named`,
+        `no gateway in this directory; to change something at ${url} it has to be named`,
       )
     },
     listen: (line, stopped) => control.listen(line, stopped),

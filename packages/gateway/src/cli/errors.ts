@@ -97,12 +97,12 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   ),
   'state-empty': failed('add the first user with xengate user add'),
   'state-unusable': failed(
-    'give another directory: state-dir in the configuration, or --state DIR where a command takes it',
+    'give another directory, by --state DIR or state-dir in the configuration, or run this as a user who may write there',
   ),
   'state-busy': failed('stop the other one, or give another directory'),
   'demo-failed': failed('see what the demo service said above'),
   'listen-failed': failed(
-    'listen elsewhere: [[listen]] in the configuration, or dev --port; or stop the program that is there',
+    'listen elsewhere (xengate dev --port 0 takes a free port; else [[listen]] in the configuration), or stop the program that is there',
   ),
   'tls-unusable': failed('give listen.tls the PEM files of a certificate and its key, which the daemon can read'),
   'password-differs': failed('type the same password twice'),
@@ -126,7 +126,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'session-ambiguous': failed('give more of its id'),
   'daemon-unreachable': failed('run this as the user that the daemon runs as'),
   'daemon-absent': failed(
-    'start it; --config FILE or --state DIR says which one is meant, --state the earlier one where state-dir was changed',
+    'start it with xengate dev or xengate serve, or say which one is meant by --config FILE or --state DIR (the old one if state-dir was changed since)',
   ),
   'session-needed': {
     exit: EXIT.signIn,
@@ -137,11 +137,14 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   'session-left': failed('it ends by itself when it is unused; an administrator can end it with xengate session end'),
   'sign-in-refused': {
     exit: EXIT.signIn,
-    advice: 'check the name and the password; after many wrong ones, wait a moment',
+    advice:
+      'check both; after many wrong ones even the right one is refused for a while (xengate blocked, on the gateway)',
   },
   'user-missing': { exit: EXIT.usage, advice: 'give --user NAME' },
   'ca-unusable': failed('give --ca a file of certificates in PEM'),
-  'certificate-unknown': failed('give --ca FILE, here or to xengate login, with the certificate of who has signed it'),
+  'certificate-unknown': failed(
+    'give --ca FILE, here or to xengate login, with that certificate or that of the authority that signed it',
+  ),
   'gateway-unreachable': failed('see that the gateway runs, and that the URL leads to it'),
   'service-name-invalid': {
     exit: EXIT.usage,
@@ -149,7 +152,7 @@ const CATALOGUE: Readonly<Record<FailureCode, Entry>> = {
   },
   'header-invalid': { exit: EXIT.usage, advice: 'write it as "Name: value"' },
   'body-missing': { exit: EXIT.usage, advice: "-T FILE, -T - for standard input, -d DATA, or -d '' for nothing" },
-  'file-unreadable': failed('give a file that you may read'),
+  'file-unreadable': failed('give a file that is there, and that you may read'),
   'call-failed': failed(''),
   'transfer-broken': failed('get it again; X-Request-Id of the answer (-i) names it in the log of the gateway'),
   'url-missing': { exit: EXIT.usage, advice: 'give --url URL' },
@@ -198,16 +201,23 @@ export class CliError extends Error {
   readonly shownCode: string
   /** Where to read about it; null where nothing is said of that. */
   readonly help: string | null
+  /** What to try, where that is not what the catalogue says; null else. */
+  readonly advice: string | null
 
   constructor(
     code: FailureCode,
     message: string,
-    options: ErrorOptions & { readonly shownCode?: string; readonly help?: string | null } = {},
+    options: ErrorOptions & {
+      readonly shownCode?: string
+      readonly help?: string | null
+      readonly advice?: string
+    } = {},
   ) {
     super(message, options)
     this.code = code
     this.shownCode = options.shownCode ?? code
     this.help = options.help ?? null
+    this.advice = options.advice ?? null
   }
 }
 
@@ -227,7 +237,8 @@ export function reportFailure(error: unknown, io: Io): number {
     say(io, `xengate: unexpected error, please report it\n${error instanceof Error ? error.stack : String(error)}`)
     return EXIT.failed
   }
-  const { exit, advice } = CATALOGUE[code]
+  const { exit, advice: usual } = CATALOGUE[code]
+  const advice = error instanceof CliError && error.advice !== null ? error.advice : usual
   // All that is wrong with a configuration is a line each; the last one is the sentence.
   if (code === 'config-invalid') say(io, error.message)
   if ('lines' in error && Array.isArray(error.lines)) for (const line of error.lines) say(io, String(line))

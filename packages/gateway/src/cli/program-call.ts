@@ -13,8 +13,8 @@ function another(value: string, before: readonly string[] = []): readonly string
 
 function withTrust(command: Command): Command {
   return command
-    .option('--ca <FILE>', 'certificates in PEM to believe beside those of the system')
-    .option('--insecure', 'believe any certificate: whoever stands in between can read and change everything')
+    .option('--ca <FILE>', "PEM file of certificates to trust, in addition to the system's")
+    .option('--insecure', 'accept any certificate: anyone in between can then read and change everything')
 }
 
 export function addCalls(program: Command, io: Io, onExit: OnExit): void {
@@ -34,10 +34,10 @@ export function addCalls(program: Command, io: Io, onExit: OnExit): void {
     )
       .description(
         `${summary[0]?.toUpperCase()}${summary.slice(1)}, in the session of "xengate login", or in that of XENGATE_SESSION. ` +
-          'The answer goes to standard output, and nothing else does. Another host of the pool is followed to (302).',
+          'The answer goes to standard output, and nothing else does. Redirects (302) to other hosts of the pool are followed.',
       )
       .option('-o, --output <FILE>', 'write the answer there, once it has come whole')
-      .option('-H, --header <FIELD>', 'a header field, "Name: value"; may be there many times', another)
+      .option('-H, --header <FIELD>', 'a header field, "Name: value"; may be repeated', another)
       .option('-i, --include', "print the answer's status and header in front of it")
       .option('--url <URL>', 'of another gateway than that of "xengate login"')
       .option('--session-id <ID>', 'of a session there; better in XENGATE_SESSION')

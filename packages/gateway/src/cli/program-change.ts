@@ -26,7 +26,7 @@ export function addChange(program: Command, io: Io, onExit: OnExit): void {
       .summary('have the version that is on disk now take over: a newer one, or an earlier one again'),
   )
     .description(
-      'Has the program that is on disk now take the place of the daemon of this host, as SIGUSR2 does: it is started beside the one that runs, gets its ' +
+      'Replaces the running daemon of this host by the version on disk, as SIGUSR2 does: it is started beside the one that runs, gets its ' +
         'listening sockets, and when it serves the earlier one finishes what is under way, and ends. Returns when it serves; when it does ' +
         'not, says why, exits 1, and the earlier one serves on. To go back, install the earlier version, and give the command again. Also a restart that ' +
         'no client notices.',

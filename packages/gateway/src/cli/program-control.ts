@@ -76,7 +76,7 @@ function addExplain(program: Command, io: Io, onExit: OnExit): void {
   )
     .summary('say why a request was refused or failed, and what else is known of it')
     .description(
-      `Says what is known of a recent request: of one that was refused or failed why, by whom and in which phase. ${WHERE}`,
+      `Says what is known of a recent request: and, if it was refused or failed, why, by whom and in which phase. ${WHERE}`,
     )
     .option('--json', 'print the answer as JSON')
     .addHelpText('after', examples('xengate explain 4c1f6f59c048-7'))
@@ -102,7 +102,7 @@ function addConnection(program: Command, io: Io, onExit: OnExit): void {
 function addService(program: Command, io: Io, onExit: OnExit): void {
   const service = program
     .command('service')
-    .summary('have a service asked again that has failed: service close-breaker NAME')
+    .summary('let a failed service be tried again: service close-breaker NAME')
     .helpCommand(false)
   service.addHelpText('after', examples('xengate service close-breaker com.example.backup'))
   withControl(service.command('close-breaker').argument('<NAME>', 'of the service, as "xengate services" shows it'))

@@ -78,7 +78,7 @@ function noQuestion(): Option {
 function addCheck(host: Command, io: Io, onExit: OnExit): void {
   host
     .command('check')
-    .summary('what this host is, and what is in the way')
+    .summary('describe this host, and what would prevent a gateway on it')
     .description(
       'Says what this host is and what is in the way of a gateway, with what to do about it. Changes nothing. Run it as root, so ' +
         'that it can try what the user xengate may do. Exits 1 when something is bad.',

@@ -21,7 +21,7 @@ export function addNew(program: Command, io: Io, onExit: OnExit): void {
         'README that says how to start it. Nothing outside of its directory is changed.',
     )
     .addOption(new Option('--language <LANGUAGE>', 'what it is written in').choices(LANGUAGES).default('typescript'))
-    .option('--directory <DIR>', 'where it is written; must be empty, if it is there (default: NAME)')
+    .option('--directory <DIR>', 'where it is written; must be empty if it exists (default: NAME)')
     .addHelpText(
       'after',
       examples(

@@ -99,7 +99,7 @@ function addCheckConfig(program: Command, io: Io, onExit: OnExit): void {
     .summary('say what is wrong with a configuration')
     .description(
       'Says all that is wrong with a configuration, each with its key and line: everything for which "serve" would not start, the ' +
-        'files that it names included. Warns of what may not be meant so. Exits 0 when there are warnings at most.',
+        'files that it names included. Warns of what is probably a mistake. Exits 0 when there are warnings at most.',
     )
     .addOption(configOption())
     .option('--json', 'print an array of problems on standard output, each with its severity: error or warning')

@@ -12,7 +12,7 @@ import { LimitHits } from '../metrics/limit-hits.ts'
 import type { LimitName } from '../model/limit-names.ts'
 import { hostOf } from '../model/origin.ts'
 import type { Identity } from '../sessions/accounts/identity.ts'
-import { isNarrow, makeStateDirectory } from '../state-directory.ts'
+import { isNarrow, makeStateDirectory, whyNot } from '../state-directory.ts'
 import { version } from '../version.ts'
 import type { XenApiLog } from '../xenapi/call-log.ts'
 import type { ServiceChanges } from '../services/registry.ts'
@@ -157,7 +157,12 @@ function openThePassage(): Passage {
 /** The state directory cannot be used: the text says why. */
 export class StateDirectoryError extends Error {
   override readonly name = 'StateDirectoryError'
-  readonly code = 'STATE_UNUSABLE'
+  readonly code: 'STATE_UNUSABLE' | 'STATE_BUSY'
+
+  constructor(code: StateDirectoryError['code'], message: string, options: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
 }
 
 /** Makes the state directory, unless another daemon is running with it. @throws {StateDirectoryError} */
@@ -165,16 +170,17 @@ async function takeStateDirectory(path: string): Promise<void> {
   try {
     makeStateDirectory(path)
   } catch (cause) {
-    throw new StateDirectoryError(`cannot use the state directory ${path}: ${String(cause)}`, { cause })
+    throw new StateDirectoryError('STATE_UNUSABLE', `cannot use the state directory ${path}: ${whyNot(cause)}`, {
+      cause,
+    })
   }
   const xenapi = join(path, XENAPI_SOCKET)
   if (sockets.isGiven(xenapi)) return
   try {
     await removeStaleSocket(xenapi)
   } catch (cause) {
-    throw new StateDirectoryError(`cannot use the state directory ${path}: another xengate is running with it`, {
-      cause,
-    })
+    const why = 'another xengate is running with it'
+    throw new StateDirectoryError('STATE_BUSY', `cannot use the state directory ${path}: ${why}`, { cause })
   }
 }
 

@@ -46,6 +46,9 @@ export async function call(method: string, target: string, options: CallOptions,
     const response = await service.fetch(path, { ...settings, ...sent })
     await take(response, name, options, io)
   } catch (error) {
+    if (error instanceof TypeError && error.message.includes('is not below')) {
+      throw new CliError('service-name-invalid', error.message, { cause: error })
+    }
     throw error instanceof GatewayError ? callFailure(error) : error
   } finally {
     line?.end()

@@ -11,7 +11,7 @@ import { DEMO_SERVICE } from '../../demo/service.ts'
 import { type Log, createLog } from '../../logging/log.ts'
 import { CONTROL_SOCKET } from '../../process/control-socket.ts'
 import { startPrimary } from '../../process/primary.ts'
-import { makeDirectories, makeStateDirectory } from '../../state-directory.ts'
+import { makeDirectories, makeStateDirectory, whyNot } from '../../state-directory.ts'
 import { DEV_USER, type DevUser, prepareUser } from '../dev-user.ts'
 import { CliError } from '../errors.ts'
 import { type Io, print, sayer } from '../io.ts'
@@ -49,7 +49,7 @@ function prepareDirectories(stateDir: string, plugin: string): void {
     makeStateDirectory(stateDir)
     makeDirectories(plugin, 0o700)
   } catch (cause) {
-    throw new CliError('state-unusable', `cannot use ${stateDir}: ${String(cause)}`, { cause })
+    throw new CliError('state-unusable', `cannot use ${stateDir}: ${whyNot(cause)}`, { cause })
   }
 }
 

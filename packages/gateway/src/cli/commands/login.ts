@@ -43,7 +43,10 @@ export async function login(url: string, options: LoginOptions, io: Io): Promise
 async function endBefore(before: KeptSession, { url, ca, isInsecure }: KeptSession, io: Io): Promise<void> {
   const isBelievedAsThen = before.ca === ca && before.isInsecure === isInsecure
   if (before.url !== url && !isBelievedAsThen) {
-    say(io, `the session before, at ${before.url}, is left to end by itself: other certificates are believed now`)
+    say(
+      io,
+      `the earlier session at ${before.url} was not ended, since other certificates are trusted now: it ends when it is unused`,
+    )
     return
   }
   await session(before.url, before.id)
@@ -89,15 +92,27 @@ function explained(error: unknown): unknown {
   return callFailure(error)
 }
 
+/** Codes that have reasons which only the gateway knows. */
+const EXPLAINED = /^(?:service|response|gateway)-/
+
 /** What a call has come to, for the person at the terminal. @param help where to read about it */
 export function callFailure(error: GatewayError, help: string | null = null): CliError {
   const { code, message, requestId } = error
   if (code === 'session-invalid' || code === 'session-missing' || code === 'session-ended' || code === 'status-401') {
     return new CliError('session-needed', 'the session is over', { cause: error })
   }
-  const isCertificate = code === 'unreachable' && /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS/.test(message)
-  if (isCertificate) return new CliError('certificate-unknown', message, { cause: error })
-  if (code === 'unreachable') return new CliError('gateway-unreachable', message, { cause: error })
-  const named = requestId === null ? '' : ` (request ${requestId})`
-  return new CliError('call-failed', `${message}${named}`, { cause: error, shownCode: code, help })
+  if (code === 'certificate-unknown') return new CliError('certificate-unknown', message, { cause: error })
+  if (code === 'unreachable') {
+    const isPlain = /WRONG_VERSION_NUMBER|PACKET_LENGTH/.test(message)
+    const advice = isPlain ? { advice: 'this port seems not to speak HTTPS: give http:// in place of https://' } : {}
+    return new CliError('gateway-unreachable', message, { cause: error, ...advice })
+  }
+  if (requestId === null) return new CliError('call-failed', message, { cause: error, shownCode: code, help })
+  const advice = `xengate explain ${requestId} says more, on the gateway's host or to an administrator`
+  return new CliError('call-failed', `${message} (request ${requestId})`, {
+    cause: error,
+    shownCode: code,
+    help,
+    ...(EXPLAINED.test(code) && { advice }),
+  })
 }
