@@ -54,7 +54,7 @@ type bothSockets struct {
 
 func bindBoth(name string, options Options) (bothSockets, error) {
 	if found, err := os.Stat(options.Directory); err != nil || !found.IsDir() {
-		return bothSockets{}, fmt.Errorf("cannot listen in %s: there is no such directory", options.Directory)
+		return bothSockets{}, fmt.Errorf("cannot listen in %s: there is no such directory; is the gateway started? Give the directory that it looks in", options.Directory)
 	}
 	group, err := groupID(options.Group)
 	if err != nil {

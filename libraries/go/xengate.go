@@ -38,6 +38,8 @@ type Options struct {
 	NoChannels bool
 	// How long requests under way may take at the end. Default: 30 s.
 	DrainTimeout time.Duration
+	// Is called once clients can connect, and signals are looked after. Default: nothing.
+	OnListening func()
 	// Is told of handlers that panic, and of what goes wrong outside of any request. Default: lines on standard error.
 	ErrorLog *log.Logger
 }
@@ -94,6 +96,7 @@ type service struct {
 	handler  http.Handler
 	drain    time.Duration
 	errorLog *log.Logger
+	started  func()
 	sockets  bothSockets
 	plain    *http.Server
 	passed   *http.Server
@@ -140,6 +143,7 @@ func newService(name string, handler http.Handler, options Options) (*service, e
 		handler:  handler,
 		drain:    options.DrainTimeout,
 		errorLog: options.ErrorLog,
+		started:  options.OnListening,
 		sockets:  sockets,
 		channels: map[*clientConn]struct{}{},
 	}
@@ -181,6 +185,9 @@ func (s *service) run(ctx context.Context) error {
 	go func() { failed <- s.passed.Serve(connections) }()
 	if listener := s.sockets.channel; listener != nil {
 		go s.acceptChannels(listener, connections)
+	}
+	if s.started != nil {
+		s.started()
 	}
 	var err error
 	select {

@@ -1448,6 +1448,7 @@ class Service:
     connections     so many connections of each kind are open at once; beyond it plain ones wait, and channels are refused (then the
                     gateway relays)
     drain_seconds   how long requests under way may take at the end
+    on_listening    on_listening() is called once clients can connect, and signals are looked after
     on_error        on_error(message, exception) is told of handlers that fail, and of what goes wrong outside of any request
 
     Raises ServiceError.
@@ -1455,7 +1456,7 @@ class Service:
 
     def __init__(
         self, name, handler=None, wsgi=None, directory=DIRECTORY, mode=0o660, group=None, gateway=None, channels=True, threads=32,
-        connections=250, drain_seconds=30, on_error=print_error,
+        connections=250, drain_seconds=30, on_listening=None, on_error=print_error,
     ):  # fmt: skip
         check_name(name)
         if callable(handler) == callable(wsgi):
@@ -1466,6 +1467,7 @@ class Service:
         self._gateway = gateway_user(gateway)
         self._name = name
         self._handler = handler if wsgi is None else handler_of_wsgi(wsgi, name)
+        self._on_listening = on_listening
         self._on_error = on_error
         self._drain_seconds = drain_seconds
         self._connections_max = connections
@@ -1494,6 +1496,8 @@ class Service:
         """Answers requests until `stop` is called, and those under way are finished."""
         for listener in self._listeners():
             self._selector.register(listener.sock, selectors.EVENT_READ, lambda of=listener: self._accept(of))
+        if self._on_listening is not None:
+            self._on_listening()
         next_tick = time.monotonic() + 1
         while not self._is_over():
             for key, _ in self._selector.select(max(0, min(1, next_tick - time.monotonic()))):
@@ -1873,7 +1877,9 @@ def check_name(name):
 
 def bind_both(name, directory, mode, group, channels):
     if not os.path.isdir(directory):
-        raise ServiceError('cannot listen in %s: there is no such directory' % directory)
+        raise ServiceError(
+            'cannot listen in %s: there is no such directory; is the gateway started? Give the directory that it looks in' % directory
+        )
     gid = None if group is None else group_id(group)
     path = os.path.join(directory, name)
     # Bodies are read to their end, also what handlers leave of them, before another request is looked for.

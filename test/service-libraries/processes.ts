@@ -51,7 +51,10 @@ export function testProcesses(rig: Rig): void {
       for (const name of ['', '.a', 'a/b', 'a.channel', 'x'.repeat(101)]) {
         assert.match(await refusal(directory, {}, name), /^cannot serve as "/)
       }
-      assert.match(await refusal(join(directory, 'none')), /^cannot listen in \S+: there is no such directory\n$/)
+      assert.match(
+        await refusal(join(directory, 'none')),
+        /^cannot listen in \S+: there is no such directory; is the gateway started\? Give the directory that it looks in\n$/,
+      )
       // Nobody makes files there, root included.
       assert.match(await refusal('/sys'), /^cannot listen on \/sys\//)
       assert.match(

@@ -126,6 +126,9 @@ function idOf(name: string, file: string): number | null {
 /** Whether `path` is a directory. @throws {ServiceError} when it is not */
 export function checkDirectory(path: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new ServiceError('socket-refused', `cannot listen in ${path}: there is no such directory`)
+    throw new ServiceError(
+      'socket-refused',
+      `cannot listen in ${path}: there is no such directory; is the gateway started? Give the directory that it looks in`,
+    )
   }
 }

@@ -17,8 +17,10 @@ export function addNew(program: Command, io: Io, onExit: OnExit): void {
     .argument('<NAME>', 'well-known name of the service, such as com.example.hello')
     .summary('write a small service that runs, with a test')
     .description(
-      'Writes a small custom service that runs as it is: its source, a test that signs in and calls it, units for systemd, and a ' +
-        'README that says how to start it. Nothing outside of its directory is changed.',
+      'Writes a small custom service: its source, a test that signs in and calls it, units for systemd, and a README that says how to ' +
+        'start it. In Python it runs as it is; Go and C are compiled first, and need nothing but the compiler; TypeScript needs Node.js ' +
+        '22.18 or later, and the packages @xengate/service and @xengate/client, which are not on npm yet: the README says how to install ' +
+        'them from a checkout. Nothing outside of the directory is changed.',
     )
     .addOption(new Option('--language <LANGUAGE>', 'what it is written in').choices(LANGUAGES).default('typescript'))
     .option('--directory <DIR>', 'where it is written; must be empty if it exists (default: NAME)')

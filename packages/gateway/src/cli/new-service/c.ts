@@ -1,5 +1,7 @@
 // Templates of a service in C. `%NAME%` is the service's name.
 
+import { tryIt } from './readme.ts'
+
 export const C_SERVICE: string = String.raw`/*
  * The custom service %NAME%: service [DIRECTORY], where the gateway looks; by default /var/xapi/plugin.
  *
@@ -305,10 +307,13 @@ int main(int argc, char **argv)
     snprintf(path, sizeof path, "%s/" NAME, directory);
     server = is_given() ? SYSTEMD_FD : listen_on(path);
     if (server == -1) {
-        fprintf(stderr, "cannot listen on %s: %s\n", path, strerror(errno));
+        const char *hint = errno == ENOENT ? "; is the gateway started? Give the directory that it looks in" : "";
+        fprintf(stderr, "cannot listen on %s: %s%s\n", path, strerror(errno), hint);
         return 1;
     }
     if (pthread_create(&thread, NULL, accept_connections, &server) != 0) return 1;
+    printf("listening on %s\n", path);
+    fflush(stdout);
     sigwait(&signals, &received);
 
     /* No new connections; requests under way are finished. */
@@ -328,18 +333,36 @@ export const C_TEST: string = String.raw`#!/bin/sh
 # Signs in at a gateway and calls the service, which has to run. Needs curl.
 #
 # XENGATE_URL is the gateway (by default http://127.0.0.1:8080), XENGATE_USER and XENGATE_PASSWORD who signs in (by default root, with
-# the password that "xengate dev" has left in .xengate/password).
+# the password that "xengate dev" has left in .xengate/password, here or in the nearest directory above).
+
+# Prints the password of the nearest gateway: this directory's, or that of one above.
+found_password() {
+    looked=
+    directory=$(cd "$(dirname "$0")" && pwd)
+    while :; do
+        path=${'$'}{directory%/}/.xengate/password
+        if [ -f "$path" ]; then
+            cat "$path"
+            return
+        fi
+        looked="$looked $path"
+        [ "$directory" != / ] || break
+        directory=$(dirname "$directory")
+    done
+    echo "there is no password: set XENGATE_PASSWORD, or start a gateway with xengate dev; looked for$looked" >&2
+    return 1
+}
 
 url=${'$'}{XENGATE_URL:-http://127.0.0.1:8080}
 user=${'$'}{XENGATE_USER:-root}
-password=${'$'}{XENGATE_PASSWORD:-$(cat .xengate/password)}
+password=${'$'}{XENGATE_PASSWORD:-$(found_password)} || exit 1
 service=$url/services/plugin/%NAME%
 failures=0
 
-# call METHOD PARAMETERS, as JSON: calls the XenAPI, and prints the result.
+# call METHOD PARAMETERS, as JSON: calls the XenAPI, and prints the answer.
 call() {
     printf '{"jsonrpc":"2.0","id":1,"method":"%s","params":[%s]}' "$1" "$2" |
-        curl -sS --max-time 20 --data-binary @- "$url/jsonrpc" | sed -n 's/.*"result":"\([^"]*\)".*/\1/p'
+        curl -sS --max-time 20 --data-binary @- "$url/jsonrpc"
 }
 
 # ask OPTIONS OF CURL: prints what the service answers, and the status in a line of its own.
@@ -357,23 +380,24 @@ check() {
     fi
 }
 
-session=$(call session.login_with_password "\"$user\",\"$password\",\"1.0\",\"test of %NAME%\"")
+answer=$(call session.login_with_password "\"$user\",\"$password\",\"1.0\",\"test of %NAME%\"")
+session=$(printf '%s' "$answer" | sed -n 's/.*"result":"\([^"]*\)".*/\1/p')
 if [ -z "$session" ]; then
-    echo "cannot sign in at $url" >&2
+    echo "cannot sign in at $url: $answer" >&2
     exit 1
 fi
 cookie="Cookie: session_id=$session"
 
 check 'says who asks' "hello $user 200" "$(ask -H "$cookie" "$service" | xargs)"
 check 'reads a body' '1000000 bytes 200' "$(head -c 1000000 /dev/zero | ask -H "$cookie" -T - "$service/size" | xargs)"
-check 'has nothing elsewhere' 404 "$(ask -H "$cookie" "$service/none" | tail -n 1)"
+check 'has nothing elsewhere' 'There is nothing here. 404' "$(ask -H "$cookie" "$service/none" | xargs)"
 check 'is not reached without a session' 403 "$(ask "$service" | tail -n 1)"
 
 call session.logout "\"$session\"" > /dev/null
 [ "$failures" = 0 ]
 `
 
-export const C_README = `# %NAME%
+export const C_README: string = `# %NAME%
 
 A custom service in C, with nothing but libc. It takes the requests that the gateway relays. How a service in C takes clients' own
 connections is shown by \`examples/channel-service-c\` of Xengate.
@@ -384,18 +408,7 @@ connections is shown by \`examples/channel-service-c\` of Xengate.
 cc -O2 -Wall -Wextra -pthread -o service service.c
 \`\`\`
 
-## Try it
-
-Each in a terminal of its own, in this directory:
-
-\`\`\`sh
-xengate dev
-./service .xengate/plugin
-sh test_service.sh
-\`\`\`
-
-\`xengate login http://127.0.0.1:8080 --user root\` and \`xengate get %NAME%\` call it by hand; the password is in \`.xengate/password\`.
-
+${tryIt('./service', 'sh test_service.sh')}
 ## Install it on a host
 
 \`\`\`sh

@@ -1,14 +1,16 @@
 // Templates of a service in Go. `%NAME%` is the service's name.
 
+import { tryIt } from './readme.ts'
+
 export const GO_SERVICE = `// The custom service %NAME%: service [DIRECTORY], where the gateway looks; by default /var/xapi/plugin.
 package main
 
 import (
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"os"
+	"path/filepath"
 
 	"service/xengate"
 )
@@ -36,12 +38,14 @@ func handler(w http.ResponseWriter, r *http.Request) {
 }
 
 func main() {
-	options := xengate.Options{}
+	options := xengate.Options{Directory: "/var/xapi/plugin"}
 	if len(os.Args) > 1 {
 		options.Directory = os.Args[1]
 	}
+	options.OnListening = func() { fmt.Println("listening on", filepath.Join(options.Directory, name)) }
 	if err := xengate.Serve(name, http.HandlerFunc(handler), options); err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 `
@@ -51,7 +55,7 @@ export const GO_TEST = `package main
 // Signs in at a gateway and calls the service, which has to run.
 //
 // XENGATE_URL is the gateway (by default http://127.0.0.1:8080), XENGATE_USER and XENGATE_PASSWORD who signs in (by default root, with
-// the password that "xengate dev" has left in .xengate/password).
+// the password that "xengate dev" has left in .xengate/password, here or in the nearest directory above).
 
 import (
 	"encoding/json"
@@ -59,6 +63,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -74,6 +79,26 @@ func setting(name, otherwise string) string {
 		return value
 	}
 	return otherwise
+}
+
+// foundPassword is that of the nearest gateway: this directory's, or that of one above.
+func foundPassword() (string, error) {
+	directory, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	var looked []string
+	for {
+		path := filepath.Join(directory, ".xengate/password")
+		if text, err := os.ReadFile(path); err == nil {
+			return strings.TrimSpace(string(text)), nil
+		}
+		looked = append(looked, path)
+		if directory == "/" {
+			return "", fmt.Errorf("there is no password: set XENGATE_PASSWORD, or start a gateway with xengate dev; looked for %s", strings.Join(looked, " "))
+		}
+		directory = filepath.Dir(directory)
+	}
 }
 
 // call calls the XenAPI.
@@ -99,11 +124,14 @@ func call(method string, params ...string) (string, error) {
 
 func TestMain(m *testing.M) {
 	password := os.Getenv("XENGATE_PASSWORD")
-	if file, err := os.ReadFile(".xengate/password"); password == "" && err == nil {
-		password = strings.TrimSpace(string(file))
-	}
 	var err error
-	if session, err = call("session.login_with_password", user, password, "1.0", "test of %NAME%"); err != nil {
+	if password == "" {
+		password, err = foundPassword()
+	}
+	if err == nil {
+		session, err = call("session.login_with_password", user, password, "1.0", "test of %NAME%")
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "cannot sign in:", err)
 		os.Exit(1)
 	}
@@ -147,7 +175,7 @@ func TestReadsABody(t *testing.T) {
 }
 
 func TestHasNothingElsewhere(t *testing.T) {
-	if status, text := ask(t, session, "GET", "/none", ""); status != 404 {
+	if status, text := ask(t, session, "GET", "/none", ""); status != 404 || text != "There is nothing here.\\n" {
 		t.Fatal(status, text)
 	}
 }
@@ -164,7 +192,7 @@ export const GO_MODULE = `module service
 go 1.19
 `
 
-export const GO_README = `# %NAME%
+export const GO_README: string = `# %NAME%
 
 A custom service in Go 1.19 or later, on the package in \`xengate/\`: nothing has to be fetched.
 
@@ -176,18 +204,7 @@ CGO_ENABLED=0 go build -o service .
 
 The program needs nothing of the machine where it runs. \`xengate/\` is a copy of Xengate's library for Go, which \`go doc ./xengate\` explains.
 
-## Try it
-
-Each in a terminal of its own, in this directory:
-
-\`\`\`sh
-xengate dev
-./service .xengate/plugin
-go test -count=1 -v .
-\`\`\`
-
-\`xengate login http://127.0.0.1:8080 --user root\` and \`xengate get %NAME%\` call it by hand; the password is in \`.xengate/password\`.
-
+${tryIt('./service', 'go test -count=1 -v .')}
 ## Install it on a host
 
 \`\`\`sh

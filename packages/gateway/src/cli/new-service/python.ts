@@ -1,8 +1,11 @@
 // Templates of a service in Python. `%NAME%` is the service's name.
 
+import { tryIt } from './readme.ts'
+
 export const PYTHON_SERVICE = `#!/usr/bin/env python3
 """The custom service %NAME%: service.py [DIRECTORY], where the gateway looks; by default /var/xapi/plugin."""
 
+import os
 import sys
 
 import xengate_service
@@ -24,18 +27,26 @@ def handler(request, response):
 
 
 if __name__ == '__main__':
-    xengate_service.serve(NAME, handler, directory=sys.argv[1] if len(sys.argv) > 1 else '/var/xapi/plugin')
+    directory = sys.argv[1] if len(sys.argv) > 1 else '/var/xapi/plugin'
+    try:
+        xengate_service.serve(
+            NAME, handler, directory=directory,
+            on_listening=lambda: print('listening on ' + os.path.join(directory, NAME), flush=True),
+        )
+    except xengate_service.ServiceError as error:
+        sys.exit(str(error))
 `
 
 export const PYTHON_TEST = `#!/usr/bin/env python3
 """Signs in at a gateway and calls the service, which has to run: test_service.py
 
 XENGATE_URL is the gateway (by default http://127.0.0.1:8080), XENGATE_USER and XENGATE_PASSWORD who signs in (by default root, with the
-password that \`xengate dev\` has left in .xengate/password).
+password that \`xengate dev\` has left in .xengate/password, here or in the nearest directory above).
 """
 
 import json
 import os
+import sys
 import unittest
 import urllib.error
 import urllib.request
@@ -47,15 +58,30 @@ SERVICE = URL + '/services/plugin/%NAME%'
 def password():
     if 'XENGATE_PASSWORD' in os.environ:
         return os.environ['XENGATE_PASSWORD']
-    with open('.xengate/password') as file:
-        return file.read().strip()
+    # That of the nearest gateway: this directory's, or that of one above.
+    directory = os.path.dirname(os.path.abspath(__file__))
+    looked = []
+    while True:
+        path = os.path.join(directory, '.xengate/password')
+        if os.path.exists(path):
+            with open(path) as file:
+                return file.read().strip()
+        looked.append(path)
+        if directory == '/':
+            sys.exit(
+                'there is no password: set XENGATE_PASSWORD, or start a gateway with xengate dev; looked for ' + ' '.join(looked)
+            )
+        directory = os.path.dirname(directory)
 
 
 def call(method, *params):
     """Calls the XenAPI."""
     body = json.dumps({'jsonrpc': '2.0', 'id': 1, 'method': method, 'params': params}).encode()
     with urllib.request.urlopen(urllib.request.Request(URL + '/jsonrpc', body), timeout=20) as answer:
-        return json.loads(answer.read().decode())['result']
+        said = json.loads(answer.read().decode())
+    if 'result' not in said:
+        raise RuntimeError('%s at %s: %s' % (method, URL, json.dumps(said.get('error'))))
+    return said['result']
 
 
 class Service(unittest.TestCase):
@@ -81,6 +107,8 @@ class Service(unittest.TestCase):
         with self.assertRaises(urllib.error.HTTPError) as caught:
             self.ask('/none')
         self.assertEqual(caught.exception.code, 404)
+        # The gateway itself says 404, too, when no service runs.
+        self.assertEqual(caught.exception.read().decode(), 'There is nothing here.\\n')
         caught.exception.close()
 
     def test_is_not_reached_without_a_session(self):
@@ -94,22 +122,11 @@ if __name__ == '__main__':
     unittest.main()
 `
 
-export const PYTHON_README = `# %NAME%
+export const PYTHON_README: string = `# %NAME%
 
 A custom service in Python 3.6 or later, on \`xengate_service.py\`, which is beside it: nothing has to be installed.
 
-## Try it
-
-Each in a terminal of its own, in this directory:
-
-\`\`\`sh
-xengate dev
-python3 service.py .xengate/plugin
-python3 test_service.py
-\`\`\`
-
-\`xengate login http://127.0.0.1:8080 --user root\` and \`xengate get %NAME%\` call it by hand; the password is in \`.xengate/password\`.
-
+${tryIt('python3 service.py', 'python3 test_service.py')}
 ## Install it on a host
 
 \`\`\`sh

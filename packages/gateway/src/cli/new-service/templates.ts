@@ -12,6 +12,8 @@ export type Language = (typeof LANGUAGES)[number]
 
 /** What stands for the service's name in a template. */
 const NAME = /%NAME%/g
+/** What stands for the name of its package, where a language has them. */
+const PACKAGE = /%PACKAGE%/g
 
 interface Template {
   /** Texts by file name; `%NAME%` is the service's name, also in file names. */
@@ -95,5 +97,10 @@ export function filesOf(name: string, language: Language): ReadonlyMap<string, s
 }
 
 function named(text: string, name: string): string {
-  return text.replace(NAME, () => name)
+  return text.replace(NAME, () => name).replace(PACKAGE, () => packageOf(name))
+}
+
+/** The service's name as npm takes one for a package: in lower case, and without `_` at the beginning. */
+function packageOf(name: string): string {
+  return name.toLowerCase().replace(/^[_.-]+/, '') || 'service'
 }

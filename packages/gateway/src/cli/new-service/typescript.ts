@@ -1,47 +1,71 @@
 // Templates of a service in TypeScript. `%NAME%` is the service's name.
 
+import { tryIt } from './readme.ts'
+
 export const TYPESCRIPT_SERVICE = `// The custom service %NAME%: service.ts [DIRECTORY], where the gateway looks; by default /var/xapi/plugin.
 
-import { serve } from '@xengate/service'
+import { join } from 'node:path'
+import { type RequestHandler, serve, ServiceError } from '@xengate/service'
 
 const NAME = '%NAME%'
 const PREFIX = \`/services/plugin/\${NAME}\`
 
-await serve({
-  name: NAME,
-  directory: process.argv[2] ?? '/var/xapi/plugin',
-  handler: async (request, response) => {
-    const [path] = request.url?.split('?') ?? []
-    if (path === PREFIX && request.method === 'GET') {
-      response.end(\`hello \${request.xen.user}\\n\`)
-    } else if (path === \`\${PREFIX}/size\` && (request.method === 'PUT' || request.method === 'POST')) {
-      // The body is read as it comes, and never kept whole.
-      let size = 0
-      for await (const part of request) size += part.length
-      response.end(\`\${size} bytes\\n\`)
-    } else {
-      response.writeHead(404).end('There is nothing here.\\n')
-    }
-  },
-})
+const handler: RequestHandler = async (request, response) => {
+  const [path] = request.url?.split('?') ?? []
+  if (path === PREFIX && request.method === 'GET') {
+    response.end(\`hello \${request.xen.user}\\n\`)
+  } else if (path === \`\${PREFIX}/size\` && (request.method === 'PUT' || request.method === 'POST')) {
+    // The body is read as it comes, and never kept whole.
+    let size = 0
+    for await (const part of request) size += part.length
+    response.end(\`\${size} bytes\\n\`)
+  } else {
+    response.writeHead(404).end('There is nothing here.\\n')
+  }
+}
+
+const directory = process.argv[2] ?? '/var/xapi/plugin'
+try {
+  await serve({ name: NAME, directory, handler })
+  console.log(\`listening on \${join(directory, NAME)}\`)
+} catch (error) {
+  if (!(error instanceof ServiceError)) throw error
+  console.error(error.message)
+  process.exitCode = 1
+}
 `
 
 export const TYPESCRIPT_TEST = `// Signs in at a gateway and calls the service, which has to run.
 //
 // XENGATE_URL is the gateway (by default http://127.0.0.1:8080), XENGATE_USER and XENGATE_PASSWORD who signs in (by default root, with
-// the password that \`xengate dev\` has left in .xengate/password).
+// the password that \`xengate dev\` has left in .xengate/password, here or in the nearest directory above).
 
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { login } from '@xengate/client'
 
 const url = process.env.XENGATE_URL ?? 'http://127.0.0.1:8080'
 const user = process.env.XENGATE_USER ?? 'root'
 
+/** The password of the nearest gateway: this directory's, or that of one above. */
+function foundPassword(): string {
+  const looked: string[] = []
+  for (let directory = import.meta.dirname; ; directory = dirname(directory)) {
+    const path = join(directory, '.xengate/password')
+    if (existsSync(path)) return readFileSync(path, 'utf8').trim()
+    looked.push(path)
+    if (directory === '/') break
+  }
+  throw new Error(
+    \`there is no password: set XENGATE_PASSWORD, or start a gateway with xengate dev; looked for \${looked.join(' ')}\`,
+  )
+}
+
 let gateway: Awaited<ReturnType<typeof login>>
 before(async () => {
-  const password = process.env.XENGATE_PASSWORD ?? readFileSync('.xengate/password', 'utf8').trim()
+  const password = process.env.XENGATE_PASSWORD ?? foundPassword()
   gateway = await login(url, { user, password, originator: 'test of %NAME%' })
 })
 after(() => gateway?.logout())
@@ -59,7 +83,8 @@ test('reads a body', async () => {
 test('has nothing elsewhere', async () => {
   const response = await gateway.service('%NAME%').fetch('/none')
   assert.equal(response.status, 404)
-  await response.body?.cancel()
+  // The gateway itself says 404, too, when no service runs.
+  assert.equal(await response.text(), 'There is nothing here.\\n')
 })
 
 test('is not reached without a session', async () => {
@@ -70,15 +95,15 @@ test('is not reached without a session', async () => {
 `
 
 export const TYPESCRIPT_MANIFEST = `{
-  "name": "custom-service",
+  "name": "%PACKAGE%",
   "version": "0.1.0",
   "private": true,
   "type": "module",
   "engines": {
-    "node": ">=22.18"
+    "node": "^22.18.0 || >=23.6.0"
   },
   "scripts": {
-    "test": "node --test"
+    "test": "node --test service.test.ts"
   },
   "dependencies": {
     "@xengate/service": "^0.1.0"
@@ -89,9 +114,10 @@ export const TYPESCRIPT_MANIFEST = `{
 }
 `
 
-export const TYPESCRIPT_README = `# %NAME%
+export const TYPESCRIPT_README: string = `# %NAME%
 
-A custom service in TypeScript, on \`@xengate/service\`. It runs on Node.js 22.18 and later as it is: nothing has to be compiled.
+A custom service in TypeScript, on \`@xengate/service\`. It needs Node.js 22.18 or later (of 23: 23.6), which runs TypeScript as it
+is: nothing has to be compiled. On an older one \`node service.ts\` and \`npm test\` fail with \`Unknown file extension ".ts"\`.
 
 ## Install what it needs
 
@@ -107,18 +133,7 @@ Then, in this directory:
 npm install /tmp/xengate-channel-0.1.0.tgz /tmp/xengate-service-0.1.0.tgz /tmp/xengate-client-0.1.0.tgz
 \`\`\`
 
-## Try it
-
-Each in a terminal of its own, in this directory:
-
-\`\`\`sh
-xengate dev
-node service.ts .xengate/plugin
-npm test
-\`\`\`
-
-\`xengate login http://127.0.0.1:8080 --user root\` and \`xengate get %NAME%\` call it by hand; the password is in \`.xengate/password\`.
-
+${tryIt('node service.ts', 'npm test')}
 ## Install it on a host
 
 \`\`\`sh
