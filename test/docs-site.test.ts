@@ -47,6 +47,29 @@ test('every page is reached from the first, and no link and no fragment is broke
     [...pages.keys()].filter((file) => !reached.has(file)),
     [],
   )
+  assert.equal(pages.get('start.html'), pages.get('index.html'))
+  // What stands in angle brackets in the Markdown is text, here and in the search.
+  const passages = JSON.parse(readFileSync(join(directory, 'passages.json'), 'utf8')) as {
+    page: string
+    text: string
+  }[]
+  for (const { code, text } of Object.values(refusals).filter((value) => typeof value === 'object')) {
+    const shown = text.replaceAll('<', '&lt;').replaceAll('>', '&gt;')
+    assert.ok(pages.get(`answers/${code}.html`)?.includes(shown), text)
+    assert.ok(
+      passages.some((passage) => passage.page === code && passage.text.includes(text)),
+      text,
+    )
+  }
+  assert.equal(pages.get('answers.html')?.split('/services/plugin/&lt;name&gt;').length, 3)
+  assert.ok(pages.get('conformance.html')?.includes('&lt;well known service name&gt;'))
+  // A link with a file's name for its text has the page's title instead.
+  const named = [...pages].flatMap(([file, html]) =>
+    [...html.matchAll(/<a href="[^"]*">(?:<code>)?[\w./-]+\.md(?:<\/code>)?<\/a>/g)].map(
+      ([link]) => `${file}: ${link}`,
+    ),
+  )
+  assert.deepEqual(named, [])
 })
 
 test(
