@@ -9,8 +9,7 @@ export const REASONS = {
   'chunk-extension-invalid': 'a chunk extension is not a name with an optional value, token or quoted string',
   'chunk-extension-too-long': 'chunk extensions are longer than the limit',
   'chunk-size-invalid': 'a chunk size is not plain hexadecimal digits within 2^53',
-  'connection-option-invalid':
-    'Connection names Content-Length, Host or Transfer-Encoding, which it must not',
+  'connection-option-invalid': 'Connection names Content-Length, Host or Transfer-Encoding, which it must not',
   'content-length-invalid': 'Content-Length is not one run of digits within 2^53',
   'content-length-repeated': 'Content-Length appears more than once',
   'expectation-unknown': 'Expect is something other than a single "100-continue"',
