@@ -1,8 +1,9 @@
 // Pages of the gateway's own answers, from the code: one for each, one for each reason that only the log tells, and the lists of them.
 
 import { REASONS } from '@xengate/http1'
-import { END_REASONS } from '../packages/gateway/src/model/reasons.ts'
+import { END_REASONS, type ReasonName } from '../packages/gateway/src/model/reasons.ts'
 import * as refusals from '../packages/gateway/src/proxy/heads/refusals.ts'
+import { HELP } from './docs-help.ts'
 
 interface Page {
   readonly path: string
@@ -41,7 +42,7 @@ export function refusalPages(): Page[] {
     .toSorted()
   const told = reasons.map((reason) => reasonPage(reason, made.find((answer) => answer.reason === reason)?.code))
   const list = reasons.map((reason) => `[\`${reason}\`](answers/${reason}.md)`)
-  const text = `# Answers of the gateway's own\n\nEach has a code, in its JSON body, in \`Proxy-Status\` and in the log. [http.md](http.md#refusals) says how they are made.\n\n| code | status | text |\n| --- | --- | --- |\n${rows.join('\n')}\n\nOnly the log, the metrics and the dashboard have these reasons: ${list.join(', ')}.\n`
+  const text = `# The gateway's own answers\n\nEach has a code, in its JSON body, in \`Proxy-Status\` and in the log. See [HTTP](http.md#refusals) for their format.\n\n| code | status | text |\n| --- | --- | --- |\n${rows.join('\n')}\n\nThese reasons are only in the log, the metrics and the dashboard: ${list.join(', ')}.\n`
   return [{ path: 'docs/answers.md', text }, ...pages, ...told]
 }
 
@@ -49,7 +50,7 @@ function pageOf(answers: readonly Answer[]): Page {
   const [{ code } = { code: '' }] = answers
   const status = [...new Set(answers.map((answer) => answer.status))].join(', or ')
   const texts = [...new Set(answers.map(({ text }) => text))].map((text) => `> ${text}`)
-  const text = `# ${code}\n\nStatus ${status}.\n\n${texts.join('\n\n')}\n\n\`xengate explain REQUEST-ID\` prints what is known of a request; the id is in the answer's \`X-Request-Id\`. [All answers](../answers.md), [the order of checks](../http.md#what-is-answered).\n`
+  const text = `# ${code}\n\nStatus ${status}.\n\n${texts.join('\n\n')}\n\n${helpOf(code)}\`npx xengate explain ID\` prints what is known of a request; the id is in the answer's \`X-Request-Id\`. Where a package is installed, the command is \`xengate\`, without \`npx\`. [All answers](../answers.md), [the order of checks](../http.md#what-is-answered).\n`
   return { path: `docs/answers/${code}.md`, text }
 }
 
@@ -60,6 +61,11 @@ function reasonPage(reason: string, code: string | undefined): Page {
     code === undefined ? 'Clients are not told of it.' : `Clients are told of it as [\`${code}\`](${code}.md).`
   return {
     path: `docs/answers/${reason}.md`,
-    text: `# ${reason}\n\nA reason in the log, the metrics and the dashboard: ${text} (by the ${by}, phase ${phase}). ${clients}\n\n\`xengate explain REQUEST-ID\` prints what is known of a request. [All answers](../answers.md), [all reasons](../operations.md).\n`,
+    text: `# ${reason}\n\nA reason in the log, the metrics and the dashboard: ${text} (by the ${by}, phase ${phase}). ${clients}\n\n${helpOf(reason)}\`npx xengate explain ID\` prints what is known of a request. [All answers](../answers.md), [all reasons](../operations.md).\n`,
   }
+}
+
+function helpOf(name: string): string {
+  const help = HELP[name as ReasonName]
+  return help === undefined ? '' : `${help}\n\n`
 }

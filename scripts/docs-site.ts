@@ -73,6 +73,9 @@ const MORE: readonly string[] = [
   'README.md',
 ]
 
+/** The page that is the index, too. */
+const FIRST = 'start.html'
+
 /** A page before it is HTML. */
 interface Source {
   /** Where it is in the repository, or would be. */
@@ -106,6 +109,7 @@ function main(directory: string | undefined): void {
     const html = pageOf(source, { directory, files, titles, passages })
     write(join(directory, files.get(source.path) ?? ''), html)
   }
+  copyFileSync(join(directory, FIRST), join(directory, 'index.html'))
   writeFileSync(join(directory, 'passages.json'), JSON.stringify(passages))
   for (const file of ['search.js', 'style.css', 'icon.svg']) copyFileSync(join(SITE, file), join(directory, file))
   copyFileSync(join(ROOT, 'node_modules/minisearch/dist/es/index.js'), join(directory, 'minisearch.js'))
@@ -116,9 +120,8 @@ function write(path: string, text: string): void {
   writeFileSync(path, text)
 }
 
-/** The page's file in the site: `docs/` is its root, and the first page is its index. */
+/** The page's file in the site, whose root is `docs/`. */
 function fileOf(path: string): string {
-  if (path === 'docs/start.md') return 'index.html'
   const within = path.startsWith('docs/') ? path.slice('docs/'.length) : path
   return within.replace(/(?:\/README)?\.md$/, '.html').toLowerCase()
 }
@@ -165,8 +168,12 @@ function pageOf({ path, text }: Source, site: Site): string {
         }
         return `<h${depth} id="${id}">${this.parser.parseInline(tokens)}</h${depth}>\n`
       },
-      link({ href, tokens }: Tokens.Link): string {
-        const label = this.parser.parseInline(tokens)
+      // There is none on the pages but comments: what looks like a tag is text, such as <name>.
+      html({ text: html }: Tokens.HTML | Tokens.Tag): string {
+        return html.startsWith('<!--') ? '' : escaped(html)
+      },
+      link({ href, text: words, tokens }: Tokens.Link): string {
+        const label = titleOfLink(words, href, path, site) ?? this.parser.parseInline(tokens)
         const target = targetOf(href, path, file, site)
         // What is in the repository alone has no page.
         return target === null ? label : `<a href="${escaped(target)}">${label}</a>`
@@ -246,17 +253,25 @@ function idOf(title: string, ids: Map<string, number>): string {
   return count === 0 ? id : `${id}-${count}`
 }
 
+/** The path of the page that a link leads to, if there is one. */
+function pageAt(href: string, path: string, { files }: Site): string | undefined {
+  const found = normalize(join(dirname(path), decodeURIComponent(href.split('#')[0] ?? ''))).replace(/\/$/, '')
+  return [found, `${found}/README.md`, `${found}.md`].find((page) => files.has(page))
+}
+
+/** For a link whose text is the name of a file, which the site does not have: the title of the page, as HTML. */
+function titleOfLink(words: string, href: string, path: string, site: Site): string | undefined {
+  const page = /^`?[\w./-]+\.md`?$/.test(words) ? pageAt(href, path, site) : undefined
+  return page === undefined ? undefined : escaped(site.titles.get(page) ?? '')
+}
+
 /** Where a link leads in the site; null when it is to a file that has no page. @throws {Error} when it leads nowhere */
-function targetOf(href: string, path: string, file: string, { files }: Site): string | null {
+function targetOf(href: string, path: string, file: string, site: Site): string | null {
   if (/^[a-z]+:/.test(href) || href.startsWith('#')) return href
   const [to = '', fragment] = href.split('#')
-  const found = normalize(join(dirname(path), decodeURIComponent(to))).replace(/\/$/, '')
-  const page =
-    files.get(found) ??
-    files.get(`${found}/README.md`) ??
-    (found === 'docs/decisions' ? files.get('docs/decisions.md') : undefined)
+  const page = site.files.get(pageAt(href, path, site) ?? '')
   if (page !== undefined) return `${relative(dirname(file), page)}${fragment === undefined ? '' : `#${fragment}`}`
-  if (!existsSync(join(ROOT, found))) throw new Error(`${path}: nothing is at ${href}`)
+  if (!existsSync(join(ROOT, dirname(path), decodeURIComponent(to)))) throw new Error(`${path}: nothing is at ${href}`)
   return null
 }
 

@@ -98,10 +98,10 @@ function daemon(starts: string, skipped: number): Way {
 
 /** Puts a copied body where it was, once. */
 async function copies(terminal: Terminal, text: string): Promise<void> {
-  await terminal.saves('README.md', 'what is sent\n')
   assert.match(await terminal.types(text), /Hello root/)
   assert.equal(readFileSync(join(terminal.cwd, 'copy'), 'utf8'), 'what is sent\n')
   rmSync(join(terminal.cwd, 'copy'))
+  rmSync(join(terminal.cwd, 'hello.txt'))
 }
 
 async function inBrowser({ gateway }: Terminal, text: string, t: TestContext): Promise<void> {
@@ -250,14 +250,16 @@ const WAYS: Readonly<Record<string, readonly Way[]>> = {
     { starts: 'cd /opt/xengate', cannot: MACHINE },
   ],
   'docs/services.md': [
-    prints('xengate new service com.example.hello --language python     # or typescript, go, c', /com\.example\.hello/),
+    prints(
+      'npx xengate new service com.example.hello --language python     # or typescript, go, c',
+      /com\.example\.hello/,
+    ),
     {
-      starts: 'xengate dev',
+      starts: 'npx xengate dev                                          # unless a gateway runs there already',
       runs: async (terminal, text) => {
         const [, serve = '', tries = ''] = linesOf(text)
-        const there = terminal.in('com.example.hello')
-        await there.serves(serve, 'com.example.hello')
-        assert.match(await there.types(tries), /OK/)
+        await terminal.serves(serve, 'com.example.hello')
+        assert.match(await terminal.types(tries), /OK/)
       },
     },
   ],
@@ -342,6 +344,7 @@ const WAYS: Readonly<Record<string, readonly Way[]>> = {
       'npx xengate dev                                              # a gateway at http://127.0.0.1:8080 with a demo service',
       1,
     ),
+    { starts: 'npm ci', cannot: INSTALLS },
   ],
   'packages/http1/README.md': [
     {

@@ -11,13 +11,13 @@ import { builtApp } from './harness/app.ts'
 import { accessibilityProblems, openBrowser, openPage } from './harness/browser.ts'
 import { run } from './harness/child.ts'
 import { startDaemon } from './harness/daemon.ts'
-import { scopeOf } from './harness/scope.ts'
+import { type Scope, scopeOf } from './harness/scope.ts'
 
 const ROOT = dirname(import.meta.dirname)
 const DEADLINE = { timeout: 110_000 }
 
-test('every page is reached from the first, and no link and no fragment is broken', DEADLINE, async (t) => {
-  const scope = scopeOf(t)
+/** The site, made anew. @returns where it is, and its pages by their files */
+async function makeSite(scope: Scope): Promise<{ readonly directory: string; readonly pages: Map<string, string> }> {
   const directory = join(await scope.directory(), 'docs')
   const { code, stderr } = await run(scope, process.execPath, [
     '-C',
@@ -26,9 +26,12 @@ test('every page is reached from the first, and no link and no fragment is broke
     directory,
   ])
   assert.equal(code, 0, stderr)
-  const pages = new Map(
-    globSync('**/*.html', { cwd: directory }).map((file) => [file, readFileSync(join(directory, file), 'utf8')]),
-  )
+  const files = globSync('**/*.html', { cwd: directory })
+  return { directory, pages: new Map(files.map((file) => [file, readFileSync(join(directory, file), 'utf8')])) }
+}
+
+test('every page is reached from the first, and no link and no fragment is broken', DEADLINE, async (t) => {
+  const { directory, pages } = await makeSite(scopeOf(t))
   assert.ok(pages.size > 100)
   const broken: string[] = []
   const reached = new Set(['index.html'])
@@ -47,6 +50,48 @@ test('every page is reached from the first, and no link and no fragment is broke
     [...pages.keys()].filter((file) => !reached.has(file)),
     [],
   )
+  assert.equal(pages.get('start.html'), pages.get('index.html'))
+})
+
+test('what stands in angle brackets is text, on the pages and in the search', DEADLINE, async (t) => {
+  const { directory, pages } = await makeSite(scopeOf(t))
+  const passages = JSON.parse(readFileSync(join(directory, 'passages.json'), 'utf8')) as {
+    page: string
+    text: string
+  }[]
+  for (const { code, text } of Object.values(refusals).filter((value) => typeof value === 'object')) {
+    const shown = text.replaceAll('<', '&lt;').replaceAll('>', '&gt;')
+    assert.ok(pages.get(`answers/${code}.html`)?.includes(shown), text)
+    assert.ok(
+      passages.some((passage) => passage.page === code && passage.text.includes(text)),
+      text,
+    )
+  }
+  assert.equal(pages.get('answers.html')?.split('/services/plugin/&lt;name&gt;').length, 3)
+  assert.ok(pages.get('conformance.html')?.includes('&lt;well known service name&gt;'))
+})
+
+test('the commonest answers say what to do, and links have titles for their text', DEADLINE, async (t) => {
+  const { pages } = await makeSite(scopeOf(t))
+  for (const [code, ...parts] of [
+    [
+      'service-unknown',
+      'npx xengate services',
+      'npx xengate explain ID',
+      'service-stale.html',
+      'service-no-socket.html',
+    ],
+    ['session-missing', 'npx xengate login', '../calls.html'],
+    ['session-invalid', 'npx xengate login', '../calls.html'],
+    ['service-stale', '../services.html'],
+  ])
+    for (const part of parts) assert.ok(pages.get(`answers/${code}.html`)?.includes(part), `${code}: ${part}`)
+  const named = [...pages].flatMap(([file, html]) =>
+    [...html.matchAll(/<a href="[^"]*">(?:<code>)?[\w./-]+\.md(?:<\/code>)?<\/a>/g)].map(
+      ([link]) => `${file}: ${link}`,
+    ),
+  )
+  assert.deepEqual(named, [])
 })
 
 test(

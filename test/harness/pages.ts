@@ -93,13 +93,6 @@ export class Terminal {
     })
   }
 
-  /** The same in `directory`, below this one. */
-  in(directory: string): Terminal {
-    const cwd = join(this.cwd, directory)
-    symlinkSync(this.gateway.state, join(cwd, '.xengate'))
-    return new Terminal(this.#scope, cwd, this.gateway, this.#env)
-  }
-
   /** The text with the gateway's own address: port 8080 may be another's. */
   here(text: string): string {
     return text.replaceAll('http://127.0.0.1:8080', this.gateway.url)

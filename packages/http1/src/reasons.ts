@@ -9,11 +9,10 @@ export const REASONS = {
   'chunk-extension-invalid': 'a chunk extension is not a name with an optional value, token or quoted string',
   'chunk-extension-too-long': 'chunk extensions are longer than the limit',
   'chunk-size-invalid': 'a chunk size is not plain hexadecimal digits within 2^53',
-  'connection-option-invalid':
-    'Connection names Content-Length, Host or Transfer-Encoding, which are nobody’s to leave out',
+  'connection-option-invalid': 'Connection names Content-Length, Host or Transfer-Encoding, which it must not',
   'content-length-invalid': 'Content-Length is not one run of digits within 2^53',
   'content-length-repeated': 'Content-Length appears more than once',
-  'expectation-unknown': 'Expect is anything but one "100-continue"',
+  'expectation-unknown': 'Expect is something other than a single "100-continue"',
   'field-name-invalid': 'a field name is empty or holds a character that is not allowed',
   'field-value-invalid': 'a field value holds a control character',
   'fields-too-many': 'the head has more fields than the limit',
@@ -21,7 +20,7 @@ export const REASONS = {
   'head-too-large': 'the head is larger than the limit',
   'head-truncated': 'the connection ended before the head was complete',
   'host-invalid': 'Host, or the authority of the target, is not a host and an optional port from 0 to 65535',
-  'host-missing': 'an HTTP/1.1 request has no Host',
+  'host-missing': 'an HTTP/1.1 request without Host',
   'host-repeated': 'Host appears more than once',
   'method-invalid': 'the method is not a token of at most 32 characters',
   'obs-fold': 'a field line is folded or starts with white space',
@@ -31,7 +30,7 @@ export const REASONS = {
   'target-invalid': 'the request target is malformed',
   'target-too-long': 'the request target is longer than the limit',
   'transfer-encoding-in-1.0': 'an HTTP/1.0 message has Transfer-Encoding',
-  'transfer-encoding-invalid': 'Transfer-Encoding is anything but one "chunked"',
+  'transfer-encoding-invalid': 'Transfer-Encoding is something other than a single "chunked"',
   'version-unsupported': 'the HTTP version is neither 1.0 nor 1.1',
 } as const
 
