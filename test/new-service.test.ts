@@ -130,7 +130,7 @@ for (const language of ['typescript', 'python', 'go', 'c'] as const) {
       assert.match(alone.stdout + alone.stderr, NOTHING_ELSEWHERE_FAILED[language])
       const refused = await runs(check, { XENGATE_URL: url, XENGATE_PASSWORD: 'wrong' })
       assert.notEqual(refused.code, 0)
-      assert.match(refused.stdout + refused.stderr, /SESSION_AUTHENTICATION_FAILED|root cannot sign in/)
+      assert.match(refused.stdout + refused.stderr, /SESSION_AUTHENTICATION_FAILED|wrong user name or password/)
       await dev.stop()
     }
     const start = here[0] ?? ''
