@@ -232,7 +232,7 @@ const WAYS: Readonly<Record<string, readonly Way[]>> = {
       },
     },
     {
-      starts: 'xengate dev',
+      starts: 'npx xengate dev',
       runs: async (terminal, text) => {
         const [, serve = '', call = ''] = linesOf(text)
         await terminal.serves(serve, 'smartctl.py')
@@ -321,7 +321,7 @@ const WAYS: Readonly<Record<string, readonly Way[]>> = {
         assert.match(await terminal.types('xengate get com.example.app'), /^hello/)
       },
     },
-    { starts: 'xengate get com.example.docker/containers/json', seenBy: 'test/examples.test.ts' },
+    { starts: 'npx xengate get com.example.docker/containers/json', seenBy: 'test/examples.test.ts' },
   ],
   'libraries/go/README.md': [{ starts: '// main.go', runs: inGo }],
   'libraries/python/README.md': [service('service.py', 'python3')],
