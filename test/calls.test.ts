@@ -202,6 +202,7 @@ describe('calls from the command line', { timeout: 120_000 }, () => {
     await serveHttp(scope, secure.place.socket(NAME), (_request, response) => response.end('secure'))
     const url = `https://localhost:${new URL(secure.url).port}`
     const shell = await Shell.open(scope)
+    assert.match((await shell.login(url.replace('https:', 'http:'))).stderr, /answers 400: This port speaks HTTPS/)
     const refused = await shell.login(url)
     assert.equal(refused.code, 1)
     assert.match(refused.stderr, /\[certificate-unknown\]\ntry: give --ca FILE/)

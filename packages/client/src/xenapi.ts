@@ -45,7 +45,9 @@ export async function xenApi(
   if (!response.ok) {
     const { status } = response
     const requestId = response.headers.get('x-request-id')
-    throw new GatewayError('xenapi-failed', `${method}: the host answers ${status}`, {
+    // A sentence of the gateway's own, such as that this port speaks HTTPS; nothing else is one printable line.
+    const said = /^[ -~]{1,300}$/.exec(text.trim())?.[0]
+    throw new GatewayError('xenapi-failed', `${method}: the host answers ${status}${said ? `: ${said}` : ''}`, {
       status,
       requestId,
       retryable: status >= 500,
