@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { TestContext } from 'node:test'
 import { OPEN_POLICY } from '../model/policy.ts'
+import { until } from '../transport/testing/peers.ts'
 import { PluginAnswers } from '../xenapi/plugin-answers.ts'
 import { CALLS_MAX } from '../xenapi/plugin-service.ts'
 import { test } from './testing/each-transport.ts'
@@ -484,7 +485,7 @@ test('a service that switches protocols gives no answer, and holds no place', DE
 })
 
 test('a call is answered while the gateway stops, and refused when that takes too long', DEADLINE, async (t) => {
-  const { gateway, client, service } = await fronted(t, { limits: { drainTimeoutMs: 500 } })
+  const { gateway, client, service } = await fronted(t, { limits: { drainTimeoutMs: 2000 } })
   const plugin = await service(PLUGIN)
   const [quick, slow, gathering] = [client(), client(), client()]
   quick.write(post(body()))
@@ -493,6 +494,8 @@ test('a call is answered while the gateway stops, and refused when that takes to
   const second = await plugin.connections.next()
   gathering.write(post(body()).slice(0, -1))
   await Promise.all([first, second].map((asked) => asked.until('\r\n\r\n{}')))
+  const underWay = (): number => gateway.connectionRecords.filter(({ request }) => request !== null).length
+  await until(() => underWay() === 3, 'all three to be under way')
   const drained = gateway.drain(true)
   first.end(response('v'))
   assert.match(await quick.ended(), /\r\nConnection: close\r\n\r\n.*"result":"v"/)
