@@ -494,7 +494,7 @@ test('a call is answered while the gateway stops, and refused when that takes to
   const second = await plugin.connections.next()
   gathering.write(post(body()).slice(0, -1))
   await Promise.all([first, second].map((asked) => asked.until('\r\n\r\n{}')))
-  const askedCount = (): number => gateway.connectionRecords.filter(({ request }) => request !== null).length
+  const askedCount = (): number => gateway.connectionRecords.filter((record) => record.request !== null).length
   await until(() => askedCount() === 3, 'all three to be under way')
   const drained = gateway.drain(true)
   first.end(response('v'))
